@@ -1,0 +1,118 @@
+"""Which parameters move: `adapt(strategy, model)`, one implementation for each strategy.
+
+What does not move stays as it is in every respect: frozen layers are kept in eval mode, so that
+BatchNorm statistics do not drift and dropout of frozen parts is off.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import singledispatch
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from ftkit.errors import ModelError
+from ftkit.models import head_names
+from ftkit.recipe import Full, HeadOnly, Lora
+
+log = logging.getLogger(__name__)
+
+
+@singledispatch
+def adapt(strategy: Any, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+    """Return the model with exactly the parameters of the strategy set to move.
+
+    Raises:
+        ModelError: the model has no layers that the strategy needs.
+    """
+    raise TypeError(f"no strategy of type {type(strategy).__name__}")
+
+
+@adapt.register
+def _(strategy: Full, model: PreTrainedModel) -> PreTrainedModel:
+    return model.requires_grad_(True)
+
+
+@adapt.register
+def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
+    model.requires_grad_(False)
+    for name in head_names(model):
+        model.get_submodule(name).requires_grad_(True)
+    return model
+
+
+@adapt.register
+def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
+    head = head_names(model)
+    targets = lora_targets(model, head)
+    if strategy.targets is not None:
+        targets = [name for name in targets if name.endswith(strategy.targets)]
+        if not targets:
+            raise ModelError(
+                f"strategy.targets = {', '.join(strategy.targets)}: no layer's name ends so; "
+                f"layers that can be adapted are {', '.join(lora_targets(model, head)[:8])}, ..."
+            )
+    config = LoraConfig(
+        r=strategy.rank,
+        lora_alpha=strategy.alpha,
+        lora_dropout=strategy.dropout,
+        target_modules=targets,
+        modules_to_save=head,  # the head is new: an adapter without it would be worthless
+    )
+    return get_peft_model(model, config)
+
+
+def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
+    """Return the names of the layers outside the head that low-rank updates are put beside.
+
+    Told by structure: every Linear, and every Conv2d of one group where convolutions hold most of
+    the weights. Depthwise and grouped convolutions are left out: their updates cannot be merged.
+
+    Raises:
+        ModelError: there is no such layer.
+    """
+    linear: dict[str, int] = {}
+    convolution: dict[str, int] = {}
+    skipped = 0
+    for name, module in model.named_modules():
+        inside_head = any(name == part or name.startswith(f"{part}.") for part in head)
+        parent = model.get_submodule(name.rpartition(".")[0]) if name else model
+        if inside_head or isinstance(parent, nn.MultiheadAttention):
+            continue  # torch's own attention reads its projection's weight without calling it
+        if isinstance(module, nn.Linear):
+            linear[name] = module.weight.numel()
+        elif isinstance(module, nn.Conv2d) and module.groups == 1:
+            convolution[name] = module.weight.numel()
+        elif isinstance(module, nn.Conv2d):
+            skipped += 1
+    targets = list(linear)
+    if sum(convolution.values()) > sum(linear.values()):
+        targets += list(convolution)
+        if skipped:
+            log.info("LoRA leaves out %d grouped convolutions: they cannot be merged", skipped)
+    if not targets:
+        raise ModelError(f"{type(model).__name__} has no Linear or Conv2d layer outside its head")
+    return targets
+
+
+def set_training_mode(model: nn.Module) -> None:
+    """Put what moves into train mode, and everything that is frozen into eval mode.
+
+    Trainer puts the whole model into train mode before every step; this goes after it. A module
+    without parameters counts as frozen where a part of the model is; LoRA's own dropout does not.
+    """
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    if not trainable:
+        model.eval()
+    elif all(trainable) or not any(trainable):
+        model.train(all(trainable))
+    else:
+        model.training = True
+        for name, child in model.named_children():
+            if name == "lora_dropout":
+                child.train()
+            else:
+                set_training_mode(child)

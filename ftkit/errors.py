@@ -1,0 +1,54 @@
+"""What ftkit raises when a request cannot be met: one line that says what was given and what to do.
+
+The command line prints the message of an `FtkitError` without a traceback and exits with its
+`exit_status`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FtkitError(Exception):
+    """Base of every error that ftkit raises on purpose."""
+
+    exit_status = 2
+
+
+class RecipeError(FtkitError):
+    """A recipe, or a change to one, has a field or a value that is not allowed."""
+
+
+class DataError(FtkitError):
+    """The data cannot be read, or cannot be what the task needs."""
+
+
+class ModelError(FtkitError):
+    """The backbone cannot be loaded, or cannot be adapted as asked."""
+
+
+class HubError(FtkitError):
+    """The Hugging Face Hub refused, or cannot be reached."""
+
+
+class RunError(FtkitError):
+    """The output folder cannot take this run."""
+
+
+class TrainingError(FtkitError):
+    """Training started and could not go on."""
+
+    exit_status = 1
+
+
+class VerificationError(FtkitError):
+    """The saved model does not give what was measured in training."""
+
+    exit_status = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known name closest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,58 @@
+"""Measuring a model: logits of every row once, in order, for any number of processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from ftkit.recipe import Train
+from ftkit.runtime import Machine
+from ftkit.tasks import Rows
+
+
+def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:
+    """Return the logits (N, C) float32 of all rows, in order, on every rank.
+
+    Each rank computes every world_size-th row, so no row is counted twice. Every rank must call
+    this. Leaves the model in eval mode.
+    """
+    loader = DataLoader(
+        Subset(rows, range(machine.rank, len(rows), machine.world_size)),
+        batch_size=settings.evaluation_batch_size,
+        collate_fn=collate,
+        num_workers=workers(settings, machine),
+    )
+    model.eval()
+    mine: list[np.ndarray] = []
+    with torch.inference_mode():
+        for batch in loader:
+            pixels = batch["pixel_values"].to(machine.device, non_blocking=True)
+            mine.append(model(pixel_values=pixels).logits.float().cpu().numpy())
+    stacked = np.concatenate(gather_object(mine))  # rank 0's rows, then rank 1's, ...
+    order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
+    logits = np.empty_like(stacked)
+    logits[np.concatenate(order)] = stacked
+    return logits
+
+
+def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Return a batch: pixel_values (B, 3, H, W) float32, labels (B,) and index (B,) int64."""
+    return {
+        "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+        "labels": torch.tensor([example["labels"] for example in examples]),
+        "index": torch.tensor([example["index"] for example in examples]),
+    }
+
+
+def workers(settings: Train, machine: Machine) -> int:
+    """Return how many processes read images: none on the CPU, where they would take its cores."""
+    if settings.workers is not None:
+        return settings.workers
+    cores = (os.cpu_count() or 1) // machine.world_size
+    return 0 if machine.device.type == "cpu" else min(8, cores)

@@ -1,0 +1,85 @@
+"""The loss of a classifier, and the mixing of images that goes with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ftkit.errors import RecipeError
+from ftkit.recipe import Augment, Train
+
+
+def classification_loss(
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
+
+    Args:
+        outputs: with `logits` (B, C).
+        labels: (B,).
+        num_items_in_batch: examples of the whole step, over all devices and micro-batches.
+        weights: (C,) weight of each class.
+    """
+    total = F.cross_entropy(
+        outputs["logits"].float(),
+        labels,
+        weight=None if weights is None else weights.to(labels.device),
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def class_weights(settings: Train, labels: np.ndarray, classes: int) -> torch.Tensor | None:
+    """Return (C,) the weight of each class in the loss, or None for equal ones.
+
+    "balanced" is N / (C n_c), so that the mean weight of a row is 1 (scikit-learn's rule).
+
+    Args:
+        labels: (N,) classes of the training rows.
+        classes: C.
+
+    Raises:
+        RecipeError: weights were given, but not one for each class.
+    """
+    if settings.class_weights == "none":
+        return None
+    if settings.class_weights == "balanced":
+        counts = np.bincount(labels, minlength=classes).clip(1)
+        return torch.tensor(len(labels) / (classes * counts), dtype=torch.float32)
+    if len(settings.class_weights) != classes:
+        raise RecipeError(
+            f"train.class_weights: given {len(settings.class_weights)} weights, expected one for "
+            f"each of the {classes} classes"
+        )
+    return torch.tensor(settings.class_weights, dtype=torch.float32)
+
+
+def mix(
+    images: torch.Tensor, partner: torch.Tensor, augment: Augment, draw: np.random.Generator
+) -> tuple[torch.Tensor, float]:
+    """Return (images (B, 3, H, W) mixed with those of their partners, the own share of each).
+
+    Where both are on, a coin decides for each batch, as timm does.
+    """
+    use_cutmix = bool(augment.cutmix) and (not augment.mixup or draw.random() < 0.5)
+    if not use_cutmix:
+        share = float(draw.beta(augment.mixup, augment.mixup))
+        return share * images + (1 - share) * images[partner], share
+    H, W = images.shape[-2:]
+    side = math.sqrt(1 - draw.beta(augment.cutmix, augment.cutmix))
+    top, left = (draw.integers(0, size) - round(size * side) // 2 for size in (H, W))
+    rows = slice(max(0, top), min(H, top + round(H * side)))
+    columns = slice(max(0, left), min(W, left + round(W * side)))
+    mixed = images.clone()
+    mixed[..., rows, columns] = images[partner][..., rows, columns]
+    area = max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start)
+    return mixed, 1 - area / (H * W)

@@ -1,0 +1,198 @@
+"""Backbones: one loader for Transformers and CNNs, and what can be told from a model's structure.
+
+timm's models load through transformers' TimmWrapper, so both families come from the same call, from
+the Hub, a local folder, or the embedded weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PreTrainedModel,
+)
+
+from ftkit.embedded import PREFIX, embedded_backbone
+from ftkit.errors import ModelError
+from ftkit.hub import hub_errors
+from ftkit.recipe import Backbone
+
+log = logging.getLogger(__name__)
+
+
+def load_model(
+    backbone: Backbone, label_names: tuple[str, ...], seed: int
+) -> tuple[PreTrainedModel, Any]:
+    """Return (model with a head for these classes, its processor), in float32 on the CPU.
+
+    The head is new unless the backbone was trained on the same class names in the same order.
+
+    Args:
+        seed: of the new head's weights.
+
+    Raises:
+        ModelError: it cannot be loaded, or lacks weights outside its head.
+        HubError: it is on the Hub, and the Hub does not give it.
+    """
+    # transformers else asks a service elsewhere, with the token, to convert pickled weights
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    name = source_of(backbone)
+    where = {"revision": backbone.revision, "trust_remote_code": backbone.trust_remote_code}
+    if backbone.trust_remote_code:
+        log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
+    labels = {
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {label: number for number, label in enumerate(label_names)},
+    }
+    torch.manual_seed(seed)
+    with hub_errors("backbone", backbone.id, backbone.revision):
+        _check_weights(name, backbone)
+        was = AutoConfig.from_pretrained(name, **where).id2label
+        config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        processor = AutoImageProcessor.from_pretrained(name, **where)
+        if backbone.image_size is not None:
+            processor = _resized(processor, config, backbone.image_size)
+        model, loading = AutoModelForImageClassification.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=None if backbone.allow_pickle else True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **where,
+        )
+    head = head_names(model)
+    _check_body(backbone, loading, head)
+    if list(was.values()) != list(label_names):
+        for part in head:
+            for module in model.get_submodule(part).modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.trunc_normal_(module.weight, std=0.02)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+    _check_forward(backbone, model, processor)
+    return model.eval(), processor
+
+
+def source_of(backbone: Backbone) -> str:
+    """Return the Hub id or the local folder that the backbone is loaded from.
+
+    Raises:
+        ModelError: it is a local path where there is no model.
+    """
+    if backbone.id.startswith(PREFIX):
+        return str(embedded_backbone(backbone.id.removeprefix(PREFIX)))
+    path = Path(backbone.id).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"backbone '{backbone.id}': there is no config.json in this folder")
+        return str(path.resolve())
+    if backbone.id.startswith(("/", ".", "~")):
+        raise ModelError(f"backbone '{backbone.id}': there is no such folder")
+    return backbone.id
+
+
+def head_names(model: PreTrainedModel) -> list[str]:
+    """Return the names of the modules that turn features into classes.
+
+    Told by structure: what timm calls the classifier, else what lies outside the base model.
+
+    Raises:
+        ModelError: there is no such module.
+    """
+    timm = getattr(model, "timm_model", None)
+    if timm is not None:
+        classifier = timm.get_classifier()
+        parts = classifier if isinstance(classifier, (tuple, list)) else [classifier]
+        names = [name for name, module in model.named_modules() if any(module is p for p in parts)]
+    else:
+        names = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    names = [name for name in names if any(True for _ in model.get_submodule(name).parameters())]
+    if not names:
+        raise ModelError(f"{type(model).__name__} has no classification head that can be told")
+    return names
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return (all parameters, those that are trained)."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return total, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def is_convolutional(model: nn.Module) -> bool:
+    """True where convolutions after the first one do most of the spatial work (a CNN)."""
+    spatial = [m for m in model.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+    return len(spatial) > 3
+
+
+def _check_weights(name: str, backbone: Backbone) -> None:
+    """Refuse a local folder whose weights are pickled, before anything is loaded."""
+    folder = Path(name)
+    if not folder.is_dir() or backbone.allow_pickle or any(folder.glob("*.safetensors")):
+        return
+    raise ModelError(
+        f"backbone '{backbone.id}': there are no safetensors weights in this folder; pickled ones "
+        f"can run code, load them with --set backbone.allow_pickle=true if you trust their author"
+    )
+
+
+def _resized(processor: Any, config: Any, size: int) -> Any:
+    """Return the processor for square images of that side; tells `config` where timm keeps it."""
+    timm = getattr(config, "pretrained_cfg", None)
+    if timm is not None:
+        timm["input_size"] = [timm["input_size"][0], size, size]
+        return type(processor)(pretrained_cfg=timm, architecture=config.architecture)
+    crop = getattr(processor, "crop_size", None)
+    if processor.size.get("shortest_edge"):
+        margin = processor.size["shortest_edge"] / crop["height"] if crop else 1.0
+        processor.size = {"shortest_edge": round(size * margin)}
+    else:
+        processor.size = {"height": size, "width": size}
+    if crop:
+        processor.crop_size = {"height": size, "width": size}
+    return processor
+
+
+def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) -> None:
+    """Refuse a checkpoint that leaves a part of the backbone without pretrained weights."""
+    keys = [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
+    lost = sorted(
+        key
+        for key in keys
+        if not key.startswith(tuple(f"{name}." for name in head))
+        and not key.endswith("num_batches_tracked")
+    )
+    if lost:
+        raise ModelError(
+            f"backbone '{backbone.id}': the checkpoint has no weights of the right shape for "
+            f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
+            + (", or takes no other image size" if backbone.image_size else "")
+        )
+
+
+def _check_forward(backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Run one grey image through processor and model, so that a misfit is told before training."""
+    pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
+    size = tuple(pixels["pixel_values"].shape[-2:])
+    if backbone.image_size is not None and size != (backbone.image_size, backbone.image_size):
+        raise ModelError(
+            f"backbone.image_size = {backbone.image_size}: the processor of '{backbone.id}' gives "
+            f"{size[0]}x{size[1]} pixels all the same; leave image_size out"
+        )
+    try:
+        with torch.inference_mode():
+            model.eval()(**pixels)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"backbone '{backbone.id}' does not take images of {size[0]}x{size[1]} pixels "
+            f"({' '.join(str(error).split())[:200]}); leave backbone.image_size out"
+        ) from error

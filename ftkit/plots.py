@@ -1,0 +1,64 @@
+"""The pictures of a run: learning curve and confusion matrix, as PNG files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MOST_CLASSES_WITH_NUMBERS = 20
+
+
+def plot_learning_curve(journal: Path, file: Path, title: str) -> None:
+    """Draw training loss, validation loss and validation accuracy over epochs.
+
+    Args:
+        journal: log.jsonl of a run.
+    """
+    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    train = [(e["epoch"], e["loss"]) for e in entries if "loss" in e]
+    validation = [e for e in entries if "validation_loss" in e]
+    epochs = [e["epoch"] for e in validation]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    if train:
+        losses.plot(*zip(*train, strict=True), color="tab:gray", linewidth=1, label="training")
+    losses.plot(epochs, [e["validation_loss"] for e in validation], "o-", label="validation")
+    losses.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    losses.legend(frameon=False)
+    accuracies.plot(epochs, [e["validation_accuracy"] for e in validation], "o-", color="tab:blue")
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1.005))
+    for axes in (losses, accuracies):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    figure.savefig(file, dpi=120)
+
+
+def plot_confusion(counts: np.ndarray, names: tuple[str, ...], file: Path, title: str) -> None:
+    """Draw a confusion matrix; colours are shares of the true class, numbers are examples.
+
+    Args:
+        counts: (C, C) examples of true class (row) and predicted class (column).
+        names: C class names.
+    """
+    C = len(names)
+    side = min(16.0, 3.2 + 0.42 * C)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes: Axes = figure.subplots()
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+    if C <= MOST_CLASSES_WITH_NUMBERS:
+        for row, column in zip(*counts.nonzero(), strict=True):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink)
+    ticks = range(0, C, max(1, C // 40))
+    labels = [names[tick] for tick in ticks]
+    axes.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 2 else 0)
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,362 @@
+"""The data model: what a run is made of, as frozen values that are checked when they are made.
+
+A `Recipe` says which data, which backbone, which parameters move and how they are trained. It
+holds no behaviour and imports without torch; `ftkit.run.finetune` does the work. Every value
+refuses a bad setting at once with a `RecipeError`: the field, what was given, what is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from ftkit.errors import RecipeError, nearest
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings. `section` is the name that error messages and `--set` give it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+    )
+    section: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise RecipeError(_explain(error, type(self))) from None
+
+
+class Data(Settings):
+    """Where labelled rows come from."""
+
+    section = "data"
+
+    path: str = Field(min_length=1)
+    """Hub data set id, a folder of class folders, a parquet/CSV/JSONL file or a folder of them, or
+    `embedded:digits`."""
+    config: str | None = None
+    """Configuration (subset) of a Hub data set."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub data set."""
+    train: str = "train"
+    """Name of the training split."""
+    validation: str = "validation"
+    """Name of the validation split; cut from train when the data has none."""
+    test: str = "test"
+    """Name of the test split; cut from train when the data has none."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training rows that becomes the validation split when there is none."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the training rows that becomes the test split when there is none."""
+    train_rows: PositiveInt | None = None
+    """Use only so many training rows, drawn by class and seed."""
+    validation_rows: PositiveInt | None = None
+    """Use only so many validation rows."""
+    test_rows: PositiveInt | None = None
+    """Use only so many test rows."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What a row that cannot be read does: stop before training, or be left out and listed."""
+
+
+class Backbone(Settings):
+    """A pretrained model to start from."""
+
+    section = "backbone"
+
+    id: str = Field(min_length=1)
+    """Hub model id, a local model folder, or `embedded:efficientnet-lite0`."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub model."""
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    """Side of the square image in pixels; the backbone's own when not given."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the backbone. Only for authors you trust."""
+    allow_pickle: bool = False
+    """Accept pickled weights (.bin); safetensors only otherwise."""
+
+
+class Augment(Settings):
+    """Random changes to training images. Evaluation sees none of them."""
+
+    section = "task.augment"
+
+    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] | None = (
+        0.5,
+        1.0,
+    )
+    """Smallest and largest share of the image's area that a random crop keeps."""
+    flip: bool = True
+    """Mirror left and right half of the time. Wrong for digits, text and road signs."""
+    randaugment: Annotated[int, Field(ge=0, le=30)] = 0
+    """Magnitude of RandAugment with two operations (Cubuk et al. 2020); 0 is off, 9 is usual."""
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of mixup (Zhang et al. 2018); 0 is off, 0.2 is usual."""
+    cutmix: NonNegativeFloat = 0.0
+    """Alpha of CutMix (Yun et al. 2019); 0 is off, 1.0 is usual."""
+
+    @model_validator(mode="after")
+    def _crop_is_ordered(self) -> Augment:
+        if self.crop is not None and self.crop[0] > self.crop[1]:
+            raise ValueError("crop gives the smaller share first, as in (0.5, 1.0)")
+        return self
+
+
+class ImageClassification(Settings):
+    """One image in, one of C classes out."""
+
+    section = "task"
+
+    kind: Literal["image-classification"] = "image-classification"
+    image: str | None = None
+    """Column with the image; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
+
+
+class Full(Settings):
+    """Every parameter moves."""
+
+    section = "strategy"
+
+    kind: Literal["full"] = "full"
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate of AdamW."""
+
+
+class HeadOnly(Settings):
+    """Only the new classification head moves; the backbone is frozen and stays in eval mode."""
+
+    section = "strategy"
+
+    kind: Literal["head"] = "head"
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+
+
+class Lora(Settings):
+    """Low-rank updates beside frozen weights, and the new head (Hu et al. 2021)."""
+
+    section = "strategy"
+
+    kind: Literal["lora"] = "lora"
+    learning_rate: PositiveFloat = 5e-4
+    """Peak learning rate of AdamW."""
+    rank: PositiveInt = 8
+    """Rank of each update."""
+    alpha: PositiveFloat = 16.0
+    """Scale: each update is multiplied by alpha / rank."""
+    dropout: Fraction = 0.0
+    """Dropout before each update."""
+    targets: tuple[str, ...] | None = None
+    """Endings of the names of adapted layers; found from the structure when not given."""
+    merge: bool = True
+    """Put the plain merged model in model/ and the adapter in model/adapter/; false keeps the
+    adapter alone."""
+
+
+Strategy = Union[Full, HeadOnly, Lora]
+STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lora]] = {
+    "full": Full,
+    "head": HeadOnly,
+    "lora": Lora,
+}
+
+
+class Train(Settings):
+    """How the moving parameters are trained: AdamW, warm-up, then the schedule down to zero."""
+
+    section = "train"
+
+    epochs: PositiveInt = 3
+    """Passes over the training rows."""
+    max_steps: PositiveInt | None = None
+    """Stop after so many optimiser steps, whatever `epochs` says."""
+    batch_size: PositiveInt = 32
+    """Examples per optimiser step, over all devices and accumulation steps together."""
+    micro_batch_size: PositiveInt | None = None
+    """Most examples one device takes at once; smaller than its share means accumulation."""
+    evaluation_batch_size: PositiveInt = 64
+    """Examples per device and step in evaluation."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Weight decay of AdamW; never applied to biases and norm layers."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Gradients are scaled down to this global norm; 0 is off."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target probability spread over all classes (Szegedy et al. 2016)."""
+    class_weights: Literal["none", "balanced"] | tuple[PositiveFloat, ...] = "none"
+    """Weight of each class in the loss; `balanced` is inverse to the class's share of rows."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic in training; `auto` is bf16 where the GPU has it, else fp32."""
+    channels_last: bool | None = None
+    """Memory format of images; on for convolutional backbones when not given."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    best_by: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = "accuracy"
+    """Validation figure that picks the checkpoint to keep."""
+    early_stopping: PositiveInt | None = None
+    """Stop when `best_by` has not improved for so many evaluations."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the splits, the new head, the order of rows and the augmentation."""
+    workers: Annotated[int, Field(ge=0, le=128)] | None = None
+    """Processes that read images for each device; chosen from the CPU count when not given."""
+
+
+class Expect(Settings):
+    """What a strategy of this recipe reached, and where that figure comes from."""
+
+    section = "expect"
+
+    strategy: Literal["full", "head", "lora"]
+    metric: MetricName = "accuracy"
+    low: Annotated[float, Field(ge=0, le=1)]
+    """Lowest value seen."""
+    high: Annotated[float, Field(ge=0, le=1)]
+    """Highest value seen."""
+    source: str = Field(min_length=1)
+    """Command, hardware, seeds and commit of the measurement, or the publication."""
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Expect:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} lies above high {self.high}")
+        return self
+
+
+class Recipe(Settings):
+    """Everything that decides a run."""
+
+    section = "recipe"
+
+    name: Name
+    """`<model>-<data>`, as on the command line."""
+    description: str = ""
+    """One line for `ftkit list`."""
+    data: Data
+    """Where labelled rows come from."""
+    backbone: Backbone
+    """The pretrained model to start from."""
+    task: ImageClassification = ImageClassification()
+    """What goes in and what comes out."""
+    strategy: Annotated[Strategy, Field(discriminator="kind")] = Full()
+    """Which parameters move."""
+    alternatives: tuple[Annotated[Strategy, Field(discriminator="kind")], ...] = ()
+    """Other strategies with the settings that suit this recipe, for `--strategy`."""
+    train: Train = Train()
+    """How they are trained."""
+    expect: tuple[Expect, ...] = ()
+    """What was measured before."""
+
+    def with_strategy(self, kind: str) -> Recipe:
+        """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.
+
+        Raises:
+            RecipeError: there is no such strategy.
+        """
+        if kind not in STRATEGIES:
+            raise RecipeError(
+                f"strategy: there is no '{kind}'; choose one of {', '.join(STRATEGIES)}"
+                f"{nearest(kind, STRATEGIES)}"
+            )
+        own = {strategy.kind: strategy for strategy in (*self.alternatives, self.strategy)}
+        chosen = own.pop(kind, None) or STRATEGIES[kind]()
+        return self.model_copy(update={"strategy": chosen, "alternatives": tuple(own.values())})
+
+    def override(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return this recipe with fields replaced by dotted path, as in {"train.epochs": 3}.
+
+        Raises:
+            RecipeError: a path names no field, or a value is not allowed there.
+        """
+        values = self.model_dump()
+        for path, value in changes.items():
+            _replace(self, values, path, value)
+        return Recipe(**values)
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON, every default written out."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Return the recipe that `to_json` wrote.
+
+        Raises:
+            RecipeError: the text is not JSON, or not a recipe.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"recipe: not JSON, line {error.lineno}: {error.msg}") from None
+        if not isinstance(values, dict):
+            raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
+        return cls(**values)
+
+
+def _replace(root: Settings, values: dict[str, Any], path: str, value: Any) -> None:
+    """Set `path` in the dumped `values` of `root`, following the types of the settings."""
+    node: Any = root
+    *parents, leaf = path.split(".")
+    for part in parents:
+        if part not in type(node).model_fields or not isinstance(getattr(node, part), Settings):
+            raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
+        node, values = getattr(node, part), values[part]
+    if leaf not in type(node).model_fields:
+        raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
+    values[leaf] = value.model_dump() if isinstance(value, Settings) else value
+
+
+def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of every field."""
+    for name in type(node).model_fields:
+        yield prefix + name
+        value = getattr(node, name)
+        if isinstance(value, Settings):
+            yield from _paths(value, f"{prefix}{name}.")
+
+
+def _explain(error: ValidationError, model: type[Settings]) -> str:
+    """Return pydantic's first complaint as one line: field, what was given, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    # pydantic also puts the branch of a union into the path, as in "literal['none','balanced']"
+    parts = [part for part in map(str, first["loc"]) if part.replace("_", "").isalnum()]
+    place = ".".join([model.section, *parts])
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        return f"{place} is not a field{nearest(name, model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    given, expected = first["input"], first["msg"]
+    for prefix in ("Value error, ", "Input should be ", "String should "):
+        expected = expected.removeprefix(prefix)
+    if isinstance(given, dict):  # a rule about the value as a whole
+        return f"{place}: {expected}"
+    return f"{place} = {given!r}: expected {expected}"

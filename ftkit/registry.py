@@ -1,0 +1,114 @@
+"""Finds recipes: by name in installed packages, or by the path of a Python or JSON file.
+
+Packages announce recipes in the entry point group `ftkit.recipes`, as ftkit's own does: each entry
+is a module that exports `recipe`, or a package of such modules. The recipe in `vit_cifar.py` is
+called `vit-cifar`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from ftkit.errors import FtkitError, RecipeError, nearest
+from ftkit.recipe import Recipe
+
+GROUP = "ftkit.recipes"
+
+
+def names() -> list[str]:
+    """Return the names of all installed recipes, sorted. Imports none of them."""
+    return sorted(_modules())
+
+
+def find(name: str) -> Recipe:
+    """Return the recipe of that name, or the one in the .py or .json file at that path.
+
+    Raises:
+        RecipeError: there is none, or its file does not hold a valid recipe.
+    """
+    path = Path(name)
+    if path.suffix in {".py", ".json"}:
+        if not path.is_file():
+            raise RecipeError(f"recipe '{name}': there is no such file")
+        return _from_json(path) if path.suffix == ".json" else _from_python(path)
+    modules = _modules()
+    if name not in modules:
+        raise RecipeError(
+            f"there is no recipe '{name}'{nearest(name, modules)} 'ftkit list' shows all of them; "
+            f"a path to a .py or .json file works too"
+        )
+    return _recipe_of(modules[name])
+
+
+def _modules() -> dict[str, str]:
+    """Return the module of each recipe name."""
+    found: dict[str, str] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        spec = importlib.util.find_spec(entry.module)
+        if spec is None:
+            raise RecipeError(
+                f"the package '{entry.module}' that announces recipes in '{GROUP}' is gone; "
+                f"reinstall {entry.dist.name if entry.dist else 'it'}"
+            )
+        if spec.submodule_search_locations is None:
+            found[_name_of(entry.module)] = entry.module
+            continue
+        if entry.dist is not None and entry.dist.name == "ftkit":
+            _check_owner(entry.module)
+        for module in pkgutil.iter_modules(list(spec.submodule_search_locations)):
+            if not module.name.startswith("_"):
+                found[_name_of(module.name)] = f"{entry.module}.{module.name}"
+    return found
+
+
+def _check_owner(package: str) -> None:
+    """Refuse a foreign top-level package `recipes`: torchtune's wheel installs one over ours."""
+    module = importlib.import_module(package)
+    if getattr(module, "OWNER", None) != "ftkit":
+        raise RecipeError(
+            f"the package '{package}' at {Path(module.__file__ or '').parent} is not ftkit's: "
+            f"another distribution (torchtune has one) took the name. Reinstall ftkit after it, or "
+            f"use two virtual environments"
+        )
+
+
+def _name_of(module: str) -> str:
+    return module.rpartition(".")[2].replace("_", "-")
+
+
+def _recipe_of(module: str) -> Recipe:
+    try:
+        value = getattr(importlib.import_module(module), "recipe", None)
+    except FtkitError as error:
+        raise RecipeError(f"{module}: {error}") from None
+    if not isinstance(value, Recipe):
+        raise RecipeError(f"{module} must export `recipe`, a ftkit.Recipe; it has {type(value)}")
+    return value
+
+
+def _from_python(path: Path) -> Recipe:
+    module = f"ftkit_recipe_{path.stem.replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(module, path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[module] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except FtkitError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    except Exception as error:  # whatever a person's file may raise, with its own line
+        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    return _recipe_of(module)
+
+
+def _from_json(path: Path) -> Recipe:
+    try:
+        return Recipe.from_json(path.read_text(encoding="utf-8"))
+    except (FtkitError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from None

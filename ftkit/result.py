@@ -1,0 +1,87 @@
+"""RunResult: what a run measured, and its run.json. A contract that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ftkit.errors import RunError
+from ftkit.recipe import Settings
+
+FILE = "run.json"
+
+
+class Measured(Settings):
+    """A figure with its 95 % confidence interval."""
+
+    section = "metric"
+
+    value: float
+    low: float
+    high: float
+    method: str
+    """How the interval was made."""
+
+
+class Seconds(Settings):
+    """Wall-clock seconds of each stage."""
+
+    section = "seconds"
+
+    data: float
+    features: float
+    train: float
+    evaluate: float
+    total: float
+
+
+class RunResult(Settings):
+    """What was run, on what, and what came out. Sizes in bytes, rates in fractions of one."""
+
+    section = "run"
+
+    recipe: str
+    strategy: dict[str, Any]
+    task: dict[str, Any]
+    dataset: str
+    split: str
+    n: int
+    """Test examples, each counted once."""
+    metrics: dict[str, Measured]
+    parameters_total: int
+    parameters_trained: int
+    seconds: Seconds
+    examples_per_second: float
+    """Training examples per second, over all processes, evaluation left out."""
+    peak_memory_bytes: dict[str, int]
+    model_bytes: int
+    """Size of the weights in model/, without an adapter kept beside them."""
+    seed: int
+    world_size: int
+    device: str
+    precision: str
+    versions: dict[str, str]
+    commit: str | None
+    started: str
+    """UTC, ISO 8601."""
+    finished: str
+    status: Literal["complete"]
+
+    def write(self, folder: Path) -> None:
+        """Write run.json into a run folder, whole or not at all."""
+        unfinished = folder / (FILE + ".part")
+        unfinished.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResult:
+        """Return the result of a finished run.
+
+        Raises:
+            RunError: the folder holds no finished run.
+        """
+        file = Path(folder) / FILE
+        if not file.is_file():
+            state = "is not finished" if (Path(folder) / "recipe.json").exists() else "holds no run"
+            raise RunError(f"{folder} {state}: there is no {FILE}")
+        return cls.model_validate_json(file.read_text(encoding="utf-8"))

@@ -1,0 +1,274 @@
+"""finetune(recipe, out): the main path, every step a verb that stands in a file of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import confusion_matrix
+
+from ftkit import runtime
+from ftkit.adapt import adapt
+from ftkit.card import card
+from ftkit.data import Splits, load_splits, screen
+from ftkit.errors import RunError
+from ftkit.evaluation import predict_logits
+from ftkit.metrics import measure, softmax
+from ftkit.models import count_parameters, load_model
+from ftkit.plots import plot_confusion, plot_learning_curve
+from ftkit.recipe import Recipe
+from ftkit.result import FILE, RunResult, Seconds
+from ftkit.saving import save, weight_bytes
+from ftkit.tasks import Inputs, prepare
+from ftkit.training import fit
+from ftkit.verify import verify
+
+log = logging.getLogger(__name__)
+
+
+def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult:
+    """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
+
+    Under `accelerate launch`, every process calls this, rank 0 writes, and all return the result.
+
+    Args:
+        out: a new or empty folder; nothing is written there before data and backbone are checked.
+        resume: go on with an unfinished run in `out`; return the result of a finished one.
+
+    Raises:
+        RunError: `out` cannot take this run.
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+        TrainingError, VerificationError: training failed, or its saved model is not what was
+            measured.
+    """
+    folder, clock = Path(out), Clock()
+    machine = runtime.start(recipe.train.seed)
+    if runtime.on_main(lambda: is_complete(folder, recipe, resume)):
+        log.info("%s holds this run, complete", folder)
+        return RunResult.read(folder)
+
+    ready = make_ready(recipe, machine)
+    runtime.on_main(lambda: open_folder(folder, recipe))
+    clock.lap("data")
+
+    fitted = fit(
+        ready.model,
+        ready.inputs,
+        recipe.train,
+        recipe.strategy.learning_rate,
+        recipe.task.augment,
+        machine,
+        folder,
+        resume,
+    )
+    clock.lap("train")
+
+    with runtime.exact_float32():
+        logits = predict_logits(ready.model, ready.inputs.test, recipe.train, machine)
+    clock.lap("evaluate")
+
+    def finish() -> RunResult:
+        """Save, verify and write everything, run.json last: where it lies, the run is complete."""
+        labels, names = ready.inputs.test.labels, ready.splits.label_names
+        total, trained = count_parameters(ready.model)
+        model_folder = folder / "model"
+        save(ready.model, ready.processor, recipe, model_folder)
+        verify(model_folder, ready.splits, logits)
+        result = RunResult(
+            recipe=recipe.name,
+            strategy=recipe.strategy.model_dump(),
+            task=recipe.task.model_dump(),
+            dataset=recipe.data.path,
+            split=ready.splits.test_split,
+            n=len(labels),
+            metrics=measure(labels, logits.argmax(1), recipe.train.seed),
+            parameters_total=total,
+            parameters_trained=trained,
+            seconds=Seconds(
+                data=clock.seconds["data"],
+                features=0.0,
+                train=fitted.train_seconds,
+                evaluate=fitted.validation_seconds + clock.seconds["evaluate"],
+                total=clock.total(),
+            ),
+            examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
+            peak_memory_bytes=runtime.peak_memory(machine),
+            model_bytes=weight_bytes(model_folder),
+            seed=recipe.train.seed,
+            world_size=machine.world_size,
+            device=machine.device_name,
+            precision=runtime.choose_precision(recipe.train.precision, machine),
+            versions=runtime.versions(),
+            commit=runtime.commit(),
+            started=clock.started,
+            finished=now(),
+            status="complete",
+        )
+        write_predictions(folder / "predictions.parquet", ready.splits, logits)
+        write_plots(folder, recipe, labels, logits.argmax(1), names)
+        (model_folder / "README.md").write_text(card(recipe, result, names), encoding="utf-8")
+        result.write(folder)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return result
+
+    return runtime.on_main(finish)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that training needs, checked."""
+
+    splits: Splits
+    model: Any
+    processor: Any
+    inputs: Inputs
+
+
+def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
+    """Load and check data and backbone, and choose which parameters move. Writes nothing.
+
+    Raises:
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+    """
+    seed = recipe.train.seed
+    runtime.choose_precision(recipe.train.precision, machine)
+    runtime.share_batch(recipe.train.batch_size, recipe.train.micro_batch_size, machine.world_size)
+    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task, seed))
+    splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
+    for note in splits.notes:
+        log.info("data: %s", note)
+    counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
+    log.info("data: %s rows, %d classes", counts, len(splits.label_names))
+    model, processor = runtime.main_first(
+        lambda: load_model(recipe.backbone, splits.label_names, seed)
+    )
+    inputs = prepare(recipe.task, splits, processor, seed)
+    model = adapt(recipe.strategy, model)
+    total, trained = count_parameters(model)
+    log.info(
+        "%s: strategy %s trains %s of %s parameters (%.2f %%)",
+        recipe.backbone.id,
+        recipe.strategy.kind,
+        f"{trained:,}",
+        f"{total:,}",
+        100 * trained / total,
+    )
+    return Ready(splits, model, processor, inputs)
+
+
+def is_complete(folder: Path, recipe: Recipe, resume: bool) -> bool:
+    """Return whether `folder` already holds this run, finished.
+
+    Raises:
+        RunError: the folder holds something else, or a run and `resume` was not asked for.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / "recipe.json").is_file():
+        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
+    there = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    if not resume:
+        state = "a finished" if (folder / FILE).exists() else "an unfinished"
+        raise RunError(
+            f"output folder {folder} holds {state} run of {there.name} ({there.strategy.kind}); "
+            f"give another --out, or go on with it by --resume"
+        )
+    if there != recipe:
+        raise RunError(
+            f"output folder {folder} holds a run with other settings ({difference(there, recipe)}); "
+            f"give another --out, or resume with --recipe {folder / 'recipe.json'}"
+        )
+    return (folder / FILE).exists()
+
+
+def difference(was: Recipe, now: Recipe) -> str:
+    """Return the first setting in which two recipes differ, as 'train.epochs was 3, now 5'."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            found |= (
+                flat(value, f"{prefix}{name}.")
+                if isinstance(value, dict)
+                else {prefix + name: value}
+            )
+        return found
+
+    old, new = flat(was.model_dump()), flat(now.model_dump())
+    name = next(name for name in [*old, *new] if old.get(name) != new.get(name))
+    return f"{name} was {old.get(name)}, now {new.get(name)}"
+
+
+def open_folder(folder: Path, recipe: Recipe) -> None:
+    """Make the run folder and write the recipe into it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        (folder / "plots").mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+
+
+def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:
+    """Write a row per test example: index, label, prediction, and `probability` of each class.
+
+    `label` and `prediction` are class names; `probability` is a list in the order of the classes,
+    whose names are in the schema's metadata under "label_names".
+    """
+    names = np.array(splits.label_names)
+    table = pa.table(
+        {
+            "index": np.asarray(splits.test["index"]),
+            "label": names[np.asarray(splits.test["label"])],
+            "prediction": names[logits.argmax(1)],
+            "probability": list(softmax(logits.astype(np.float64))),
+        }
+    )
+    metadata = {"label_names": json.dumps(list(splits.label_names))}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+
+
+def write_plots(
+    folder: Path, recipe: Recipe, labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
+) -> None:
+    """Draw plots/learning_curve.png and plots/confusion_matrix.png."""
+    title = f"{recipe.name}, {recipe.strategy.kind}"
+    plot_learning_curve(folder / "log.jsonl", folder / "plots" / "learning_curve.png", title)
+    counts = confusion_matrix(labels, predicted, labels=range(len(names)))
+    plot_confusion(counts, names, folder / "plots" / "confusion_matrix.png", title)
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds of each stage of a run."""
+
+    started: str = field(default_factory=lambda: now())
+    begin: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    mark: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap for this stage."""
+        self.seconds[stage] = time.perf_counter() - self.mark
+        self.mark = time.perf_counter()
+
+    def total(self) -> float:
+        """Return the seconds since the run began."""
+        return time.perf_counter() - self.begin
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,115 @@
+"""Images to model inputs: the processor alone for evaluation, augmentation before it for training.
+
+Random changes are drawn from (seed, epoch, row), never from a stream that others use too. So a
+training image comes out the same, bit for bit, for any number of processes and workers, and after a
+restart in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, v2
+
+from ftkit.data import Splits
+from ftkit.data.images import open_rgb
+from ftkit.recipe import Augment, ImageClassification
+from ftkit.tasks import Inputs, prepare
+
+
+@prepare.register
+def prepare_images(task: ImageClassification, splits: Splits, processor: Any, seed: int) -> Inputs:
+    """Return the inputs of an image classifier, see `ftkit.tasks.prepare`."""
+    augment = augmentation(task.augment, processor)
+    return Inputs(
+        train=Images(splits.train, processor, seed, augment),
+        validation=Images(splits.validation, processor, seed),
+        test=Images(splits.test, processor, seed),
+    )
+
+
+class Images(Dataset):
+    """Tensors of a split: `pixel_values` (3, H, W) float32, `labels` int, `index` row position.
+
+    The key of an example is epoch * N + position, so that a worker process needs no other word of
+    the epoch.
+    """
+
+    def __init__(
+        self,
+        rows: datasets.Dataset,
+        processor: Any,
+        seed: int,
+        augment: Callable[[Image.Image], torch.Tensor] | None = None,
+    ) -> None:
+        self.rows, self.processor, self.seed, self.augment = rows, processor, seed, augment
+        self.labels = np.asarray(rows["label"])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        epoch, position = divmod(key, len(self))
+        row = self.rows[position]
+        image = open_rgb(row["image"])
+        if self.augment is None:
+            pixels = processed(image, self.processor)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                state = np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)
+                torch.manual_seed(int(state[0]))
+                pixels = self.augment(image)
+        return {"pixel_values": pixels, "labels": row["label"], "index": position}
+
+
+def processed(image: Image.Image, processor: Any) -> torch.Tensor:
+    """Return (3, H, W) float32: the image as `transformers.pipeline` would give it to the model."""
+    return processor(images=image, return_tensors="pt")["pixel_values"][0]
+
+
+def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], torch.Tensor] | None:
+    """Return the random transform from image to (3, H, W) for training, or None where all is off.
+
+    Size and normalisation are those that the processor itself shows on a black and a white image.
+    """
+    changes: list[Any] = []
+    black = processed(Image.new("RGB", (64, 64), "black"), processor)
+    white = processed(Image.new("RGB", (64, 64), "white"), processor)
+    size = list(black.shape[1:])
+    interpolation = _interpolation(processor)
+    if augment.crop is not None:
+        changes.append(v2.RandomResizedCrop(size, scale=augment.crop, interpolation=interpolation))
+    if augment.flip:
+        changes.append(v2.RandomHorizontalFlip())
+    if augment.randaugment:
+        changes.append(v2.RandAugment(magnitude=augment.randaugment))
+    if not changes:
+        return None
+    if augment.crop is None:
+        changes = [v2.Resize(size, interpolation=interpolation), *changes]
+    low, high = black.mean((1, 2)), white.mean((1, 2))  # (0 - mean) / std and (1 - mean) / std
+    std = 1 / (high - low)
+    return v2.Compose(
+        [
+            *changes,
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean=(-low * std).tolist(), std=std.tolist()),
+            v2.ToPureTensor(),
+        ]
+    )
+
+
+def _interpolation(processor: Any) -> InterpolationMode:
+    """Return how the processor resizes, from the attribute of its family."""
+    timm = (getattr(processor, "data_config", None) or {}).get("interpolation")
+    pillow = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+    name = timm or pillow.get(getattr(processor, "resample", None) or 2, "bilinear")
+    known = {mode.value for mode in InterpolationMode}
+    return InterpolationMode(name if name in known else "bilinear")

@@ -1,0 +1,291 @@
+"""Training with transformers' Trainer, made exact: which rows, which mode, which loss, which best.
+
+`fit` maps a recipe's `Train` to `TrainingArguments` in one place and runs `FrozenTrainer`, which
+differs from Trainer where that one miscounts or drifts: frozen layers stay in eval mode, the loss
+is a mean over the examples of the whole optimiser step, validation counts each row once whatever
+the number of processes, and a loss that is no number stops the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from ftkit.adapt import set_training_mode
+from ftkit.errors import TrainingError
+from ftkit.evaluation import collate, predict_logits, workers
+from ftkit.journal import Journal
+from ftkit.losses import class_weights, classification_loss, mix
+from ftkit.metrics import Classification, mean_cross_entropy
+from ftkit.models import is_convolutional
+from ftkit.recipe import Augment, Train
+from ftkit.runtime import Machine, choose_precision, share_batch
+from ftkit.tasks import Inputs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training took, over all processes and all sittings of a resumed run."""
+
+    steps: int
+    train_seconds: float
+    validation_seconds: float
+    examples: int
+
+
+def fit(
+    model: PreTrainedModel,
+    inputs: Inputs,
+    settings: Train,
+    learning_rate: float,
+    augment: Augment,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Train the moving parameters of `model` in place and leave the best checkpoint in them.
+
+    Args:
+        augment: for mixup and CutMix, which work on batches.
+        folder: of the run; checkpoints/ and log.jsonl are written there.
+        resume: go on from the newest checkpoint in `folder`, if there is one.
+
+    Raises:
+        RecipeError: the batch or the precision does not fit this machine.
+        TrainingError: the loss stopped being a number, or a checkpoint does not give its score.
+    """
+    arguments = training_arguments(settings, learning_rate, machine, folder, len(inputs.train))
+    if _channels_last(model, settings):
+        model.to(memory_format=torch.channels_last)
+    checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
+    journal = Journal(folder / "log.jsonl", machine.is_main, checkpoint)
+    trainer = FrozenTrainer(
+        model=model,
+        args=arguments,
+        settings=settings,
+        augment=augment,
+        machine=machine,
+        inputs=inputs,
+        callbacks=[journal, *_early_stopping(settings)],
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    if checkpoint:
+        log.info("going on from %s", checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _check_best(trainer)
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
+    model.to(memory_format=torch.contiguous_format)
+    steps = trainer.state.global_step
+    epochs = steps / math.ceil(len(inputs.train) / settings.batch_size)
+    return Fitted(
+        steps=steps,
+        train_seconds=journal.train_seconds,
+        validation_seconds=journal.validation_seconds,
+        examples=round(min(epochs, settings.epochs) * len(inputs.train)),
+    )
+
+
+def training_arguments(
+    settings: Train, learning_rate: float, machine: Machine, folder: Path, rows: int
+) -> TrainingArguments:
+    """Return transformers' arguments for these settings; the only place that knows their names."""
+    micro, accumulation = share_batch(
+        settings.batch_size, settings.micro_batch_size, machine.world_size
+    )
+    precision = choose_precision(settings.precision, machine)
+    steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.batch_size)
+    schedule = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=settings.evaluation_batch_size,
+        gradient_accumulation_steps=accumulation,
+        activation_checkpointing=settings.gradient_checkpointing,
+        learning_rate=learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=math.ceil(steps * settings.warmup),
+        lr_scheduler_type=schedule,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        tf32=True if machine.device.type == "cuda" else None,
+        use_cpu=machine.device.type == "cpu",
+        seed=settings.seed,
+        dataloader_num_workers=workers(settings, machine),
+        dataloader_pin_memory=machine.device.type == "cuda",
+        dataloader_persistent_workers=workers(settings, machine) > 0,
+        remove_unused_columns=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=settings.best_by,
+        greater_is_better=settings.best_by != "loss",
+        logging_steps=max(1, steps // 100),
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+    )
+
+
+class FrozenTrainer(Trainer):
+    """Trainer for a model of which a part may be frozen. See the head of this file."""
+
+    def __init__(
+        self,
+        *,
+        settings: Train,
+        augment: Augment,
+        machine: Machine,
+        inputs: Inputs,
+        **arguments: Any,
+    ) -> None:
+        labels, classes = inputs.train.labels, arguments["model"].config.num_labels
+        loss = partial(
+            classification_loss,
+            label_smoothing=settings.label_smoothing,
+            weights=class_weights(settings, labels, classes),
+        )
+        super().__init__(
+            train_dataset=inputs.train,
+            eval_dataset=inputs.validation,
+            data_collator=collate,
+            compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
+            **arguments,
+        )
+        self.settings, self.augment, self.machine = settings, augment, machine
+        self.rows_in_step: list[int] = []
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+        return Shuffled(len(self.train_dataset), self.args.seed, lambda: int(self.state.epoch or 0))
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Return the names of matrices and kernels: biases and norm scales have one dimension."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
+    def training_step(self, model: nn.Module, inputs: dict, *rest: Any) -> torch.Tensor:
+        """Take one step, and stop where the loss is no number."""
+        self.rows_in_step = inputs.pop("index").tolist()
+        loss = super().training_step(model, inputs, *rest)
+        if not torch.isfinite(loss):
+            rate = self._get_learning_rate()
+            raise TrainingError(
+                f"the loss became {loss.item()} at step {self.state.global_step + 1}, training rows "
+                f"{self.rows_in_step[:8]}{'...' if len(self.rows_in_step) > 8 else ''}, learning "
+                f"rate {rate:.2g}. Use a smaller --learning-rate"
+                + ("" if self.args.fp16 or self.args.bf16 else " and look at these rows")
+                + (", or --precision fp32" if self.args.fp16 or self.args.bf16 else "")
+            )
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of one micro-batch, its images mixed in pairs where asked for."""
+        set_training_mode(self.accelerator.unwrap_model(model))  # Trainer has put all in train mode
+        labels = inputs.pop("labels")
+        targets = [(1.0, labels)]
+        if self.augment.mixup or self.augment.cutmix:
+            draw = np.random.default_rng(
+                (self.args.seed, self.state.global_step, *self.rows_in_step)
+            )
+            partner = torch.from_numpy(draw.permutation(len(labels))).to(labels.device)
+            images, share = mix(inputs["pixel_values"], partner, self.augment, draw)
+            inputs["pixel_values"] = images
+            targets = [(share, labels), (1 - share, labels[partner])]
+        outputs = model(**inputs)
+        loss = sum(
+            weight * self.compute_loss_func(outputs, target, num_items_in_batch)
+            for weight, target in targets
+        )
+        loss = loss * self.accelerator.num_processes  # DDP takes the mean over ranks, we the sum
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return loss and figures of the validation rows, each counted once."""
+        metrics = self.score()
+        named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(dict(named))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
+        return named
+
+    def score(self) -> dict[str, float]:
+        """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
+        rows = self.eval_dataset
+        logits = predict_logits(self.model, rows, self.settings, self.machine)
+        figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
+        return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
+
+
+class Shuffled(Sampler):
+    """A new order for every epoch, from (seed, epoch). A key is epoch * N + position."""
+
+    def __init__(self, size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.size, self.seed, self.epoch = size, seed, epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = self.epoch()
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+        return iter((order + epoch * self.size).tolist())
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint, or None; removes those cut off while being written."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(found):
+        if (checkpoint / "trainer_state.json").exists():  # Trainer writes it last
+            return checkpoint
+        log.warning("%s was cut off while it was written; it is removed", checkpoint)
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return None
+
+
+def _check_best(trainer: FrozenTrainer) -> None:
+    """Require of the reloaded best checkpoint the score it had: adapters were lost here before."""
+    state = trainer.state
+    if state.best_metric is None or state.best_global_step == state.global_step:
+        return
+    again = trainer.score()[trainer.settings.best_by]
+    if abs(again - state.best_metric) > 1e-3 * max(1.0, abs(state.best_metric)):
+        raise TrainingError(
+            f"the best checkpoint (step {state.best_global_step}) had {trainer.settings.best_by} "
+            f"{state.best_metric:.4f}, after reloading it has {again:.4f}"
+        )
+    log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)
+
+
+def _early_stopping(settings: Train) -> list[EarlyStoppingCallback]:
+    return [EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else []
+
+
+def _channels_last(model: nn.Module, settings: Train) -> bool:
+    wanted = settings.channels_last
+    return is_convolutional(model) if wanted is None else wanted

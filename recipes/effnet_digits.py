@@ -1,0 +1,14 @@
+"""EfficientNet-Lite0 on handwritten digits: everything comes with Python packages, no Hub needed."""
+
+from ftkit import Augment, Backbone, Data, Full, HeadOnly, ImageClassification, Lora, Recipe, Train
+
+recipe = Recipe(
+    name="effnet-digits",
+    description="EfficientNet-Lite0 (CNN) on scikit-learn's digits; needs no network",
+    data=Data(path="embedded:digits"),
+    backbone=Backbone(id="embedded:efficientnet-lite0", image_size=96),
+    task=ImageClassification(augment=Augment(crop=(0.7, 1.0), flip=False)),
+    strategy=Full(learning_rate=1e-3),
+    alternatives=(HeadOnly(learning_rate=1e-2), Lora(learning_rate=3e-3, rank=8)),
+    train=Train(epochs=5, batch_size=32),
+)
