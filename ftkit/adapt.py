@@ -57,7 +57,7 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
             )
     config = LoraConfig(
         r=strategy.rank,
-        lora_alpha=strategy.alpha,
+        lora_alpha=strategy.alpha,  # type: ignore[arg-type]
         lora_dropout=strategy.dropout,
         target_modules=targets,
         modules_to_save=head,  # the head is new: an adapter without it would be worthless

@@ -1,8 +1,9 @@
-"""Measuring a model: logits of every row once, in order, for any number of processes."""
+"""Running a model over rows: each row once, in order, for any number of processes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,40 @@ from ftkit.tasks import Rows
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:
     """Return the logits (N, C) float32 of all rows, in order, on every rank.
 
-    Each rank computes every world_size-th row, so no row is counted twice. Every rank must call
-    this. Leaves the model in eval mode.
+    Every rank must call this. Leaves the model in eval mode.
     """
-    loader = DataLoader(
-        Subset(rows, range(machine.rank, len(rows), machine.world_size)),
+    model.eval()
+    return for_each_row(
+        lambda pixels: model(pixel_values=pixels)["logits"], rows, settings, machine
+    )
+
+
+def for_each_row(
+    compute: Callable[[torch.Tensor], torch.Tensor], rows: Rows, settings: Train, machine: Machine
+) -> np.ndarray:
+    """Return (N, ...) float32: what `compute` gives for each row's inputs, in order, on every rank.
+
+    Each rank takes every world_size-th row, so no row is counted twice. Every rank must call this.
+
+    Args:
+        compute: from a batch of inputs (B, ...) to a batch of outputs (B, ...), on the device.
+    """
+    loader: DataLoader = DataLoader(
+        Subset(rows, range(machine.rank, len(rows), machine.world_size)),  # type: ignore[arg-type]
         batch_size=settings.evaluation_batch_size,
         collate_fn=collate,
         num_workers=workers(settings, machine),
     )
-    model.eval()
     mine: list[np.ndarray] = []
     with torch.inference_mode():
         for batch in loader:
-            pixels = batch["pixel_values"].to(machine.device, non_blocking=True)
-            mine.append(model(pixel_values=pixels).logits.float().cpu().numpy())
+            inputs = batch["pixel_values"].to(machine.device, non_blocking=True)
+            mine.append(compute(inputs).float().cpu().numpy())
     stacked = np.concatenate(gather_object(mine))  # rank 0's rows, then rank 1's, ...
     order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
-    logits = np.empty_like(stacked)
-    logits[np.concatenate(order)] = stacked
-    return logits
+    outputs = np.empty_like(stacked)
+    outputs[np.concatenate(order)] = stacked
+    return outputs
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -128,6 +128,13 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return total, sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def place(model: nn.Module, channels_last: bool | None, device: torch.device) -> None:
+    """Move the model to its device, convolutions in channels_last format (None: for CNNs)."""
+    wanted = is_convolutional(model) if channels_last is None else channels_last
+    model.to(device)
+    model.to(memory_format=torch.channels_last if wanted else torch.contiguous_format)
+
+
 def is_convolutional(model: nn.Module) -> bool:
     """True where convolutions after the first one do most of the spatial work (a CNN)."""
     spatial = [m for m in model.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]

@@ -156,6 +156,9 @@ class HeadOnly(Settings):
     kind: Literal["head"] = "head"
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW."""
+    cache: bool = True
+    """Run the frozen backbone once and train the head on its outputs: many times faster, without
+    random changes to images."""
 
 
 class Lora(Settings):
@@ -286,7 +289,7 @@ class Recipe(Settings):
                 f"strategy: there is no '{kind}'; choose one of {', '.join(STRATEGIES)}"
                 f"{nearest(kind, STRATEGIES)}"
             )
-        own = {strategy.kind: strategy for strategy in (*self.alternatives, self.strategy)}
+        own: dict[str, Strategy] = {s.kind: s for s in (*self.alternatives, self.strategy)}
         chosen = own.pop(kind, None) or STRATEGIES[kind]()
         return self.model_copy(update={"strategy": chosen, "alternatives": tuple(own.values())})
 

@@ -12,6 +12,7 @@ adapter, and `probabilities` (N, C) by `pipeline("image-classification")`, absen
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +35,8 @@ def main(folder: Path, images: Path, output: Path) -> None:
     files = sorted(images.glob("*.png"))
     pictures = [Image.open(file) for file in files]
     adapter = (folder / "adapter_config.json").exists()
-    model = (
-        load_adapter(folder) if adapter else AutoModelForImageClassification.from_pretrained(folder)
-    )
+    load = load_adapter if adapter else AutoModelForImageClassification.from_pretrained
+    model: Any = load(folder)
     processor = AutoImageProcessor.from_pretrained(folder)
     model.eval()
     logits = []
@@ -47,20 +47,13 @@ def main(folder: Path, images: Path, output: Path) -> None:
     answers = {"logits": np.concatenate(logits)}
     if not adapter:
         classify = pipeline("image-classification", model=str(folder), device="cpu")
-        names = classify.model.config.id2label
-        answers["probabilities"] = np.array(
-            [
-                [scores[names[number]] for number in range(len(names))]
-                for scores in (
-                    {
-                        answer["label"]: answer["score"]
-                        for answer in classify(str(file), top_k=len(names))
-                    }
-                    for file in files
-                )
-            ]
-        )
-    np.savez(output, **answers)
+        names = list(model.config.id2label.values())
+        rows = [
+            {answer["label"]: answer["score"] for answer in classify(str(file), top_k=len(names))}
+            for file in files
+        ]
+        answers["probabilities"] = np.array([[row[name] for name in names] for row in rows])
+    np.savez(output, **answers)  # type: ignore[arg-type]
 
 
 def load_adapter(folder: Path) -> torch.nn.Module:

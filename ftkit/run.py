@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -11,22 +10,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from sklearn.metrics import confusion_matrix
-
 from ftkit import runtime
 from ftkit.adapt import adapt
 from ftkit.card import card
 from ftkit.data import Splits, load_splits, screen
-from ftkit.errors import RunError
 from ftkit.evaluation import predict_logits
-from ftkit.metrics import measure, softmax
-from ftkit.models import count_parameters, load_model
-from ftkit.plots import plot_confusion, plot_learning_curve
+from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
+from ftkit.metrics import measure
+from ftkit.models import count_parameters, load_model, place
 from ftkit.recipe import Recipe
-from ftkit.result import FILE, RunResult, Seconds
+from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
 from ftkit.tasks import Inputs, prepare
 from ftkit.training import fit
@@ -60,16 +54,14 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     runtime.on_main(lambda: open_folder(folder, recipe))
     clock.lap("data")
 
-    fitted = fit(
-        ready.model,
-        ready.inputs,
-        recipe.train,
-        recipe.strategy.learning_rate,
-        recipe.task.augment,
-        machine,
-        folder,
-        resume,
-    )
+    place(ready.model, recipe.train.channels_last, machine.device)
+    trained, inputs = ready.model, ready.inputs
+    if caches(recipe, ready, machine):
+        inputs = cache_features(ready.model, inputs, recipe.train, machine)
+        trained = Head(ready.model)
+    clock.lap("features")
+
+    fitted = fit(trained, inputs, recipe, machine, folder, resume)
     clock.lap("train")
 
     with runtime.exact_float32():
@@ -79,7 +71,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     def finish() -> RunResult:
         """Save, verify and write everything, run.json last: where it lies, the run is complete."""
         labels, names = ready.inputs.test.labels, ready.splits.label_names
-        total, trained = count_parameters(ready.model)
+        total, moved = count_parameters(ready.model)
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
         verify(model_folder, ready.splits, logits)
@@ -92,10 +84,10 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             n=len(labels),
             metrics=measure(labels, logits.argmax(1), recipe.train.seed),
             parameters_total=total,
-            parameters_trained=trained,
+            parameters_trained=moved,
             seconds=Seconds(
                 data=clock.seconds["data"],
-                features=0.0,
+                features=clock.seconds["features"],
                 train=fitted.train_seconds,
                 evaluate=fitted.validation_seconds + clock.seconds["evaluate"],
                 total=clock.total(),
@@ -152,8 +144,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         lambda: load_model(recipe.backbone, splits.label_names, seed)
     )
     inputs = prepare(recipe.task, splits, processor, seed)
-    model = adapt(recipe.strategy, model)
-    total, trained = count_parameters(model)
+    adapted = adapt(recipe.strategy, model)
+    total, trained = count_parameters(adapted)
     log.info(
         "%s: strategy %s trains %s of %s parameters (%.2f %%)",
         recipe.backbone.id,
@@ -162,92 +154,17 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         f"{total:,}",
         100 * trained / total,
     )
-    return Ready(splits, model, processor, inputs)
+    return Ready(splits, adapted, processor, inputs)
 
 
-def is_complete(folder: Path, recipe: Recipe, resume: bool) -> bool:
-    """Return whether `folder` already holds this run, finished.
-
-    Raises:
-        RunError: the folder holds something else, or a run and `resume` was not asked for.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+def caches(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> bool:
+    """Return whether the head is trained on features; say why where that cannot be."""
+    if recipe.strategy.kind != "head" or not recipe.strategy.cache:
         return False
-    if not (folder / "recipe.json").is_file():
-        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
-    there = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
-    if not resume:
-        state = "a finished" if (folder / FILE).exists() else "an unfinished"
-        raise RunError(
-            f"output folder {folder} holds {state} run of {there.name} ({there.strategy.kind}); "
-            f"give another --out, or go on with it by --resume"
-        )
-    if there != recipe:
-        raise RunError(
-            f"output folder {folder} holds a run with other settings ({difference(there, recipe)}); "
-            f"give another --out, or resume with --recipe {folder / 'recipe.json'}"
-        )
-    return (folder / FILE).exists()
-
-
-def difference(was: Recipe, now: Recipe) -> str:
-    """Return the first setting in which two recipes differ, as 'train.epochs was 3, now 5'."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in values.items():
-            found |= (
-                flat(value, f"{prefix}{name}.")
-                if isinstance(value, dict)
-                else {prefix + name: value}
-            )
-        return found
-
-    old, new = flat(was.model_dump()), flat(now.model_dump())
-    name = next(name for name in [*old, *new] if old.get(name) != new.get(name))
-    return f"{name} was {old.get(name)}, now {new.get(name)}"
-
-
-def open_folder(folder: Path, recipe: Recipe) -> None:
-    """Make the run folder and write the recipe into it.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    try:
-        (folder / "plots").mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
-
-
-def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:
-    """Write a row per test example: index, label, prediction, and `probability` of each class.
-
-    `label` and `prediction` are class names; `probability` is a list in the order of the classes,
-    whose names are in the schema's metadata under "label_names".
-    """
-    names = np.array(splits.label_names)
-    table = pa.table(
-        {
-            "index": np.asarray(splits.test["index"]),
-            "label": names[np.asarray(splits.test["label"])],
-            "prediction": names[logits.argmax(1)],
-            "probability": list(softmax(logits.astype(np.float64))),
-        }
-    )
-    metadata = {"label_names": json.dumps(list(splits.label_names))}
-    pq.write_table(table.replace_schema_metadata(metadata), file)
-
-
-def write_plots(
-    folder: Path, recipe: Recipe, labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
-) -> None:
-    """Draw plots/learning_curve.png and plots/confusion_matrix.png."""
-    title = f"{recipe.name}, {recipe.strategy.kind}"
-    plot_learning_curve(folder / "log.jsonl", folder / "plots" / "learning_curve.png", title)
-    counts = confusion_matrix(labels, predicted, labels=range(len(names)))
-    plot_confusion(counts, names, folder / "plots" / "confusion_matrix.png", title)
+    reason = why_not_cached(ready.model, ready.inputs, machine)
+    if reason:
+        log.info("features: not cached, the backbone runs in every epoch: %s", reason)
+    return reason is None
 
 
 @dataclass

@@ -24,7 +24,8 @@ def save(model: PreTrainedModel | PeftModel, processor: Any, recipe: Recipe, fol
     elif recipe.strategy.kind == "lora" and recipe.strategy.merge:
         _save_adapter(model, recipe, folder / "adapter")
         processor.save_pretrained(folder / "adapter")
-        copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
+        merged: Any = copy.deepcopy(model).merge_and_unload()
+        merged.save_pretrained(folder)
     else:
         _save_adapter(model, recipe, folder)
     processor.save_pretrained(folder)
@@ -33,10 +34,11 @@ def save(model: PreTrainedModel | PeftModel, processor: Any, recipe: Recipe, fol
 def _save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
     """Write adapter, head, and the config that the backbone must be loaded with."""
     model.peft_config["default"].revision = recipe.backbone.revision
-    model.save_pretrained(folder)
-    model.get_base_model().config.save_pretrained(folder)
+    model.save_pretrained(str(folder))
+    base: Any = model.get_base_model()
+    base.config.save_pretrained(folder)
 
 
 def weight_bytes(folder: Path) -> int:
-    """Return the size of the weights in `folder` itself, without those of an adapter beside them."""
+    """Return the size of the weights in `folder` itself, an adapter beside them left out."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ftkit.adapt import set_training_mode
@@ -30,8 +30,7 @@ from ftkit.evaluation import collate, predict_logits, workers
 from ftkit.journal import Journal
 from ftkit.losses import class_weights, classification_loss, mix
 from ftkit.metrics import Classification, mean_cross_entropy
-from ftkit.models import is_convolutional
-from ftkit.recipe import Augment, Train
+from ftkit.recipe import Recipe, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
 from ftkit.tasks import Inputs
 
@@ -49,11 +48,9 @@ class Fitted:
 
 
 def fit(
-    model: PreTrainedModel,
+    model: nn.Module,
     inputs: Inputs,
-    settings: Train,
-    learning_rate: float,
-    augment: Augment,
+    recipe: Recipe,
     machine: Machine,
     folder: Path,
     resume: bool = False,
@@ -61,7 +58,6 @@ def fit(
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
 
     Args:
-        augment: for mixup and CutMix, which work on batches.
         folder: of the run; checkpoints/ and log.jsonl are written there.
         resume: go on from the newest checkpoint in `folder`, if there is one.
 
@@ -69,16 +65,14 @@ def fit(
         RecipeError: the batch or the precision does not fit this machine.
         TrainingError: the loss stopped being a number, or a checkpoint does not give its score.
     """
-    arguments = training_arguments(settings, learning_rate, machine, folder, len(inputs.train))
-    if _channels_last(model, settings):
-        model.to(memory_format=torch.channels_last)
+    settings = recipe.train
+    arguments = training_arguments(recipe, machine, folder, len(inputs.train))
     checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
     journal = Journal(folder / "log.jsonl", machine.is_main, checkpoint)
     trainer = FrozenTrainer(
         model=model,
         args=arguments,
-        settings=settings,
-        augment=augment,
+        recipe=recipe,
         machine=machine,
         inputs=inputs,
         callbacks=[journal, *_early_stopping(settings)],
@@ -90,7 +84,6 @@ def fit(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _check_best(trainer)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
-    model.to(memory_format=torch.contiguous_format)
     steps = trainer.state.global_step
     epochs = steps / math.ceil(len(inputs.train) / settings.batch_size)
     return Fitted(
@@ -102,9 +95,14 @@ def fit(
 
 
 def training_arguments(
-    settings: Train, learning_rate: float, machine: Machine, folder: Path, rows: int
+    recipe: Recipe, machine: Machine, folder: Path, rows: int
 ) -> TrainingArguments:
-    """Return transformers' arguments for these settings; the only place that knows their names."""
+    """Return transformers' arguments for a recipe; the only place that knows their names.
+
+    Args:
+        rows: of the training split.
+    """
+    settings = recipe.train
     micro, accumulation = share_batch(
         settings.batch_size, settings.micro_batch_size, machine.world_size
     )
@@ -119,7 +117,7 @@ def training_arguments(
         per_device_eval_batch_size=settings.evaluation_batch_size,
         gradient_accumulation_steps=accumulation,
         activation_checkpointing=settings.gradient_checkpointing,
-        learning_rate=learning_rate,
+        learning_rate=recipe.strategy.learning_rate,
         weight_decay=settings.weight_decay,
         warmup_steps=math.ceil(steps * settings.warmup),
         lr_scheduler_type=schedule,
@@ -153,12 +151,12 @@ class FrozenTrainer(Trainer):
     def __init__(
         self,
         *,
-        settings: Train,
-        augment: Augment,
+        recipe: Recipe,
         machine: Machine,
         inputs: Inputs,
         **arguments: Any,
     ) -> None:
+        settings = recipe.train
         labels, classes = inputs.train.labels, arguments["model"].config.num_labels
         loss = partial(
             classification_loss,
@@ -172,11 +170,11 @@ class FrozenTrainer(Trainer):
             compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
             **arguments,
         )
-        self.settings, self.augment, self.machine = settings, augment, machine
+        self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
         self.rows_in_step: list[int] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        return Shuffled(len(self.train_dataset), self.args.seed, lambda: int(self.state.epoch or 0))
+        return Shuffled(len(self.inputs.train), self.args.seed, lambda: int(self.state.epoch or 0))
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of matrices and kernels: biases and norm scales have one dimension."""
@@ -187,13 +185,12 @@ class FrozenTrainer(Trainer):
         self.rows_in_step = inputs.pop("index").tolist()
         loss = super().training_step(model, inputs, *rest)
         if not torch.isfinite(loss):
-            rate = self._get_learning_rate()
+            mend = "--precision fp32" if self.args.fp16 or self.args.bf16 else "look at the rows"
             raise TrainingError(
-                f"the loss became {loss.item()} at step {self.state.global_step + 1}, training rows "
-                f"{self.rows_in_step[:8]}{'...' if len(self.rows_in_step) > 8 else ''}, learning "
-                f"rate {rate:.2g}. Use a smaller --learning-rate"
-                + ("" if self.args.fp16 or self.args.bf16 else " and look at these rows")
-                + (", or --precision fp32" if self.args.fp16 or self.args.bf16 else "")
+                f"the loss became {loss.item()} at step {self.state.global_step + 1} with learning "
+                f"rate {self._get_learning_rate():.2g}, training rows {self.rows_in_step[:8]}"
+                f"{'...' if len(self.rows_in_step) > 8 else ''}. Use a smaller --learning-rate, or "
+                f"{mend}"
             )
         return loss
 
@@ -208,18 +205,16 @@ class FrozenTrainer(Trainer):
         set_training_mode(self.accelerator.unwrap_model(model))  # Trainer has put all in train mode
         labels = inputs.pop("labels")
         targets = [(1.0, labels)]
-        if self.augment.mixup or self.augment.cutmix:
-            draw = np.random.default_rng(
-                (self.args.seed, self.state.global_step, *self.rows_in_step)
-            )
+        if self.inputs.mixing is not None:
+            key = (self.args.seed, self.state.global_step, *self.rows_in_step)
+            draw = np.random.default_rng(key)
             partner = torch.from_numpy(draw.permutation(len(labels))).to(labels.device)
-            images, share = mix(inputs["pixel_values"], partner, self.augment, draw)
+            images, share = mix(inputs["pixel_values"], partner, self.inputs.mixing, draw)
             inputs["pixel_values"] = images
             targets = [(share, labels), (1 - share, labels[partner])]
         outputs = model(**inputs)
         loss = sum(
-            weight * self.compute_loss_func(outputs, target, num_items_in_batch)
-            for weight, target in targets
+            weight * self.loss_of(outputs, target, num_items_in_batch) for weight, target in targets
         )
         loss = loss * self.accelerator.num_processes  # DDP takes the mean over ranks, we the sum
         return (loss, outputs) if return_outputs else loss
@@ -236,7 +231,8 @@ class FrozenTrainer(Trainer):
 
     def score(self) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
-        rows = self.eval_dataset
+        rows = self.inputs.validation
+        assert self.model is not None
         logits = predict_logits(self.model, rows, self.settings, self.machine)
         figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
         return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
@@ -284,8 +280,3 @@ def _check_best(trainer: FrozenTrainer) -> None:
 
 def _early_stopping(settings: Train) -> list[EarlyStoppingCallback]:
     return [EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else []
-
-
-def _channels_last(model: nn.Module, settings: Train) -> bool:
-    wanted = settings.channels_last
-    return is_convolutional(model) if wanted is None else wanted

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 on handwritten digits: everything comes with Python packages, no Hub needed."""
+"""EfficientNet-Lite0 on handwritten digits: all of it comes in Python packages, no Hub needed."""
 
 from ftkit import Augment, Backbone, Data, Full, HeadOnly, ImageClassification, Lora, Recipe, Train
 

@@ -12,13 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from ftkit.data import Splits
+from ftkit.recipe import Augment
 
 
 class Rows(Protocol):
     """A map-style data set of examples whose labels are known without making the examples."""
 
-    labels: np.ndarray
-    """(N,) class numbers."""
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) class numbers."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -27,11 +30,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model is trained and measured on: for each split a data set of tensors."""
+    """What a model is trained and measured on: a data set of tensors for each split."""
 
     train: Rows
+    """Training rows, with random changes in every epoch where the recipe asks for them."""
+    train_plain: Rows
+    """The same rows without random changes."""
     validation: Rows
     test: Rows
+    mixing: Augment | None = None
+    """Mixup and CutMix, which work on batches; None where both are off."""
 
 
 @singledispatch

@@ -29,8 +29,10 @@ def prepare_images(task: ImageClassification, splits: Splits, processor: Any, se
     augment = augmentation(task.augment, processor)
     return Inputs(
         train=Images(splits.train, processor, seed, augment),
+        train_plain=Images(splits.train, processor, seed),
         validation=Images(splits.validation, processor, seed),
         test=Images(splits.test, processor, seed),
+        mixing=task.augment if task.augment.mixup or task.augment.cutmix else None,
     )
 
 

@@ -1,0 +1,111 @@
+"""The run folder: who may write there, and the files that other programs read.
+
+recipe.json          the resolved recipe; runs again with --recipe OUT/recipe.json
+run.json             what was measured; written last, so where it lies the run is complete
+predictions.parquet  a row per test example
+log.jsonl            a line per logging step
+plots/               learning curve and confusion matrix
+checkpoints/         what --resume needs; removed when the run is complete
+model/               loads with transformers and peft alone
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import confusion_matrix
+
+from ftkit.data import Splits
+from ftkit.errors import RunError
+from ftkit.metrics import softmax
+from ftkit.plots import plot_confusion, plot_learning_curve
+from ftkit.recipe import Recipe
+from ftkit.result import FILE
+
+
+def is_complete(folder: Path, recipe: Recipe, resume: bool) -> bool:
+    """Return whether `folder` already holds this run, finished.
+
+    Raises:
+        RunError: the folder holds something else, or a run and `resume` was not asked for.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / "recipe.json").is_file():
+        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
+    there = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    if not resume:
+        state = "a finished" if (folder / FILE).exists() else "an unfinished"
+        raise RunError(
+            f"output folder {folder} holds {state} run of {there.name} ({there.strategy.kind}); "
+            f"give another --out, or go on with it by --resume"
+        )
+    if there != recipe:
+        raise RunError(
+            f"output folder {folder} holds a run with other settings "
+            f"({difference(there, recipe)}); give another --out, or resume with --recipe "
+            f"{folder / 'recipe.json'}"
+        )
+    return (folder / FILE).exists()
+
+
+def open_folder(folder: Path, recipe: Recipe) -> None:
+    """Make the run folder and write the recipe into it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        (folder / "plots").mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+
+
+def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:
+    """Write a row per test example: index, label, prediction, and `probability` of each class.
+
+    `label` and `prediction` are class names; `probability` is a list in the order of the classes,
+    whose names are in the schema's metadata under "label_names".
+    """
+    names = np.array(splits.label_names)
+    table = pa.table(
+        {
+            "index": np.asarray(splits.test["index"]),
+            "label": names[np.asarray(splits.test["label"])],
+            "prediction": names[logits.argmax(1)],
+            "probability": list(softmax(logits.astype(np.float64))),
+        }
+    )
+    metadata = {"label_names": json.dumps(list(splits.label_names))}
+    pq.write_table(table.replace_schema_metadata(metadata), file)
+
+
+def write_plots(
+    folder: Path, recipe: Recipe, labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
+) -> None:
+    """Draw plots/learning_curve.png and plots/confusion_matrix.png."""
+    title = f"{recipe.name}, {recipe.strategy.kind}"
+    plot_learning_curve(folder / "log.jsonl", folder / "plots" / "learning_curve.png", title)
+    counts = confusion_matrix(labels, predicted, labels=range(len(names)))
+    plot_confusion(counts, names, folder / "plots" / "confusion_matrix.png", title)
+
+
+def difference(was: Recipe, now: Recipe) -> str:
+    """Return the first setting in which two recipes differ, as 'train.epochs was 3, now 5'."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            inner = isinstance(value, dict)
+            found |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+        return found
+
+    old, new = flat(was.model_dump()), flat(now.model_dump())
+    name = next(name for name in [*old, *new] if old.get(name) != new.get(name))
+    return f"{name} was {old.get(name)}, now {new.get(name)}"
