@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 MOST_CLASSES_WITH_NUMBERS = 20
 
@@ -33,6 +34,7 @@ def plot_learning_curve(journal: Path, file: Path, title: str) -> None:
     accuracies.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1.005))
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(file, dpi=120)

@@ -77,8 +77,8 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         verify(model_folder, ready.splits, logits)
         result = RunResult(
             recipe=recipe.name,
-            strategy=recipe.strategy.model_dump(),
-            task=recipe.task.model_dump(),
+            strategy=recipe.strategy.model_dump(mode="json"),
+            task=recipe.task.model_dump(mode="json"),
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),

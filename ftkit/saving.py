@@ -35,6 +35,7 @@ def _save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
     """Write adapter, head, and the config that the backbone must be loaded with."""
     model.peft_config["default"].revision = recipe.backbone.revision
     model.save_pretrained(str(folder))
+    (folder / "README.md").unlink()  # peft's empty template; the card stands in model/
     base: Any = model.get_base_model()
     base.config.save_pretrained(folder)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ftkit.adapt import set_training_mode
+from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate, predict_logits, workers
 from ftkit.journal import Journal
@@ -229,6 +229,19 @@ class FrozenTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        assert output_dir is not None
+        if self.args.should_save:
+            save_moving(self.accelerator.unwrap_model(self.model), Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_moving(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        load_moving(
+            self.accelerator.unwrap_model(self.model), Path(self.state.best_model_checkpoint or "")
+        )
+
     def score(self) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
         rows = self.inputs.validation
@@ -251,17 +264,6 @@ class Shuffled(Sampler):
         epoch = self.epoch()
         order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
         return iter((order + epoch * self.size).tolist())
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, or None; removes those cut off while being written."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for checkpoint in reversed(found):
-        if (checkpoint / "trainer_state.json").exists():  # Trainer writes it last
-            return checkpoint
-        log.warning("%s was cut off while it was written; it is removed", checkpoint)
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    return None
 
 
 def _check_best(trainer: FrozenTrainer) -> None:

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/install.sh
 
 install embedded
+export ACCELERATE_LOG_LEVEL=ERROR # else it lists its own defaults at every launch
 runs=()
 for strategy in head lora full; do
     out=runs/quickstart/$strategy

@@ -1,0 +1,104 @@
+"""Tiny checkpoints of real architectures, so that the real `from_pretrained` runs in every test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import transformers as hf
+from safetensors.torch import save_file
+
+SIDE = 32
+CLASSES = 5  # of the pretrained head, which is replaced
+
+TRANSFORMERS = {
+    "vit": lambda: hf.ViTForImageClassification(
+        hf.ViTConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            image_size=SIDE, patch_size=8, num_labels=CLASSES, hidden_dropout_prob=0.1,
+        )
+    ),
+    "deit": lambda: hf.DeiTForImageClassification(
+        hf.DeiTConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            image_size=SIDE, patch_size=8, num_labels=CLASSES,
+        )
+    ),
+    "swin": lambda: hf.SwinForImageClassification(
+        hf.SwinConfig(
+            embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=2, image_size=SIDE,
+            patch_size=4, num_labels=CLASSES,
+        )
+    ),
+    "convnext": lambda: hf.ConvNextForImageClassification(
+        hf.ConvNextConfig(
+            hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], image_size=SIDE, num_labels=CLASSES
+        )
+    ),
+    "dinov2": lambda: hf.Dinov2ForImageClassification(
+        hf.Dinov2Config(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE,
+            patch_size=8, num_labels=CLASSES,
+        )
+    ),
+    "resnet": lambda: hf.ResNetForImageClassification(
+        hf.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1],
+            layer_type="basic", num_labels=CLASSES,
+        )
+    ),
+    "regnet": lambda: hf.RegNetForImageClassification(
+        hf.RegNetConfig(
+            embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1],
+            groups_width=8, num_labels=CLASSES,
+        )
+    ),
+}  # fmt: skip
+TIMM = {
+    "timm-resnet": "test_resnet",
+    "timm-vit": "test_vit",
+    "timm-efficientnet": "test_efficientnet",
+}
+FAMILIES = (*TRANSFORMERS, *TIMM)
+
+
+def make(family: str, folder: Path) -> Path:
+    """Write a checkpoint of that family with random weights into `folder`."""
+    torch.manual_seed(0)
+    if family in TIMM:
+        return _make_timm(TIMM[family], folder)
+    model = TRANSFORMERS[family]()
+    _shake_statistics(model)
+    model.save_pretrained(folder)
+    processor = hf.ConvNextImageProcessor if family == "convnext" else hf.ViTImageProcessor
+    size = {"shortest_edge": SIDE} if family == "convnext" else {"height": SIDE, "width": SIDE}
+    processor(size=size).save_pretrained(folder)
+    return folder
+
+
+def _make_timm(architecture: str, folder: Path) -> Path:
+    """Write a checkpoint as timm's Hub repositories have it: no model_type, a pretrained_cfg."""
+    import timm
+
+    model = timm.create_model(architecture, pretrained=False, num_classes=CLASSES)
+    _shake_statistics(model)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {
+        key: model.pretrained_cfg[key] for key in ("mean", "std", "interpolation", "crop_pct")
+    }
+    config = {
+        "architecture": architecture,
+        "num_classes": CLASSES,
+        "pretrained_cfg": {**settings, "input_size": model.pretrained_cfg["input_size"]},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def _shake_statistics(model: torch.nn.Module) -> None:
+    """Give BatchNorm statistics that a forward pass on other images would visibly move."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.5, 2)

@@ -1,0 +1,165 @@
+"""The command line as a person meets it: real processes, exit status, one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_image
+
+from ftkit.cli import default_folder, main, resolve
+from ftkit.registry import find
+
+
+def run(*words, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "ftkit.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture
+def one_class(tmp_path):
+    (tmp_path / "one" / "red").mkdir(parents=True)
+    for number in range(4):
+        make_image("red", number).save(tmp_path / "one" / "red" / f"{number}.png")
+    return tmp_path / "one"
+
+
+@pytest.fixture
+def foreign_test_class(tmp_path):
+    for split, colours in (("train", ("red", "blue")), ("test", ("red", "green"))):
+        for colour in colours:
+            (tmp_path / "foreign" / split / colour).mkdir(parents=True)
+            for number in range(4):
+                path = tmp_path / "foreign" / split / colour / f"{number}.png"
+                make_image(colour, number).save(path)
+    return tmp_path / "foreign"
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "recipe.json").write_text(find("vit-cifar").to_json())
+    return tmp_path / "there"
+
+
+WRONG = {
+    "unknown recipe": ("train effnt-digits", "did you mean 'effnet-digits'"),
+    "unknown field": ("train effnet-digits --set train.epoch=3", "did you mean 'train.epochs'"),
+    "unknown flag": ("train effnet-digits --epoch 3", "Did you mean --epochs"),
+    "unknown strategy": ("train effnet-digits --strategy lorra", "did you mean 'lora'"),
+    "negative learning rate": (
+        "train effnet-digits --learning-rate=-1",
+        "strategy.learning_rate = -1.0: expected greater than 0",
+    ),
+    "missing folder": ("train effnet-digits --data ./nowhere", "there is no such file or folder"),
+    "one class": ("train effnet-digits --data {one_class}", "1 class (red)"),
+    "missing column": (
+        "train effnet-digits --set task.image=picture",
+        "no column 'picture'; columns are image, label",
+    ),
+    "class only in test": ("train effnet-digits --data {foreign_test_class}", "lack: green"),
+    "unreachable hub": ("train effnet-digits --data nobody/nothing", "http://127.0.0.1:9"),
+    "folder of another run": (
+        "train effnet-digits --out {other_run}",
+        "an unfinished run of vit-cifar (full)",
+    ),
+    "no recipe": ("train", "which recipe?"),
+    "odd set": ("train effnet-digits --set rank", "FIELD=VALUE"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_request_is_one_line_and_writes_nothing(case, request, tmp_path):
+    words, expected = WRONG[case]
+    for name in ("one_class", "foreign_test_class", "other_run"):
+        if "{" + name + "}" in words:
+            words = words.format(**{name: request.getfixturevalue(name)})
+    there = sorted(tmp_path.rglob("*"))
+    done = run(*words.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    complaint = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(complaint) == 1
+    assert expected in complaint[0]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_train_runs_and_says_where_things_are(tiny_recipe, tmp_path):
+    (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
+    done = run("train", "mine.json", "--epochs", "1", "--batch-size", "16", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = Path("runs/tiny-colours-full-seed0")
+    assert f"model    {folder}/model" in done.stdout
+    resolved = json.loads((tmp_path / folder / "recipe.json").read_text())
+    assert (resolved["train"]["epochs"], resolved["train"]["batch_size"]) == (1, 16)
+    shown = run("compare", folder, cwd=tmp_path)
+    assert "tiny-colours" in shown.stdout
+
+
+def test_smoke_takes_64_rows_and_two_steps(tiny_recipe, tmp_path):
+    (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
+    done = run("train", "mine.json", "--smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "runs/tiny-colours-full-seed0-smoke/log.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["step"] == 2
+
+
+def test_check_says_the_plan_and_writes_nothing(tiny_recipe, tmp_path):
+    (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
+    done = run("check", "mine.json", "--strategy", "lora", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "train      51 rows, 17 to 17 a class" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_own_data_and_backbone_replace_the_recipes(tmp_path):
+    changed = resolve("vit-cifar", "lora", "photos", "me/model", ["strategy.rank=4"], False, None)
+    assert changed.data.path == "photos"
+    assert changed.data.revision is None
+    assert (changed.backbone.id, changed.backbone.revision) == ("me/model", None)
+    assert changed.strategy.rank == 4
+    assert changed.task.image is None  # the column of other data
+
+
+def test_the_default_folder_tells_recipe_strategy_and_seed():
+    recipe = find("effnet-digits").with_strategy("lora").override({"train.seed": 7})
+    assert default_folder(recipe, smoke=False) == Path("runs/effnet-digits-lora-seed7")
+
+
+def test_show_prints_a_recipe_that_can_be_run_again(capsys, tmp_path):
+    assert main(["show", "vit-cifar"]) == 0
+    file = tmp_path / "again.json"
+    file.write_text(capsys.readouterr().out)
+    assert find(str(file)) == find("vit-cifar")
+
+
+def test_list_names_every_recipe(capsys):
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("vit-cifar", "resnet-cifar", "convnext-pets", "effnet-digits"):
+        assert name in shown
+
+
+@pytest.mark.parametrize("words", ["list", "--help", "train --help", "show vit-cifar"])
+def test_quick_answers_import_neither_torch_nor_transformers(words):
+    code = (
+        "import sys; from ftkit.cli import main; main(sys.argv[1:]); "
+        "loaded = {'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules); "
+        "sys.exit(f'imported {loaded}' if loaded else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_ftkit_leaves_torch_out():
+    code = "import sys, ftkit; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

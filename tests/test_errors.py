@@ -1,0 +1,50 @@
+"""The errors of ftkit: one base to catch, an exit status for the command line, a nearest name."""
+
+import inspect
+
+import pytest
+
+from ftkit import errors
+from ftkit.errors import FtkitError, nearest
+
+KINDS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, Exception) and kind.__module__ == errors.__name__
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_can_be_caught_as_the_base(kind):
+    with pytest.raises(FtkitError, match="what was given"):
+        raise kind("what was given")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_wrong_request_exits_with_two_and_a_failed_run_with_one(kind):
+    failed_runs = {"TrainingError", "VerificationError"}
+    assert kind.exit_status == (1 if kind.__name__ in failed_runs else 2)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_is_a_public_name(kind):
+    import ftkit
+
+    assert kind.__name__ in ftkit.__all__
+    assert getattr(ftkit, kind.__name__) is kind
+
+
+def test_a_slip_of_the_finger_is_answered_with_the_nearest_name():
+    known = ["vit-cifar", "resnet-cifar", "convnext-pets"]
+    assert nearest("vit-cifr", known) == "; did you mean 'vit-cifar'?"
+    assert nearest("convnet-pets", known) == "; did you mean 'convnext-pets'?"
+
+
+def test_a_name_like_none_is_answered_with_nothing():
+    assert nearest("zzz", ["vit-cifar", "resnet-cifar"]) == ""
+    assert nearest("vit-cifar", []) == ""
+
+
+def test_names_may_come_as_any_iterable():
+    assert nearest("imgae", (name for name in ("image", "label"))) == "; did you mean 'image'?"
+    assert nearest("imgae", {"image": 1, "label": 2}) == "; did you mean 'image'?"

@@ -1,0 +1,98 @@
+"""Several processes and killed ones: `accelerate launch`, as the README says it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+
+
+def launch(processes, *words, cwd):
+    command = [*LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no"]
+    command += [str(ROOT / "scripts" / "finetune.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def recipe_file(tiny_recipe, tmp_path):
+    recipe = tiny_recipe.override(
+        {"train.batch_size": 8, "strategy.learning_rate": 1e-3, "data.test_fraction": 0.35}
+    )
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    return tmp_path / "mine.json"
+
+
+def test_two_processes_make_one_run_with_each_test_row_counted_once(recipe_file, tmp_path):
+    tables = {}
+    for processes in (1, 2):
+        out = tmp_path / f"out{processes}"
+        done = launch(processes, "--recipe", recipe_file, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        run = json.loads((out / "run.json").read_text())
+        assert run["world_size"] == processes
+        tables[processes] = pq.read_table(out / "predictions.parquet").to_pydict()
+        assert run["n"] == len(tables[processes]["index"]) == 26  # 35 % of 72, rounded up
+        if processes == 2:
+            assert done.stdout.count("parameters trained") == 1  # rank 0 alone speaks
+            assert done.stderr.count("epoch 1 of 2") == 1
+    assert tables[1]["index"] == tables[2]["index"]
+    assert tables[1]["label"] == tables[2]["label"]
+
+
+def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, tmp_path):
+    losses = []
+    for processes in (1, 2):
+        out = tmp_path / f"out{processes}"
+        words = ("--recipe", recipe_file, "--out", out, "--strategy", "head", "--max-steps", "4")
+        assert launch(processes, *words, cwd=tmp_path).returncode == 0
+        entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([entry["loss"] for entry in entries if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(losses[0]) == 4
+
+
+def test_an_error_is_said_once_by_all_processes_together(recipe_file, tmp_path):
+    out = tmp_path / "out"
+    words = ("--recipe", recipe_file, "--out", out, "--set", "data.path=./nowhere")
+    done = launch(2, *words, cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("error: data './nowhere'") == 1
+    assert not out.exists()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(recipe_file, tmp_path):
+    words = ("--recipe", recipe_file, "--out", tmp_path / "out", "--batch-size", "7")
+    done = launch(2, *words, cwd=tmp_path)
+    assert "train.batch_size = 7: cannot be shared equally by 2 processes" in done.stderr
+
+
+def test_a_killed_run_goes_on_with_resume_and_finishes(recipe_file, tmp_path):
+    command = ["ftkit", "train", str(recipe_file), "--out", "out", "--epochs", "40"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet)
+    checkpoints = tmp_path / "out" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while len(list(checkpoints.glob("checkpoint-*/trainer_state.json"))) < 2:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out" / "run.json").exists()
+
+    done = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "complete"
+    entries = [
+        json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    ]
+    validated = [entry["epoch"] for entry in entries if "validation_loss" in entry]
+    assert validated == list(range(1, 41))  # no epoch twice, none missing

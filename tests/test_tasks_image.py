@@ -1,0 +1,118 @@
+"""Images to tensors: evaluation by the processor alone, training by keyed random changes."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image
+from PIL import Image
+from transformers import AutoImageProcessor
+
+from ftkit import Augment, Backbone, Data, ImageClassification
+from ftkit.data import load_splits
+from ftkit.models import load_model
+from ftkit.tasks import prepare
+from ftkit.tasks.image import augmentation
+
+
+@pytest.fixture
+def splits(class_folders):
+    return load_splits(Data(path=str(class_folders)), ImageClassification(), seed=0)
+
+
+def inputs_of(splits, checkpoint, family="vit", **augment):
+    _, processor = load_model(Backbone(id=str(checkpoint(family))), splits.label_names, 0)
+    task = ImageClassification(augment=Augment(**augment))
+    return prepare(task, splits, processor, seed=3), processor
+
+
+@pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])
+def test_evaluation_rows_are_what_the_processor_gives(family, splits, checkpoint):
+    inputs, _ = inputs_of(splits, checkpoint, family)
+    saved = AutoImageProcessor.from_pretrained(checkpoint(family))
+    row = splits.test[5]
+    expected = saved(images=Image.open(row["image"]["path"]), return_tensors="pt")["pixel_values"]
+    example = inputs.test[5]
+    assert torch.equal(example["pixel_values"], expected[0])
+    assert (example["labels"], example["index"]) == (row["label"], 5)
+
+
+@pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])
+def test_training_images_have_the_size_and_range_of_evaluation(family, splits, checkpoint):
+    inputs, processor = inputs_of(splits, checkpoint, family, crop=(1.0, 1.0), flip=True)
+    assert inputs.train[0]["pixel_values"].shape == inputs.test[0]["pixel_values"].shape
+    grey = Image.new("RGB", (64, 64), (90, 140, 200))  # no crop or flip can change it
+    expected = processor(images=grey, return_tensors="pt")["pixel_values"][0]
+    got = augmentation(Augment(crop=(0.5, 1.0), randaugment=0), processor)(grey)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_without_augmentation_training_rows_equal_evaluation_rows(splits, checkpoint):
+    inputs, _ = inputs_of(splits, checkpoint, crop=None, flip=False)
+    for position in (0, 7):
+        train, plain = inputs.train[position], inputs.train_plain[position]
+        assert torch.equal(train["pixel_values"], plain["pixel_values"])
+
+
+def test_random_changes_depend_on_seed_epoch_and_row_alone(splits, checkpoint):
+    inputs, _ = inputs_of(splits, checkpoint, crop=(0.3, 1.0))
+    N = len(inputs.train)
+    torch.manual_seed(1)
+    first = inputs.train[2 * N + 4]["pixel_values"]
+    torch.manual_seed(2)
+    _ = inputs.train[9]
+    assert torch.equal(inputs.train[2 * N + 4]["pixel_values"], first)
+    assert not torch.equal(inputs.train[3 * N + 4]["pixel_values"], first)
+    assert inputs.train[3 * N + 4]["labels"] == inputs.train[4]["labels"]
+
+
+def test_random_changes_leave_the_global_random_state_alone(splits, checkpoint):
+    inputs, _ = inputs_of(splits, checkpoint, crop=(0.3, 1.0))
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    _ = inputs.train[0]
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_workers_give_the_same_images_as_none(splits, checkpoint):
+    from torch.utils.data import DataLoader
+
+    from ftkit.evaluation import collate
+
+    inputs, _ = inputs_of(splits, checkpoint, crop=(0.3, 1.0), randaugment=9)
+    batches = [
+        [
+            batch["pixel_values"]
+            for batch in DataLoader(inputs.train, 8, collate_fn=collate, num_workers=n)
+        ]
+        for n in (0, 2)
+    ]
+    for alone, with_workers in zip(*batches, strict=True):
+        assert torch.equal(alone, with_workers)
+
+
+def test_no_flip_means_no_mirror_image(checkpoint):
+    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
+    half = np.zeros((32, 32, 3), np.uint8)
+    half[:, 16:] = 255  # bright on the right
+    image = Image.fromarray(half)
+    for flip, mirrored in ((False, False), (True, True)):
+        change = augmentation(Augment(crop=(1.0, 1.0), flip=flip), processor)
+        seen = []
+        for seed in range(20):
+            torch.manual_seed(seed)
+            pixels = change(image)
+            seen.append(bool(pixels[:, :, :8].mean() > pixels[:, :, -8:].mean()))
+        assert any(seen) == mirrored
+
+
+def test_grey_and_palette_rows_become_three_channels(tmp_path, checkpoint):
+    for colour, mode in (("red", "L"), ("blue", "P")):
+        (tmp_path / colour).mkdir()
+        for number in range(10):
+            make_image(colour, number).convert(mode).save(tmp_path / colour / f"{number}.png")
+    splits = load_splits(Data(path=str(tmp_path)), ImageClassification(), seed=0)
+    inputs, _ = inputs_of(splits, checkpoint)
+    assert all(
+        inputs.test[row]["pixel_values"].shape == (3, 32, 32) for row in range(len(inputs.test))
+    )

@@ -1,0 +1,170 @@
+"""Training: the same numbers for any accumulation, exact epochs, resume, and a stop on NaN."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_image
+
+from ftkit import Augment, ImageClassification, TrainingError, finetune, runtime
+from ftkit.checkpoint import newest_checkpoint
+from ftkit.evaluation import predict_logits
+from ftkit.run import make_ready
+from ftkit.training import FrozenTrainer, Shuffled, fit, training_arguments
+
+
+def losses(folder):
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [entry["loss"] for entry in entries if "loss" in entry]
+
+
+def fitted(recipe, folder, resume=False):
+    machine = runtime.start(recipe.train.seed)
+    ready = make_ready(recipe, machine)
+    folder.mkdir(exist_ok=True)
+    result = fit(ready.model, ready.inputs, recipe, machine, folder, resume)
+    return ready, result
+
+
+def test_loss_falls(tiny_recipe, tmp_path):
+    recipe = tiny_recipe.override({"train.epochs": 8, "strategy.learning_rate": 3e-3})
+    fitted(recipe, tmp_path)
+    seen = losses(tmp_path)
+    assert np.mean(seen[-5:]) < 0.5 * np.mean(seen[:5])
+
+
+def test_accumulation_gives_the_losses_of_the_whole_batch(tiny_recipe, tmp_path):
+    # no dropout: its masks are drawn per forward pass
+    recipe = tiny_recipe.override(
+        {"strategy.learning_rate": 1e-3, "train.epochs": 1, "train.batch_size": 16}
+    )
+    recipe = recipe.override({"backbone.id": without_dropout(recipe.backbone.id, tmp_path)})
+    for name, micro in (("whole", None), ("parts", 3)):
+        fitted(recipe.override({"train.micro_batch_size": micro}), tmp_path / name)
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+
+
+def without_dropout(checkpoint, tmp_path):
+    copy = tmp_path / "no-dropout"
+    shutil.copytree(checkpoint, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0}
+    (copy / "config.json").write_text(json.dumps(config))
+    return str(copy)
+
+
+def test_every_epoch_shows_every_row_once_in_a_new_order():
+    epoch = 0
+    sampler = Shuffled(50, seed=1, epoch=lambda: epoch)
+    first = list(sampler)
+    again = list(sampler)
+    epoch = 1
+    second = list(sampler)
+    assert first == again
+    assert sorted(first) == list(range(50))
+    assert sorted(second) == list(range(50, 100))  # a key is epoch * N + position
+    assert [key - 50 for key in second] != first
+
+
+def test_trainer_sees_each_row_once_an_epoch(tiny_recipe, tmp_path, monkeypatch):
+    seen = []
+    step = FrozenTrainer.training_step
+
+    def noting(self, model, inputs, *rest):
+        seen.extend((int(self.state.epoch or 0), row) for row in inputs["index"].tolist())
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(FrozenTrainer, "training_step", noting)
+    ready, result = fitted(tiny_recipe, tmp_path)
+    N = len(ready.inputs.train)
+    assert sorted(seen) == [(epoch, row) for epoch in range(2) for row in range(N)]
+    assert result.steps == 2 * math.ceil(N / 8)
+    assert result.examples == 2 * N
+
+
+def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
+    machine = runtime.start(0)
+    ready = make_ready(tiny_recipe, machine)
+    trainer = FrozenTrainer(
+        model=ready.model,
+        args=training_arguments(tiny_recipe, machine, tmp_path, len(ready.inputs.train)),
+        recipe=tiny_recipe,
+        machine=machine,
+        inputs=ready.inputs,
+    )
+    decayed = set(trainer.get_decay_parameter_names(ready.model))
+    assert "vit.layers.0.mlp.fc1.weight" in decayed
+    assert not any("norm" in name or name.endswith("bias") for name in decayed)
+
+
+def test_a_loss_that_is_no_number_names_step_rows_and_mend(tiny_recipe, tmp_path, monkeypatch):
+    import ftkit.training
+
+    def broken(outputs, labels, *rest, **more):
+        return outputs["logits"].sum() * float("nan")
+
+    monkeypatch.setattr(ftkit.training, "classification_loss", broken)
+    with pytest.raises(TrainingError, match=r"nan at step 1.*training rows \[.*learning-rate"):
+        finetune(tiny_recipe, tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_resume_goes_on_with_the_losses_of_the_uninterrupted_run(tiny_recipe, tmp_path):
+    recipe = tiny_recipe.override({"train.epochs": 3})
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    fitted(recipe, whole)
+    shutil.copytree(whole, cut)
+    last = newest_checkpoint(cut / "checkpoints")
+    shutil.rmtree(last)  # what a kill in the third epoch leaves
+    _, result = fitted(recipe, cut, resume=True)
+    assert losses(cut) == losses(whole)
+    assert result.steps == 3 * math.ceil(52 / 8)
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
+    draw = np.random.default_rng(0)  # labels by chance: what is learned makes validation worse
+    for number in range(60):
+        folder = tmp_path / "data" / f"class{draw.integers(3)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        make_image("red", number).save(folder / f"{number}.png")
+    recipe = tiny_recipe.override(
+        {"train.epochs": 10, "strategy.learning_rate": 1e-2, "train.best_by": "loss"}
+    ).override({"data.path": str(tmp_path / "data")})
+    ready, _ = fitted(recipe, tmp_path)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    seen = [entry["validation_loss"] for entry in entries if "validation_loss" in entry]
+    rows = ready.inputs.validation
+    logits = predict_logits(ready.model, rows, recipe.train, runtime.start(0))
+    kept = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(rows.labels))
+    assert min(seen) < seen[-1]
+    assert float(kept) == pytest.approx(min(seen), rel=1e-5)
+
+
+def test_early_stopping_ends_the_run(tiny_recipe, tmp_path):
+    recipe = tiny_recipe.override(
+        {"train.epochs": 30, "strategy.learning_rate": 1e-9, "train.early_stopping": 2}
+    )
+    _, result = fitted(recipe, tmp_path)
+    assert result.steps == 3 * math.ceil(52 / 8)  # one that is best, two without gain
+
+
+def test_mixup_and_cutmix_train(tiny_recipe, tmp_path):
+    task = ImageClassification(augment=Augment(mixup=0.2, cutmix=1.0))
+    recipe = tiny_recipe.override({"task": task, "train.max_steps": 4})
+    _, result = fitted(recipe, tmp_path)
+    assert result.steps == 4
+    assert all(math.isfinite(loss) for loss in losses(tmp_path))
+
+
+def test_channels_last_is_the_layout_of_cnns(checkpoint):
+    from ftkit import Backbone
+    from ftkit.models import load_model, place
+
+    for family, expected in (("resnet", True), ("vit", False)):
+        model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0)
+        place(model, None, torch.device("cpu"))
+        kernel = next(p for p in model.parameters() if p.ndim == 4)
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == expected
