@@ -238,6 +238,7 @@ def resolve(
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
+        wanted["task.image"] = wanted["task.label"] = None  # other data has other columns
     if backbone is not None:
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from ftkit.errors import FtkitError, RecipeError
 
@@ -48,7 +48,12 @@ class Machine:
 
 def start(seed: int) -> Machine:
     """Join the other processes of this run, if any, and seed python, numpy and torch."""
-    state = PartialState()
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    # asked for by `--cpu`, or the only thing there is; accelerate joins processes on it if told so
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (
+        several and not torch.cuda.is_available()
+    )
+    state = PartialState(cpu=on_cpu)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ftkit.adapt import set_training_mode
+from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate, predict_logits, workers
@@ -173,8 +173,24 @@ class FrozenTrainer(Trainer):
         self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
         self.rows_in_step: list[int] = []
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        return Shuffled(len(self.inputs.train), self.args.seed, lambda: int(self.state.epoch or 0))
+    def get_train_dataloader(self) -> DataLoader:
+        """Return this rank's share of the batches that any number of processes would see."""
+        world_size = self.machine.world_size
+        return DataLoader(
+            Keyed(self.inputs.train),
+            batch_sampler=Batches(
+                len(self.inputs.train),
+                self.args.per_device_train_batch_size * world_size,
+                self.args.seed,
+                lambda: int(self.state.epoch or 0),
+                self.machine.rank,
+                world_size,
+            ),
+            collate_fn=collate,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of matrices and kernels: biases and norm scales have one dimension."""
@@ -249,21 +265,6 @@ class FrozenTrainer(Trainer):
         logits = predict_logits(self.model, rows, self.settings, self.machine)
         figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
         return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
-
-
-class Shuffled(Sampler):
-    """A new order for every epoch, from (seed, epoch). A key is epoch * N + position."""
-
-    def __init__(self, size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.size, self.seed, self.epoch = size, seed, epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        epoch = self.epoch()
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
-        return iter((order + epoch * self.size).tolist())
 
 
 def _check_best(trainer: FrozenTrainer) -> None:

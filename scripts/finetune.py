@@ -3,6 +3,8 @@
 import sys
 
 from ftkit.cli import main
+from ftkit.launch import ensure_processes
 
 if __name__ == "__main__":
+    ensure_processes(__file__, sys.argv[1:])
     sys.exit(main(["train", *sys.argv[1:]]))

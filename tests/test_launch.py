@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ftkit.launch import asked_for
+
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
 
@@ -56,6 +58,12 @@ def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, t
         losses.append([entry["loss"] for entry in entries if "loss" in entry])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 4
+
+
+def test_the_number_of_processes_is_read_from_accelerates_command_line():
+    assert asked_for(["python", "accelerate", "launch", "--cpu", "--num_processes", "3"]) == 3
+    assert asked_for(["python", "accelerate", "launch", "--num_processes=2", "x.py"]) == 2
+    assert asked_for(["bash"]) == 1
 
 
 def test_an_error_is_said_once_by_all_processes_together(recipe_file, tmp_path):

@@ -137,14 +137,6 @@ def test_lora_without_merge_leaves_the_adapter_alone(tiny_recipe, tmp_path):
     assert "model.safetensors" not in names
 
 
-def test_the_same_recipe_gives_the_same_run(tiny_recipe, tmp_path):
-    tables = []
-    for name in ("first", "second"):
-        finetune(tiny_recipe, tmp_path / name)
-        tables.append(pq.read_table(tmp_path / name / "predictions.parquet").to_pydict())
-    assert tables[0] == tables[1]
-
-
 def test_a_folder_with_a_run_is_refused_and_resume_returns_its_result(tiny_recipe, tmp_path):
     result = finetune(tiny_recipe, tmp_path / "out")
     with pytest.raises(RunError, match=r"a finished run of tiny-colours.*--resume"):
