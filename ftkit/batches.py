@@ -1,9 +1,9 @@
 """Which rows make which step: the same global batches for any number of processes.
 
-accelerate's own sharding repeats rows at the end of an epoch so that every process has a full batch;
-the repeated rows count twice, and a run on two processes is another run than on one. Here the rows
-of the last batch are shared as they are, and what a process lacks is filled by a row that does not
-count.
+accelerate's own sharding repeats rows at the end of an epoch so that every process has a full
+batch; the repeated rows count twice, and a run on two processes is another run than on one. Here
+the rows of the last batch are shared as they are, and a process that would have none gets a row
+that does not count.
 """
 
 from __future__ import annotations

@@ -279,12 +279,12 @@ def _rank() -> int:
 def _speak() -> None:
     """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    main_rank = _rank() == 0
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("ftkit")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO if main_rank else logging.ERROR)
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+    ours.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
     import warnings
 
     import datasets

@@ -51,33 +51,38 @@ def test_a_name_that_is_no_id_is_refused_for_a_backbone(name):
     assert "cannot be a Hub id" in message
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "no body/no thing"])
-def test_a_name_that_is_no_id_is_refused_for_a_data_set(name):
-    message = refusal(lambda: read(Data(path=name)))
-    assert f"data set '{name}'" in message
+def test_a_name_that_is_no_id_is_refused_for_a_data_set():
+    message = refusal(lambda: read(Data(path="no body/no thing")))
+    assert "data set 'no body/no thing'" in message
     assert "cannot be a Hub id" in message
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "from ftkit.data.sources import read; read(ftkit.Data(path='nobody/nothing'))",
-        "from ftkit.models import load_model\n"
-        "load_model(ftkit.Backbone(id='nobody/nothing'), ('a', 'b'), seed=0)",
-    ],
-    ids=["data", "backbone"],
-)
-def test_offline_mode_is_named(code):
-    code = f"import ftkit\ntry:\n    {code.replace(chr(10), chr(10) + '    ')}\nexcept ftkit.HubError as error: print(error)"
+def test_a_missing_path_of_three_parts_is_named_for_a_data_set():
+    assert "data set 'a/b/c'" in refusal(lambda: read(Data(path="a/b/c")))
+
+
+REQUESTS = {
+    "data set": "from ftkit.data.sources import read; read(Data(path='nobody/nothing'))",
+    "backbone": "from ftkit.models import load_model; "
+    "load_model(Backbone(id='nobody/nothing'), ('a', 'b'), seed=0)",
+}
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+def test_offline_mode_is_named(what):
+    code = (
+        f"from ftkit import Backbone, Data, HubError\n"
+        f"try: {REQUESTS[what]}\nexcept HubError as error: print(error)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
-    assert "'nobody/nothing': not in the local cache, and HF_HUB_OFFLINE is set" in done.stdout, (
-        done.stderr
-    )
+    assert (
+        f"{what} 'nobody/nothing': not in the local cache, and HF_HUB_OFFLINE is set" in done.stdout
+    ), done.stderr
     assert done.stdout.count("\n") == 1
 
 

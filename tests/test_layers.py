@@ -12,15 +12,15 @@ ROOT = Path(ftkit.__file__).parents[1]
 # from the ground up; a folder counts as one. ftkit/__init__.py only hands on names, so it is none.
 GROUPS = (
     # what a run is made of, and what stands alone
-    ("errors", "recipe", "reload", "mlp", "games"),
+    ("errors", "recipe", "reload", "launch", "mlp", "games"),
     # the machine, the Hub, what was measured
     ("registry", "result", "embedded", "hub", "runtime", "metrics"),
     # rows, inputs, models
     ("data", "tasks", "models"),
     # the stages of a run
     (
-        "adapt", "evaluation", "features", "losses", "journal", "training",
-        "saving", "plots", "card", "folder", "verify",
+        "adapt", "evaluation", "features", "losses", "journal", "batches", "checkpoint",
+        "training", "saving", "plots", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
     ("run", "check", "compare"),

@@ -1,0 +1,100 @@
+"""The README's commands and snippets, run as they stand there (smoke size where they train)."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import COLOURS, make_image
+
+import ftkit
+from ftkit import registry
+from ftkit.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BASH = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with the photos of the README in it."""
+    root = tmp_path_factory.mktemp("newcomer")
+    for colour in COLOURS:
+        (root / "photos" / colour).mkdir(parents=True)
+        for number in range(8):
+            make_image(colour, number).save(root / "photos" / colour / f"{number}.jpg")
+    return root
+
+
+def test_every_command_of_ftkit_runs(workplace, checkpoint, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    for strategy in ("head", "lora"):  # the runs that the README compares
+        out = f"runs/quickstart/{strategy}"
+        assert (
+            main(["train", "effnet-digits", "--strategy", strategy, "--out", out, "--smoke"]) == 0
+        )
+    commands = [shlex.split(line)[1:] for line in BASH if line.startswith("ftkit ")]
+    assert len(commands) >= 9
+    for words in commands:
+        again = "--resume" in words
+        smoke = ["--smoke"] if words[0] == "train" and "--smoke" not in words and not again else []
+        other = ["--backbone", str(checkpoint("vit"))] if "vit-cifar" in words else []
+        used = [*words, *smoke, *other]
+        if "--out" not in used and words[0] == "train":
+            used += ["--out", f"runs/{len(list((workplace / 'runs').iterdir()))}"]
+        assert main(used) == 0, (used, capsys.readouterr().err)
+
+
+def test_every_script_that_the_readme_names_is_there_and_parses():
+    scripts = [line.split()[1] for line in BASH if line.startswith("bash ")]
+    assert scripts == ["scripts/quickstart.sh", "scripts/test.sh"]
+    for script in scripts:
+        assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
+
+
+def test_every_launch_names_a_recipe_and_flags_that_exist(capsys):
+    launches = [shlex.split(line) for line in BASH if line.startswith("accelerate launch")]
+    assert len(launches) >= 3
+    for words in launches:
+        flags = words[words.index("scripts/finetune.py") + 1 :]
+        assert main(["train", *flags, "--show"]) == 0, capsys.readouterr().err
+
+
+def test_the_library_snippet_runs(class_folders, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = (code for code in PYTHON if "vit_cifar" in code)
+    data, backbone = f"ftkit.Data(path={str(class_folders)!r})", str(checkpoint("vit"))
+    small = (
+        f'{{"train.epochs": 1, "data": {data}, "task.image": None, '
+        f'"backbone.id": {backbone!r}, "backbone.revision": None}}'
+    )
+    assert '{"train.epochs": 2}' in snippet
+    exec(snippet.replace('{"train.epochs": 2}', small), {"ftkit": ftkit})
+    assert ftkit.RunResult.read(Path("runs/vit-lora")).strategy["kind"] == "lora"
+
+
+def test_the_recipe_of_the_readme_is_one(tmp_path):
+    (snippet,) = (code for code in PYTHON if "Recipe(" in code)
+    (tmp_path / "mine.py").write_text(snippet)
+    assert registry.find(str(tmp_path / "mine.py")).name == "resnet-photos"
+
+
+def test_the_tree_names_every_module_and_no_other():
+    tree = README[README.index("## The tree") :]
+    named = set(re.findall(r"(\w+)\.py", tree)) - {"test_"}
+    modules = {path.stem for path in (ROOT / "ftkit").glob("*.py")} - {"__init__"}
+    assert modules <= named, f"not in the tree: {modules - named}"
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert named <= modules | scripts | {"test_", "setup"}, named - modules - scripts
+
+
+def test_the_table_of_recipes_is_complete():
+    for name in registry.names():
+        assert f"| `{name}` |" in README
