@@ -12,7 +12,6 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -44,7 +43,7 @@ def _cause(error: BaseException, revision: str | None) -> str:
         return f"{endpoint} has it, but not at revision '{revision}'"
     if _any(chain, HFValidationError):
         return "no local file or folder of that name, and it cannot be a Hub id (owner/name)"
-    if _any(chain, OfflineModeIsEnabled):
+    if constants.HF_HUB_OFFLINE:
         return "not in the local cache, and HF_HUB_OFFLINE is set"
     unreachable = _named(chain, "ConnectError", "ConnectionError", "ConnectTimeout")
     if unreachable or _any(chain, LocalEntryNotFoundError):

@@ -42,7 +42,7 @@ class Settings(BaseModel):
     )
     section: ClassVar[str] = ""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -348,7 +348,11 @@ def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
 
 def _explain(error: ValidationError, model: type[Settings]) -> str:
     """Return pydantic's first complaint as one line: field, what was given, what is allowed."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # a misspelt field is the cause of a missing one; of a union's branches the deepest is meant
+    unknown = [found for found in errors if found["type"] == "extra_forbidden"]
+    same_field = [found for found in errors if found["loc"][:1] == errors[0]["loc"][:1]]
+    first = unknown[0] if unknown else max(same_field, key=lambda found: len(found["loc"]))
     # pydantic also puts the branch of a union into the path, as in "literal['none','balanced']"
     parts = [part for part in map(str, first["loc"]) if part.replace("_", "").isalnum()]
     place = ".".join([model.section, *parts])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from ftkit.errors import FtkitError, RecipeError, nearest
 from ftkit.recipe import Recipe
@@ -39,8 +39,8 @@ def find(name: str) -> Recipe:
     modules = _modules()
     if name not in modules:
         raise RecipeError(
-            f"there is no recipe '{name}'{nearest(name, modules)} 'ftkit list' shows all of them; "
-            f"a path to a .py or .json file works too"
+            f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
+            f"them; a path to a .py or .json file works too"
         )
     return _recipe_of(modules[name])
 
@@ -83,28 +83,37 @@ def _name_of(module: str) -> str:
 
 def _recipe_of(module: str) -> Recipe:
     try:
-        value = getattr(importlib.import_module(module), "recipe", None)
-    except FtkitError as error:
-        raise RecipeError(f"{module}: {error}") from None
-    if not isinstance(value, Recipe):
-        raise RecipeError(f"{module} must export `recipe`, a ftkit.Recipe; it has {type(value)}")
-    return value
+        loaded = importlib.import_module(module)
+    except Exception as error:  # whatever somebody's module may raise, with its name
+        raise RecipeError(f"{module}: {_said(error)}") from error
+    return _checked(loaded, module)
 
 
 def _from_python(path: Path) -> Recipe:
-    module = f"ftkit_recipe_{path.stem.replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(module, path)
+    spec = importlib.util.spec_from_file_location(f"ftkit_recipe_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules[module] = loaded
     try:
         spec.loader.exec_module(loaded)
-    except FtkitError as error:
-        raise RecipeError(f"{path}: {error}") from None
-    except Exception as error:  # whatever a person's file may raise, with its own line
-        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
-    return _recipe_of(module)
+    except Exception as error:  # whatever a person's file may raise, with its path
+        raise RecipeError(f"{path}: {_said(error)}") from error
+    return _checked(loaded, str(path))
+
+
+def _checked(module: ModuleType, name: str) -> Recipe:
+    value = getattr(module, "recipe", None)
+    if not isinstance(value, Recipe):
+        raise RecipeError(
+            f"{name} must export `recipe`, a ftkit.Recipe; it has "
+            f"{'none' if value is None else type(value).__name__}"
+        )
+    return value
+
+
+def _said(error: Exception) -> str:
+    """Return the message of an error of ftkit's own, and the kind too of any other."""
+    return str(error) if isinstance(error, FtkitError) else f"{type(error).__name__}: {error}"
 
 
 def _from_json(path: Path) -> Recipe:

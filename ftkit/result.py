@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from ftkit.errors import RunError
+from ftkit.errors import RecipeError, RunError
 from ftkit.recipe import Settings
 
 FILE = "run.json"
@@ -84,4 +84,8 @@ class RunResult(Settings):
         if not file.is_file():
             state = "is not finished" if (Path(folder) / "recipe.json").exists() else "holds no run"
             raise RunError(f"{folder} {state}: there is no {FILE}")
-        return cls.model_validate_json(file.read_text(encoding="utf-8"))
+        try:
+            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+        except (ValueError, RecipeError) as error:
+            cause = " ".join(str(error).split())[:200]
+            raise RunError(f"{file} is not the record of a run: {cause}") from error

@@ -9,6 +9,6 @@ recipe = Recipe(
     backbone=Backbone(id="embedded:efficientnet-lite0", image_size=96),
     task=ImageClassification(augment=Augment(crop=(0.7, 1.0), flip=False)),
     strategy=Full(learning_rate=5e-4),
-    alternatives=(HeadOnly(learning_rate=1e-2), Lora(learning_rate=3e-3, rank=8)),
+    alternatives=(HeadOnly(learning_rate=3e-3), Lora(learning_rate=3e-3, rank=8)),
     train=Train(epochs=5, batch_size=32),
 )

@@ -49,10 +49,13 @@ def load_splits(data: Data, task: ImageClassification, seed: int) -> Splits:
         rows[role] = _canonical(source[name], task.image, labels[role], found.folder)
         unlabelled = len(source[name]) - len(rows[role])
         if unlabelled:
-            _refuse_or_note(data, f"split '{name}': {unlabelled} rows have no label", notes)
+            problem = f"split '{name}': {unlabelled} rows have no label"
+            if data.on_bad_row == "error" and role != "test":
+                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
+            notes.append(f"left out: {problem}")
     if "test" in rows and len(rows["test"]) == 0:
         notes.append("the test split has no labels and is not used")
-        del rows["test"]
+        del rows["test"], roles["test"]
     for role, fraction in (
         ("test", data.test_fraction),
         ("validation", data.validation_fraction),
@@ -141,7 +144,7 @@ def _pick(role: str, asked: str | None, candidates: list[str], features: Feature
         if asked not in features:
             raise DataError(
                 f"the data has no column '{asked}'; columns are {there}"
-                f"{nearest(asked, features)} Use --set task.{role}=COLUMN"
+                f"{nearest(asked, features) or '.'} Use --set task.{role}=COLUMN"
             )
         return asked
     if len(candidates) != 1:
@@ -164,16 +167,18 @@ def _assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
     roles = {"train": data.train}
     for role in ("validation", "test"):
         asked = getattr(data, role)
-        others = [name for name in source if SPLITS.get(name.lower()) == role]
-        if asked in source:
-            roles[role] = asked
-        elif asked != role:
+        if asked != role and asked not in source:
             raise DataError(
                 f"data '{data.path}' has no split '{asked}'; splits are {there}. "
                 f"Use --set data.{role}=SPLIT"
             )
-        elif others:
-            roles[role] = others[0]
+        if asked != role:
+            roles[role] = asked
+    for role in ("validation", "test"):  # what was not asked for by name, out of what is left
+        left = [name for name in source if name not in roles.values()]
+        others = [name for name in left if SPLITS.get(name.lower()) == role]
+        if role not in roles and (role in left or others):
+            roles[role] = role if role in left else others[0]
     if len(set(roles.values())) < len(roles):
         raise DataError(f"data: train, validation and test must be different splits, got {roles}")
     return roles
@@ -195,12 +200,6 @@ def _canonical(rows: Dataset, image: str, labels: np.ndarray, folder: Path | Non
     rows = rows.add_column("label", labels).add_column("index", np.arange(len(labels)))
     rows = rows.cast_column("index", Value("int64"))
     return rows if (labels >= 0).all() else rows.select(np.flatnonzero(labels >= 0))
-
-
-def _refuse_or_note(data: Data, problem: str, notes: list[str]) -> None:
-    if data.on_bad_row == "error" and "split 'test'" not in problem:
-        raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
-    notes.append(f"left out: {problem}")
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,18 +34,20 @@ def open_rgb(row: Mapping[str, Any]) -> Image.Image:
     if source is None:
         raise BadImage("there is no image in this row")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(source) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise BadImage("it has more pixels than is safe to open")
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise BadImage("there is no such file") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):  # far more
         raise BadImage("it has more pixels than is safe to open") from None
     except Image.UnidentifiedImageError:
         raise BadImage("it is not an image") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except BadImage:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         raise BadImage(f"it cannot be read ({error})") from None
 
 

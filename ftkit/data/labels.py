@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ def name_labels(
     """
     text = {name: _as_text(rows, column, name) for name, rows in splits.items()}
     present = {label for label in text["train"] if label is not None}
+    if "-1" not in present:  # the usual sign of a hidden label
+        text = {k: [None if label == "-1" else label for label in v] for k, v in text.items()}
     if len(present) < 2:
         raise DataError(
             f"column '{column}': the training rows have {len(present)} class"
@@ -55,7 +58,7 @@ def _names(train: Dataset, column: str, present: set[str]) -> tuple[str, ...]:
     feature = train.features[column]
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
-    if all(name.lstrip("-").isdigit() for name in present):
+    if all(re.fullmatch(r"-?[0-9]+", name) for name in present):
         return tuple(sorted(present, key=int))
     return tuple(sorted(present))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import (
     ClassLabel,
     Dataset,
@@ -74,7 +74,12 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
 def _read_folder(folder: Path) -> Source:
     """Read what `save_to_disk` wrote, tables, or class folders, in this order."""
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        return Source(_splits(load_from_disk(folder)))
+        try:
+            return Source(_splits(load_from_disk(folder)))
+        except (FileNotFoundError, ValueError) as error:
+            raise DataError(
+                f"data '{folder}': saved by datasets, but not whole: {error}"
+            ) from error
     for place in (folder, folder / "data"):
         tables = sorted(p for p in place.glob("*") if p.suffix in READERS and not _is_noise(p))
         if tables:
@@ -86,7 +91,17 @@ def _read_folder(folder: Path) -> Source:
             f"it has neither"
         )
     roles = {p: SPLITS.get(p.name.lower()) for p in subfolders}
+    if all(roles.values()) and "train" not in roles.values():
+        raise DataError(
+            f"data '{folder}': there is no training split beside "
+            f"{', '.join(p.name for p in subfolders)}; expected a folder named train"
+        )
     if "train" in roles.values():
+        twice = [p.name for p, role in roles.items() if role and [*roles.values()].count(role) > 1]
+        if twice:
+            raise DataError(
+                f"data '{folder}': {' and '.join(twice)} are names of the same split; keep one"
+            )
         strange = [p.name for p, role in roles.items() if role is None]
         if strange:
             raise DataError(
@@ -104,9 +119,7 @@ def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
         classes = sorted(p for p in root.iterdir() if p.is_dir() and not _is_noise(p))
         if not classes:
             raise DataError(f"data '{root}': expected a folder for each class, found none")
-        files = [
-            [f for f in sorted(c.rglob("*")) if f.is_file() and not _is_noise(f)] for c in classes
-        ]
+        files = [_files_below(folder) for folder in classes]
         names = [folder.name for folder, inside in zip(classes, files, strict=True) if inside]
         if not names:
             raise DataError(f"data '{root}': there are class folders, but no file in any of them")
@@ -142,9 +155,10 @@ def _read_tables(files: dict[str, list[Path]]) -> Source:
         names = [str(table) for table in tables]
         try:
             rows = load_dataset(READERS[suffix], data_files=names, split="train", **options)
-        except (DatasetGenerationError, ValueError, json.JSONDecodeError) as error:
+        except (DatasetGenerationError, ValueError, StopIteration) as error:
             cause = error.__cause__ or error
-            raise DataError(f"data '{names[0]}': {' '.join(str(cause).split())[:300]}") from error
+            said = " ".join(str(cause).split())[:300] or "there are no rows in it"
+            raise DataError(f"data '{names[0]}': {said}") from error
         found[split] = rows
     return Source(found, tables[0].parent.resolve())
 
@@ -155,10 +169,25 @@ def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
         folder = folder or Path()
         paths = [None if name is None else str(folder / name) for name in rows[column]]
         rows = rows.remove_columns(column).add_column(column, paths)
-    return rows.cast_column(column, Image(decode=False))
+    try:
+        return rows.cast_column(column, Image(decode=False))
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"column '{column}' holds {rows.features[column]}, not images or names of image files"
+        ) from error
 
 
 TEXT = {"string", "large_string"}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return every file below `folder`, without what lies in hidden folders."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(_is_noise(Path(part)) for part in parts):
+            found.append(path)
+    return found
 
 
 def _is_noise(path: Path) -> bool:
