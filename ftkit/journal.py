@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_callback import ProgressCallback
 
 log = logging.getLogger(__name__)
+
+
+class Progress(ProgressCallback):
+    """A bar of training steps on the terminal; the figures are the journal's."""
+
+    def on_log(self, *arguments: Any, **rest: Any) -> None:
+        """Say nothing: Trainer's bar would print every entry as a dict."""
 
 
 class Journal(TrainerCallback):

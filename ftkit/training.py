@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback
 
 from ftkit.adapt import set_training_mode
 from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate, predict_logits, workers
-from ftkit.journal import Journal
+from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
 from ftkit.metrics import Classification, mean_cross_entropy
 from ftkit.recipe import Recipe, Train
@@ -77,8 +78,9 @@ def fit(
         inputs=inputs,
         callbacks=[journal, *_early_stopping(settings)],
     )
-    for printing in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(printing)
+    trainer.remove_callback(PrinterCallback)
+    if machine.is_main and sys.stderr.isatty():
+        trainer.add_callback(Progress())
     if checkpoint:
         log.info("going on from %s", checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

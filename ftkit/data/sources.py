@@ -100,7 +100,7 @@ def _read_folder(folder: Path) -> Source:
         twice = [p.name for p, role in roles.items() if role and [*roles.values()].count(role) > 1]
         if twice:
             raise DataError(
-                f"data '{folder}': {' and '.join(map(repr, twice))} are names of the same split; keep one"
+                f"data '{folder}': {' and '.join(map(repr, twice))} name the same split; keep one"
             )
         strange = [p.name for p, role in roles.items() if role is None]
         if strange:
