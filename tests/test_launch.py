@@ -75,12 +75,6 @@ def test_an_error_is_said_once_by_all_processes_together(recipe_file, tmp_path):
     assert not out.exists()
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(recipe_file, tmp_path):
-    words = ("--recipe", recipe_file, "--out", tmp_path / "out", "--batch-size", "7")
-    done = launch(2, *words, cwd=tmp_path)
-    assert "train.batch_size = 7: cannot be shared equally by 2 processes" in done.stderr
-
-
 def test_a_killed_run_goes_on_with_resume_and_finishes(recipe_file, tmp_path):
     command = ["ftkit", "train", str(recipe_file), "--out", "out", "--epochs", "40"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from transformers import AutoModelForImageClassification, pipeline
 
-from ftkit import Backbone, HubError, ModelError
+from ftkit import Backbone, ModelError
 from ftkit.embedded import embedded_backbone
 from ftkit.models import count_parameters, head_names, is_convolutional, load_model
 
@@ -117,13 +117,6 @@ def test_a_missing_folder_is_named(name):
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"config\.json"):
         load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
-
-
-def test_an_unreachable_hub_is_one_line_with_its_address():
-    with pytest.raises(HubError) as error:
-        load_model(Backbone(id="nobody/nothing"), NAMES, seed=0)
-    assert "http://127.0.0.1:9" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_the_embedded_efficientnet_is_the_real_one():
