@@ -91,24 +91,19 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(case, request, tmp_path)
     assert sorted(tmp_path.rglob("*")) == there
 
 
-def test_train_runs_and_says_where_things_are(tiny_recipe, tmp_path):
+def test_a_smoke_run_takes_two_steps_and_says_where_things_are(tiny_recipe, tmp_path):
     (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
-    done = run("train", "mine.json", "--epochs", "1", "--batch-size", "16", cwd=tmp_path)
+    done = run("train", "mine.json", "--smoke", "--epochs", "1", "--batch-size", "16", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = Path("runs/tiny-colours-full-seed0")
+    folder = Path("runs/tiny-colours-full-seed0-smoke")
     assert f"model    {folder}/model" in done.stdout
     resolved = json.loads((tmp_path / folder / "recipe.json").read_text())
     assert (resolved["train"]["epochs"], resolved["train"]["batch_size"]) == (1, 16)
+    assert resolved["data"]["train_rows"] == 64
+    log = (tmp_path / folder / "log.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["step"] == 2
     shown = run("compare", folder, cwd=tmp_path)
     assert "tiny-colours" in shown.stdout
-
-
-def test_smoke_takes_64_rows_and_two_steps(tiny_recipe, tmp_path):
-    (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
-    done = run("train", "mine.json", "--smoke", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    log = (tmp_path / "runs/tiny-colours-full-seed0-smoke/log.jsonl").read_text().splitlines()
-    assert json.loads(log[-1])["step"] == 2
 
 
 def test_check_says_the_plan_and_writes_nothing(tiny_recipe, tmp_path):

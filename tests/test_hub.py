@@ -30,13 +30,6 @@ def test_tests_cannot_reach_the_real_hub():
     assert constants.ENDPOINT == DEAD
 
 
-def test_an_unreachable_hub_is_named_for_a_data_set():
-    message = refusal(lambda: read(Data(path="nobody/nothing")))
-    assert "data set 'nobody/nothing'" in message
-    assert DEAD in message
-    assert "cannot be reached" in message
-
-
 def test_an_unreachable_hub_is_named_for_a_backbone():
     message = refusal(lambda: load(id="nobody/nothing"))
     assert "backbone 'nobody/nothing'" in message
