@@ -32,7 +32,7 @@ from ftkit.mlp import (
 EVALUATION_ROWS = 1024
 # Multiply-adds of the largest product of a step from which a second CPU thread pays. Two threads
 # took 157 microseconds for (784, 256) (256, 64) and one 274; at 32 rows 96 and 38.
-THREADS_PAY_FROM = 4_000_000
+THREADS_PAY_FROM = 8_000_000
 
 
 @dataclass(frozen=True)
