@@ -11,7 +11,7 @@ example per row, and in code layer l has index k = l-1. All parameters lie in on
 gradients in another, every W and b is a view: an update is a few passes over P numbers, a frozen
 layer a shorter slice, processes average one buffer. All results go into buffers made once.
 
-The arrays are torch tensors without autograd, so the same lines run on a CPU and on a GPU. MEASURED
+The arrays are torch tensors without autograd, so the same lines run on a CPU and on a GPU.
 """
 
 from __future__ import annotations
