@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from ftkit.recipe import Recipe
+from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult
 
 STRATEGY_WORDS = {
@@ -18,7 +18,7 @@ def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str
     """Return README.md for model/, with results as `model-index` metadata that the Hub renders."""
     hub_ids = [name for name in (recipe.backbone.id,) if _is_hub_id(name)]
     metadata = ModelCardData(
-        library_name="transformers",
+        library_name="ftkit" if isinstance(recipe.backbone, Mlp) else "transformers",
         pipeline_tag=recipe.task.kind,
         tags=["ftkit", recipe.strategy.kind],
         base_model=hub_ids[0] if hub_ids else None,
@@ -39,6 +39,7 @@ def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str
             for name, figure in result.metrics.items()
         ],
     )
+    noun = recipe.task.noun
     rows = "\n".join(
         f"| {name.replace('_', ' ')} | {figure.value:.4f} | {figure.low:.4f} to {figure.high:.4f} "
         f"| {figure.method} |"
@@ -54,10 +55,8 @@ def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str
 
 # {recipe.name}, {recipe.strategy.kind}
 
-`{recipe.backbone.id}` fine-tuned on `{recipe.data.path}` with ftkit: \
-{STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
-{result.parameters_total:,}). It tells {len(label_names)} classes of images apart: \
-{", ".join(label_names[:20])}{", ..." if len(label_names) > 20 else ""}.
+{_what(recipe)}: {STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
+{result.parameters_total:,}). {_answers(recipe, label_names)}
 
 ## Use
 
@@ -65,20 +64,20 @@ def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str
 {_snippet(recipe)}
 ```
 
-## Results on {result.n:,} test images
+## Results on {result.n:,} test {noun}
 
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
 {rows}
 
-The intervals are over test images of this one training (seed {result.seed}); another seed gives \
+The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same logits.
 
 ## Limits
 
-The figures hold for images like those of `{recipe.data.path}`, split `{result.split}`. Any image \
-gets one of the classes above, also one that shows none of them.
+The figures hold for {noun} like those of `{recipe.data.path}`, split `{result.split}`. Any input \
+gets {"one of the classes above, also one that is none of them" if label_names else "a number"}.
 
 ## Training
 
@@ -93,8 +92,44 @@ gets one of the classes above, also one that shows none of them.
 """
 
 
+def _what(recipe: Recipe) -> str:
+    """Return what was trained, on what and how."""
+    if isinstance(recipe.backbone, Mlp):
+        return (
+            f"A multilayer perceptron (hidden layers {recipe.backbone.hidden}, "
+            f"{recipe.backbone.activation}) trained on `{recipe.data.path}` with ftkit, its "
+            f"backpropagation written out by hand"
+        )
+    return f"`{recipe.backbone.id}` fine-tuned on `{recipe.data.path}` with ftkit"
+
+
+def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
+    """Return what the model tells."""
+    if not label_names:
+        return f"It tells a number of {recipe.task.noun}: `{recipe.task.label or 'the label'}`."
+    more = ", ..." if len(label_names) > 20 else ""
+    return (
+        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: "
+        f"{', '.join(label_names[:20])}{more}."
+    )
+
+
+INPUTS = {
+    "images": '[Image.open("image.png").convert("RGB")]',
+    "texts": '["a text"]',
+    "rows": "[[0.0, 1.0]]  # the columns in their order, as many as in training",
+}
+
+
 def _snippet(recipe: Recipe) -> str:
     """Return the lines that load and use the folder."""
+    if isinstance(recipe.backbone, Mlp):
+        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
+        return f"""{pillow}from ftkit import load_perceptron
+
+model = load_perceptron("PATH")
+inputs = {INPUTS[recipe.task.noun]}
+print(model.predict(inputs))"""
     if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
         return f"""from peft import PeftModel
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
