@@ -1,15 +1,16 @@
-"""What the Hub's clients raise becomes one line: endpoint, repository, cause, next step."""
+"""What Hugging Face's libraries raise in loading becomes one line, of the Hub or of the content."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+from datasets import Dataset, load_dataset
 from huggingface_hub import constants
 
-from ftkit import Backbone, Data, HubError
+from ftkit import Backbone, Data, DataError, HubError, ModelError
 from ftkit.data.sources import read
-from ftkit.hub import hub_errors
+from ftkit.hub import loading_errors
 from ftkit.models import load_model
 
 DEAD = "http://127.0.0.1:9"
@@ -51,7 +52,8 @@ def test_a_name_that_is_no_id_is_refused_for_a_data_set():
 
 
 def test_a_missing_path_of_three_parts_is_named_for_a_data_set():
-    assert "data set 'a/b/c'" in refusal(lambda: read(Data(path="a/b/c")))
+    with pytest.raises(DataError, match="data set 'a/b/c': Couldn't find any data file"):
+        read(Data(path="a/b/c"))
 
 
 REQUESTS = {
@@ -79,9 +81,34 @@ def test_offline_mode_is_named(what):
     assert done.stdout.count("\n") == 1
 
 
-def test_other_errors_and_results_go_through():
-    with pytest.raises(KeyError), hub_errors("data set", "x"):
-        raise KeyError("a fault of ours")
-    with hub_errors("data set", "x"):
+def test_what_is_broken_is_no_fault_of_the_hub(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: small\n  data_files: rows.parquet\n"
+        "- config_name: large\n  data_files: more.parquet\n---\n"
+    )
+    Dataset.from_dict({"x": [1]}).to_parquet(tmp_path / "rows.parquet")
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "more.parquet").write_bytes(whole[: len(whole) // 2])
+    for name, cause in (
+        ("smal", "'smal' not found. Available: ['small', 'large']"),
+        ("large", "Parquet magic bytes not found"),
+    ):
+        with (
+            pytest.raises(DataError, match="data set 'owner/rows': ") as caught,
+            loading_errors("data set", "owner/rows", DataError),
+        ):
+            load_dataset(str(tmp_path), name)
+        assert cause in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_interrupts_own_errors_and_results_go_through():
+    with pytest.raises(KeyboardInterrupt), loading_errors("data set", "x", DataError):
+        raise KeyboardInterrupt
+    own = ModelError("said already")
+    with pytest.raises(ModelError) as caught, loading_errors("data set", "x", DataError):
+        raise own
+    assert caught.value is own
+    with loading_errors("data set", "x", DataError):
         result = 5
     assert result == 5
