@@ -15,15 +15,17 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
-from ftkit.hub import hub_errors
+from ftkit.hub import loading_errors
 from ftkit.recipe import Backbone
 
 log = logging.getLogger(__name__)
@@ -54,9 +56,10 @@ def load_model(
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
     torch.manual_seed(seed)
-    with hub_errors("backbone", backbone.id, backbone.revision):
+    with loading_errors("backbone", backbone.id, ModelError, backbone.revision):
         _check_weights(name, backbone)
-        was = AutoConfig.from_pretrained(name, **where).id2label
+        was = AutoConfig.from_pretrained(name, **where)
+        _check_kind(name, backbone, was)
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
         processor = AutoImageProcessor.from_pretrained(name, **where)
         if backbone.image_size is not None:
@@ -72,7 +75,7 @@ def load_model(
         )
     head = head_names(model)
     _check_body(backbone, loading, head)
-    if list(was.values()) != list(label_names):
+    if list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
@@ -152,6 +155,27 @@ def _check_weights(name: str, backbone: Backbone) -> None:
     )
 
 
+def _check_kind(name: str, backbone: Backbone, config: Any) -> None:
+    """Refuse what is no image classifier, and a local folder that does not say how it takes images.
+
+    Code of the backbone's own is taken at its word.
+    """
+    if backbone.trust_remote_code:
+        return
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ModelError(
+            f"backbone '{backbone.id}': a model of type '{config.model_type}', which classifies no "
+            f"images; give an image classification backbone"
+        )
+    settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
+    timm = isinstance(config, TimmWrapperConfig)  # says it in config.json
+    if Path(name).is_dir() and not timm and not any(file.exists() for file in settings):
+        raise ModelError(
+            f"backbone '{backbone.id}': there is no preprocessor_config.json in this folder, which "
+            f"says how images become inputs; copy it from the model that this one was made from"
+        )
+
+
 def _resized(processor: Any, config: Any, size: int) -> Any:
     """Return the processor for square images of that side; tells `config` where timm keeps it."""
     timm = getattr(config, "pretrained_cfg", None)
@@ -188,7 +212,8 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
 
 def _check_forward(backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
     """Run one grey image through processor and model, so that a misfit is told before training."""
-    pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
+    with loading_errors("backbone", backbone.id, ModelError):
+        pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
     size = tuple(pixels["pixel_values"].shape[-2:])
     if backbone.image_size is not None and size != (backbone.image_size, backbone.image_size):
         raise ModelError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftkit.errors import RecipeError, RunError
-from ftkit.recipe import Settings
+from ftkit.settings import Settings
 
 FILE = "run.json"
 

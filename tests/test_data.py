@@ -243,6 +243,17 @@ def test_broken_images_are_left_out_listed_and_not_replaced(damaged):
     )
 
 
+def test_a_split_of_broken_images_alone_is_refused(load):
+    rows = {
+        "train": rows_of(["a", "b"] * 4, broken=(1,)),
+        "validation": rows_of(["a", "b"], first=20, broken=(0, 1)),
+        "test": rows_of(["a", "b"], first=30),
+    }
+    message = refusal(lambda: screen(load(rows), "skip", lambda look: look()))
+    assert "no validation row is left of 2" in message
+    assert "validation row 0 (20.png): it is not an image" in message
+
+
 def test_whole_images_pass_the_screen_unchanged(load):
     splits = load({"train": rows_of(["a", "b"] * 10)})
     assert screen(splits, "error", lambda look: look()) is splits

@@ -108,6 +108,14 @@ def test_a_path_to_nothing_is_refused(name):
         find(name)
 
 
+def refused(file, content, said):
+    """Write the file, and hold that it is refused with these words and its path."""
+    file.write_bytes(content)
+    with pytest.raises(RecipeError, match=said) as caught:
+        find(str(file))
+    assert str(file) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -121,11 +129,7 @@ def test_a_path_to_nothing_is_refused(name):
     ids=["syntax", "no-recipe", "a-dict", "import", "bad-value", "raises"],
 )
 def test_a_broken_python_file_is_named_with_its_path(tmp_path, text, said):
-    file = tmp_path / "broken.py"
-    file.write_text(text)
-    with pytest.raises(RecipeError, match=said) as caught:
-        find(str(file))
-    assert str(file) in str(caught.value)
+    refused(tmp_path / "broken.py", text.encode(), said)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +142,7 @@ def test_a_broken_python_file_is_named_with_its_path(tmp_path, text, said):
     ],
 )
 def test_a_broken_json_file_is_named_with_its_path(tmp_path, content, said):
-    file = tmp_path / "broken.json"
-    file.write_bytes(content)
-    with pytest.raises(RecipeError, match=said) as caught:
-        find(str(file))
-    assert str(file) in str(caught.value)
+    refused(tmp_path / "broken.json", content, said)
 
 
 # other distributions

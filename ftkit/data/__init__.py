@@ -84,7 +84,7 @@ def screen(
         run_once: `runtime.on_main` in a run of several processes: one looks, all know.
 
     Raises:
-        DataError: a row is broken and `on_bad_row` is "error".
+        DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
     roles = ("train", "validation", "test")
     bad = run_once(lambda: {role: find_bad_rows(getattr(splits, role)) for role in roles})
@@ -105,6 +105,11 @@ def screen(
     for role in roles:
         rows = getattr(splits, role)
         kept[role] = rows.select([i for i in range(len(rows)) if i not in bad[role]])
+        if not len(kept[role]):
+            raise DataError(
+                f"no {role} row is left of {len(rows)} without those that cannot be read; the "
+                f"first is {next(name for name in named if name.startswith(role))}"
+            )
     return replace(splits, **kept).noting(*(f"left out {name}" for name in named))
 
 

@@ -22,7 +22,7 @@ from datasets.exceptions import DatasetGenerationError
 from ftkit.data.embedded import embedded_data
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import hub_errors
+from ftkit.hub import loading_errors, said
 from ftkit.recipe import Data
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
@@ -62,7 +62,7 @@ def read(data: Data) -> Source:
         return _read_tables({"train": [path]})
     if data.path.startswith(("/", ".", "~")) or path.suffix in READERS:
         raise DataError(f"data '{data.path}': there is no such file or folder")
-    with hub_errors("data set", data.path, data.revision):
+    with loading_errors("data set", data.path, DataError, data.revision):
         found = load_dataset(data.path, data.config, revision=data.revision)
     return Source(_splits(found))
 
@@ -74,12 +74,8 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
 def _read_folder(folder: Path) -> Source:
     """Read what `save_to_disk` wrote, tables, or class folders, in this order."""
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        try:
+        with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
-        except (FileNotFoundError, ValueError) as error:
-            raise DataError(
-                f"data '{folder}': saved by datasets, but not whole: {error}"
-            ) from error
     for place in (folder, folder / "data"):
         tables = sorted(p for p in place.glob("*") if p.suffix in READERS and not _is_noise(p))
         if tables:
@@ -156,9 +152,9 @@ def _read_tables(files: dict[str, list[Path]]) -> Source:
         try:
             rows = load_dataset(READERS[suffix], data_files=names, split="train", **options)
         except (DatasetGenerationError, ValueError, StopIteration) as error:
-            cause = error.__cause__ or error
-            said = " ".join(str(cause).split())[:300] or "there are no rows in it"
-            raise DataError(f"data '{names[0]}': {said}") from error
+            empty = isinstance(error.__cause__ or error, StopIteration)
+            cause = "there are no rows in it" if empty else said(error)
+            raise DataError(f"data '{names[0]}': {cause}") from error
         found[split] = rows
     return Source(found, tables[0].parent.resolve())
 
