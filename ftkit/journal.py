@@ -40,9 +40,7 @@ class Journal(TrainerCallback):
             for entry in kept:
                 self.train_seconds = entry["seconds"]
                 self.validation_seconds += entry.get("validation_seconds", 0.0)
-            unfinished = file.with_name(file.name + ".part")
-            unfinished.write_text("".join(map(_line, kept)), encoding="utf-8")
-            unfinished.replace(file)
+            _write_whole(file, "".join(map(_line, kept)))
         self.mark = time.perf_counter()
 
     def _lap(self) -> float:
@@ -115,6 +113,13 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(entry) + "\n"
 
 
+def _write_whole(file: Path, text: str) -> None:
+    """Write the file anew, whole or not at all."""
+    unfinished = file.with_name(file.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
+
+
 class Lines:
     """log.jsonl of a training that is no Trainer's, in the same form."""
 
@@ -123,7 +128,7 @@ class Lines:
         self.file, self.writes, self.count = file, writes, kept
         if writes:
             there = file.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
-            file.write_text("".join(there[:kept]), encoding="utf-8")
+            _write_whole(file, "".join(there[:kept]))
 
     def write(self, **entry: Any) -> None:
         """Add a line."""

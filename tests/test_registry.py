@@ -166,10 +166,13 @@ def test_another_distribution_s_package_gives_all_its_modules(install):
     assert find("swin-bees").name == "swin-bees"
 
 
-def test_another_distribution_s_module_that_is_gone_is_named(install):
-    install("ftkit_theirs_gone")
-    with pytest.raises(RecipeError, match=r"'ftkit_theirs_gone'.*reinstall theirs"):
-        names()
+@pytest.mark.parametrize("module", ["ftkit_theirs_gone", "ftkit_theirs_gone.recipes"])
+def test_another_distribution_that_is_gone_is_named_to_who_asks_for_its_recipes(install, module):
+    install(module)
+    assert set(names()) == BUILT_IN
+    assert find("vit-cifar").name == "vit-cifar"
+    with pytest.raises(RecipeError, match=rf"'owl'.*'{module}'.*is gone, reinstall theirs"):
+        find("owl")
 
 
 def test_another_distribution_s_broken_module_is_a_recipe_error(install):
