@@ -33,6 +33,7 @@ from ftkit.recipe import (
 from ftkit.result import RunResult
 
 if TYPE_CHECKING:
+    from ftkit.push import publish
     from ftkit.run import finetune
 
 __all__ = [
@@ -56,11 +57,13 @@ __all__ = [
     "TrainingError",
     "VerificationError",
     "finetune",
+    "publish",
 ]
+LAZY = {"finetune": "ftkit.run", "publish": "ftkit.push"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch on first use."""
-    if name == "finetune":
-        return importlib.import_module("ftkit.run").finetune
+    if name in LAZY:
+        return getattr(importlib.import_module(LAZY[name]), name)
     raise AttributeError(f"module 'ftkit' has no attribute '{name}'")

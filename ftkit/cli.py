@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare`.
+"""The command line: `ftkit list | show | train | check | compare | push`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -124,6 +124,9 @@ def train(
     smoke: Annotated[bool, Switch] = False,
     show: Annotated[bool, Switch] = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    push_to_hub: str | None = None,
+    private: Annotated[bool, Switch] = False,
+    revision: str | None = None,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
     """Fine-tune as a recipe says, and leave model, figures and pictures in a folder.
@@ -150,6 +153,12 @@ def train(
         Print the resolved recipe as JSON and stop.
     list_
         Show every installed recipe and stop.
+    push_to_hub
+        Publish the finished model as this Hub repository, OWNER/NAME. Rights are checked first.
+    private
+        Make that repository one that only its owner may see.
+    revision
+        Branch of that repository to publish to.
     """
     if list_:
         return list_recipes()
@@ -160,9 +169,12 @@ def train(
     folder = out or default_folder(resolved, smoke)
     _speak()
     from ftkit.compare import sheet
+    from ftkit.push import claim, publish
     from ftkit.run import finetune
     from ftkit.runtime import stop
 
+    if push_to_hub is not None and _rank() == 0:
+        claim(push_to_hub, private, revision, resolved)
     try:
         result = finetune(resolved, folder, resume)
     finally:
@@ -171,7 +183,36 @@ def train(
         Console().print(sheet(result))
         print(f"model    {folder / 'model'}  (loads with transformers, no ftkit needed)")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
+        if push_to_hub is not None:
+            print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
     return None
+
+
+@app.command
+def push(
+    run: Path,
+    repository: str,
+    *,
+    private: Annotated[bool, Switch] = False,
+    revision: str | None = None,
+) -> None:
+    """Publish the model of a finished run on the Hub. Can be repeated: it never commits twice.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run.
+    repository
+        OWNER/NAME on the Hub, made where there is none.
+    private
+        Make it a repository that only its owner may see.
+    revision
+        Branch to publish to, made where there is none.
+    """
+    _speak()
+    from ftkit.push import publish
+
+    print(publish(run, repository, private=private, revision=revision))
 
 
 @app.command

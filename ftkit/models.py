@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -23,7 +27,7 @@ from transformers import (
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
-from ftkit.hub import hub_errors
+from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import Backbone
 
 log = logging.getLogger(__name__)
@@ -46,7 +50,7 @@ def load_model(
     # transformers else asks a service elsewhere, with the token, to convert pickled weights
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     name = source_of(backbone)
-    where = {"revision": backbone.revision, "trust_remote_code": backbone.trust_remote_code}
+    where = {"trust_remote_code": backbone.trust_remote_code}
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     labels = {
@@ -54,8 +58,8 @@ def load_model(
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
     torch.manual_seed(seed)
-    with hub_errors("backbone", backbone.id, backbone.revision):
-        _check_weights(name, backbone)
+    _check_weights(name, backbone)
+    with _loading(backbone):
         was = AutoConfig.from_pretrained(name, **where).id2label
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
         processor = AutoImageProcessor.from_pretrained(name, **where)
@@ -70,6 +74,8 @@ def load_model(
             output_loading_info=True,
             **where,
         )
+    if is_hub_id(backbone.id):
+        model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = head_names(model)
     _check_body(backbone, loading, head)
     if list(was.values()) != list(label_names):
@@ -84,10 +90,11 @@ def load_model(
 
 
 def source_of(backbone: Backbone) -> str:
-    """Return the Hub id or the local folder that the backbone is loaded from.
+    """Return the local folder that the backbone is loaded from, fetched from the Hub if need be.
 
     Raises:
         ModelError: it is a local path where there is no model.
+        HubError: the Hub does not give it.
     """
     if backbone.id.startswith(PREFIX):
         return str(embedded_backbone(backbone.id.removeprefix(PREFIX)))
@@ -98,7 +105,17 @@ def source_of(backbone: Backbone) -> str:
         return str(path.resolve())
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")
-    return backbone.id
+    return str(fetch(backbone))
+
+
+@contextmanager
+def _loading(backbone: Backbone) -> Iterator[None]:
+    """Turn what transformers raises about the files inside the block into a `ModelError`."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(f"backbone '{backbone.id}' cannot be loaded: {said}") from error
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
@@ -142,12 +159,17 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def _check_weights(name: str, backbone: Backbone) -> None:
-    """Refuse a local folder whose weights are pickled, before anything is loaded."""
+    """Refuse a folder without weights, or with pickled ones, before anything is loaded."""
     folder = Path(name)
-    if not folder.is_dir() or backbone.allow_pickle or any(folder.glob("*.safetensors")):
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"backbone '{backbone.id}' is an adapter, not a whole model; give the merged model, or "
+            f"the one that the adapter was made for"
+        )
+    if backbone.allow_pickle or any(folder.glob("*.safetensors")):
         return
     raise ModelError(
-        f"backbone '{backbone.id}': there are no safetensors weights in this folder; pickled ones "
+        f"backbone '{backbone.id}': there are no safetensors weights in it; pickled ones "
         f"can run code, load them with --set backbone.allow_pickle=true if you trust their author"
     )
 

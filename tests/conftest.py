@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import time
+import types
 from pathlib import Path
 
+from hub_server import Hub
+
+HUB = Hub()
 CACHES = Path(tempfile.mkdtemp(prefix="ftkit-tests-"))
 # before any Hugging Face library is imported: they read these once
 os.environ |= {
@@ -18,8 +23,14 @@ os.environ |= {
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "ACCELERATE_LOG_LEVEL": "ERROR",
     "TOKENIZERS_PARALLELISM": "false",
-    # nothing listens there: a test that reaches for the Hub fails at once instead of going out
-    "HF_ENDPOINT": "http://127.0.0.1:9",
+    # the tests' own Hub: it is empty, so a test that reaches for the real one is refused at once
+    "HF_ENDPOINT": HUB.url,
+    "NO_PROXY": "127.0.0.1,localhost",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+    "HF_HUB_ETAG_TIMEOUT": "2",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "50ms",
+    "HF_XET_CLIENT_READ_TIMEOUT": "2s",
 }
 os.environ.pop("HF_TOKEN", None)
 
@@ -97,3 +108,29 @@ def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
         task=ImageClassification(augment=Augment(crop=(0.8, 1.0))),
         train=Train(epochs=2, batch_size=8),
     )
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    """The tests' Hub, empty; this process writes to it as alice, with a cache of its own."""
+    import huggingface_hub.utils._http as client
+    from huggingface_hub import constants
+
+    import ftkit.hub
+
+    HUB.reset()
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(ftkit.hub, "WAITS", (0.0, 0.0))
+    quick = types.SimpleNamespace(sleep=lambda _: None, time=time.time)
+    monkeypatch.setattr(client, "time", quick)  # the client's own waiting: 23 s for a dead server
+    return HUB
+
+
+@pytest.fixture(params=["lfs", "xet"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How large files travel."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
+    return request.param

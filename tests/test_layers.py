@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     ("errors", "recipe", "reload", "launch", "mlp", "games"),
     # the machine, the Hub, what was measured
-    ("registry", "result", "embedded", "hub", "runtime", "metrics"),
+    ("registry", "result", "embedded", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
     ("data", "tasks", "models"),
     # the stages of a run
@@ -23,7 +23,7 @@ GROUPS = (
         "training", "saving", "plots", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
-    ("run", "check", "compare"),
+    ("run", "check", "compare", "push"),
     ("cli",),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}

@@ -22,7 +22,8 @@ from datasets.exceptions import DatasetGenerationError
 from ftkit.data.embedded import embedded_data
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import hub_errors
+from ftkit.hub import hub_errors, patiently
+from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
@@ -60,11 +61,26 @@ def read(data: Data) -> Source:
         return _read_folder(path)
     if path.is_file():
         return _read_tables({"train": [path]})
-    if data.path.startswith(("/", ".", "~")) or path.suffix in READERS:
+    if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
-    with hub_errors("data set", data.path, data.revision):
-        found = load_dataset(data.path, data.config, revision=data.revision)
-    return Source(_splits(found))
+    return Source(_splits(_read_hub(data)))
+
+
+def _read_hub(data: Data) -> DatasetDict | Dataset:
+    commit = resolve("dataset", data.path, data.revision)
+
+    def load(again: bool) -> DatasetDict | Dataset:
+        mode = "reuse_cache_if_exists" if again else "reuse_dataset_if_exists"
+        with hub_errors("data set", data.path, data.revision):
+            return patiently(
+                lambda: load_dataset(data.path, data.config, revision=commit, download_mode=mode)
+            )
+
+    try:
+        return whole("dataset", data.path, commit, load)
+    except (DatasetGenerationError, ValueError) as error:
+        said = " ".join(str(error.__cause__ or error).split())[:300]
+        raise DataError(f"data '{data.path}': {said}") from error
 
 
 def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: a fault waits for a request that it fits, and then spoils the answer."""
+"""What goes wrong on purpose: a fault waits for a request that it fits, and spoils the answer."""
 
 from __future__ import annotations
 

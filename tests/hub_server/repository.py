@@ -86,7 +86,8 @@ class Repository:
         """Add a commit that holds exactly these files."""
         with self.lock:
             parent = self.branches.get(branch)
-            seed = f"{self.kind}/{self.id}/{branch}/{next(self.counter)}/{title}"
+            content = [(path, blob.sha256) for path, blob in files.items()]
+            seed = f"{self.kind}/{self.id}/{branch}/{next(self.counter)}/{title}/{content}"
             commit = Commit(oid or hashlib.sha1(seed.encode()).hexdigest(), title, files, parent)
             self.branches[branch] = commit
             return commit
@@ -95,7 +96,9 @@ class Repository:
         """Return the commit that a branch, a tag or a (short) commit name means."""
         named = self.branches.get(revision) or self.tags.get(revision)
         if named is None and len(revision) >= 7:
-            every = [c for tip in (*self.branches.values(), *self.tags.values()) for c in tip.history()]
+            every = [
+                c for tip in (*self.branches.values(), *self.tags.values()) for c in tip.history()
+            ]
             named = next((c for c in every if c.oid.startswith(revision)), None)
         return named
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 import yaml
+
 from hub_server.answers import Answer, Refusal, Request
 from hub_server.repository import Blob, Commit, Repository, git_sha1, is_large
 
@@ -116,7 +117,7 @@ def create(hub: Hub, request: Request) -> Answer:
     name = f"{wanted.get('organization') or who[0]}/{wanted['name']}"
     url = f"{hub.url}/{'' if kind == 'models' else kind + '/'}{name}"
     if name.partition("/")[0] != who[0] or who[1] != "write":
-        raise Refusal(403, f"You don't have the rights to create a {kind[:-1]} under this namespace")
+        raise Refusal(403, f"You don't have the rights to create {name}")
     if (kind, name) in hub.repositories:
         return Answer.of({"error": "You already created this repo", "url": url}, 409)
     hub.add(name, kind=kind, private=wanted.get("visibility") == "private")
@@ -147,9 +148,7 @@ def auth_check(hub: Hub, request: Request, kind: str, id: str, write: str = "") 
 
 
 @on("GET", rf"{API}/tree/{REVISION}(?:/(?P<path>.+))?")
-def tree(
-    hub: Hub, request: Request, kind: str, id: str, revision: str, path: str = ""
-) -> Answer:
+def tree(hub: Hub, request: Request, kind: str, id: str, revision: str, path: str = "") -> Answer:
     files = commit_of(opened(hub, request, kind, id), revision).files
     prefix = f"{path}/" if path else ""
     if prefix and not any(name.startswith(prefix) for name in files):
@@ -165,10 +164,15 @@ def tree(
     shown = [name for name in inside if recursive or "/" not in name[len(prefix) :]]
     return Answer.of(
         [
-            *({"type": "directory", "path": f, "oid": git_sha1(f.encode()), "size": 0} for f in sorted(folders)),
+            *(folder(path) for path in sorted(folders)),
             *(entry(hub, name, files[name]) for name in sorted(shown)),
         ]
     )
+
+
+def folder(path: str) -> dict[str, Any]:
+    """Return a folder's line in a listing."""
+    return {"type": "directory", "path": path, "oid": git_sha1(path.encode()), "size": 0}
 
 
 def entry(hub: Hub, path: str, blob: Blob) -> dict[str, Any]:
@@ -190,8 +194,7 @@ def paths_info(hub: Hub, request: Request, kind: str, id: str, revision: str) ->
     found = [entry(hub, path, files[path]) for path in asked if path in files]
     for path in asked:
         if path not in files and any(name.startswith(f"{path}/") for name in files):
-            oid = git_sha1(path.encode())
-            found.append({"type": "directory", "path": path, "oid": oid, "size": 0})
+            found.append(folder(path))
     return Answer.of(found)
 
 
@@ -212,10 +215,8 @@ def refs(hub: Hub, request: Request, kind: str, id: str) -> Answer:
 @on("GET", f"{API}/commits/{REVISION}")
 def commits(hub: Hub, request: Request, kind: str, id: str, revision: str) -> Answer:
     history = commit_of(readable(hub, request, kind, id), revision).history()
-    who = [{"user": id.partition("/")[0]}]
-    return Answer.of(
-        [{"id": c.oid, "title": c.title, "message": "", "date": WHEN, "authors": who} for c in history]
-    )
+    about = {"message": "", "date": WHEN, "authors": [{"user": id.partition("/")[0]}]}
+    return Answer.of([{"id": made.oid, "title": made.title, **about} for made in history])
 
 
 @on("POST", f"{API}/branch/(?P<branch>[^/]+)")
@@ -311,7 +312,10 @@ def resolve(
     headers |= {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size)}
     if hub.has_xet and blob.sha256 in hub.xet.by_sha256:
         token = f"{hub.url}/api/{kind}/{id}/xet-read-token/{commit.oid}"
-        headers |= {"X-Xet-Hash": hub.xet.by_sha256[blob.sha256], "Link": f'<{token}>; rel="xet-auth"'}
+        headers |= {
+            "X-Xet-Hash": hub.xet.by_sha256[blob.sha256],
+            "Link": f'<{token}>; rel="xet-auth"',
+        }
     # large files lie on another host, which must not be told the token
     headers["Location"] = f"http://localhost:{hub.port}/lfs/{blob.sha256}"
     return Answer(b"", 302, headers)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +16,11 @@ from hub_server.faults import BEFORE, Fault, Kind, Seen, cut, send
 from hub_server.repository import Blob, Repository, is_large
 from hub_server.xet import Store
 
-TOKENS = {"hf_owner": ("alice", "write"), "hf_reader": ("alice", "read"), "hf_bob": ("bob", "write")}
+TOKENS = {
+    "hf_owner": ("alice", "write"),
+    "hf_reader": ("alice", "read"),
+    "hf_bob": ("bob", "write"),
+}
 
 
 class Hub:
@@ -202,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._cut(fault)
         return self._send(answer, None if fault is None or fault.kind in BEFORE else fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
