@@ -125,6 +125,7 @@ def metadata(
         split: name of the split that they are of.
     """
     adapter = recipe.strategy.kind == "lora" and not recipe.strategy.merge
+    data = recipe.data.path.removeprefix(PREFIX).removeprefix("./")
     base = recipe.backbone.id if is_pinned(recipe.backbone.revision) else None
     return ModelCardData(
         library_name="peft" if adapter else "transformers",
@@ -138,8 +139,8 @@ def metadata(
         eval_results=[
             EvalResult(
                 task_type=recipe.task.kind,
-                dataset_type=recipe.data.path,
-                dataset_name=recipe.data.path,
+                dataset_type=data,
+                dataset_name=data,
                 dataset_config=recipe.data.config,
                 dataset_split=split,
                 dataset_revision=recipe.data.revision,

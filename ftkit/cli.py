@@ -168,6 +168,7 @@ def train(
         return None
     folder = out or default_folder(resolved, smoke)
     _speak()
+    _quieten()
     from ftkit.compare import sheet
     from ftkit.push import claim, publish
     from ftkit.run import finetune
@@ -210,6 +211,7 @@ def push(
         Branch to publish to, made where there is none.
     """
     _speak()
+    _quieten()
     from ftkit.push import publish
 
     print(publish(run, repository, private=private, revision=revision))
@@ -318,7 +320,7 @@ def _rank() -> int:
 
 
 def _speak() -> None:
-    """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors."""
+    """Log ftkit's own lines from rank 0 to stderr."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     ours = logging.getLogger("ftkit")
     if not ours.handlers:
@@ -326,6 +328,10 @@ def _speak() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
+
+
+def _quieten() -> None:
+    """Keep the libraries to errors."""
     import warnings
 
     import datasets

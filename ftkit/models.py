@@ -62,6 +62,8 @@ def load_model(
     with _loading(backbone):
         was = AutoConfig.from_pretrained(name, **where).id2label
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        if getattr(config, "model_args", {}) is None:
+            config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         processor = AutoImageProcessor.from_pretrained(name, **where)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)

@@ -16,13 +16,14 @@ from huggingface_hub import (
     HfApi,
     RepoCard,
     constants,
+    hf_hub_download,
     snapshot_download,
     try_to_load_from_cache,
 )
 from huggingface_hub.file_download import repo_folder_name
 
 from ftkit.embedded import PREFIX
-from ftkit.errors import HubError
+from ftkit.errors import HubError, RecipeError
 from ftkit.hub import CLIENT_ERRORS, hub_errors, is_unreachable, patiently
 from ftkit.recipe import Backbone, Recipe
 
@@ -75,23 +76,26 @@ def shareable(recipe: Recipe) -> Recipe:
     return recipe.override(changes) if changes else recipe
 
 
-def resolve(kind: Kind, name: str, revision: str | None) -> str:
+def resolve(kind: Kind, name: str, revision: str | None, what: str | None = None) -> str:
     """Return the commit that a branch or tag of a Hub repository means.
 
     Where the Hub cannot be reached, a cached copy stands in and the log says so.
+
+    Args:
+        what: it is wanted as, for messages; "backbone" or "data set" when not given.
 
     Raises:
         HubError: there is no such thing, or neither the Hub nor a cached copy.
     """
     if revision is not None and is_pinned(revision):
         return revision
-    api = HfApi()
+    api, what = HfApi(), what or WORDS[kind]
 
     def ask() -> str:
         api.repo_info(name, repo_type=kind, revision=revision, timeout=ANSWER_SECONDS)
         return api.resolve_revision(name, repo_type=kind, revision=revision).resolved
 
-    with hub_errors(WORDS[kind], name, revision):
+    with hub_errors(what, name, revision):
         try:
             return patiently(ask)
         except CLIENT_ERRORS as error:
@@ -104,9 +108,7 @@ def resolve(kind: Kind, name: str, revision: str | None) -> str:
             except CLIENT_ERRORS:
                 raise error from None
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"no answer of {api.endpoint}"
-    log.warning(
-        "%s '%s': %s; the cached copy of commit %s is used", WORDS[kind], name, why, cached[:12]
-    )
+    log.warning("%s '%s': %s; the cached copy of commit %s is used", what, name, why, cached[:12])
     return cached
 
 
@@ -132,6 +134,33 @@ def fetch(backbone: Backbone) -> Path:
     folder = Path(whole("model", backbone.id, commit, download))
     _sweep(folder.parents[1] / "blobs")
     return folder
+
+
+def fetch_recipe(name: str) -> Recipe:
+    """Return the recipe that a model on the Hub was published with.
+
+    What runs other people's code is switched off in it: whoever wants that says so again.
+
+    Raises:
+        HubError: there is no such model, or no recipe in it.
+        RecipeError: it is not a recipe of this version.
+    """
+    commit = resolve("model", name, None, what="recipe")
+    with hub_errors("recipe", name):
+        file = patiently(lambda: hf_hub_download(name, "recipe.json", revision=commit))
+    try:
+        recipe = Recipe.from_json(Path(file).read_text(encoding="utf-8"))
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe '{name}': {error}") from None
+    unsafe = {f"backbone.{flag}": False for flag in ("trust_remote_code", "allow_pickle")}
+    safe = recipe.override(unsafe)
+    if safe != recipe:
+        log.warning(
+            "recipe '%s' asks to run code or read pickled weights of others; it does not, unless "
+            "you add --set backbone.trust_remote_code=true or backbone.allow_pickle=true",
+            name,
+        )
+    return safe
 
 
 def whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:

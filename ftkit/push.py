@@ -28,8 +28,7 @@ from ftkit.errors import HubError, RunError
 from ftkit.hub import hub_errors, patiently
 from ftkit.pull import Licences, git_sha1, is_pinned, sha256_of, shareable
 from ftkit.recipe import Recipe
-from ftkit.result import RunResult
-from ftkit.saving import weight_checksums
+from ftkit.result import RunResult, weight_checksums
 
 log = logging.getLogger(__name__)
 Files = dict[str, "Path | bytes"]

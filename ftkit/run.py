@@ -22,8 +22,8 @@ from ftkit.metrics import measure
 from ftkit.models import count_parameters, load_model, place
 from ftkit.pull import licences, pin
 from ftkit.recipe import Recipe
-from ftkit.result import RunResult, Seconds
-from ftkit.saving import save, weight_bytes, weight_checksums
+from ftkit.result import RunResult, Seconds, weight_checksums
+from ftkit.saving import save, weight_bytes
 from ftkit.tasks import Inputs, prepare
 from ftkit.training import fit
 from ftkit.verify import verify

@@ -9,7 +9,6 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from ftkit.pull import sha256_of
 from ftkit.recipe import Recipe
 
 
@@ -44,11 +43,3 @@ def _save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
 def weight_bytes(folder: Path) -> int:
     """Return the size of the weights in `folder` itself, an adapter beside them left out."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def weight_checksums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each weights file in `folder` and below, by its path there."""
-    return {
-        file.relative_to(folder).as_posix(): sha256_of(file)
-        for file in sorted(folder.rglob("*.safetensors"))
-    }

@@ -1,9 +1,8 @@
 """Publishing: what a repository holds, once, whatever goes wrong on the way."""
 
 import pytest
-from huggingface_hub import ModelCard
 
-from ftkit import HubError, finetune, publish
+from ftkit import finetune, publish
 
 
 @pytest.fixture(scope="module")
