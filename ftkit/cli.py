@@ -170,12 +170,13 @@ def train(
     _speak()
     _quieten()
     from ftkit.compare import sheet
+    from ftkit.pull import pin
     from ftkit.push import claim, publish
     from ftkit.run import finetune
     from ftkit.runtime import stop
 
     if push_to_hub is not None and _rank() == 0:
-        claim(push_to_hub, private, revision, resolved)
+        claim(push_to_hub, private, revision, pin(resolved))
     try:
         result = finetune(resolved, folder, resume)
     finally:

@@ -24,8 +24,9 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    RevisionResolutionError,
 )
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import get_session, httpx
 
 from ftkit.errors import HubError
 
@@ -35,27 +36,33 @@ WAITS = (1.0, 3.0)
 """Seconds before the second and the third try."""
 LONGEST_WAIT = 60.0
 """A Hub that asks for more patience than this is not waited for."""
-CLIENT_ERRORS = (OSError, HfHubHTTPError, HFValidationError, httpx.HTTPError, RuntimeError)
+SILENCE_SECONDS = 60.0
+"""A server that sends nothing for so long has gone; the client itself would wait for ever."""
+CLIENT_ERRORS = (
+    OSError,
+    HfHubHTTPError,
+    HFValidationError,
+    RevisionResolutionError,
+    httpx.HTTPError,
+    RuntimeError,
+)
 """What huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def hub_errors(
-    what: str, name: str, revision: str | None = None, *, after: str = ""
-) -> Iterator[None]:
+def hub_errors(what: str, name: str, revision: str | None = None) -> Iterator[None]:
     """Turn what the Hub's clients raise inside the block into a `HubError`.
 
     Args:
         what: "backbone", "data set" or "repository".
         name: the id that was asked for.
-        after: what still holds and what to do, added to every message.
     """
     try:
         yield
     except CLIENT_ERRORS as error:
         writing = what == "repository"
-        raise HubError(f"{what} '{name}': {_cause(error, revision, writing)}{after}") from error
+        raise HubError(f"{what} '{name}': {_cause(error, revision, writing)}") from error
 
 
 def patiently(work: Callable[[], Value]) -> Value:
@@ -65,6 +72,7 @@ def patiently(work: Callable[[], Value]) -> Value:
     long as the server asks. A server that nobody answers for is not tried again.
     """
     for wait in WAITS:
+        get_session().timeout = SILENCE_SECONDS
         try:
             return work()
         except CLIENT_ERRORS as error:
@@ -75,6 +83,7 @@ def patiently(work: Callable[[], Value]) -> Value:
             pause = wait if asked is None else asked
             log.info("hub: %s; trying again in %.0f s", _reason(chain), pause)
             time.sleep(pause)
+    get_session().timeout = SILENCE_SECONDS
     return work()
 
 
@@ -102,7 +111,7 @@ def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
     """Return why it failed and what to do, looking through the errors that clients wrap."""
     endpoint, chain = constants.ENDPOINT, list(_chain(error))
     status = _status(chain)
-    if any(isinstance(e, OSError) and e.errno in FULL_DISK for e in chain):
+    if any(_is_full_disk(e) for e in chain):
         return (
             f"the disk of {constants.HF_HOME} is full; free some space, or set HF_HOME to a folder "
             f"on another disk, and run again: files that are whole are kept"
@@ -161,6 +170,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return True
+    told = re.search(r"\(os error (\d+)\)", str(error))  # as hf_xet writes it
+    return told is not None and int(told[1]) in FULL_DISK
 
 
 def _any(chain: list[BaseException], kind: type[BaseException]) -> bool:

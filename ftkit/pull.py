@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+from ftkit.checksums import git_sha1, sha256_of
 from ftkit.embedded import PREFIX
 from ftkit.errors import HubError, RecipeError
 from ftkit.hub import CLIENT_ERRORS, hub_errors, is_unreachable, patiently
@@ -208,20 +208,6 @@ def is_whole(file: Path) -> bool:
     if re.fullmatch("[0-9a-f]{64}", promised):
         return sha256_of(file) == promised
     return not is_pinned(promised) or git_sha1(file.read_bytes()) == promised
-
-
-def sha256_of(file: Path) -> str:
-    """Return the checksum by which LFS names a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def git_sha1(content: bytes) -> str:
-    """Return the checksum by which git names a file of this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ from huggingface_hub.hf_api import RepoFile
 from yaml import YAMLError
 
 from ftkit.card import HERE, PLOTS, eval_results, metadata
+from ftkit.checksums import git_sha1, sha256_of, weight_checksums
 from ftkit.errors import HubError, RunError
 from ftkit.hub import hub_errors, patiently
-from ftkit.pull import Licences, git_sha1, is_pinned, sha256_of, shareable
+from ftkit.pull import Licences, is_pinned, shareable
 from ftkit.recipe import Recipe
-from ftkit.result import RunResult, weight_checksums
+from ftkit.result import RunResult
 
 log = logging.getLogger(__name__)
 Files = dict[str, "Path | bytes"]
@@ -103,17 +104,17 @@ def publish(
     result = RunResult.read(folder)
     recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
     _check_verified(folder, result)
-    name = claim(repo_id, private, revision)
-    files = contents(folder, recipe, result, name)
-    card = files["README.md"]
-    assert isinstance(card, bytes)
-    _check_card(card.decode(), name)
     title, figure = next(iter(result.metrics.items()))
     message = f"{recipe.name}, {recipe.strategy.kind}: {title} {figure.value:.4f}"
-    flags = " --private" * private + (f" --revision {revision}" if revision else "")
-    after = f". {folder} is as it was; 'ftkit push {folder} {name}{flags}' tries again"
-    with hub_errors("repository", name, revision, after=after):
-        commit = patiently(lambda: _commit(files, name, revision or "main", message))
+    try:
+        name = claim(repo_id, private, revision)
+        files = contents(folder, recipe, result, name)
+        with hub_errors("repository", name, revision):
+            commit = patiently(lambda: _commit(files, name, revision or "main", message))
+    except HubError as error:
+        flags = " --private" * private + (f" --revision {revision}" if revision else "")
+        again = f"ftkit push {folder} {repo_id}{flags}"
+        raise HubError(f"{error}. {folder} is whole; publish it by '{again}'") from error
     address = f"{HfApi().endpoint}/{name}" + (f"/tree/{revision}" if revision else "")
     log.info("published %s, commit %s", address, commit[:12])
     return address
@@ -124,6 +125,7 @@ def contents(folder: Path, recipe: Recipe, result: RunResult, repo_id: str) -> F
 
     Raises:
         RunError: there is something in model/ that is not to be published.
+        HubError: the card is not valid.
     """
     model, files = folder / "model", Files()
     for file in sorted(model.rglob("*")):
@@ -140,7 +142,8 @@ def contents(folder: Path, recipe: Recipe, result: RunResult, repo_id: str) -> F
         raise RunError(f"{model} has no model card (README.md); is it a run of ftkit?")
     _leave_out_foreign_adapter(files, recipe)
     card = (model / "README.md").read_text(encoding="utf-8")
-    files["README.md"] = card.replace(HERE, repo_id).replace(f"({PLOTS}", "(plots/").encode()
+    card = card.replace(HERE, repo_id).replace(f"({PLOTS}", "(plots/")
+    files["README.md"] = card.encode()
     files |= {f"plots/{file.name}": file for file in sorted((folder / "plots").glob("*.png"))}
     public = shareable(recipe)
     files["recipe.json"] = public.to_json().encode()
@@ -148,6 +151,7 @@ def contents(folder: Path, recipe: Recipe, result: RunResult, repo_id: str) -> F
     files["run.json"] = (record.model_dump_json(indent=2) + "\n").encode()
     files |= {path: text.encode() for path, text in eval_results(recipe, result).items()}
     _check_no_token(files)
+    _check_card(card, repo_id)
     return files
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ftkit.errors import RecipeError, RunError
-from ftkit.pull import sha256_of
 from ftkit.recipe import Settings
 
 FILE = "run.json"
@@ -94,11 +93,3 @@ class RunResult(Settings):
         except (ValueError, RecipeError) as error:
             cause = " ".join(str(error).split())[:200]
             raise RunError(f"{file} is not the record of a run: {cause}") from error
-
-
-def weight_checksums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each weights file in `folder` and below, by its path there."""
-    return {
-        file.relative_to(folder).as_posix(): sha256_of(file)
-        for file in sorted(folder.rglob("*.safetensors"))
-    }

@@ -14,6 +14,7 @@ from typing import Any
 from ftkit import runtime
 from ftkit.adapt import adapt
 from ftkit.card import card
+from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import predict_logits
 from ftkit.features import Head, cache_features, why_not_cached
@@ -22,7 +23,7 @@ from ftkit.metrics import measure
 from ftkit.models import count_parameters, load_model, place
 from ftkit.pull import licences, pin
 from ftkit.recipe import Recipe
-from ftkit.result import RunResult, Seconds, weight_checksums
+from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
 from ftkit.tasks import Inputs, prepare
 from ftkit.training import fit

@@ -113,17 +113,22 @@ def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     """The tests' Hub, empty; this process writes to it as alice, with a cache of its own."""
-    import huggingface_hub.utils._http as client
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http, _xet
 
     import ftkit.hub
 
     HUB.reset()
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    # hf_xet, which remembers what it has sent, starts anew
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
+    monkeypatch.setattr(_xet, "_GLOBAL_XET_HOLDER", _xet.XetSessionHolder())
+    # nobody waits between tries: the client alone takes 23 s for a server that is gone
     monkeypatch.setattr(ftkit.hub, "WAITS", (0.0, 0.0))
-    quick = types.SimpleNamespace(sleep=lambda _: None, time=time.time)
-    monkeypatch.setattr(client, "time", quick)  # the client's own waiting: 23 s for a dead server
+    hurried = types.SimpleNamespace(sleep=lambda _: None, time=time.time)
+    for module in (_http, file_download):
+        monkeypatch.setattr(module, "time", hurried)
     return HUB
 
 

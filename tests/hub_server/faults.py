@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,9 +20,10 @@ Kind = Literal[
     "stall",  # stop for `seconds` after `after` bytes
     "drip",  # `rate` bytes at a time, a hundredth of a second apart
     "corrupt",  # one byte of the body is another, at `after`
+    "meanwhile",  # call `action` first, as somebody else would
     "lost_response",  # do what was asked, and drop the connection instead of answering
 ]
-BEFORE = ("status", "delay", "drop", "rst")
+BEFORE = ("status", "delay", "drop", "rst", "meanwhile")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Fault:
     seconds: float = 1.0
     after: int = 0
     rate: int = 1000
+    action: Callable[[], object] = list
     skip: int = 0  # let so many fitting requests pass first
 
     def takes(self, request: Seen) -> bool:

@@ -19,7 +19,7 @@ from hub_server.xet import Store
 TOKENS = {
     "hf_owner": ("alice", "write"),
     "hf_reader": ("alice", "read"),
-    "hf_bob": ("bob", "write"),
+    "hf_stranger": ("bob", "write"),
 }
 
 
@@ -192,6 +192,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._cut(fault)
         if fault is not None and fault.kind == "delay":
             time.sleep(fault.seconds)
+        if fault is not None and fault.kind == "meanwhile":
+            fault.action()
         if fault is not None and fault.kind == "status":
             answer = Answer(b'{"error":"spoiled"}', fault.code, dict(fault.headers))
         else:
