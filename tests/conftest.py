@@ -9,7 +9,7 @@ import time
 import types
 from pathlib import Path
 
-from hub_server import Hub
+from hub_server import OWNER, READER, STRANGER, Hub
 
 HUB = Hub()
 CACHES = Path(tempfile.mkdtemp(prefix="ftkit-tests-"))
@@ -56,6 +56,29 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+SECRETS = (OWNER, READER, STRANGER)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Fail a test that prints or logs a token."""
+    report = yield
+    if any(secret in text for secret in SECRETS for _, text in report.sections):
+        report.outcome, report.longrepr = "failed", "a token was printed or logged"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_file_holds_a_token(tmp_path_factory: pytest.TempPathFactory):
+    """Look through every small file that the tests leave, run folders and caches among them."""
+    yield
+    for root in (tmp_path_factory.getbasetemp(), CACHES):
+        for file in root.rglob("*"):
+            if file.is_file() and file.stat().st_size < 5_000_000:
+                content = file.read_bytes()
+                assert not any(secret.encode() in content for secret in SECRETS), file
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +142,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     import ftkit.hub
 
     HUB.reset()
-    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setenv("HF_TOKEN", OWNER)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     # hf_xet, which remembers what it has sent, starts anew
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from hub_server import OWNER, READER, STRANGER
 from huggingface_hub import HfApi, constants
 
 import ftkit.hub
@@ -93,7 +94,7 @@ class Stage:
         self.cleanups.close()
         self.hub.faults.clear()
         self.hub.has_xet = True
-        self.token("hf_owner")
+        self.token(OWNER)
         self.source, self.target, self.private = "alice/tiny", "alice/target", False
         self.hub["alice/tiny"].gated = self.hub["alice/tiny"].private = False
         self.hub.repositories.pop(("models", "bob/his"), None)
@@ -123,12 +124,12 @@ class Stage:
 
 def private(stage):
     stage.hub["alice/tiny"].private = True
-    stage.token("hf_stranger")
+    stage.token(STRANGER)
 
 
 def gated(stage):
     stage.hub["alice/tiny"].gated = True
-    stage.token("hf_stranger")
+    stage.token(STRANGER)
 
 
 def bad_revision(stage):
@@ -281,7 +282,7 @@ DATA = {
 }
 PUSH = {
     "push-no-token": lambda stage: stage.patch.delenv("HF_TOKEN"),
-    "push-read-token": lambda stage: stage.token("hf_reader"),
+    "push-read-token": lambda stage: stage.token(READER),
     "push-foreign": foreign,
     "push-public": public,
     "push-down": Stage.down,
@@ -299,7 +300,7 @@ PUSH = {
     "push-changed": in_folder("model/model.safetensors", b"x"),
     "push-unfinished": unfinished,
     "push-pickle": in_folder("model/optimizer.pt", b"\x80"),
-    "push-token-inside": in_folder("model/notes.txt", b"hf_owner"),
+    "push-token-inside": in_folder("model/notes.txt", OWNER.encode()),
     "push-no-xet": no_xet,
 }
 ROWS = {**PULL, **DATA, **PUSH}
@@ -378,7 +379,7 @@ def test_a_fault_is_told_or_healed_and_nothing_is_lost(row, stage, caplog):
             assert words in said
         if error is not None:
             assert "\n" not in str(error)
-        assert "hf_owner" not in said
+        assert OWNER not in said
         stage.repair()
         stage.act()
         stage.check()

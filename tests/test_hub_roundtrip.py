@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import HUB
+from hub_server import OWNER
 from huggingface_hub import ModelCard, constants, parse_eval_result_entries
 
 from ftkit import Recipe, RunResult
@@ -71,7 +72,7 @@ def world(tmp_path_factory, shared_data):
         root = tmp_path_factory.mktemp("world")
         HUB.reset()
         patch.chdir(root)
-        patch.setenv("HF_TOKEN", "hf_owner")
+        patch.setenv("HF_TOKEN", OWNER)
         patch.setattr(constants, "HF_HUB_CACHE", str(root / "cache"))
         serve_vit_and_cifar(shared_data, tmp_path_factory.mktemp("vit"))
         digits = "train effnet-digits --smoke --strategy head --out digits"
@@ -183,7 +184,7 @@ def test_an_adapter_of_an_embedded_backbone_is_not_published_by_halves(world):
 def test_what_was_published_is_the_backbone_of_the_next_run(world, monkeypatch, capsys):
     root, _ = world
     monkeypatch.chdir(root)
-    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setenv("HF_TOKEN", OWNER)
     assert main(["check", "alice/vit-lfs", "--backbone", "alice/vit-xet"]) == 0
     assert "strategy lora" in capsys.readouterr().out
 
@@ -191,7 +192,7 @@ def test_what_was_published_is_the_backbone_of_the_next_run(world, monkeypatch, 
 def test_a_published_recipe_runs_again_to_the_same_weights(world, monkeypatch):
     root, _ = world
     monkeypatch.chdir(root)
-    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setenv("HF_TOKEN", OWNER)
     assert main(["train", "alice/vit-lfs", "--out", "again"]) == 0
     first, again = (RunResult.read(root / run) for run in ("vit", "again"))
     assert again.metrics == first.metrics

@@ -1,13 +1,19 @@
-"""Publishing: what a repository holds, once, whatever goes wrong on the way."""
+"""Publishing: what a repository holds afterwards. tests/test_hub_faults.py has what goes wrong."""
+
+import shutil
 
 import pytest
+from hub_server import OWNER
+from huggingface_hub import ModelCard
 
-from ftkit import finetune, publish
+from ftkit import HubError, Lora, RunError, finetune, publish
+from ftkit.cli import main
+from ftkit.push import claim
 
 
 @pytest.fixture(scope="module")
-def run(class_folders, checkpoint, tmp_path_factory):
-    """A finished run of a tiny ViT."""
+def finished(class_folders, checkpoint, tmp_path_factory):
+    """Finished runs of a tiny ViT: a whole model, and an adapter alone."""
     from ftkit import Backbone, Data, Recipe, Train
 
     recipe = Recipe(
@@ -16,17 +22,87 @@ def run(class_folders, checkpoint, tmp_path_factory):
         backbone=Backbone(id=str(checkpoint("vit"))),
         train=Train(epochs=1, batch_size=16),
     )
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    finetune(recipe, folder)
-    return folder
+    root = tmp_path_factory.mktemp("runs")
+    finetune(recipe, root / "full")
+    finetune(recipe.override({"strategy": Lora(merge=False)}), root / "adapter")
+    return root
 
 
-def test_a_run_is_published_once(run, hub, transport):
-    address = publish(run, "alice/colours")
-    assert address == f"{hub.url}/alice/colours"
-    print(sorted(hub.files("alice/colours")))
-    print(hub.files("alice/colours")["README.md"].decode())
-    print(hub.files("alice/colours")["config.json"].decode())
-    print(*hub.log, sep="\n")
-    assert publish(run, "alice/colours") == address
-    assert hub["alice/colours"].titles[1:] == ["initial commit"]
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished / "full", tmp_path / "run")
+
+
+def test_a_repository_holds_the_model_its_record_and_its_pictures(run, hub):
+    assert publish(run, "alice/colours") == f"{hub.url}/alice/colours"
+    assert set(hub.files("alice/colours")) == {
+        *("README.md", "config.json", "model.safetensors", "preprocessor_config.json"),
+        *("recipe.json", "run.json", "plots/confusion_matrix.png", "plots/learning_curve.png"),
+        ".gitattributes",
+    }
+
+
+def test_nothing_published_tells_a_folder_of_this_machine(run, hub, tmp_path_factory):
+    publish(run, "alice/colours")
+    root = str(tmp_path_factory.getbasetemp()).encode()
+    assert not [path for path, text in hub.files("alice/colours").items() if root in text]
+
+
+def test_the_card_uses_the_repository_and_the_folder_keeps_its_own(run, hub):
+    before = (run / "model" / "README.md").read_text()
+    publish(run, "alice/colours")
+    text = hub.files("alice/colours")["README.md"].decode()
+    assert 'model="alice/colours"' in text
+    assert "PATH_OR_REPO" not in text
+    assert "PATH_OR_REPO" in before
+    assert (run / "model" / "README.md").read_text() == before
+    assert ModelCard(text).data.eval_results[0].dataset_name == "colours0"
+
+
+def test_the_same_again_is_no_commit(run, hub):
+    assert publish(run, "colours") == publish(run, "alice/colours")
+    assert hub["alice/colours"].titles == ["tiny-colours, full: accuracy 0.3333", "initial commit"]
+
+
+def test_files_of_an_earlier_model_go_and_other_files_stay(run, hub):
+    earlier = {"adapter_model.safetensors": b"x", "adapter/adapter_config.json": b"{}"}
+    hub.add("alice/colours", {**earlier, "LICENSE": b"mine", "notes/a.md": b"mine"})
+    publish(run, "alice/colours")
+    files = hub.files("alice/colours")
+    assert not earlier.keys() & files.keys()
+    assert files["LICENSE"] == files["notes/a.md"] == b"mine"
+
+
+def test_a_branch_leaves_main_as_it_was(run, hub):
+    address = publish(run, "alice/colours", revision="trial/1")
+    assert address == f"{hub.url}/alice/colours/tree/trial/1"
+    publish(run, "alice/colours", revision="trial/1")
+    assert hub["alice/colours"].titles == ["initial commit"]
+    assert "model.safetensors" in hub.files("alice/colours", "trial/1")
+    assert len(hub["alice/colours"].find("trial/1").history()) == 2
+
+
+def test_private_makes_it_so(run, hub):
+    publish(run, "alice/colours", private=True)
+    assert hub["alice/colours"].private
+
+
+def test_an_adapter_alone_needs_a_backbone_that_others_have(finished, hub):
+    with pytest.raises(RunError, match=r"an adapter alone.*strategy\.merge=true"):
+        publish(finished / "adapter", "alice/colours")
+    assert hub["alice/colours"].titles == ["initial commit"]
+
+
+def test_a_card_that_the_hub_refuses_is_told_before_training(hub, tiny_recipe):
+    hub.fault("POST /api/validate-yaml", "status", code=400)
+    with pytest.raises(HubError, match="model card is not valid"):
+        claim("alice/colours", recipe=tiny_recipe)
+
+
+def test_rights_are_checked_before_training(hub, tiny_recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
+    words = ["train", str(tmp_path / "mine.json"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--push-to-hub", "bob/his"]) == 2
+    assert "no right to write to it" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,6 @@ huggingface_hub 2.4 and hf_xet 1.8.
 
 from hub_server.faults import Fault, Seen
 from hub_server.repository import Blob, Repository
-from hub_server.server import Hub
+from hub_server.server import OWNER, READER, STRANGER, Hub
 
-__all__ = ["Blob", "Fault", "Hub", "Repository", "Seen"]
+__all__ = ["OWNER", "READER", "STRANGER", "Blob", "Fault", "Hub", "Repository", "Seen"]

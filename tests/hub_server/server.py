@@ -16,11 +16,8 @@ from hub_server.faults import BEFORE, Fault, Kind, Seen, cut, send
 from hub_server.repository import Blob, Repository, is_large
 from hub_server.xet import Store
 
-TOKENS = {
-    "hf_owner": ("alice", "write"),
-    "hf_reader": ("alice", "read"),
-    "hf_stranger": ("bob", "write"),
-}
+OWNER, READER, STRANGER = (f"hf_{name * 4}" for name in ("Owner", "Reader", "Stranger"))
+TOKENS = {OWNER: ("alice", "write"), READER: ("alice", "read"), STRANGER: ("bob", "write")}
 
 
 class Hub:
