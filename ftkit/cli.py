@@ -106,7 +106,7 @@ def show(recipe: str) -> None:
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     """
     print(registry.find(recipe).to_json(), end="")
 
@@ -134,7 +134,7 @@ def train(
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
         Which parameters move: full, head or lora.
     out

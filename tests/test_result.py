@@ -10,9 +10,9 @@ from ftkit.result import Measured, Seconds
 # DESIGN.md, "run.json:"
 KEYS = {
     "recipe", "strategy", "task", "dataset", "split", "n", "metrics", "parameters_total",
-    "parameters_trained", "seconds", "examples_per_second", "peak_memory_bytes", "model_bytes", "model_sha256",
-    "seed", "world_size", "device", "precision", "versions", "commit", "started", "finished",
-    "status",
+    "parameters_trained", "seconds", "examples_per_second", "peak_memory_bytes", "model_bytes",
+    "model_sha256", "seed", "world_size", "device", "precision", "versions", "commit", "started",
+    "finished", "status",
 }  # fmt: skip
 
 
