@@ -23,18 +23,33 @@ from ftkit.recipe import (
     Backbone,
     Data,
     Expect,
+    FineTune,
     Full,
     HeadOnly,
     ImageClassification,
     Lora,
+    Mlp,
     Recipe,
+    TabularClassification,
+    TabularRegression,
+    TextClassification,
     Train,
 )
 from ftkit.result import RunResult
 
 if TYPE_CHECKING:
+    from ftkit.mlp_estimator import MlpClassifier, MlpRegressor
+    from ftkit.mlp_model import load_perceptron
     from ftkit.push import publish
     from ftkit.run import finetune
+
+LATER = {
+    "MlpClassifier": "ftkit.mlp_estimator",
+    "MlpRegressor": "ftkit.mlp_estimator",
+    "finetune": "ftkit.run",
+    "load_perceptron": "ftkit.mlp_model",
+    "publish": "ftkit.push",
+}
 
 __all__ = [
     "Augment",
@@ -42,28 +57,35 @@ __all__ = [
     "Data",
     "DataError",
     "Expect",
+    "FineTune",
     "FtkitError",
     "Full",
     "HeadOnly",
     "HubError",
     "ImageClassification",
     "Lora",
+    "Mlp",
+    "MlpClassifier",
+    "MlpRegressor",
     "ModelError",
     "Recipe",
     "RecipeError",
     "RunError",
     "RunResult",
+    "TabularClassification",
+    "TabularRegression",
+    "TextClassification",
     "Train",
     "TrainingError",
     "VerificationError",
     "finetune",
+    "load_perceptron",
     "publish",
 ]
-LAZY = {"finetune": "ftkit.run", "publish": "ftkit.push"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch on first use."""
-    if name in LAZY:
-        return getattr(importlib.import_module(LAZY[name]), name)
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
     raise AttributeError(f"module 'ftkit' has no attribute '{name}'")

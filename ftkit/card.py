@@ -13,8 +13,8 @@ from huggingface_hub import (
 )
 
 from ftkit.embedded import PREFIX
-from ftkit.pull import Licences, is_pinned, shareable
-from ftkit.recipe import Recipe
+from ftkit.pull import Licences, is_pinned, revision_of, shareable
+from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult
 
 STRATEGY_WORDS = {
@@ -43,16 +43,15 @@ def card(
     """
     recipe = shareable(recipe)
     figures = {name: figure.value for name, figure in result.metrics.items()}
+    noun, picture = recipe.task.noun, "Confusion matrix" if label_names else "Predictions"
     return f"""---
 {metadata(recipe, figures, result.split, licences).to_yaml()}
 ---
 
 # {recipe.name}, {recipe.strategy.kind}
 
-{_backbone(recipe)} fine-tuned on {_data(recipe)} with ftkit: \
-{STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
-{result.parameters_total:,} parameters). It tells {len(label_names)} classes of images apart: \
-{", ".join(label_names[:20])}{", ..." if len(label_names) > 20 else ""}.
+{_what(recipe)}: {STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
+{result.parameters_total:,} parameters). {_answers(recipe, label_names)}
 
 ## Use
 
@@ -62,22 +61,23 @@ def card(
 
 ## Intended use and limits
 
-For images like those of {_data(recipe)}, one class each. Any image gets one of the classes \
-above, also one that shows none of them. The figures below hold for the split `{result.split}`; on \
-images of another origin they have to be measured again. Nothing was tested for fairness between \
-groups of people, or for use where a wrong answer does harm.
+For {noun} like those of {_data(recipe)}. Any input gets \
+{"one of the classes above, also one that is none of them" if label_names else "a number"}. The \
+figures below hold for the split `{result.split}`; on {noun} of another origin they have to be \
+measured again. Nothing was tested for fairness between groups of people, or for use where a wrong \
+answer does harm.
 {_licence_text(licences)}
-## Results on {result.n:,} test images
+## Results on {result.n:,} test {noun}
 
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
 {_results(result)}
 
-The intervals are over test images of this one training (seed {result.seed}); another seed gives \
+The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same logits.
 
-![Confusion matrix]({PLOTS}confusion_matrix.png)
+![{picture}]({PLOTS}{picture.lower().replace(" ", "_")}.png)
 
 ## Training
 
@@ -87,7 +87,7 @@ the same logits.
 | revision | {recipe.data.revision or "none"} |
 | rows | {", ".join(f"{name} {count:,}" for name, count in rows.items())} |
 | backbone | {_backbone(recipe)} |
-| revision of the backbone | {recipe.backbone.revision or "none"} |
+| revision of the backbone | {revision_of(recipe) or "none"} |
 
 ![Learning curve]({PLOTS}learning_curve.png)
 
@@ -105,7 +105,7 @@ repository.
 ```bibtex
 @misc{{{recipe.name}-{recipe.strategy.kind},
   title = {{{recipe.name}, {recipe.strategy.kind}}},
-  note = {{{recipe.backbone.id} fine-tuned on {recipe.data.path} with ftkit}},
+  note = {{{recipe.backbone.id} trained on {recipe.data.path} with ftkit}},
   year = {{{result.finished[:4]}}}
 }}
 ```
@@ -126,9 +126,10 @@ def metadata(
     """
     adapter = recipe.strategy.kind == "lora" and not recipe.strategy.merge
     data = recipe.data.path.removeprefix(PREFIX).removeprefix("./")
-    base = recipe.backbone.id if is_pinned(recipe.backbone.revision) else None
+    base = recipe.backbone.id if is_pinned(revision_of(recipe)) else None
+    library = "peft" if adapter else "transformers"
     return ModelCardData(
-        library_name="peft" if adapter else "transformers",
+        library_name="ftkit" if isinstance(recipe.backbone, Mlp) else library,
         license=licences.backbone,
         pipeline_tag=recipe.task.kind,
         tags=["ftkit", recipe.strategy.kind],
@@ -174,7 +175,7 @@ def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
 
 
 def _backbone(recipe: Recipe) -> str:
-    return _linked(recipe.backbone.id, recipe.backbone.revision, "")
+    return _linked(recipe.backbone.id, revision_of(recipe), "")
 
 
 def _data(recipe: Recipe) -> str:
@@ -231,8 +232,44 @@ def _settings(recipe: Recipe) -> str:
     return "\n".join(f"| {name} | {value} |" for name, value in settings.items())
 
 
+def _what(recipe: Recipe) -> str:
+    """Return what was trained, on what and how."""
+    if isinstance(recipe.backbone, Mlp):
+        return (
+            f"A multilayer perceptron (hidden layers {recipe.backbone.hidden}, "
+            f"{recipe.backbone.activation}) trained on {_data(recipe)} with ftkit, its "
+            f"backpropagation written out by hand"
+        )
+    return f"{_backbone(recipe)} fine-tuned on {_data(recipe)} with ftkit"
+
+
+def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
+    """Return what the model tells."""
+    if not label_names:
+        return f"It tells a number of {recipe.task.noun}: `{recipe.task.label or 'the label'}`."
+    more = ", ..." if len(label_names) > 20 else ""
+    return (
+        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: "
+        f"{', '.join(label_names[:20])}{more}."
+    )
+
+
+INPUTS = {
+    "images": '[Image.open("image.png").convert("RGB")]',
+    "texts": '["a text"]',
+    "rows": "[[0.0, 1.0]]  # the columns in their order, as many as in training",
+}
+
+
 def _snippet(recipe: Recipe) -> str:
     """Return the lines that load and use the folder."""
+    if isinstance(recipe.backbone, Mlp):
+        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
+        return f"""{pillow}from ftkit import load_perceptron
+
+model = load_perceptron("{HERE}")
+inputs = {INPUTS[recipe.task.noun]}
+print(model.predict(inputs))"""
     if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
         return f"""from peft import PeftModel
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification

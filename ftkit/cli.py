@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare | push`.
+"""The command line: `ftkit list | show | train | check | compare | push | mlp | play`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -8,8 +8,6 @@ traceback), 1 the run failed, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
 import types
 import typing
@@ -23,14 +21,20 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import registry
+from ftkit.cli_hub import push
+from ftkit.cli_mlp import mlp, play
 from ftkit.errors import FtkitError, RecipeError
-from ftkit.recipe import Data, Full, Recipe, Train
+from ftkit.recipe import Data, Full, Mlp, Recipe, Train
+from ftkit.terminal import rank, speak
 
 app = App(
     name="ftkit",
     help="Fine-tune pretrained Transformer and CNN backbones on your own labelled data.",
     help_on_error=False,
 )
+app.command(mlp)
+app.command(play)
+app.command(push)
 Switch = Parameter(negative="")
 
 
@@ -54,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _fail(console: Console, message: str, status: int) -> int:
-    if _rank() == 0:
+    if rank() == 0:
         console.print("error:", message, markup=False)
     return status
 
@@ -167,55 +171,26 @@ def train(
         print(resolved.to_json(), end="")
         return None
     folder = out or default_folder(resolved, smoke)
-    _speak()
-    _quieten()
+    speak()
     from ftkit.compare import sheet
     from ftkit.pull import pin
     from ftkit.push import claim, publish
     from ftkit.run import finetune
     from ftkit.runtime import stop
 
-    if push_to_hub is not None and _rank() == 0:
+    if push_to_hub is not None and rank() == 0:
         claim(push_to_hub, private, revision, pin(resolved))
     try:
         result = finetune(resolved, folder, resume)
     finally:
         stop()
-    if _rank() == 0:
+    if rank() == 0:
         Console().print(sheet(result))
-        print(f"model    {folder / 'model'}  (loads with transformers, no ftkit needed)")
+        print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
     return None
-
-
-@app.command
-def push(
-    run: Path,
-    repository: str,
-    *,
-    private: Annotated[bool, Switch] = False,
-    revision: str | None = None,
-) -> None:
-    """Publish the model of a finished run on the Hub. Can be repeated: it never commits twice.
-
-    Parameters
-    ----------
-    run
-        Folder of a finished run.
-    repository
-        OWNER/NAME on the Hub, made where there is none.
-    private
-        Make it a repository that only its owner may see.
-    revision
-        Branch to publish to, made where there is none.
-    """
-    _speak()
-    _quieten()
-    from ftkit.push import publish
-
-    print(publish(run, repository, private=private, revision=revision))
 
 
 @app.command
@@ -233,7 +208,7 @@ def check(
     Takes the same arguments as train.
     """
     resolved = resolve(recipe, strategy, data, backbone, set_, False, flags)
-    _speak()
+    speak()
     from ftkit.check import check as check_recipe
     from ftkit.runtime import stop
 
@@ -241,7 +216,7 @@ def check(
         lines = check_recipe(resolved)
     finally:
         stop()
-    if _rank() == 0:
+    if rank() == 0:
         print("\n".join(lines))
 
 
@@ -282,8 +257,14 @@ def resolve(
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
-        wanted["task.image"] = wanted["task.label"] = None  # other data has other columns
+        for column in {"image", "text", "columns", "label"} & set(type(recipe.task).model_fields):
+            wanted[f"task.{column}"] = None  # other data has other columns
     if backbone is not None:
+        if isinstance(recipe.backbone, Mlp):
+            raise RecipeError(
+                f"--backbone {backbone}: recipe {recipe.name} trains a perceptron; take one with a "
+                f"pretrained backbone, or go on from a saved perceptron by --set backbone.start=RUN"
+            )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():
         if value is not None:
@@ -296,6 +277,12 @@ def resolve(
             | {"train.max_steps": 2}
         )
     return recipe.override(dict(_parse(change) for change in changes))
+
+
+def loads_with(recipe: Recipe) -> str:
+    """Return what opens the model folder of a run."""
+    by_hand = isinstance(recipe.backbone, Mlp)
+    return "loads with ftkit.load_perceptron" if by_hand else "loads with transformers alone"
 
 
 def default_folder(recipe: Recipe, smoke: bool) -> Path:
@@ -313,35 +300,6 @@ def _parse(change: str) -> tuple[str, Any]:
         return path, json.loads(text)
     except json.JSONDecodeError:
         return path, text
-
-
-def _rank() -> int:
-    """Return this process's number as its launcher gives it, known before torch is imported."""
-    return int(os.environ.get("RANK", 0))
-
-
-def _speak() -> None:
-    """Log ftkit's own lines from rank 0 to stderr."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    ours = logging.getLogger("ftkit")
-    if not ours.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        ours.addHandler(handler)
-    ours.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
-
-
-def _quieten() -> None:
-    """Keep the libraries to errors."""
-    import warnings
-
-    import datasets
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    datasets.disable_progress_bars()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

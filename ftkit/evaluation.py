@@ -16,6 +16,9 @@ from ftkit.recipe import Train
 from ftkit.runtime import Machine
 from ftkit.tasks import Rows
 
+NO_INPUTS = ("labels", "index")
+"""What an example has besides the model's inputs."""
+
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:
     """Return the logits (N, C) float32 of all rows, in order, on every rank.
@@ -23,20 +26,21 @@ def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machi
     Every rank must call this. Leaves the model in eval mode.
     """
     model.eval()
-    return for_each_row(
-        lambda pixels: model(pixel_values=pixels)["logits"], rows, settings, machine
-    )
+    return for_each_row(lambda inputs: model(**inputs)["logits"], rows, settings, machine)
 
 
 def for_each_row(
-    compute: Callable[[torch.Tensor], torch.Tensor], rows: Rows, settings: Train, machine: Machine
+    compute: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    rows: Rows,
+    settings: Train,
+    machine: Machine,
 ) -> np.ndarray:
     """Return (N, ...) float32: what `compute` gives for each row's inputs, in order, on every rank.
 
     Each rank takes every world_size-th row, so no row is counted twice. Every rank must call this.
 
     Args:
-        compute: from a batch of inputs (B, ...) to a batch of outputs (B, ...), on the device.
+        compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
     """
     loader: DataLoader = DataLoader(
         Subset(rows, range(machine.rank, len(rows), machine.world_size)),  # type: ignore[arg-type]
@@ -47,7 +51,11 @@ def for_each_row(
     mine: list[np.ndarray] = []
     with torch.inference_mode():
         for batch in loader:
-            inputs = batch["pixel_values"].to(machine.device, non_blocking=True)
+            inputs = {
+                name: values.to(machine.device, non_blocking=True)
+                for name, values in batch.items()
+                if name not in NO_INPUTS
+            }
             mine.append(compute(inputs).float().cpu().numpy())
     stacked = np.concatenate(gather_object(mine))  # rank 0's rows, then rank 1's, ...
     order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
@@ -57,11 +65,11 @@ def for_each_row(
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Return a batch: pixel_values (B, 3, H, W) float32, labels (B,) and index (B,) int64."""
+    """Return a batch: each model input (B, ...), such as pixel_values, labels and index (B,)."""
+    columns = {name: [example[name] for example in examples] for name in examples[0]}
     return {
-        "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
-        "labels": torch.tensor([example["labels"] for example in examples]),
-        "index": torch.tensor([example["index"] for example in examples]),
+        name: torch.tensor(values) if name in NO_INPUTS else torch.stack(values)
+        for name, values in columns.items()
     }
 
 

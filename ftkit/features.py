@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.evaluation import for_each_row
+from ftkit.evaluation import NO_INPUTS, collate, for_each_row
 from ftkit.models import head_names
 from ftkit.recipe import Train
 from ftkit.runtime import Machine
@@ -36,9 +36,9 @@ class Head(nn.Module):
         self.head = model.get_submodule(name)
         self.config = model.config
 
-    def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {"logits": (B, C)} for the head's inputs (B, ...), which stand for the images."""
-        return {"logits": self.head(pixel_values)}
+    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return {"logits": (B, C)} for the head's inputs (B, ...)."""
+        return {"logits": self.head(features)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Features:
     def __getitem__(self, key: int) -> dict[str, Any]:
         position = key % len(self)
         return {
-            "pixel_values": torch.from_numpy(self.values[position]),
+            "features": torch.from_numpy(self.values[position]),
             "labels": int(self.labels[position]),
             "index": position,
         }
@@ -68,11 +68,12 @@ def why_not_cached(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> 
     if len(names) > 1:
         return f"it has {len(names)} heads ({', '.join(names)})"
     head = model.get_submodule(names[0])
-    pixels = inputs.validation[0]["pixel_values"][None].to(machine.device)
+    batch = collate([inputs.validation[0]])
+    row = {name: batch[name].to(machine.device) for name in batch if name not in NO_INPUTS}
     with torch.inference_mode(), _given_to(head) as given:
-        logits = model.eval()(pixel_values=pixels).logits
+        logits = model.eval()(**row).logits
         if len(given) != 1:
-            return f"its head is called {len(given)} times for one image"
+            return f"its head is called {len(given)} times for one row"
         if not torch.equal(head(given[0]), logits):
             return "its logits are not the output of its head alone"
     return None
@@ -90,8 +91,8 @@ def cache_features(
     def extract(rows: Rows) -> Features:
         with _given_to(model.get_submodule(name)) as given:
 
-            def features(pixels: torch.Tensor) -> torch.Tensor:
-                model(pixel_values=pixels)
+            def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
+                model(**row)
                 return given.pop()
 
             model.eval()

@@ -24,7 +24,8 @@ Choice = Callable[[Position], int]
 EMPTY: Position = (0,) * 9
 LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
 OUTCOMES = (-1, 0, 1)
-"""Value of each class of a network: lost, drawn, won for the player to move."""
+VALUES = ("lost", "drawn", "won")
+"""Name of each of the OUTCOMES, for the player to move; in this order a network's classes."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 log = logging.getLogger(__name__)
+MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
 
 
 class Progress(ProgressCallback):
@@ -79,14 +82,12 @@ class Journal(TrainerCallback):
                 k.replace("eval_", "validation_"): v for k, v in logs.items() if "eval_" in k
             }
             entry |= figures | {"validation_seconds": round(lap, 3)}
-            log.info(
-                "epoch %.3g of %.3g: validation loss %.4f, accuracy %.4f (step %d, %.0f s)",
-                state.epoch,
+            say(
+                state.epoch or 0,
                 args.num_train_epochs,
-                logs["eval_loss"],
-                logs["eval_accuracy"],
+                figures,
                 state.global_step,
-                self.train_seconds,
+                entry["seconds"],
             )
         elif "loss" in logs:
             entry |= {"loss": logs["loss"], "learning_rate": logs["learning_rate"]}
@@ -95,3 +96,53 @@ class Journal(TrainerCallback):
         if self.writes:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(entry) + "\n")
+
+
+class Lines:
+    """log.jsonl of a training that is no Trainer's, in the same form."""
+
+    def __init__(self, file: Path, writes: bool, kept: int) -> None:
+        """Begin the file, or go on after so many of its lines."""
+        self.file, self.writes, self.count = file, writes, kept
+        if writes:
+            there = file.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
+            file.write_text("".join(there[:kept]), encoding="utf-8")
+
+    def write(self, **entry: Any) -> None:
+        """Add a line."""
+        self.count += 1
+        if self.writes:
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(entry) + "\n")
+
+    def validation(
+        self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
+    ) -> None:
+        """Add the line of a validation, and say it."""
+        named = {f"validation_{name}": value for name, value in figures.items()}
+        self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
+        if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
+            say(epoch, epochs, named, step, seconds)
+
+
+def say(
+    epoch: float, epochs: float, figures: Mapping[str, float], step: int, seconds: float
+) -> None:
+    """Put the line of an epoch on the screen: its validation loss and the task's first figure."""
+    loss, (name, value) = figures["validation_loss"], _first(figures)
+    log.info(
+        "epoch %.3g of %.3g: validation loss %.4f, %s %.4f (step %d, %.1f s)",
+        epoch,
+        epochs,
+        loss,
+        name,
+        value,
+        step,
+        seconds,
+    )
+
+
+def _first(figures: Mapping[str, float]) -> tuple[str, float]:
+    """Return the name and value of the first figure that is not the loss."""
+    names = [name for name in figures if name.startswith("validation_") and "loss" not in name]
+    return names[0].removeprefix("validation_"), figures[names[0]]

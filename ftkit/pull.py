@@ -51,9 +51,9 @@ def pin(recipe: Recipe) -> Recipe:
         HubError: the Hub has no such thing, or cannot be asked and there is no cached copy.
     """
     pinned = {}
-    if is_hub_id(recipe.backbone.id):
-        commit = resolve("model", recipe.backbone.id, recipe.backbone.revision)
-        pinned["backbone.revision"] = commit
+    backbone = recipe.backbone
+    if isinstance(backbone, Backbone) and is_hub_id(backbone.id):
+        pinned["backbone.revision"] = resolve("model", backbone.id, backbone.revision)
     if is_hub_id(recipe.data.path):
         pinned["data.revision"] = resolve("dataset", recipe.data.path, recipe.data.revision)
     return recipe.override(pinned) if pinned else recipe
@@ -64,13 +64,20 @@ def is_pinned(revision: str | None) -> bool:
     return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
+def revision_of(recipe: Recipe) -> str | None:
+    """Return the revision of the backbone, None for a perceptron."""
+    return getattr(recipe.backbone, "revision", None)
+
+
 def shareable(recipe: Recipe) -> Recipe:
     """Return a pinned recipe without the folders of this machine: of a path, the name alone."""
-    changes = {}
-    for field, name, revision in (
-        ("backbone.id", recipe.backbone.id, recipe.backbone.revision),
-        ("data.path", recipe.data.path, recipe.data.revision),
-    ):
+    backbone, changes = recipe.backbone, {}
+    paths = {"data.path": (recipe.data.path, recipe.data.revision)}
+    if isinstance(backbone, Backbone):
+        paths["backbone.id"] = (backbone.id, backbone.revision)
+    elif backbone.start is not None:
+        paths["backbone.start"] = (backbone.start, None)
+    for field, (name, revision) in paths.items():
         if not name.startswith(PREFIX) and not is_pinned(revision):
             changes[field] = f"./{Path(name).name}"
     return recipe.override(changes) if changes else recipe
@@ -152,6 +159,8 @@ def fetch_recipe(name: str) -> Recipe:
         recipe = Recipe.from_json(Path(file).read_text(encoding="utf-8"))
     except (RecipeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{name}': {error}") from None
+    if not isinstance(recipe.backbone, Backbone):
+        return recipe
     unsafe = {f"backbone.{flag}": False for flag in ("trust_remote_code", "allow_pickle")}
     safe = recipe.override(unsafe)
     if safe != recipe:
@@ -227,7 +236,7 @@ class Licences:
 def licences(recipe: Recipe) -> Licences:
     """Return the licences of a pinned recipe's backbone and data, from the cards in the cache."""
     return Licences(
-        _licence("model", recipe.backbone.id, recipe.backbone.revision),
+        _licence("model", recipe.backbone.id, revision_of(recipe)),
         _licence("dataset", recipe.data.path, recipe.data.revision),
     )
 

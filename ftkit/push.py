@@ -27,7 +27,7 @@ from ftkit.card import HERE, PLOTS, eval_results, metadata
 from ftkit.checksums import git_sha1, sha256_of, weight_checksums
 from ftkit.errors import HubError, RunError
 from ftkit.hub import hub_errors, patiently
-from ftkit.pull import Licences, is_pinned, shareable
+from ftkit.pull import Licences, is_pinned, revision_of, shareable
 from ftkit.recipe import Recipe
 from ftkit.result import RunResult
 
@@ -77,7 +77,9 @@ def claim(
         if revision is not None:
             patiently(lambda: api.create_branch(name, branch=revision, exist_ok=True))
         if recipe is not None:
-            head = metadata(shareable(recipe), {"accuracy": 0.5}, "test", Licences()).to_yaml()
+            head = metadata(
+                shareable(recipe), {recipe.task.figures[0]: 0.5}, "test", Licences()
+            ).to_yaml()
             _check_card(f"---\n{head}\n---\n", name)
     return name
 
@@ -211,7 +213,7 @@ def _check_card(text: str, name: str) -> None:
 
 def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
     """Drop an adapter that only works with a backbone of this machine, refuse it where alone."""
-    if is_pinned(recipe.backbone.revision):
+    if is_pinned(revision_of(recipe)):
         return
     if "adapter_config.json" in files:
         raise RunError(

@@ -14,10 +14,12 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -26,7 +28,10 @@ from ftkit.errors import RecipeError, nearest
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "rmse", "mae"]
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
+REGRESSION = ("r2", "rmse", "mae")
+LOWER_IS_BETTER = {"loss", "rmse", "mae"}
 
 
 class Settings(BaseModel):
@@ -86,6 +91,7 @@ class Backbone(Settings):
 
     section = "backbone"
 
+    kind: Literal["pretrained"] = "pretrained"
     id: str = Field(min_length=1)
     """Hub model id, a local model folder, or `embedded:efficientnet-lite0`."""
     revision: str | None = None
@@ -96,6 +102,63 @@ class Backbone(Settings):
     """Run Python code that comes with the backbone. Only for authors you trust."""
     allow_pickle: bool = False
     """Accept pickled weights (.bin); safetensors only otherwise."""
+
+
+class FineTune(Settings):
+    """A second training of a perceptron, from the weights that the first one left."""
+
+    section = "backbone.fine_tune"
+
+    epochs: PositiveInt = 5
+    """Passes over the training rows."""
+    learning_rate: PositiveFloat = 1e-4
+    """A tenth of the first one is usual."""
+    frozen: Annotated[int, Field(ge=0)] = 0
+    """So many layers, counted from the input, keep their parameters."""
+
+
+class Mlp(Settings):
+    """A multilayer perceptron from new weights, its backpropagation written out by hand.
+
+    Images become their pixels, texts hashed counts of character n-grams, tables their columns.
+    """
+
+    section = "backbone"
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = (64, 64)
+    """Width of each hidden layer."""
+    activation: Literal["sigmoid", "tanh", "relu", "gelu", "identity"] = "relu"
+    """Of the hidden layers."""
+    update: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "adam"
+    """How the parameters follow the gradient."""
+    momentum: Fraction = 0.9
+    """Of the updates `momentum` and `nesterov`."""
+    dropout: Fraction = 0.0
+    """Probability that a hidden unit is silent for one example."""
+    image_size: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Side in pixels to which images are resized; that of the first training image if not given."""
+    grey: bool = False
+    """One grey number for each pixel instead of three colours."""
+    ngrams: tuple[PositiveInt, PositiveInt] = (1, 4)
+    """Shortest and longest character n-gram of a text, within words."""
+    buckets: Annotated[int, Field(ge=2, le=2**20)] = 4096
+    """Length of a text's vector, into which its n-grams are hashed."""
+    start: str | None = None
+    """Folder of a saved perceptron to go on from; its last layer is replaced for other classes."""
+    fine_tune: FineTune | None = None
+    """Train a second time, with a smaller learning rate."""
+
+    @property
+    def id(self) -> str:
+        """What logs and cards call it."""
+        return "-".join(["mlp", *map(str, self.hidden)])
+
+    @model_validator(mode="after")
+    def _ngrams_are_ordered(self) -> Mlp:
+        if self.ngrams[0] > self.ngrams[1]:
+            raise ValueError("ngrams gives the shorter length first, as in (1, 4)")
+        return self
 
 
 class Augment(Settings):
@@ -128,6 +191,8 @@ class ImageClassification(Settings):
     """One image in, one of C classes out."""
 
     section = "task"
+    noun: ClassVar[str] = "images"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
 
     kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
@@ -136,6 +201,51 @@ class ImageClassification(Settings):
     """Column with the class; found by itself when only one column can be meant."""
     augment: Augment = Augment()
     """Random changes to training images."""
+
+
+class TextClassification(Settings):
+    """One text in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "texts"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["text-classification"] = "text-classification"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularClassification(Settings):
+    """A row of numbers in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["tabular-classification"] = "tabular-classification"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularRegression(Settings):
+    """A row of numbers in, one number out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = REGRESSION
+
+    kind: Literal["tabular-regression"] = "tabular-regression"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
+
+
+Task = Union[ImageClassification, TextClassification, TabularClassification, TabularRegression]
 
 
 class Full(Settings):
@@ -223,8 +333,9 @@ class Train(Settings):
     """Memory format of images; on for convolutional backbones when not given."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    best_by: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = "accuracy"
-    """Validation figure that picks the checkpoint to keep."""
+    best_by: Literal["loss"] | MetricName | None = None
+    """Validation figure that picks the checkpoint to keep; accuracy, or r2 for regression, when not
+    given."""
     early_stopping: PositiveInt | None = None
     """Stop when `best_by` has not improved for so many evaluations."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -254,6 +365,23 @@ class Expect(Settings):
         return self
 
 
+NOT_FOR_MLP = (
+    "micro_batch_size",
+    "class_weights",
+    "label_smoothing",
+    "precision",
+    "channels_last",
+    "gradient_checkpointing",
+    "max_grad_norm",
+)
+
+
+def _backbone_kind(value: Any) -> str:
+    """Return which kind of backbone is meant; pretrained where it does not say."""
+    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return given or "pretrained"
+
+
 class Recipe(Settings):
     """Everything that decides a run."""
 
@@ -265,9 +393,12 @@ class Recipe(Settings):
     """One line for `ftkit list`."""
     data: Data
     """Where labelled rows come from."""
-    backbone: Backbone
-    """The pretrained model to start from."""
-    task: ImageClassification = ImageClassification()
+    backbone: Annotated[
+        Union[Annotated[Backbone, Tag("pretrained")], Annotated[Mlp, Tag("mlp")]],
+        Discriminator(_backbone_kind),
+    ]
+    """The pretrained model to start from, or a perceptron from new weights."""
+    task: Annotated[Task, Field(discriminator="kind")] = ImageClassification()
     """What goes in and what comes out."""
     strategy: Annotated[Strategy, Field(discriminator="kind")] = Full()
     """Which parameters move."""
@@ -277,6 +408,30 @@ class Recipe(Settings):
     """How they are trained."""
     expect: tuple[Expect, ...] = ()
     """What was measured before."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.best_by not in ("loss", *self.task.figures):
+            raise ValueError(
+                f"train.best_by = '{self.best_by}': a {self.task.kind} has loss, "
+                f"{', '.join(self.task.figures)}"
+            )
+        if isinstance(self.backbone, Backbone):
+            if not isinstance(self.task, ImageClassification):
+                raise ValueError(f"task {self.task.kind} is for backbone Mlp")
+            return self
+        if self.strategy.kind == "lora":
+            raise ValueError("strategy lora needs a pretrained backbone; for Mlp use full or head")
+        usual = Train()
+        for name in NOT_FOR_MLP:
+            if getattr(self.train, name) != getattr(usual, name):
+                raise ValueError(f"train.{name} is not for Mlp")
+        return self
+
+    @property
+    def best_by(self) -> str:
+        """The validation figure that picks the checkpoint to keep."""
+        return self.train.best_by or self.task.figures[0]
 
     def with_strategy(self, kind: str) -> Recipe:
         """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.

@@ -11,8 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ftkit import runtime
+from ftkit import (
+    mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
+    runtime,
+)
 from ftkit.adapt import adapt
+from ftkit.build import build
 from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
@@ -20,12 +24,12 @@ from ftkit.evaluation import predict_logits
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
 from ftkit.metrics import measure
-from ftkit.models import count_parameters, load_model, place
+from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
-from ftkit.recipe import Recipe
+from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
-from ftkit.tasks import Inputs, prepare
+from ftkit.tasks import Inputs
 from ftkit.training import fit
 from ftkit.verify import verify
 
@@ -86,7 +90,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
-            metrics=measure(labels, logits.argmax(1), recipe.train.seed),
+            metrics=measure(recipe.task, labels, logits, recipe.train.seed),
             parameters_total=total,
             parameters_trained=moved,
             seconds=Seconds(
@@ -111,7 +115,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             status="complete",
         )
         write_predictions(folder / "predictions.parquet", ready.splits, logits)
-        write_plots(folder, recipe, labels, logits.argmax(1), names)
+        write_plots(folder, recipe, labels, logits, names)
         text = card(recipe, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
@@ -146,11 +150,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         log.info("data: %s", note)
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     log.info("data: %s rows, %d classes", counts, len(splits.label_names))
-    model, processor = runtime.main_first(
-        lambda: load_model(recipe.backbone, splits.label_names, seed)
-    )
-    inputs = prepare(recipe.task, splits, processor, seed)
-    adapted = adapt(recipe.strategy, model)
+    built = build(recipe.backbone, recipe.task, splits, seed)
+    adapted = adapt(recipe.strategy, built.model)
     total, trained = count_parameters(adapted)
     log.info(
         "%s: strategy %s trains %s of %s parameters (%.2f %%)",
@@ -160,12 +161,14 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         f"{total:,}",
         100 * trained / total,
     )
-    return Ready(splits, adapted, processor, inputs)
+    return Ready(splits, adapted, built.processor, built.inputs)
 
 
 def caches(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> bool:
     """Return whether the head is trained on features; say why where that cannot be."""
     if recipe.strategy.kind != "head" or not recipe.strategy.cache:
+        return False
+    if isinstance(recipe.backbone, Mlp):
         return False
     reason = why_not_cached(ready.model, ready.inputs, machine)
     if reason:

@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from ftkit.errors import TrainingError
 from ftkit.evaluation import collate, predict_logits, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
-from ftkit.metrics import Classification, mean_cross_entropy
-from ftkit.recipe import Recipe, Train
+from ftkit.metrics import score
+from ftkit.recipe import LOWER_IS_BETTER, Recipe, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
 from ftkit.tasks import Inputs
 
@@ -48,6 +48,7 @@ class Fitted:
     examples: int
 
 
+@singledispatch
 def fit(
     model: nn.Module,
     inputs: Inputs,
@@ -57,6 +58,8 @@ def fit(
     resume: bool = False,
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
+
+    By Trainer, unless the model's type has an implementation of its own (`ftkit.mlp_fit`).
 
     Args:
         folder: of the run; checkpoints/ and log.jsonl are written there.
@@ -137,8 +140,8 @@ def training_arguments(
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model=settings.best_by,
-        greater_is_better=settings.best_by != "loss",
+        metric_for_best_model=recipe.best_by,
+        greater_is_better=recipe.best_by not in LOWER_IS_BETTER,
         logging_steps=max(1, steps // 100),
         logging_nan_inf_filter=False,
         report_to="none",
@@ -173,6 +176,7 @@ class FrozenTrainer(Trainer):
             **arguments,
         )
         self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
+        self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
 
     def get_train_dataloader(self) -> DataLoader:
@@ -265,8 +269,7 @@ class FrozenTrainer(Trainer):
         rows = self.inputs.validation
         assert self.model is not None
         logits = predict_logits(self.model, rows, self.settings, self.machine)
-        figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
-        return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
+        return score(self.task, rows.labels, logits)
 
 
 def _check_best(trainer: FrozenTrainer) -> None:
@@ -274,10 +277,10 @@ def _check_best(trainer: FrozenTrainer) -> None:
     state = trainer.state
     if state.best_metric is None or state.best_global_step == state.global_step:
         return
-    again = trainer.score()[trainer.settings.best_by]
+    again = trainer.score()[trainer.best_by]
     if abs(again - state.best_metric) > 1e-3 * max(1.0, abs(state.best_metric)):
         raise TrainingError(
-            f"the best checkpoint (step {state.best_global_step}) had {trainer.settings.best_by} "
+            f"the best checkpoint (step {state.best_global_step}) had {trainer.best_by} "
             f"{state.best_metric:.4f}, after reloading it has {again:.4f}"
         )
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlp_numpy import numpy_by_hand
 
 Runner = tuple[Callable[[], Any], Callable[[], float]]
 """Run one epoch; return the test accuracy."""
@@ -241,6 +242,7 @@ def keras(data: dict[str, np.ndarray], sizes: list[int], options: argparse.Names
 
 CONTENDERS: dict[str, Callable[..., Runner]] = {
     "ftkit": ftkit,
+    "numpy-1": numpy_by_hand,
     "scikit-learn": scikit_learn(None),
     "scikit-learn-1": scikit_learn(1),
     "torch": autograd(None, False),

@@ -23,7 +23,7 @@ def test_head_on_features_gives_the_logits_of_the_whole_model(family, tiny_recip
     head = Head(ready.model).eval()
     for position in (0, 5):
         pixels = ready.inputs.train_plain[position]["pixel_values"][None]
-        features = cached.train[position]["pixel_values"][None]
+        features = cached.train[position]["features"][None]
         with torch.inference_mode():
             expected = ready.model.eval()(pixel_values=pixels).logits
             assert torch.allclose(head(features)["logits"], expected, atol=1e-5)

@@ -2,11 +2,25 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from hub_server import OWNER
 from huggingface_hub import ModelCard
+from PIL import Image
 
-from ftkit import HubError, Lora, RunError, finetune, publish
+from ftkit import (
+    Backbone,
+    Data,
+    HubError,
+    Lora,
+    Mlp,
+    Recipe,
+    RunError,
+    Train,
+    finetune,
+    load_perceptron,
+    publish,
+)
 from ftkit.cli import main
 from ftkit.push import claim
 
@@ -14,8 +28,6 @@ from ftkit.push import claim
 @pytest.fixture(scope="module")
 def finished(class_folders, checkpoint, tmp_path_factory):
     """Finished runs of a tiny ViT: a whole model, and an adapter alone."""
-    from ftkit import Backbone, Data, Recipe, Train
-
     recipe = Recipe(
         name="tiny-colours",
         data=Data(path=str(class_folders)),
@@ -91,6 +103,23 @@ def test_an_adapter_alone_needs_a_backbone_that_others_have(finished, hub):
     with pytest.raises(RunError, match=r"an adapter alone.*strategy\.merge=true"):
         publish(finished / "adapter", "alice/colours")
     assert hub["alice/colours"].titles == ["initial commit"]
+
+
+def test_a_perceptron_is_published_and_loads_by_its_name(class_folders, hub, tmp_path):
+    recipe = Recipe(
+        name="mlp-colours",
+        data=Data(path=str(class_folders)),
+        backbone=Mlp(hidden=(8,)),
+        train=Train(epochs=1, batch_size=16),
+    )
+    finetune(recipe, tmp_path / "run")
+    publish(tmp_path / "run", "alice/mlp")
+    images = [Image.open(file) for file in sorted(class_folders.rglob("*.png"))[:5]]
+    here, there = (load_perceptron(x) for x in (tmp_path / "run" / "model", "alice/mlp"))
+    assert np.array_equal(here.predict_proba(images), there.predict_proba(images))
+    card = ModelCard(hub.files("alice/mlp")["README.md"].decode())
+    assert card.data.library_name == "ftkit"
+    assert 'load_perceptron("alice/mlp")' in card.text
 
 
 def test_a_card_that_the_hub_refuses_is_told_before_training(hub, tiny_recipe):

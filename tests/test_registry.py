@@ -3,13 +3,15 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ftkit import Backbone, Data, Recipe, RecipeError
 from ftkit.registry import find, names
 
-BUILT_IN = {"convnext-pets", "effnet-digits", "resnet-cifar", "vit-cifar"}
+FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+BUILT_IN = {p.stem.replace("_", "-") for p in FOLDER.glob("*.py")} - {"--init--"}
 SOURCE = """
 from ftkit import Backbone, Data, Recipe
 recipe = Recipe(name="{name}", data=Data(path="rows"), backbone=Backbone(id="owner/vit"))
