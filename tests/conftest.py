@@ -121,7 +121,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
     """A recipe that trains in a second: a tiny ViT on coloured images."""
     return Recipe(
@@ -131,6 +131,16 @@ def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
         task=ImageClassification(augment=Augment(crop=(0.8, 1.0))),
         train=Train(epochs=2, batch_size=8),
     )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the tiny recipe; copy it before you change it."""
+    from ftkit import finetune
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    finetune(tiny_recipe, folder)
+    return folder
 
 
 @pytest.fixture

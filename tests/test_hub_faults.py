@@ -25,7 +25,7 @@ from hub_server import OWNER, READER, STRANGER
 from huggingface_hub import HfApi, constants
 
 import ftkit.hub
-from ftkit import Backbone, Data, Recipe, Train, finetune, publish
+from ftkit import Backbone, Data, publish
 from ftkit.checksums import sha256_of
 from ftkit.data.sources import read
 from ftkit.errors import FtkitError
@@ -317,24 +317,10 @@ def test_the_document_and_the_tests_have_the_same_rows():
     assert len(ROWS) >= 20
 
 
-@pytest.fixture(scope="module")
-def finished(class_folders, checkpoint, tmp_path_factory):
-    """A finished run of a tiny ViT."""
-    recipe = Recipe(
-        name="tiny-colours",
-        data=Data(path=str(class_folders)),
-        backbone=Backbone(id=str(checkpoint("vit"))),
-        train=Train(epochs=1, batch_size=16),
-    )
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    finetune(recipe, folder)
-    return folder
-
-
 @pytest.fixture
-def stage(hub, transport, monkeypatch, finished, checkpoint, tmp_path):
+def stage(hub, transport, monkeypatch, finished_run, checkpoint, tmp_path):
     """A Hub with a model and a data set on it, that came there over this transport."""
-    run = shutil.copytree(finished, tmp_path / "tiny")
+    run = shutil.copytree(finished_run, tmp_path / "tiny")
     monkeypatch.setattr(ftkit.hub, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     api = HfApi()
