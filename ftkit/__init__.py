@@ -40,6 +40,7 @@ from ftkit.result import RunResult
 if TYPE_CHECKING:
     from ftkit.mlp_estimator import MlpClassifier, MlpRegressor
     from ftkit.mlp_model import load_perceptron
+    from ftkit.push import publish
     from ftkit.run import finetune
 
 LATER = {
@@ -47,6 +48,7 @@ LATER = {
     "MlpRegressor": "ftkit.mlp_estimator",
     "finetune": "ftkit.run",
     "load_perceptron": "ftkit.mlp_model",
+    "publish": "ftkit.push",
 }
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "VerificationError",
     "finetune",
     "load_perceptron",
+    "publish",
 ]
 
 

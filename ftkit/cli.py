@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare | mlp | play`.
+"""The command line: `ftkit list | show | train | check | compare | push | mlp | play`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import registry
+from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.errors import FtkitError, RecipeError
 from ftkit.recipe import Data, Full, Mlp, Recipe, Train
@@ -33,6 +34,7 @@ app = App(
 )
 app.command(mlp)
 app.command(play)
+app.command(push)
 Switch = Parameter(negative="")
 
 
@@ -108,7 +110,7 @@ def show(recipe: str) -> None:
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     """
     print(registry.find(recipe).to_json(), end="")
 
@@ -126,6 +128,9 @@ def train(
     smoke: Annotated[bool, Switch] = False,
     show: Annotated[bool, Switch] = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    push_to_hub: str | None = None,
+    private: Annotated[bool, Switch] = False,
+    revision: str | None = None,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
     """Fine-tune as a recipe says, and leave model, figures and pictures in a folder.
@@ -133,7 +138,7 @@ def train(
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
         Which parameters move: full, head or lora.
     out
@@ -152,6 +157,12 @@ def train(
         Print the resolved recipe as JSON and stop.
     list_
         Show every installed recipe and stop.
+    push_to_hub
+        Publish the finished model as this Hub repository, OWNER/NAME. Rights are checked first.
+    private
+        Make that repository one that only its owner may see.
+    revision
+        Branch of that repository to publish to.
     """
     if list_:
         return list_recipes()
@@ -162,9 +173,13 @@ def train(
     folder = out or default_folder(resolved, smoke)
     speak()
     from ftkit.compare import sheet
+    from ftkit.pull import pin
+    from ftkit.push import claim, publish
     from ftkit.run import finetune
     from ftkit.runtime import stop
 
+    if push_to_hub is not None and rank() == 0:
+        claim(push_to_hub, private, revision, pin(resolved))
     try:
         result = finetune(resolved, folder, resume)
     finally:
@@ -173,6 +188,8 @@ def train(
         Console().print(sheet(result))
         print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
+        if push_to_hub is not None:
+            print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
     return None
 
 

@@ -24,7 +24,8 @@ from ftkit.mlp import Network, views
 from ftkit.mlp_estimator import MlpClassifier, MlpRegressor, load
 from ftkit.mlp_saving import CONFIG, load_network, save_network
 from ftkit.mlp_training import predict, replace_last
-from ftkit.recipe import Mlp, Recipe
+from ftkit.pull import fetch, is_hub_id
+from ftkit.recipe import Backbone, Mlp, Recipe
 
 
 class Perceptron(nn.Module):
@@ -150,9 +151,15 @@ class Trained:
 def load_perceptron(folder: str | Path) -> Trained:
     """Return what a run with `Mlp` left in its model/ folder. No pickle is read.
 
+    Args:
+        folder: of the model, or the Hub id that it was published as.
+
     Raises:
         ModelError: the folder holds no such model.
+        HubError: the Hub does not give it.
     """
+    if is_hub_id(str(folder)):
+        folder = fetch(Backbone(id=str(folder)))
     try:
         estimator = load(folder)
     except ValueError as error:

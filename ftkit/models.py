@@ -26,6 +26,7 @@ from transformers import (
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.hub import loading_errors
+from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import Backbone
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def load_model(
     # transformers else asks a service elsewhere, with the token, to convert pickled weights
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     name = source_of(backbone)
-    where = {"revision": backbone.revision, "trust_remote_code": backbone.trust_remote_code}
+    where = {"trust_remote_code": backbone.trust_remote_code}
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     labels = {
@@ -56,11 +57,13 @@ def load_model(
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
     torch.manual_seed(seed)
-    with loading_errors("backbone", backbone.id, ModelError, backbone.revision):
-        _check_weights(name, backbone)
+    _check_weights(name, backbone)
+    with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
         _check_kind(name, backbone, was)
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        if getattr(config, "model_args", {}) is None:
+            config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         processor = AutoImageProcessor.from_pretrained(name, **where)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)
@@ -73,6 +76,8 @@ def load_model(
             output_loading_info=True,
             **where,
         )
+    if is_hub_id(backbone.id):
+        model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = head_names(model)
     _check_body(backbone, loading, head)
     if list(was.id2label.values()) != list(label_names):
@@ -87,10 +92,11 @@ def load_model(
 
 
 def source_of(backbone: Backbone) -> str:
-    """Return the Hub id or the local folder that the backbone is loaded from.
+    """Return the local folder that the backbone is loaded from, fetched from the Hub if need be.
 
     Raises:
         ModelError: it is a local path where there is no model.
+        HubError: the Hub does not give it.
     """
     if backbone.id.startswith(PREFIX):
         return str(embedded_backbone(backbone.id.removeprefix(PREFIX)))
@@ -101,7 +107,7 @@ def source_of(backbone: Backbone) -> str:
         return str(path.resolve())
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")
-    return backbone.id
+    return str(fetch(backbone))
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
@@ -145,12 +151,17 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def _check_weights(name: str, backbone: Backbone) -> None:
-    """Refuse a local folder whose weights are pickled, before anything is loaded."""
+    """Refuse a folder without weights, or with pickled ones, before anything is loaded."""
     folder = Path(name)
-    if not folder.is_dir() or backbone.allow_pickle or any(folder.glob("*.safetensors")):
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"backbone '{backbone.id}' is an adapter, not a whole model; give the merged model, or "
+            f"the one that the adapter was made for"
+        )
+    if backbone.allow_pickle or any(folder.glob("*.safetensors")):
         return
     raise ModelError(
-        f"backbone '{backbone.id}': there are no safetensors weights in this folder; pickled ones "
+        f"backbone '{backbone.id}': there are no safetensors weights in it; pickled ones "
         f"can run code, load them with --set backbone.allow_pickle=true if you trust their author"
     )
 

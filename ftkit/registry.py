@@ -1,4 +1,4 @@
-"""Finds recipes: by name in installed packages, or by the path of a Python or JSON file.
+"""Finds recipes: by name in installed packages, by the path of a Python or JSON file, on the Hub.
 
 Packages announce recipes in the entry point group `ftkit.recipes`, as ftkit's own does: each entry
 is a module that exports `recipe`, or a package of such modules. The recipe in `vit_cifar.py` is
@@ -26,10 +26,11 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Recipe:
-    """Return the recipe of that name, or the one in the .py or .json file at that path.
+    """Return the recipe of that name, the one in that .py or .json file, or of that Hub model.
 
     Raises:
         RecipeError: there is none, or its file does not hold a valid recipe.
+        HubError: `OWNER/NAME` is not on the Hub, or was not published by ftkit.
     """
     path = Path(name)
     if path.suffix in {".py", ".json"}:
@@ -37,10 +38,15 @@ def find(name: str) -> Recipe:
             raise RecipeError(f"recipe '{name}': there is no such file")
         return _from_json(path) if path.suffix == ".json" else _from_python(path)
     modules, gone = _modules()
+    if name not in modules and name.count("/") == 1:
+        from ftkit.pull import fetch_recipe  # costs a tenth of a second, which others need not pay
+
+        return fetch_recipe(name)
     if name not in modules:
         raise RecipeError(
             f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
-            f"them; a path to a .py or .json file works too{''.join(gone)}"
+            f"them; a path to a .py or .json file works too, and a model that ftkit published"
+            f"{''.join(gone)}"
         )
     return _recipe_of(modules[name])
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from ftkit import (
 from ftkit.adapt import adapt
 from ftkit.build import build
 from ftkit.card import card
+from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import predict_logits
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
+from ftkit.pull import licences, pin
 from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
@@ -50,6 +53,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     """
     folder, clock = Path(out), Clock()
     machine = runtime.start(recipe.train.seed)
+    recipe = runtime.on_main(partial(pin, recipe))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume)):
         log.info("%s holds this run, complete", folder)
         return RunResult.read(folder)
@@ -99,6 +103,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
             peak_memory_bytes=runtime.peak_memory(machine),
             model_bytes=weight_bytes(model_folder),
+            model_sha256=weight_checksums(model_folder),
             seed=recipe.train.seed,
             world_size=machine.world_size,
             device=machine.device_name,
@@ -111,7 +116,8 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         )
         write_predictions(folder / "predictions.parquet", ready.splits, logits)
         write_plots(folder, recipe, labels, logits, names)
-        (model_folder / "README.md").write_text(card(recipe, result, names), encoding="utf-8")
+        text = card(recipe, result, names, ready.splits.counts(), licences(recipe))
+        (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return result

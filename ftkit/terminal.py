@@ -11,8 +11,12 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def speak() -> None:
-    """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors."""
+def speak(quieten: bool = True) -> None:
+    """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors.
+
+    Args:
+        quieten: false for a command that needs no library, and so imports none to silence it.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     ours = logging.getLogger("ftkit")
     if not ours.handlers:
@@ -20,6 +24,8 @@ def speak() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    if not quieten:
+        return
     import warnings
 
     import datasets

@@ -12,9 +12,12 @@ ROOT = Path(ftkit.__file__).parents[1]
 # from the ground up; a folder counts as one. ftkit/__init__.py only hands on names, so it is none.
 GROUPS = (
     # what a run is made of, and what stands alone
-    ("errors", "settings", "recipe", "reload", "launch", "terminal", "mlp", "games", "encoders"),
+    (
+        "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
+        "mlp", "games", "encoders",
+    ),
     # the machine, the Hub, what was measured
-    ("registry", "result", "embedded", "hub", "runtime", "metrics"),
+    ("registry", "result", "embedded", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
     ("data", "tasks", "models", "mlp_model", "build"),
     # the stages of a run
@@ -23,8 +26,8 @@ GROUPS = (
         "training", "mlp_fit", "mlp_reload", "saving", "plots", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
-    ("run", "check", "compare", "mlp_show", "play"),
-    ("cli", "cli_mlp"),
+    ("run", "check", "compare", "push", "mlp_show", "play"),
+    ("cli", "cli_mlp", "cli_hub"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

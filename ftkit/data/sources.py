@@ -23,7 +23,8 @@ from PIL.Image import registered_extensions
 from ftkit.data.embedded import embedded_data
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import loading_errors, said
+from ftkit.hub import hub_errors, loading_errors, patiently, said
+from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
@@ -67,11 +68,23 @@ def read(data: Data) -> Source:
         return _read_folder(path)
     if path.is_file():
         return _read_tables({"train": [path]})
-    if data.path.startswith(("/", ".", "~")) or path.suffix in READERS:
+    if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
-    with loading_errors("data set", data.path, DataError, data.revision):
-        found = load_dataset(data.path, data.config, revision=data.revision)
-    return Source(_splits(found))
+    return Source(_splits(_read_hub(data)))
+
+
+def _read_hub(data: Data) -> DatasetDict | Dataset:
+    commit = resolve("dataset", data.path, data.revision)
+
+    def load(again: bool) -> DatasetDict | Dataset:
+        mode = "reuse_cache_if_exists" if again else "reuse_dataset_if_exists"
+        with hub_errors("data set", data.path, data.revision):
+            return patiently(
+                lambda: load_dataset(data.path, data.config, revision=commit, download_mode=mode)
+            )
+
+    with loading_errors("data set", data.path, DataError):
+        return whole("dataset", data.path, commit, load)
 
 
 def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
