@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare`.
+"""The command line: `ftkit list | show | train | check | compare | cache`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, create_model
 from rich.console import Console
 from rich.table import Table
 
-from ftkit import registry
+from ftkit import cli_cache, registry
 from ftkit.errors import FtkitError, RecipeError
 from ftkit.recipe import Data, Full, Recipe, Train
 
@@ -31,6 +31,7 @@ app = App(
     help="Fine-tune pretrained Transformer and CNN backbones on your own labelled data.",
     help_on_error=False,
 )
+app.command(cli_cache.app)
 Switch = Parameter(negative="")
 
 

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -158,7 +159,10 @@ class HeadOnly(Settings):
     """Peak learning rate of AdamW."""
     cache: bool = True
     """Run the frozen backbone once and train the head on its outputs: many times faster, without
-    random changes to images."""
+    random changes to images unless `views` are asked for."""
+    views: NonNegativeInt = 0
+    """Randomly changed versions of each training image in the cache, one for each epoch in turn;
+    0: the images as they are."""
 
 
 class Lora(Settings):

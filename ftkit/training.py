@@ -31,7 +31,7 @@ from ftkit.evaluation import collate, predict_logits, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
 from ftkit.metrics import Classification, mean_cross_entropy
-from ftkit.recipe import Recipe, Train
+from ftkit.recipe import Recipe, Strategy, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
 from ftkit.tasks import Inputs
 
@@ -46,6 +46,9 @@ class Fitted:
     train_seconds: float
     validation_seconds: float
     examples: int
+    strategy: Strategy
+    """With the settings that were used, where some were chosen by trying."""
+    features_seconds: float = 0.0
 
 
 def fit(
@@ -93,6 +96,7 @@ def fit(
         train_seconds=journal.train_seconds,
         validation_seconds=journal.validation_seconds,
         examples=round(min(epochs, settings.epochs) * len(inputs.train)),
+        strategy=recipe.strategy,
     )
 
 

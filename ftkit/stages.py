@@ -1,0 +1,70 @@
+"""What a strategy does between adapting and measuring: `train(strategy, ...)`, one for each.
+
+Most go through the whole model in every step. A frozen backbone runs once, and its head is trained
+on what it gave.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.recipe import HeadOnly, Recipe
+from ftkit.runtime import Machine
+from ftkit.tasks import Inputs
+from ftkit.training import Fitted, fit
+
+log = logging.getLogger(__name__)
+
+
+@singledispatch
+def train(
+    strategy: Any,
+    model: PreTrainedModel | PeftModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Train what the strategy moves, in place; the best weights are in the model afterwards.
+
+    Args:
+        model: adapted to this strategy and on its device.
+        folder: of the run; checkpoints/ and log.jsonl are written there.
+        resume: go on where an interrupted run left off.
+
+    Raises:
+        RunError: a folder cannot be written.
+        TrainingError: see `ftkit.training.fit`.
+    """
+    return fit(model, inputs, recipe, machine, folder, resume)
+
+
+@train.register
+def _(
+    strategy: HeadOnly,
+    model: PreTrainedModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    reason = why_not_cached(model, inputs, machine) if strategy.cache else "it was not asked for"
+    if reason:
+        log.info("features: not cached, the backbone runs in every epoch: %s", reason)
+        return fit(model, inputs, recipe, machine, folder, resume)
+    begin = time.perf_counter()
+    features = cache_features(model, inputs, recipe, machine)
+    seconds = time.perf_counter() - begin
+    fitted = fit(Head(model), features, recipe, machine, folder, resume)
+    return replace(fitted, features_seconds=seconds)
