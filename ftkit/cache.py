@@ -245,7 +245,7 @@ def _sum_of(file: BinaryIO, count: int) -> str:
 
 
 def _bytes_of(folder: Path) -> int:
-    """Return what a folder takes on disk; a file that is not yet filled takes less than its size."""
+    """Return what a folder takes on disk; a file not yet filled takes less than its size."""
     total = 0
     for file in folder.rglob("*"):
         try:

@@ -227,9 +227,8 @@ def _store(
             "examples": hashlib.sha256(wanted.digest.tobytes()).hexdigest(),
         }
     )
-    return cache.Store(
-        cache.features_folder() / key, len(wanted), tuple(given[0].shape[1:]), DTYPES[given[0].dtype]
-    )
+    folder, row = cache.features_folder() / key, given[0]
+    return cache.Store(folder, len(wanted), tuple(row.shape[1:]), DTYPES[row.dtype])
 
 
 def _identity(model: PreTrainedModel, head: str) -> str:

@@ -1,7 +1,7 @@
 """Arithmetic by measurement: bfloat16 where it is faster on this machine with this model.
 
-On one CPU bfloat16 tripled the passes of a frozen CNN, on another it slows them down, and in training
-it may do the opposite. So a second is spent on trying, once for each machine and model.
+On one CPU bfloat16 triples the passes of a frozen CNN, on another it slows them down. So a second
+is spent on trying, once for each machine and model; the answer is kept in $FTKIT_CACHE.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ftkit.tasks import Inputs
 log = logging.getLogger(__name__)
 ROWS = 32
 WORTH = 1.2
-"""bfloat16 is taken where it is so many times as fast: less is within the noise of a busy machine."""
+"""bfloat16 is taken where it is so many times as fast; less is noise on a busy machine."""
 TOO_SHORT = 0.02
 """Seconds of a pass below which nothing is to be gained."""
 
@@ -62,7 +62,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 
 def _measured(name: str, work: Callable[[], Any], machine: Machine) -> str:
     """Return "bf16" or "fp32" for this work, from the notes or by trying."""
-    key = f"{machine.device_name} {_processor()} {torch.get_num_threads()} {torch.__version__} {name}"
+    key = (
+        f"{machine.device_name} {_processor()} {torch.get_num_threads()} {torch.__version__} {name}"
+    )
     file = cache_folder() / "precision.json"
     try:
         notes = json.loads(file.read_text(encoding="utf-8"))
@@ -88,7 +90,7 @@ def _measured(name: str, work: Callable[[], Any], machine: Machine) -> str:
 
 
 def _try_out(work: Callable[[], Any], machine: Machine, most: float = 1.0) -> dict[str, float]:
-    """Return the shortest seconds of each precision, in turns, after one pass that does not count."""
+    """Return the shortest seconds in each precision, tried in turns; the first do not count."""
     best: dict[str, float] = {}
     end = time.perf_counter() + most
     for attempt in range(6):

@@ -2,10 +2,8 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import checkpoints
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from ftkit import Backbone, HeadOnly, Recipe, cache, features, finetune, runtime
+from ftkit import HeadOnly, cache, features, finetune, runtime
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.models import head_names
 from ftkit.run import make_ready
@@ -45,7 +43,8 @@ def passes(recipe, caplog):
     caplog.set_level(logging.INFO, "ftkit")
     _, cached = made(recipe)
     (line,) = (m for m in caplog.messages if " of them computed now" in m)
-    return int(line.partition(" of them computed")[0].rpartition(" ")[2]), cached
+    count = line.partition(" of them computed")[0].rpartition(" ")[2]
+    return int(count.replace(",", "")), cached
 
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)

@@ -14,13 +14,13 @@ GROUPS = (
     # what a run is made of, and what stands alone
     ("errors", "recipe", "reload", "launch", "mlp", "games"),
     # the machine, the Hub, what was measured
-    ("registry", "result", "embedded", "hub", "runtime", "metrics"),
+    ("registry", "result", "embedded", "cache", "cli_cache", "hub", "runtime", "metrics"),
     # rows, inputs, models
     ("data", "tasks", "models"),
     # the stages of a run
     (
         "adapt", "evaluation", "features", "losses", "journal", "batches", "checkpoint",
-        "training", "saving", "plots", "card", "folder", "verify",
+        "training", "stages", "precision", "saving", "plots", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
     ("run", "check", "compare"),

@@ -73,7 +73,7 @@ def digests(rows: Any, epoch: int = 0) -> np.ndarray:
 
 
 def digest(*parts: bytes) -> bytes:
-    """Return 16 bytes that other parts do not give, none of them zero: NumPy drops zeros at the end."""
+    """Return 16 bytes that other parts do not give. None is zero: NumPy drops zeros at the end."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         found.update(len(part).to_bytes(8, "little") + part)
