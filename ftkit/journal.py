@@ -93,5 +93,10 @@ class Journal(TrainerCallback):
         else:
             return
         if self.writes:
-            with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(entry) + "\n")
+            append(self.file, entry)
+
+
+def append(file: Path, entry: dict[str, Any]) -> None:
+    """Write one line at the end of log.jsonl."""
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(entry) + "\n")

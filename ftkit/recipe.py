@@ -163,6 +163,23 @@ class HeadOnly(Settings):
     views: NonNegativeInt = 0
     """Randomly changed versions of each training image in the cache, one for each epoch in turn;
     0: the images as they are."""
+    solver: Literal["adamw", "lbfgs"] = "adamw"
+    """`lbfgs` computes the one minimum of mean loss + weight_decay / 2 |W|^2 for a head of one
+    Linear layer; learning rate, epochs and batch size then play no part."""
+    search: bool = False
+    """Choose learning rate and weight decay on the validation rows, from a grid around the recipe's
+    own: seconds, on cached features."""
+    weight_decay: NonNegativeFloat | None = None
+    """Weight decay of the head; `train.weight_decay` when not given."""
+
+    @model_validator(mode="after")
+    def _trying_needs_the_cache(self) -> HeadOnly:
+        for name in ("views", "search"):
+            if getattr(self, name) and not self.cache:
+                raise ValueError(f"{name} needs cached features; leave cache on")
+        if self.solver == "lbfgs" and not self.cache:
+            raise ValueError("solver lbfgs needs cached features; leave cache on")
+        return self
 
 
 class Lora(Settings):

@@ -65,6 +65,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         """Save, verify and write everything, run.json last: where it lies, the run is complete."""
         labels, names = ready.inputs.test.labels, ready.splits.label_names
         total, moved = count_parameters(ready.model)
+        used = recipe.model_copy(update={"strategy": fitted.strategy})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
         verify(model_folder, ready.splits, logits)
@@ -100,7 +101,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         )
         write_predictions(folder / "predictions.parquet", ready.splits, logits)
         write_plots(folder, recipe, labels, logits.argmax(1), names)
-        (model_folder / "README.md").write_text(card(recipe, result, names), encoding="utf-8")
+        (model_folder / "README.md").write_text(card(used, result, names), encoding="utf-8")
         result.write(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return result

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.probe import choose, solve
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs
@@ -59,12 +60,28 @@ def _(
     folder: Path,
     resume: bool = False,
 ) -> Fitted:
+    if strategy.weight_decay is not None:
+        recipe = recipe.override({"train.weight_decay": strategy.weight_decay})
     reason = why_not_cached(model, inputs, machine) if strategy.cache else "it was not asked for"
     if reason:
         log.info("features: not cached, the backbone runs in every epoch: %s", reason)
+        plain = {"cache": False, "views": 0, "solver": "adamw", "search": False}
+        recipe = recipe.override({f"strategy.{name}": value for name, value in plain.items()})
         return fit(model, inputs, recipe, machine, folder, resume)
     begin = time.perf_counter()
     features = cache_features(model, inputs, recipe, machine)
-    seconds = time.perf_counter() - begin
-    fitted = fit(Head(model), features, recipe, machine, folder, resume)
-    return replace(fitted, features_seconds=seconds)
+    head, cached = Head(model), time.perf_counter()
+    if strategy.search:
+        recipe = choose(head, features, recipe, machine)
+    searched = time.perf_counter()
+    fitted = SOLVERS[strategy.solver](head, features, recipe, machine, folder, resume)
+    used = {"weight_decay": recipe.train.weight_decay}
+    return replace(
+        fitted,
+        strategy=recipe.strategy.model_copy(update=used),
+        features_seconds=cached - begin,
+        train_seconds=fitted.train_seconds + searched - cached,
+    )
+
+
+SOLVERS = {"adamw": fit, "lbfgs": solve}

@@ -114,7 +114,7 @@ def training_arguments(
     )
     precision = choose_precision(settings.precision, machine)
     steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.batch_size)
-    schedule = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
+    schedule, warmup = schedule_of(settings, steps)
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=settings.epochs,
@@ -125,7 +125,7 @@ def training_arguments(
         activation_checkpointing=settings.gradient_checkpointing,
         learning_rate=recipe.strategy.learning_rate,
         weight_decay=settings.weight_decay,
-        warmup_steps=math.ceil(steps * settings.warmup),
+        warmup_steps=warmup,
         lr_scheduler_type=schedule,
         max_grad_norm=settings.max_grad_norm,
         bf16=precision == "bf16",
@@ -149,6 +149,12 @@ def training_arguments(
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
     )
+
+
+def schedule_of(settings: Train, steps: int) -> tuple[str, int]:
+    """Return (transformers' name of the schedule, steps of warm-up)."""
+    name = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
+    return name, math.ceil(steps * settings.warmup)
 
 
 class FrozenTrainer(Trainer):

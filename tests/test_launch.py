@@ -21,7 +21,9 @@ LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_preci
 def launch(processes, *words, cwd, **environment):
     command = [*LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no"]
     command += [str(ROOT / "scripts" / "finetune.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment
+    )
 
 
 @pytest.fixture

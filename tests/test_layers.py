@@ -20,7 +20,7 @@ GROUPS = (
     # the stages of a run
     (
         "adapt", "evaluation", "features", "losses", "journal", "batches", "checkpoint",
-        "training", "stages", "precision", "saving", "plots", "card", "folder", "verify",
+        "training", "probe", "stages", "precision", "saving", "plots", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
     ("run", "check", "compare"),
