@@ -27,6 +27,7 @@ from ftkit.recipe import (
     HeadOnly,
     ImageClassification,
     Lora,
+    Lpft,
     Recipe,
     Train,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "HubError",
     "ImageClassification",
     "Lora",
+    "Lpft",
     "ModelError",
     "Recipe",
     "RecipeError",

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ftkit.errors import ModelError
 from ftkit.models import head_names
-from ftkit.recipe import Full, HeadOnly, Lora
+from ftkit.recipe import Full, HeadOnly, Lora, Lpft
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,12 @@ def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
             f"has {found}; use --set strategy.solver=adamw"
         )
     return model
+
+
+@adapt.register
+def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+    adapt(strategy.probe, model)  # refuses a head that the probe cannot train
+    return adapt(Full(), model)
 
 
 @adapt.register

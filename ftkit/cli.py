@@ -134,7 +134,7 @@ def train(
     recipe
         Name of an installed recipe, or path of a .py or .json file.
     strategy
-        Which parameters move: full, head or lora.
+        Which parameters move: full, head, lpft or lora.
     out
         New folder for the run; runs/RECIPE-STRATEGY-seedSEED when not given.
     data

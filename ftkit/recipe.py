@@ -182,6 +182,18 @@ class HeadOnly(Settings):
         return self
 
 
+class Lpft(Settings):
+    """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022)."""
+
+    section = "strategy"
+
+    kind: Literal["lpft"] = "lpft"
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate of AdamW once every parameter moves."""
+    probe: HeadOnly = HeadOnly(solver="lbfgs", search=True)
+    """How the head is trained first, on cached features."""
+
+
 class Lora(Settings):
     """Low-rank updates beside frozen weights, and the new head (Hu et al. 2021)."""
 
@@ -203,10 +215,11 @@ class Lora(Settings):
     adapter alone."""
 
 
-Strategy = Union[Full, HeadOnly, Lora]
-STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lora]] = {
+Strategy = Union[Full, HeadOnly, Lpft, Lora]
+STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
     "full": Full,
     "head": HeadOnly,
+    "lpft": Lpft,
     "lora": Lora,
 }
 
@@ -259,7 +272,7 @@ class Expect(Settings):
 
     section = "expect"
 
-    strategy: Literal["full", "head", "lora"]
+    strategy: Literal["full", "head", "lpft", "lora"]
     metric: MetricName = "accuracy"
     low: Annotated[float, Field(ge=0, le=1)]
     """Lowest value seen."""

@@ -1,12 +1,13 @@
 """What a strategy does between adapting and measuring: `train(strategy, ...)`, one for each.
 
 Most go through the whole model in every step. A frozen backbone runs once, and its head is trained
-on what it gave.
+on what it gave. LP-FT does one after the other.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from dataclasses import replace
 from functools import singledispatch
@@ -16,10 +17,12 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from ftkit.adapt import adapt
+from ftkit.checkpoint import newest_checkpoint
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.probe import choose, solve
-from ftkit.recipe import HeadOnly, Recipe
-from ftkit.runtime import Machine
+from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
+from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, fit
 
@@ -81,6 +84,34 @@ def _(
         strategy=recipe.strategy.model_copy(update=used),
         features_seconds=cached - begin,
         train_seconds=fitted.train_seconds + searched - cached,
+    )
+
+
+@train.register
+def _(
+    strategy: Lpft,
+    model: PreTrainedModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    if resume and newest_checkpoint(folder / "checkpoints"):  # it holds the probe's head, moved on
+        return fit(model, inputs, recipe, machine, folder, resume)
+    first = recipe.override({"strategy": strategy.probe})
+    on_main(lambda: (folder / "probe").mkdir(exist_ok=True))
+    probe = train(
+        strategy.probe, adapt(strategy.probe, model), inputs, first, machine, folder / "probe"
+    )
+    on_main(lambda: shutil.rmtree(folder / "probe" / "checkpoints", ignore_errors=True))
+    fitted = fit(adapt(Full(), model), inputs, recipe, machine, folder, resume)
+    return replace(
+        fitted,
+        strategy=strategy.model_copy(update={"probe": probe.strategy}),
+        features_seconds=probe.features_seconds,
+        train_seconds=probe.train_seconds + fitted.train_seconds,
+        validation_seconds=probe.validation_seconds + fitted.validation_seconds,
     )
 
 
