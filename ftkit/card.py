@@ -20,6 +20,7 @@ from ftkit.result import RunResult
 STRATEGY_WORDS = {
     "full": "every parameter was trained",
     "head": "only the new classification head was trained",
+    "lpft": "the new classification head was trained first, then every parameter (LP-FT)",
     "lora": "low-rank updates (LoRA) and the new classification head were trained",
 }
 HERE = "PATH_OR_REPO"
