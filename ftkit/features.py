@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
-from ftkit.evaluation import first_examples, in_batches
+from ftkit.evaluation import collate_of, first_examples, in_batches
 from ftkit.mlp_model import Perceptron
 from ftkit.models import head_names
 from ftkit.precision import autocast, fastest_precision
@@ -165,6 +165,11 @@ class _Wanted(Dataset):
 
     def __len__(self) -> int:
         return len(self.key)
+
+    @property
+    def collate(self) -> Any:
+        """How their examples become a batch."""
+        return collate_of(self.sources[0])
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.sources[self.source[row]][int(self.key[row])]

@@ -192,6 +192,9 @@ class TextClassification(Settings):
     kind: Literal["text-classification"] = "text-classification"
     text: str | None = None
     """Column with the text; found by itself when only one column can be meant."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given. Not for Mlp, which takes all of it."""
     label: str | None = None
     """Column with the class; found by itself when only one column can be meant."""
 
@@ -429,8 +432,10 @@ class Recipe(Settings):
                 f"{', '.join(self.task.figures)}"
             )
         if isinstance(self.backbone, Backbone):
-            if not isinstance(self.task, ImageClassification):
+            if not isinstance(self.task, (ImageClassification, TextClassification)):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
+            if isinstance(self.task, TextClassification) and self.backbone.image_size is not None:
+                raise ValueError("backbone.image_size is not for texts")
             return self
         if self.strategy.kind not in ("full", "head"):
             raise ValueError(

@@ -27,7 +27,7 @@ from ftkit.adapt import set_training_mode
 from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate, predict_logits, workers
+from ftkit.evaluation import collate_of, predict_logits, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
 from ftkit.metrics import score
@@ -181,7 +181,7 @@ class FrozenTrainer(Trainer):
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
-            data_collator=collate,
+            data_collator=collate_of(inputs.train),
             compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
             **arguments,
         )
@@ -202,7 +202,7 @@ class FrozenTrainer(Trainer):
                 self.machine.rank,
                 world_size,
             ),
-            collate_fn=collate,
+            collate_fn=collate_of(self.inputs.train),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
