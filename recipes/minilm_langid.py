@@ -9,6 +9,9 @@ recipe = Recipe(
     backbone=Backbone(id="embedded:minilm-l6"),
     task=TextClassification(text="text", label="label"),
     strategy=Full(learning_rate=2e-4),
-    alternatives=(HeadOnly(learning_rate=1e-2), Lora(learning_rate=2e-3, rank=16, alpha=32)),
+    alternatives=(
+        HeadOnly(solver="lbfgs", weight_decay=1e-6),
+        Lora(learning_rate=2e-3, rank=16, alpha=32),
+    ),
     train=Train(epochs=3, batch_size=32),
 )

@@ -80,7 +80,8 @@ TEXTS = {
         )
     ),
 }  # fmt: skip
-WORDS = [
+WORDS = ["apple", "pear", "plum", "cherry", "iron", "gold", "tin", "lead", "and", "more", "word"]
+WORDS += ["a", "text", "another"]
     "apple",
     "pear",
     "plum",
