@@ -82,21 +82,6 @@ TEXTS = {
 }  # fmt: skip
 WORDS = ["apple", "pear", "plum", "cherry", "iron", "gold", "tin", "lead", "and", "more", "word"]
 WORDS += ["a", "text", "another"]
-    "apple",
-    "pear",
-    "plum",
-    "cherry",
-    "iron",
-    "gold",
-    "tin",
-    "lead",
-    "and",
-    "more",
-    "word",
-    "a",
-    "text",
-    "another",
-]
 TIMM = {
     "timm-resnet": "test_resnet",
     "timm-vit": "test_vit",
