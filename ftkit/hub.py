@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub answers, as one clear line: endpoint, repository, cause, next step.
+"""What the Hugging Face Hub answers, or its libraries say of a file, as one clear line.
 
 `patiently` tries again what the Hub's clients give up on at once; both are used by `ftkit.pull` and
 `ftkit.push`.
@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session, httpx
 
-from ftkit.errors import HubError
+from ftkit.errors import FtkitError, HubError
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -62,7 +62,44 @@ def hub_errors(what: str, name: str, revision: str | None = None) -> Iterator[No
         yield
     except CLIENT_ERRORS as error:
         writing = what == "repository"
-        raise HubError(f"{what} '{name}': {_cause(error, revision, writing)}") from error
+        refusal = _refusal(error, revision, writing) or said(error)
+        raise HubError(f"{what} '{name}': {refusal}") from error
+
+
+@contextmanager
+def loading_errors(
+    what: str, name: str, broken: type[FtkitError], revision: str | None = None
+) -> Iterator[None]:
+    """Turn what Hugging Face's libraries raise inside the block into one line.
+
+    A `HubError` where the Hub does not give it, `broken` where what it gave cannot be used.
+
+    Args:
+        what: "backbone" or "data set".
+        name: the id or path that was asked for.
+    """
+    try:
+        yield
+    except FtkitError:
+        raise
+    except Exception as error:  # whatever a library may raise over a strange file, with its name
+        refusal = _refusal(error, revision)
+        if refusal is not None:
+            raise HubError(f"{what} '{name}': {refusal}") from error
+        raise broken(f"{what} '{name}': {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return an error's message as one line of bounded length, with its kind where that helps.
+
+    Without tokens, and without what an address carries after its path.
+    """
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__  # it says itself no more than that there was an error
+    words = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))
+    words = re.sub(r"hf_\w+", "hf_***", words)[:300]
+    plain = isinstance(error, (OSError, ValueError, HfHubHTTPError)) and words
+    return words if plain else f"{type(error).__name__}: {words}".removesuffix(": ")
 
 
 def patiently(work: Callable[[], Value]) -> Value:
@@ -107,8 +144,11 @@ def _may_pass(chain: list[BaseException]) -> bool:
     return _any(chain, httpx.TransportError) or _from_xet(chain)
 
 
-def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
-    """Return why it failed and what to do, looking through the errors that clients wrap."""
+def _refusal(error: BaseException, revision: str | None, writing: bool = False) -> str | None:
+    """Return why the Hub does not give it and what to do, or None where that is not the matter.
+
+    Looks through the errors that clients wrap.
+    """
     endpoint, chain = constants.ENDPOINT, list(_chain(error))
     status = _status(chain)
     if any(_is_full_disk(e) for e in chain):
@@ -141,10 +181,12 @@ def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
         return f"{endpoint} has a fault of its own (status {status}); try again later"
     if any("404" in str(e) and "xet-" in str(e) for e in chain):
         return f"{endpoint} has no Xet storage; set HF_HUB_DISABLE_XET=1 and run again"
-    if constants.HF_HUB_OFFLINE:
-        return "not in the local cache, and HF_HUB_OFFLINE is set"
     unreachable = _named(chain, "ConnectError", "ConnectionError", "ConnectTimeout")
-    if unreachable or _any(chain, LocalEntryNotFoundError):
+    unreachable |= _named(chain, "OfflineModeIsEnabled", "RevisionResolutionError")
+    unreachable |= _any(chain, LocalEntryNotFoundError)
+    if unreachable and constants.HF_HUB_OFFLINE:
+        return "not in the local cache, and HF_HUB_OFFLINE is set"
+    if unreachable:
         local = "no local file or folder of that name, not in the local cache, and "
         hint = "check the network" + ("" if writing else ", or give a local path")
         return f"{'' if writing else local}{endpoint} cannot be reached; {hint}"
@@ -155,13 +197,13 @@ def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
             f"check the spelling, or log in with 'hf auth login' if it is private"
         )
     if _any(chain, EntryNotFoundError):
-        return f"{endpoint} has the repository, but a file is missing: {_line(error)}"
+        return f"{endpoint} has the repository, but a file is missing: {said(error)}"
     if _any(chain, httpx.TransportError) or _from_xet(chain):
         return (
             f"the connection to {endpoint} broke again and again ({_reason(chain)}); run again: "
             f"files that are whole are kept"
         )
-    return _line(error)
+    return said(error) if status else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -213,10 +255,4 @@ def _reason(chain: list[BaseException]) -> str:
     status = _status(chain)
     if status:
         return f"{constants.ENDPOINT} answered {status}"
-    return _line(chain[-1])[:120] or type(chain[-1]).__name__
-
-
-def _line(error: BaseException) -> str:
-    """Return the message as one line, without what an address carries after its path."""
-    line = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))
-    return re.sub(r"hf_\w+", "hf_***", line)[:300]
+    return said(chain[-1])[:120]

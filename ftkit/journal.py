@@ -28,24 +28,19 @@ class Journal(TrainerCallback):
     """Writes a line to log.jsonl for every logging step, and measures training and validation.
 
     A line has step, epoch and seconds, and then either loss and learning_rate or the validation
-    figures under validation_*. A resumed run goes on where its checkpoint was taken.
+    figures under validation_*. A resumed run goes on where its checkpoint was taken. Only the
+    process that `writes` touches the file.
     """
 
     def __init__(self, file: Path, writes: bool, checkpoint: Path | None) -> None:
         self.file, self.writes = file, writes
         self.train_seconds = self.validation_seconds = 0.0
-        kept: list[str] = []
-        if checkpoint is not None and file.exists():
-            last_step = int(checkpoint.name.rpartition("-")[2])
-            for line in file.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                if entry["step"] > last_step:
-                    break
-                kept.append(line + "\n")
+        if writes:
+            kept = [] if checkpoint is None else _entries_until(checkpoint, file)
+            for entry in kept:
                 self.train_seconds = entry["seconds"]
                 self.validation_seconds += entry.get("validation_seconds", 0.0)
-        if writes:
-            file.write_text("".join(kept), encoding="utf-8")
+            _write_whole(file, "".join(map(_line, kept)))
         self.mark = time.perf_counter()
 
     def _lap(self) -> float:
@@ -95,7 +90,34 @@ class Journal(TrainerCallback):
             return
         if self.writes:
             with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(entry) + "\n")
+                lines.write(_line(entry))
+
+
+def _entries_until(checkpoint: Path, file: Path) -> list[dict[str, Any]]:
+    """Return what was logged up to a checkpoint; the last line may have been cut off by a kill."""
+    last_step = int(checkpoint.name.rpartition("-")[2])
+    entries: list[dict[str, Any]] = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            log.warning("%s: line %d was cut off; it is left out", file, len(entries) + 1)
+            break
+        if entry["step"] > last_step:
+            break
+        entries.append(entry)
+    return entries
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry) + "\n"
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Write the file anew, whole or not at all."""
+    unfinished = file.with_name(file.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
 
 
 class Lines:
@@ -106,14 +128,14 @@ class Lines:
         self.file, self.writes, self.count = file, writes, kept
         if writes:
             there = file.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
-            file.write_text("".join(there[:kept]), encoding="utf-8")
+            _write_whole(file, "".join(there[:kept]))
 
     def write(self, **entry: Any) -> None:
         """Add a line."""
         self.count += 1
         if self.writes:
             with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(entry) + "\n")
+                lines.write(_line(entry))
 
     def validation(
         self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
+from ftkit.hub import loading_errors
 from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import Backbone
 
@@ -59,8 +58,9 @@ def load_model(
     }
     torch.manual_seed(seed)
     _check_weights(name, backbone)
-    with _loading(backbone):
-        was = AutoConfig.from_pretrained(name, **where).id2label
+    with loading_errors("backbone", backbone.id, ModelError, backbone.revision):
+        was = AutoConfig.from_pretrained(name, **where)
+        _check_kind(name, backbone, was)
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
@@ -80,7 +80,7 @@ def load_model(
         model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = head_names(model)
     _check_body(backbone, loading, head)
-    if list(was.values()) != list(label_names):
+    if list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
@@ -108,16 +108,6 @@ def source_of(backbone: Backbone) -> str:
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")
     return str(fetch(backbone))
-
-
-@contextmanager
-def _loading(backbone: Backbone) -> Iterator[None]:
-    """Turn what transformers raises about the files inside the block into a `ModelError`."""
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ModelError(f"backbone '{backbone.id}' cannot be loaded: {said}") from error
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
@@ -176,6 +166,27 @@ def _check_weights(name: str, backbone: Backbone) -> None:
     )
 
 
+def _check_kind(name: str, backbone: Backbone, config: Any) -> None:
+    """Refuse what is no image classifier, and a local folder that does not say how it takes images.
+
+    Code of the backbone's own is taken at its word.
+    """
+    if backbone.trust_remote_code:
+        return
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ModelError(
+            f"backbone '{backbone.id}': a model of type '{config.model_type}', which classifies no "
+            f"images; give an image classification backbone"
+        )
+    settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
+    timm = isinstance(config, TimmWrapperConfig)  # says it in config.json
+    if Path(name).is_dir() and not timm and not any(file.exists() for file in settings):
+        raise ModelError(
+            f"backbone '{backbone.id}': there is no preprocessor_config.json in this folder, which "
+            f"says how images become inputs; copy it from the model that this one was made from"
+        )
+
+
 def _resized(processor: Any, config: Any, size: int) -> Any:
     """Return the processor for square images of that side; tells `config` where timm keeps it."""
     timm = getattr(config, "pretrained_cfg", None)
@@ -212,7 +223,8 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
 
 def _check_forward(backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
     """Run one grey image through processor and model, so that a misfit is told before training."""
-    pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
+    with loading_errors("backbone", backbone.id, ModelError):
+        pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
     size = tuple(pixels["pixel_values"].shape[-2:])
     if backbone.image_size is not None and size != (backbone.image_size, backbone.image_size):
         raise ModelError(

@@ -8,23 +8,21 @@ refuses a bad setting at once with a `RecipeError`: the field, what was given, w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Tag,
-    ValidationError,
     model_validator,
 )
 
 from ftkit.errors import RecipeError, nearest
+from ftkit.settings import Settings, replace
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -32,26 +30,6 @@ MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "rmse", 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
 REGRESSION = ("r2", "rmse", "mae")
 LOWER_IS_BETTER = {"loss", "rmse", "mae"}
-
-
-class Settings(BaseModel):
-    """A frozen group of settings. `section` is the name that error messages and `--set` give it."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-    )
-    section: ClassVar[str] = ""
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise RecipeError(_explain(error, type(self))) from None
 
 
 class Data(Settings):
@@ -456,7 +434,7 @@ class Recipe(Settings):
         """
         values = self.model_dump()
         for path, value in changes.items():
-            _replace(self, values, path, value)
+            replace(self, values, path, value)
         return Recipe(**values)
 
     def to_json(self) -> str:
@@ -477,48 +455,3 @@ class Recipe(Settings):
         if not isinstance(values, dict):
             raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
         return cls(**values)
-
-
-def _replace(root: Settings, values: dict[str, Any], path: str, value: Any) -> None:
-    """Set `path` in the dumped `values` of `root`, following the types of the settings."""
-    node: Any = root
-    *parents, leaf = path.split(".")
-    for part in parents:
-        if part not in type(node).model_fields or not isinstance(getattr(node, part), Settings):
-            raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
-        node, values = getattr(node, part), values[part]
-    if leaf not in type(node).model_fields:
-        raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
-    values[leaf] = value.model_dump() if isinstance(value, Settings) else value
-
-
-def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted path of every field."""
-    for name in type(node).model_fields:
-        yield prefix + name
-        value = getattr(node, name)
-        if isinstance(value, Settings):
-            yield from _paths(value, f"{prefix}{name}.")
-
-
-def _explain(error: ValidationError, model: type[Settings]) -> str:
-    """Return pydantic's first complaint as one line: field, what was given, what is allowed."""
-    errors = error.errors(include_url=False)
-    # a misspelt field is the cause of a missing one; of a union's branches the deepest is meant
-    unknown = [found for found in errors if found["type"] == "extra_forbidden"]
-    same_field = [found for found in errors if found["loc"][:1] == errors[0]["loc"][:1]]
-    first = unknown[0] if unknown else max(same_field, key=lambda found: len(found["loc"]))
-    # pydantic also puts the branch of a union into the path, as in "literal['none','balanced']"
-    parts = [part for part in map(str, first["loc"]) if part.replace("_", "").isalnum()]
-    place = ".".join([model.section, *parts])
-    if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
-        return f"{place} is not a field{nearest(name, model.model_fields)}"
-    if first["type"] == "missing":
-        return f"{place} is missing"
-    given, expected = first["input"], first["msg"]
-    for prefix in ("Value error, ", "Input should be ", "String should "):
-        expected = expected.removeprefix(prefix)
-    if isinstance(given, dict):  # a rule about the value as a whole
-        return f"{place}: {expected}"
-    return f"{place} = {given!r}: expected {expected}"

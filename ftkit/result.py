@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ftkit.errors import RecipeError, RunError
-from ftkit.recipe import Settings
+from ftkit.settings import Settings
 
 FILE = "run.json"
 

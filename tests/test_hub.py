@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from datasets import Dataset, load_dataset
 from huggingface_hub import constants
 from huggingface_hub.utils import _http, httpx
 
 import ftkit.hub
-from ftkit import Backbone, Data, HubError
+from ftkit import Backbone, Data, DataError, HubError, ModelError
 from ftkit.data.sources import read
-from ftkit.hub import hub_errors, patiently
+from ftkit.hub import hub_errors, loading_errors, patiently
 from ftkit.models import load_model
 
 
@@ -112,3 +113,36 @@ def test_what_an_address_carries_and_a_token_are_not_told():
     assert "https://cdn.example/a.bin" in str(caught.value)
     assert "Signature" not in str(caught.value)
     assert "abcDEF" not in str(caught.value)
+
+
+def test_what_is_broken_is_no_fault_of_the_hub(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: small\n  data_files: rows.parquet\n"
+        "- config_name: large\n  data_files: more.parquet\n---\n"
+    )
+    Dataset.from_dict({"x": [1]}).to_parquet(tmp_path / "rows.parquet")
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "more.parquet").write_bytes(whole[: len(whole) // 2])
+    for name, cause in (
+        ("smal", "'smal' not found. Available: ['small', 'large']"),
+        ("large", "Parquet magic bytes not found"),
+    ):
+        with (
+            pytest.raises(DataError, match="data set 'owner/rows': ") as caught,
+            loading_errors("data set", "owner/rows", DataError),
+        ):
+            load_dataset(str(tmp_path), name)
+        assert cause in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_interrupts_own_errors_and_results_go_through():
+    with pytest.raises(KeyboardInterrupt), loading_errors("data set", "x", DataError):
+        raise KeyboardInterrupt
+    own = ModelError("said already")
+    with pytest.raises(ModelError) as caught, loading_errors("data set", "x", DataError):
+        raise own
+    assert caught.value is own
+    with loading_errors("data set", "x", DataError):
+        result = 5
+    assert result == 5

@@ -12,7 +12,10 @@ ROOT = Path(ftkit.__file__).parents[1]
 # from the ground up; a folder counts as one. ftkit/__init__.py only hands on names, so it is none.
 GROUPS = (
     # what a run is made of, and what stands alone
-    ("errors", "recipe", "reload", "launch", "terminal", "checksums", "mlp", "games", "encoders"),
+    (
+        "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums", "mlp",
+        "games", "encoders",
+    ),
     # the machine, the Hub, what was measured
     ("registry", "result", "embedded", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models

@@ -35,11 +35,16 @@ def load_splits(data: Data, task: Task, seed: int) -> Splits:
     roles = _assign(data, source)
     train = source[roles["train"]]
     task = resolve_columns(task, train.features)
+    notes = [
+        *found.notes,
+        f"{task.noun} are in {_named(columns_of(task)[:-1])}, labels in '{task.label}'",
+    ]
+    if "test" in roles and task.label not in source[roles["test"]].features:
+        notes.append(f"split '{roles.pop('test')}' has no column '{task.label}' and is not used")
     for name in roles.values():
         _require(source[name].features, name, *columns_of(task))
     names, labels = read_labels(task, {role: source[name] for role, name in roles.items()})
 
-    notes = [f"{task.noun} are in {_named(columns_of(task)[:-1])}, labels in '{task.label}'"]
     rows: dict[str, Dataset] = {}
     for role, name in roles.items():
         rows[role] = _canonical(task, source[name], labels[role], found.folder)
@@ -68,6 +73,7 @@ def load_splits(data: Data, task: Task, seed: int) -> Splits:
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
+    notes += _lost_classes(names, labels["train"], rows["train"])
     test_split = roles.get("test", roles["train"])
     return Splits(**rows, label_names=names, test_split=test_split, notes=tuple(notes))
 
@@ -84,7 +90,7 @@ def screen(
         run_once: `runtime.on_main` in a run of several processes: one looks, all know.
 
     Raises:
-        DataError: a row is broken and `on_bad_row` is "error".
+        DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
     roles = ("train", "validation", "test")
     bad = run_once(lambda: {role: find_bad_rows(getattr(splits, role)) for role in roles})
@@ -105,6 +111,11 @@ def screen(
     for role in roles:
         rows = getattr(splits, role)
         kept[role] = rows.select([i for i in range(len(rows)) if i not in bad[role]])
+        if not len(kept[role]):
+            raise DataError(
+                f"no {role} row is left of {len(rows)} without those that cannot be read; the "
+                f"first is {next(name for name in named if name.startswith(role))}"
+            )
     return replace(splits, **kept).noting(*(f"left out {name}" for name in named))
 
 
@@ -140,6 +151,16 @@ def _named(columns: tuple[str, ...]) -> str:
     more = len(columns) - 3
     named = ", ".join(f"'{column}'" for column in columns[:3])
     return f"{named} and {more} more columns" if more > 0 else named
+
+
+def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) -> list[str]:
+    """Return a note where cuts and limits leave a class of the training rows without any."""
+    if not names:
+        return []
+    lost = [names[number] for number in np.setdiff1d(labels[is_labelled(labels)], train["label"])]
+    more = ", ..." if len(lost) > 5 else ""
+    note = f"{len(lost)} of {len(names)} classes are left without a training row: "
+    return [note + ", ".join(lost[:5]) + more] if lost else []
 
 
 def _require(features: Features, split: str, *columns: str) -> None:
