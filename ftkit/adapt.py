@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ftkit.errors import ModelError
 from ftkit.models import head_names
-from ftkit.recipe import Full, HeadOnly, Lora
+from ftkit.recipe import Full, HeadOnly, Lora, Lpft
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,22 @@ def _(strategy: Full, model: PreTrainedModel) -> PreTrainedModel:
 @adapt.register
 def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
     model.requires_grad_(False)
-    for name in head_names(model):
-        model.get_submodule(name).requires_grad_(True)
+    heads = [model.get_submodule(name) for name in head_names(model)]
+    for head in heads:
+        head.requires_grad_(True)
+    if strategy.solver == "lbfgs" and not (len(heads) == 1 and isinstance(heads[0], nn.Linear)):
+        found = ", ".join(type(head).__name__ for head in heads)
+        raise ModelError(
+            f"strategy.solver = 'lbfgs': needs a head of one Linear layer, {type(model).__name__} "
+            f"has {found}; use --set strategy.solver=adamw"
+        )
     return model
+
+
+@adapt.register
+def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+    adapt(strategy.probe, model)  # refuses a head that the probe cannot train
+    return adapt(Full(), model)
 
 
 @adapt.register

@@ -43,7 +43,9 @@ def build(backbone: Any, task: Any, splits: Splits, seed: int) -> Built:
 
 @build.register
 def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
-    model, processor = runtime.main_first(lambda: load_model(backbone, splits.label_names, seed))
+    model, processor = runtime.main_first(
+        lambda: load_model(backbone, splits.label_names, seed, task)
+    )
     return Built(model, processor, prepare(task, splits, processor, seed))
 
 

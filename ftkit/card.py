@@ -20,6 +20,7 @@ from ftkit.result import RunResult
 STRATEGY_WORDS = {
     "full": "every parameter was trained",
     "head": "only the new classification head was trained",
+    "lpft": "the new classification head was trained first, then every parameter (LP-FT)",
     "lora": "low-rank updates (LoRA) and the new classification head were trained",
 }
 HERE = "PATH_OR_REPO"
@@ -254,6 +255,11 @@ def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
     )
 
 
+EXAMPLES = {"images": "image.png", "texts": "a text"}
+CLASSES = {
+    "images": ("AutoImageProcessor", "AutoModelForImageClassification"),
+    "texts": ("AutoTokenizer", "AutoModelForSequenceClassification"),
+}
 INPUTS = {
     "images": '[Image.open("image.png").convert("RGB")]',
     "texts": '["a text"]',
@@ -270,18 +276,19 @@ def _snippet(recipe: Recipe) -> str:
 model = load_perceptron("{HERE}")
 inputs = {INPUTS[recipe.task.noun]}
 print(model.predict(inputs))"""
+    processor, model = CLASSES[recipe.task.noun]
     if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
         return f"""from peft import PeftModel
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, {processor}, {model}
 
 config = AutoConfig.from_pretrained("{HERE}")
-base = AutoModelForImageClassification.from_pretrained(
+base = {model}.from_pretrained(
     "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "{HERE}")
-processor = AutoImageProcessor.from_pretrained("{HERE}")"""
+processor = {processor}.from_pretrained("{HERE}")"""
     return f"""from transformers import pipeline
 
 classify = pipeline("{recipe.task.kind}", model="{HERE}")
-for answer in classify("image.png"):
+for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
     print(answer["label"], answer["score"])"""

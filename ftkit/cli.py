@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare | push | mlp | play`.
+"""The command line: `ftkit list | show | train | check | compare | push | cache | mlp | play`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, create_model
 from rich.console import Console
 from rich.table import Table
 
-from ftkit import registry
+from ftkit import cli_cache, registry
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.errors import FtkitError, RecipeError
@@ -35,6 +35,7 @@ app = App(
 app.command(mlp)
 app.command(play)
 app.command(push)
+app.command(cli_cache.app)
 Switch = Parameter(negative="")
 
 
@@ -140,7 +141,7 @@ def train(
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
-        Which parameters move: full, head or lora.
+        Which parameters move: full, head, lpft or lora.
     out
         New folder for the run; runs/RECIPE-STRATEGY-seedSEED when not given.
     data

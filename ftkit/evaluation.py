@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from ftkit.recipe import Train
 from ftkit.runtime import Machine
-from ftkit.tasks import Rows
+from ftkit.tasks import Inputs, Rows
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
@@ -42,26 +43,85 @@ def for_each_row(
     Args:
         compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
     """
+    mine = range(machine.rank, len(rows), machine.world_size)
+    size = settings.evaluation_batch_size
+    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    outputs = [
+        values.float().cpu().numpy()
+        for values in in_batches(compute, rows, batches, settings, machine)
+    ]
+    stacked = np.concatenate(gather_object(outputs))  # rank 0's rows, then rank 1's, ...
+    order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
+    ordered = np.empty_like(stacked)
+    ordered[np.concatenate(order)] = stacked
+    return ordered
+
+
+def in_batches(
+    compute: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    rows: Any,
+    batches: Sequence[Sequence[int]],
+    settings: Train,
+    machine: Machine,
+) -> Iterator[torch.Tensor]:
+    """Yield what `compute` gives for each of these batches of keys, on the device.
+
+    The next batch is read while one is computed. A batch that does not fit into the memory of the
+    device is halved until it does.
+    """
     loader: DataLoader = DataLoader(
-        Subset(rows, range(machine.rank, len(rows), machine.world_size)),  # type: ignore[arg-type]
-        batch_size=settings.evaluation_batch_size,
-        collate_fn=collate,
+        rows,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=collate_of(rows),
         num_workers=workers(settings, machine),
+        pin_memory=machine.device.type == "cuda",
     )
-    mine: list[np.ndarray] = []
-    with torch.inference_mode():
-        for batch in loader:
+    with ThreadPoolExecutor(1) as reader:
+        source = iter(loader)
+        ahead = reader.submit(next, source, None)
+        while (batch := ahead.result()) is not None:
+            ahead = reader.submit(next, source, None)
             inputs = {
                 name: values.to(machine.device, non_blocking=True)
                 for name, values in batch.items()
                 if name not in NO_INPUTS
             }
-            mine.append(compute(inputs).float().cpu().numpy())
-    stacked = np.concatenate(gather_object(mine))  # rank 0's rows, then rank 1's, ...
-    order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
-    outputs = np.empty_like(stacked)
-    outputs[np.concatenate(order)] = stacked
-    return outputs
+            with torch.inference_mode():
+                outputs = fitting(compute, inputs)
+            yield outputs
+
+
+def fitting(
+    compute: Callable[[dict[str, torch.Tensor]], torch.Tensor], inputs: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return compute(inputs), in halves where the whole does not fit into memory.
+
+    Raises:
+        torch.OutOfMemoryError: one row alone does not fit.
+    """
+    size = len(next(iter(inputs.values())))
+    try:
+        return compute(inputs)
+    except torch.OutOfMemoryError:
+        if size == 1:
+            raise
+    halves = [slice(0, size // 2), slice(size // 2, size)]
+    return torch.cat(
+        [fitting(compute, {name: v[half] for name, v in inputs.items()}) for half in halves]
+    )
+
+
+def first_examples(inputs: Inputs, count: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the model inputs of the first validation rows, to try something out on them."""
+    batch = collate_of(inputs.validation)(
+        [inputs.validation[row] for row in range(min(count, len(inputs.validation)))]
+    )
+    return {name: batch[name].to(device) for name in batch if name not in NO_INPUTS}
+
+
+def collate_of(rows: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Return how examples of these rows become a batch: their own way, or by stacking."""
+    return getattr(rows, "collate", collate)
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub answers, or its libraries say of a file, as one clear line.
+"""What the Hugging Face Hub answers, as one clear line: endpoint, repository, cause, next step.
 
 `patiently` tries again what the Hub's clients give up on at once; both are used by `ftkit.pull` and
 `ftkit.push`.
@@ -62,42 +62,31 @@ def hub_errors(what: str, name: str, revision: str | None = None) -> Iterator[No
         yield
     except CLIENT_ERRORS as error:
         writing = what == "repository"
-        refusal = _refusal(error, revision, writing) or said(error)
-        raise HubError(f"{what} '{name}': {refusal}") from error
+        raise HubError(f"{what} '{name}': {_cause(error, revision, writing)}") from error
 
 
 @contextmanager
-def loading_errors(
-    what: str, name: str, broken: type[FtkitError], revision: str | None = None
-) -> Iterator[None]:
-    """Turn what Hugging Face's libraries raise inside the block into one line.
-
-    A `HubError` where the Hub does not give it, `broken` where what it gave cannot be used.
+def loading_errors(what: str, name: str, broken: type[FtkitError]) -> Iterator[None]:
+    """Turn whatever a library raises over a strange file inside the block into one line.
 
     Args:
         what: "backbone" or "data set".
         name: the id or path that was asked for.
+        broken: the error to raise.
     """
     try:
         yield
     except FtkitError:
         raise
-    except Exception as error:  # whatever a library may raise over a strange file, with its name
-        refusal = _refusal(error, revision)
-        if refusal is not None:
-            raise HubError(f"{what} '{name}': {refusal}") from error
-        raise broken(f"{what} '{name}': {said(error)}") from error
+    except Exception as error:  # libraries raise anything over a file that is not what it says
+        raise broken(f"{what} '{name}' cannot be loaded: {said(error)}") from error
 
 
 def said(error: BaseException) -> str:
-    """Return an error's message as one line of bounded length, with its kind where that helps.
-
-    Without tokens, and without what an address carries after its path.
-    """
+    """Return an error's message as one line of bounded length, with its kind where that helps."""
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
         error = error.__cause__  # it says itself no more than that there was an error
-    words = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))
-    words = re.sub(r"hf_\w+", "hf_***", words)[:300]
+    words = _line(error)
     plain = isinstance(error, (OSError, ValueError, HfHubHTTPError)) and words
     return words if plain else f"{type(error).__name__}: {words}".removesuffix(": ")
 
@@ -144,11 +133,8 @@ def _may_pass(chain: list[BaseException]) -> bool:
     return _any(chain, httpx.TransportError) or _from_xet(chain)
 
 
-def _refusal(error: BaseException, revision: str | None, writing: bool = False) -> str | None:
-    """Return why the Hub does not give it and what to do, or None where that is not the matter.
-
-    Looks through the errors that clients wrap.
-    """
+def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
+    """Return why it failed and what to do, looking through the errors that clients wrap."""
     endpoint, chain = constants.ENDPOINT, list(_chain(error))
     status = _status(chain)
     if any(_is_full_disk(e) for e in chain):
@@ -181,12 +167,10 @@ def _refusal(error: BaseException, revision: str | None, writing: bool = False) 
         return f"{endpoint} has a fault of its own (status {status}); try again later"
     if any("404" in str(e) and "xet-" in str(e) for e in chain):
         return f"{endpoint} has no Xet storage; set HF_HUB_DISABLE_XET=1 and run again"
-    unreachable = _named(chain, "ConnectError", "ConnectionError", "ConnectTimeout")
-    unreachable |= _named(chain, "OfflineModeIsEnabled", "RevisionResolutionError")
-    unreachable |= _any(chain, LocalEntryNotFoundError)
-    if unreachable and constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         return "not in the local cache, and HF_HUB_OFFLINE is set"
-    if unreachable:
+    unreachable = _named(chain, "ConnectError", "ConnectionError", "ConnectTimeout")
+    if unreachable or _any(chain, LocalEntryNotFoundError):
         local = "no local file or folder of that name, not in the local cache, and "
         hint = "check the network" + ("" if writing else ", or give a local path")
         return f"{'' if writing else local}{endpoint} cannot be reached; {hint}"
@@ -197,13 +181,13 @@ def _refusal(error: BaseException, revision: str | None, writing: bool = False) 
             f"check the spelling, or log in with 'hf auth login' if it is private"
         )
     if _any(chain, EntryNotFoundError):
-        return f"{endpoint} has the repository, but a file is missing: {said(error)}"
+        return f"{endpoint} has the repository, but a file is missing: {_line(error)}"
     if _any(chain, httpx.TransportError) or _from_xet(chain):
         return (
             f"the connection to {endpoint} broke again and again ({_reason(chain)}); run again: "
             f"files that are whole are kept"
         )
-    return said(error) if status else None
+    return _line(error)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -255,4 +239,10 @@ def _reason(chain: list[BaseException]) -> str:
     status = _status(chain)
     if status:
         return f"{constants.ENDPOINT} answered {status}"
-    return said(chain[-1])[:120]
+    return _line(chain[-1])[:120] or type(chain[-1]).__name__
+
+
+def _line(error: BaseException) -> str:
+    """Return the message as one line, without what an address carries after its path."""
+    line = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))
+    return re.sub(r"hf_\w+", "hf_***", line)[:300]

@@ -89,8 +89,13 @@ class Journal(TrainerCallback):
         else:
             return
         if self.writes:
-            with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(_line(entry))
+            append(self.file, entry)
+
+
+def append(file: Path, entry: dict[str, Any]) -> None:
+    """Write one line at the end of log.jsonl."""
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(_line(entry))
 
 
 def _entries_until(checkpoint: Path, file: Path) -> list[dict[str, Any]]:
@@ -134,8 +139,7 @@ class Lines:
         """Add a line."""
         self.count += 1
         if self.writes:
-            with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(_line(entry))
+            append(self.file, entry)
 
     def validation(
         self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]

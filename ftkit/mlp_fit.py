@@ -144,6 +144,7 @@ def fit_by_hand(
         train_seconds=state.train_seconds,
         validation_seconds=state.validation_seconds,
         examples=state.epochs * len(X),
+        strategy=recipe.strategy,
     )
 
 

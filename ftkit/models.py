@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from PIL import Image
 from torch import nn
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedModel,
     TimmWrapperConfig,
 )
@@ -27,13 +32,37 @@ from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.hub import loading_errors
 from ftkit.pull import fetch, is_hub_id
-from ftkit.recipe import Backbone
+from ftkit.recipe import Backbone, ImageClassification, TextClassification
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Auto:
+    """The classes of transformers that load a task's models and processors."""
+
+    model: Any
+    processor: Any
+    known: Any
+    """Which configurations such a model can be made from."""
+
+
+IMAGES = ImageClassification()
+AUTO: dict[type, Auto] = {
+    ImageClassification: Auto(
+        AutoModelForImageClassification, AutoImageProcessor, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    ),
+    TextClassification: Auto(
+        AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ),
+}
+
+
 def load_model(
-    backbone: Backbone, label_names: tuple[str, ...], seed: int
+    backbone: Backbone,
+    label_names: tuple[str, ...],
+    seed: int,
+    task: ImageClassification | TextClassification = IMAGES,
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
@@ -48,7 +77,7 @@ def load_model(
     """
     # transformers else asks a service elsewhere, with the token, to convert pickled weights
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    name = source_of(backbone)
+    name, auto = source_of(backbone), AUTO[type(task)]
     where = {"trust_remote_code": backbone.trust_remote_code}
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
@@ -58,16 +87,19 @@ def load_model(
     }
     torch.manual_seed(seed)
     _check_weights(name, backbone)
-    with loading_errors("backbone", backbone.id, ModelError, backbone.revision):
+    with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
-        _check_kind(name, backbone, was)
+        _check_kind(name, backbone, was, task)
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
-        processor = AutoImageProcessor.from_pretrained(name, **where)
+        processor = auto.processor.from_pretrained(name, **where)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)
-        model, loading = AutoModelForImageClassification.from_pretrained(
+        if isinstance(task, TextClassification) and processor.pad_token is None:
+            processor.pad_token = processor.eos_token  # as GPT-like models are padded
+            config.pad_token_id = processor.pad_token_id
+        model, loading = auto.model.from_pretrained(
             name,
             config=config,
             dtype=torch.float32,
@@ -87,7 +119,7 @@ def load_model(
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
-    _check_forward(backbone, model, processor)
+    check_forward(task, backbone, model, processor)
     return model.eval(), processor
 
 
@@ -166,18 +198,20 @@ def _check_weights(name: str, backbone: Backbone) -> None:
     )
 
 
-def _check_kind(name: str, backbone: Backbone, config: Any) -> None:
-    """Refuse what is no image classifier, and a local folder that does not say how it takes images.
+def _check_kind(name: str, backbone: Backbone, config: Any, task: Any) -> None:
+    """Refuse what cannot do the task, and a local folder that does not say how it takes images.
 
     Code of the backbone's own is taken at its word.
     """
     if backbone.trust_remote_code:
         return
-    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    if type(config) not in AUTO[type(task)].known:
         raise ModelError(
             f"backbone '{backbone.id}': a model of type '{config.model_type}', which classifies no "
-            f"images; give an image classification backbone"
+            f"{task.noun}; give a backbone for {task.kind}"
         )
+    if isinstance(task, TextClassification):
+        return
     settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
     timm = isinstance(config, TimmWrapperConfig)  # says it in config.json
     if Path(name).is_dir() and not timm and not any(file.exists() for file in settings):
@@ -221,8 +255,27 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
         )
 
 
-def _check_forward(backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
-    """Run one grey image through processor and model, so that a misfit is told before training."""
+@singledispatch
+def check_forward(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Run one example through processor and model, so that a misfit is told before training.
+
+    Raises:
+        ModelError: the backbone does not take it.
+    """
+    raise TypeError(f"no task of type {type(task).__name__}")
+
+
+@check_forward.register
+def _(task: TextClassification, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+        model.eval()(**processor(["a text", "another"], return_tensors="pt", padding=True))
+
+
+@check_forward.register
+def _(
+    task: ImageClassification, backbone: Backbone, model: PreTrainedModel, processor: Any
+) -> None:
+    """Run one grey image; see `check_forward`."""
     with loading_errors("backbone", backbone.id, ModelError):
         pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
     size = tuple(pixels["pixel_values"].shape[-2:])

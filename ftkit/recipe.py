@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -191,6 +192,9 @@ class TextClassification(Settings):
     kind: Literal["text-classification"] = "text-classification"
     text: str | None = None
     """Column with the text; found by itself when only one column can be meant."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given. Not for Mlp, which takes all of it."""
     label: str | None = None
     """Column with the class; found by itself when only one column can be meant."""
 
@@ -246,7 +250,39 @@ class HeadOnly(Settings):
     """Peak learning rate of AdamW."""
     cache: bool = True
     """Run the frozen backbone once and train the head on its outputs: many times faster, without
-    random changes to images."""
+    random changes to images unless `views` are asked for."""
+    views: NonNegativeInt = 0
+    """Randomly changed versions of each training image in the cache, one for each epoch in turn;
+    0: the images as they are."""
+    solver: Literal["adamw", "lbfgs"] = "adamw"
+    """`lbfgs` computes the one minimum of mean loss + weight_decay / 2 |W|^2 for a head of one
+    Linear layer; learning rate, epochs and batch size then play no part."""
+    search: bool = False
+    """Choose learning rate and weight decay on the validation rows, from a grid around the recipe's
+    own: seconds, on cached features."""
+    weight_decay: NonNegativeFloat | None = None
+    """Weight decay of the head; `train.weight_decay` when not given."""
+
+    @model_validator(mode="after")
+    def _trying_needs_the_cache(self) -> HeadOnly:
+        for name in ("views", "search"):
+            if getattr(self, name) and not self.cache:
+                raise ValueError(f"{name} needs cached features; leave cache on")
+        if self.solver == "lbfgs" and not self.cache:
+            raise ValueError("solver lbfgs needs cached features; leave cache on")
+        return self
+
+
+class Lpft(Settings):
+    """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022)."""
+
+    section = "strategy"
+
+    kind: Literal["lpft"] = "lpft"
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate of AdamW once every parameter moves."""
+    probe: HeadOnly = HeadOnly(solver="lbfgs", search=True)
+    """How the head is trained first, on cached features."""
 
 
 class Lora(Settings):
@@ -270,10 +306,11 @@ class Lora(Settings):
     adapter alone."""
 
 
-Strategy = Union[Full, HeadOnly, Lora]
-STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lora]] = {
+Strategy = Union[Full, HeadOnly, Lpft, Lora]
+STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
     "full": Full,
     "head": HeadOnly,
+    "lpft": Lpft,
     "lora": Lora,
 }
 
@@ -327,7 +364,7 @@ class Expect(Settings):
 
     section = "expect"
 
-    strategy: Literal["full", "head", "lora"]
+    strategy: Literal["full", "head", "lpft", "lora"]
     metric: MetricName = "accuracy"
     low: Annotated[float, Field(ge=0, le=1)]
     """Lowest value seen."""
@@ -395,11 +432,15 @@ class Recipe(Settings):
                 f"{', '.join(self.task.figures)}"
             )
         if isinstance(self.backbone, Backbone):
-            if not isinstance(self.task, ImageClassification):
+            if not isinstance(self.task, (ImageClassification, TextClassification)):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
+            if isinstance(self.task, TextClassification) and self.backbone.image_size is not None:
+                raise ValueError("backbone.image_size is not for texts")
             return self
-        if self.strategy.kind == "lora":
-            raise ValueError("strategy lora needs a pretrained backbone; for Mlp use full or head")
+        if self.strategy.kind not in ("full", "head"):
+            raise ValueError(
+                f"strategy {self.strategy.kind} needs a pretrained backbone; Mlp takes full or head"
+            )
         usual = Train()
         for name in NOT_FOR_MLP:
             if getattr(self.train, name) != getattr(usual, name):

@@ -21,16 +21,15 @@ from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import predict_logits
-from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
-from ftkit.recipe import Mlp, Recipe
+from ftkit.recipe import Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
+from ftkit.stages import train
 from ftkit.tasks import Inputs
-from ftkit.training import fit
 from ftkit.verify import verify
 
 log = logging.getLogger(__name__)
@@ -63,13 +62,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     clock.lap("data")
 
     place(ready.model, recipe.train.channels_last, machine.device)
-    trained, inputs = ready.model, ready.inputs
-    if caches(recipe, ready, machine):
-        inputs = cache_features(ready.model, inputs, recipe.train, machine)
-        trained = Head(ready.model)
-    clock.lap("features")
-
-    fitted = fit(trained, inputs, recipe, machine, folder, resume)
+    fitted = train(recipe.strategy, ready.model, ready.inputs, recipe, machine, folder, resume)
     clock.lap("train")
 
     with runtime.exact_float32():
@@ -80,12 +73,13 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         """Save, verify and write everything, run.json last: where it lies, the run is complete."""
         labels, names = ready.inputs.test.labels, ready.splits.label_names
         total, moved = count_parameters(ready.model)
+        used = recipe.model_copy(update={"strategy": fitted.strategy})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
         verify(model_folder, ready.splits, logits)
         result = RunResult(
             recipe=recipe.name,
-            strategy=recipe.strategy.model_dump(mode="json"),
+            strategy=fitted.strategy.model_dump(mode="json"),
             task=recipe.task.model_dump(mode="json"),
             dataset=recipe.data.path,
             split=ready.splits.test_split,
@@ -95,7 +89,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             parameters_trained=moved,
             seconds=Seconds(
                 data=clock.seconds["data"],
-                features=clock.seconds["features"],
+                features=fitted.features_seconds,
                 train=fitted.train_seconds,
                 evaluate=fitted.validation_seconds + clock.seconds["evaluate"],
                 total=clock.total(),
@@ -116,7 +110,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         )
         write_predictions(folder / "predictions.parquet", ready.splits, logits)
         write_plots(folder, recipe, labels, logits, names)
-        text = card(recipe, result, names, ready.splits.counts(), licences(recipe))
+        text = card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -162,18 +156,6 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         100 * trained / total,
     )
     return Ready(splits, adapted, built.processor, built.inputs)
-
-
-def caches(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> bool:
-    """Return whether the head is trained on features; say why where that cannot be."""
-    if recipe.strategy.kind != "head" or not recipe.strategy.cache:
-        return False
-    if isinstance(recipe.backbone, Mlp):
-        return False
-    reason = why_not_cached(ready.model, ready.inputs, machine)
-    if reason:
-        log.info("features: not cached, the backbone runs in every epoch: %s", reason)
-    return reason is None
 
 
 @dataclass

@@ -27,11 +27,11 @@ from ftkit.adapt import set_training_mode
 from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate, predict_logits, workers
+from ftkit.evaluation import collate_of, predict_logits, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
 from ftkit.metrics import score
-from ftkit.recipe import LOWER_IS_BETTER, Recipe, Train
+from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
 from ftkit.tasks import Inputs
 
@@ -46,6 +46,9 @@ class Fitted:
     train_seconds: float
     validation_seconds: float
     examples: int
+    strategy: Strategy
+    """With the settings that were used, where some were chosen by trying."""
+    features_seconds: float = 0.0
 
 
 @singledispatch
@@ -96,6 +99,7 @@ def fit(
         train_seconds=journal.train_seconds,
         validation_seconds=journal.validation_seconds,
         examples=round(min(epochs, settings.epochs) * len(inputs.train)),
+        strategy=recipe.strategy,
     )
 
 
@@ -113,7 +117,7 @@ def training_arguments(
     )
     precision = choose_precision(settings.precision, machine)
     steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.batch_size)
-    schedule = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
+    schedule, warmup = schedule_of(settings, steps)
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=settings.epochs,
@@ -124,7 +128,7 @@ def training_arguments(
         activation_checkpointing=settings.gradient_checkpointing,
         learning_rate=recipe.strategy.learning_rate,
         weight_decay=settings.weight_decay,
-        warmup_steps=math.ceil(steps * settings.warmup),
+        warmup_steps=warmup,
         lr_scheduler_type=schedule,
         max_grad_norm=settings.max_grad_norm,
         bf16=precision == "bf16",
@@ -150,6 +154,12 @@ def training_arguments(
     )
 
 
+def schedule_of(settings: Train, steps: int) -> tuple[str, int]:
+    """Return (transformers' name of the schedule, steps of warm-up)."""
+    name = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
+    return name, math.ceil(steps * settings.warmup)
+
+
 class FrozenTrainer(Trainer):
     """Trainer for a model of which a part may be frozen. See the head of this file."""
 
@@ -171,7 +181,7 @@ class FrozenTrainer(Trainer):
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
-            data_collator=collate,
+            data_collator=collate_of(inputs.train),
             compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
             **arguments,
         )
@@ -192,7 +202,7 @@ class FrozenTrainer(Trainer):
                 self.machine.rank,
                 world_size,
             ),
-            collate_fn=collate,
+            collate_fn=collate_of(self.inputs.train),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,

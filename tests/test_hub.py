@@ -128,7 +128,7 @@ def test_what_is_broken_is_no_fault_of_the_hub(tmp_path):
         ("large", "Parquet magic bytes not found"),
     ):
         with (
-            pytest.raises(DataError, match="data set 'owner/rows': ") as caught,
+            pytest.raises(DataError, match="data set 'owner/rows' cannot be loaded: ") as caught,
             loading_errors("data set", "owner/rows", DataError),
         ):
             load_dataset(str(tmp_path), name)

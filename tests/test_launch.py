@@ -7,8 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from ftkit.launch import asked_for
 
@@ -16,10 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
 
 
-def launch(processes, *words, cwd):
+def launch(processes, *words, cwd, **environment):
     command = [*LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no"]
     command += [str(ROOT / "scripts" / "finetune.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment
+    )
 
 
 @pytest.fixture
@@ -49,13 +53,19 @@ def test_two_processes_make_one_run_with_each_test_row_counted_once(recipe_file,
 
 
 def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, tmp_path):
-    losses = []
+    losses, cached = [], []
     for processes in (1, 2):
-        out = tmp_path / f"out{processes}"
+        out, cache = tmp_path / f"out{processes}", tmp_path / f"cache{processes}"
         words = ("--recipe", recipe_file, "--out", out, "--strategy", "head", "--max-steps", "4")
-        assert launch(processes, *words, cwd=tmp_path).returncode == 0
+        digits = ("--data", "embedded:digits")  # enough rows for three shards
+        done = launch(processes, *words, *digits, cwd=tmp_path, FTKIT_CACHE=str(cache))
+        assert done.returncode == 0, done.stderr
+        (file,) = cache.glob("features/*/features.safetensors")
+        assert len(list((file.parent / "shards").iterdir())) == 3
+        cached.append(load_file(file)["features"])
         entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         losses.append([entry["loss"] for entry in entries if "loss" in entry])
+    assert np.allclose(cached[0], cached[1], atol=1e-5)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 4
 

@@ -13,21 +13,22 @@ ROOT = Path(ftkit.__file__).parents[1]
 GROUPS = (
     # what a run is made of, and what stands alone
     (
-        "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums", "mlp",
-        "games", "encoders",
+        "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
+        "mlp", "games", "encoders",
     ),
     # the machine, the Hub, what was measured
-    ("registry", "result", "embedded", "hub", "pull", "runtime", "metrics"),
+    ("registry", "result", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
     ("data", "tasks", "models", "mlp_model", "build"),
     # the stages of a run
     (
         "adapt", "evaluation", "features", "losses", "journal", "batches", "checkpoint",
-        "training", "mlp_fit", "mlp_reload", "saving", "plots", "card", "folder", "verify",
+        "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
+        "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
     ("run", "check", "compare", "push", "mlp_show", "play"),
-    ("cli", "cli_mlp", "cli_hub"),
+    ("cli", "cli_mlp", "cli_hub", "cli_cache"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

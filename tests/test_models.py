@@ -128,7 +128,7 @@ def test_a_broken_folder_is_named_with_the_cause(checkpoint, tmp_path, file, con
     (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content(whole))
     with pytest.raises(ModelError, match=cause) as caught:
         load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
-    assert str(caught.value).startswith(f"backbone '{tmp_path}': ")
+    assert str(caught.value).startswith(f"backbone '{tmp_path}'")
     assert "\n" not in str(caught.value)
 
 

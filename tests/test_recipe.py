@@ -15,6 +15,7 @@ from ftkit import (
     HeadOnly,
     ImageClassification,
     Lora,
+    Lpft,
     Recipe,
     RecipeError,
     Train,
@@ -23,6 +24,7 @@ from ftkit import (
 STRATEGIES = [
     Full(learning_rate=3e-5),
     HeadOnly(learning_rate=0.1, cache=False),
+    Lpft(probe=HeadOnly(search=True)),
     Lora(rank=4, alpha=3.5, dropout=0.1, targets=("query", "fc1"), merge=False),
 ]
 
@@ -143,7 +145,7 @@ def test_a_bad_path_is_answered_with_the_nearest(path, near):
         ("train.epochs", 0, ["train.epochs", "0", "greater than 0"]),
         ("train.schedule", "cosin", ["train.schedule", "'cosin'", "'cosine', 'linear'"]),
         ("task.augment.mixup", -1, ["task.augment.mixup", "-1", "greater than or equal to 0"]),
-        ("strategy", {"kind": "lorra"}, ["strategy", "lorra", "'full', 'head', 'lora'"]),
+        ("strategy", {"kind": "lorra"}, ["strategy", "lorra", "'full', 'head', 'lpft', 'lora'"]),
         ("train.class_weights", "balancd", ["train.class_weights", "'balancd'", "'balanced'"]),
     ],
 )
@@ -237,7 +239,7 @@ def test_with_strategy_takes_defaults_where_the_recipe_has_none():
 
 def test_an_unknown_strategy_is_answered_with_the_nearest():
     message = refusal(lambda: make().with_strategy("lroa"))
-    assert "full, head, lora" in message
+    assert "full, head, lpft, lora" in message
     assert "did you mean 'lora'?" in message
 
 

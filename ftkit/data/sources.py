@@ -23,7 +23,7 @@ from PIL.Image import registered_extensions
 from ftkit.data.embedded import embedded_data
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import loading_errors, patiently, said
+from ftkit.hub import hub_errors, loading_errors, patiently, said
 from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
@@ -78,11 +78,12 @@ def _read_hub(data: Data) -> DatasetDict | Dataset:
 
     def load(again: bool) -> DatasetDict | Dataset:
         mode = "reuse_cache_if_exists" if again else "reuse_dataset_if_exists"
-        return patiently(
-            lambda: load_dataset(data.path, data.config, revision=commit, download_mode=mode)
-        )
+        with hub_errors("data set", data.path, data.revision):
+            return patiently(
+                lambda: load_dataset(data.path, data.config, revision=commit, download_mode=mode)
+            )
 
-    with loading_errors("data set", data.path, DataError, data.revision):
+    with loading_errors("data set", data.path, DataError):
         return whole("dataset", data.path, commit, load)
 
 

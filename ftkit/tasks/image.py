@@ -8,6 +8,7 @@ restart in the middle of an epoch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -18,9 +19,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from ftkit.data import Splits
-from ftkit.data.images import open_rgb
+from ftkit.data.images import CHUNK, open_rgb
 from ftkit.recipe import Augment, ImageClassification
-from ftkit.tasks import Inputs, prepare
+from ftkit.tasks import Inputs, digest, digests, prepare
 
 
 @prepare.register
@@ -68,6 +69,22 @@ class Images(Dataset):
                 torch.manual_seed(int(state[0]))
                 pixels = self.augment(image)
         return {"pixel_values": pixels, "labels": row["label"], "index": position}
+
+
+@digests.register
+def _(rows: Images, epoch: int = 0) -> np.ndarray:
+    """Encoded bytes, processor settings, and where images are changed, how; none is decoded."""
+    about = [str(rows.processor.to_json_string())]
+    if rows.augment is not None:
+        about.append(f"{rows.augment} {rows.seed} {epoch}")
+    base = digest(*(part.encode() for part in about))
+    found = []
+    for start in range(0, len(rows), CHUNK):
+        for offset, row in enumerate(rows.rows[start : start + CHUNK]["image"]):
+            content = row["bytes"] if row["bytes"] is not None else Path(row["path"]).read_bytes()
+            place = b"" if rows.augment is None else str(start + offset).encode()
+            found.append(digest(base, place, content))
+    return np.array(found, dtype="S16")
 
 
 def processed(image: Image.Image, processor: Any) -> torch.Tensor:

@@ -1,0 +1,46 @@
+"""The command line of the feature cache: `ftkit cache list | prune`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from ftkit import cache
+
+app = App(name="cache", help="Look at the features of frozen backbones on disk, and make room.")
+
+
+@app.command(name="list")
+def list_caches() -> None:
+    """Show the features that are cached, the longest unused first."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("cache", "backbone", "data", "rows", "precision", "MB", "last used"):
+        shown.add_column(column)
+    there = cache.entries()
+    for entry in there:
+        about = [str(entry.about.get(name, "?")) for name in ("backbone", "data")]
+        facts = [str(entry.about.get(name, "?")) for name in ("rows", "precision")]
+        used = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
+        size = f"{entry.bytes_on_disk / 1e6:,.1f}"
+        shown.add_row(entry.folder.name[:12], *about, *facts, size, used)
+    Console().print(shown)
+    total = sum(entry.bytes_on_disk for entry in there)
+    print(f"{total / 1e6:,.1f} MB of {cache.limit() / 1e6:,.0f} MB in {cache.features_folder()}")
+
+
+@app.command
+def prune(*, to: str | None = None) -> None:
+    """Remove the features that were not used for longest.
+
+    Parameters
+    ----------
+    to
+        How much may stay, as in 5GB; 0 removes all, $FTKIT_CACHE_SIZE or 20GB when not given.
+    """
+    most = cache.limit() if to is None else cache.parse_size(to)
+    removed = cache.prune(most)
+    freed = sum(entry.bytes_on_disk for entry in removed)
+    print(f"removed {len(removed)} caches, {freed / 1e6:,.1f} MB")

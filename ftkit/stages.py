@@ -1,0 +1,119 @@
+"""What a strategy does between adapting and measuring: `train(strategy, ...)`, one for each.
+
+Most go through the whole model in every step. A frozen backbone runs once, and its head is trained
+on what it gave. LP-FT does one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from ftkit.adapt import adapt
+from ftkit.checkpoint import newest_checkpoint
+from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.probe import choose, solve
+from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
+from ftkit.runtime import Machine, on_main
+from ftkit.tasks import Inputs
+from ftkit.training import Fitted, fit
+
+log = logging.getLogger(__name__)
+
+
+@singledispatch
+def train(
+    strategy: Any,
+    model: PreTrainedModel | PeftModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Train what the strategy moves, in place; the best weights are in the model afterwards.
+
+    Args:
+        model: adapted to this strategy and on its device.
+        folder: of the run; checkpoints/ and log.jsonl are written there.
+        resume: go on where an interrupted run left off.
+
+    Raises:
+        RunError: a folder cannot be written.
+        TrainingError: see `ftkit.training.fit`.
+    """
+    return fit(model, inputs, recipe, machine, folder, resume)
+
+
+@train.register
+def _(
+    strategy: HeadOnly,
+    model: PreTrainedModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    if strategy.weight_decay is not None:
+        recipe = recipe.override({"train.weight_decay": strategy.weight_decay})
+    reason = why_not_cached(model, inputs, machine) if strategy.cache else "it was not asked for"
+    if reason:
+        log.info("features: not cached, the backbone runs in every epoch: %s", reason)
+        plain = {"cache": False, "views": 0, "solver": "adamw", "search": False}
+        recipe = recipe.override({f"strategy.{name}": value for name, value in plain.items()})
+        return fit(model, inputs, recipe, machine, folder, resume)
+    begin = time.perf_counter()
+    features = cache_features(model, inputs, recipe, machine)
+    head, cached = Head(model), time.perf_counter()
+    if strategy.search:
+        recipe = choose(head, features, recipe, machine)
+    searched = time.perf_counter()
+    fitted = SOLVERS[strategy.solver](head, features, recipe, machine, folder, resume)
+    used = {"weight_decay": recipe.train.weight_decay}
+    return replace(
+        fitted,
+        strategy=recipe.strategy.model_copy(update=used),
+        features_seconds=cached - begin,
+        train_seconds=fitted.train_seconds + searched - cached,
+    )
+
+
+@train.register
+def _(
+    strategy: Lpft,
+    model: PreTrainedModel,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    if resume and newest_checkpoint(folder / "checkpoints"):  # it holds the probe's head, moved on
+        return fit(model, inputs, recipe, machine, folder, resume)
+    first = recipe.override({"strategy": strategy.probe})
+    on_main(lambda: (folder / "probe").mkdir(exist_ok=True))
+    probe = train(
+        strategy.probe, adapt(strategy.probe, model), inputs, first, machine, folder / "probe"
+    )
+    on_main(lambda: shutil.rmtree(folder / "probe" / "checkpoints", ignore_errors=True))
+    fitted = fit(adapt(Full(), model), inputs, recipe, machine, folder, resume)
+    return replace(
+        fitted,
+        strategy=strategy.model_copy(update={"probe": probe.strategy}),
+        features_seconds=probe.features_seconds,
+        train_seconds=probe.train_seconds + fitted.train_seconds,
+        validation_seconds=probe.validation_seconds + fitted.validation_seconds,
+    )
+
+
+SOLVERS: dict[str, Callable[..., Fitted]] = {"adamw": fit, "lbfgs": solve}
