@@ -1,9 +1,12 @@
 """What comes from the Hub: pinned, whole, and without code that was not asked for."""
 
+import io
 import os
 import pickle
 
 import pytest
+import torch
+from safetensors.torch import load
 
 from ftkit import Backbone, Data, ModelError, Recipe
 from ftkit.models import load_model
@@ -85,10 +88,21 @@ def test_a_malicious_pickle_is_refused_and_never_run(hub, checkpoint, tmp_path):
     hub.add("alice/evil", files | {"pytorch_model.bin": evil})
     with pytest.raises(ModelError, match=r"no safetensors.*can run code.*allow_pickle=true"):
         load_model(Backbone(id="alice/evil"), NAMES, seed=0)
-    assert not hub.count("GET .*pytorch_model.bin")
+    assert not hub.count("HEAD .*pytorch_model.bin")
     with pytest.raises(ModelError, match="backbone 'alice/evil' cannot be loaded"):
         load_model(Backbone(id="alice/evil", allow_pickle=True), NAMES, seed=0)
     assert not os.path.exists(target)
+
+
+def test_no_service_is_asked_to_convert_pickled_weights(hub, checkpoint, monkeypatch):
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION")
+    files = {file.name: file.read_bytes() for file in checkpoint("vit").iterdir()}
+    torch.save(load(files.pop("model.safetensors")), pickled := io.BytesIO())
+    hub.add("alice/pickled", files | {"pytorch_model.bin": pickled.getvalue()})
+    load_model(Backbone(id="alice/pickled", allow_pickle=True), NAMES, seed=0)
+    assert hub.count("HEAD .*/resolve/.*/pytorch_model.bin")
+    # the first question of a conversion: does somebody's earlier one still fit?
+    assert not hub.count("/commits|discussions|refs")
 
 
 def test_code_of_a_repository_is_not_run_unless_asked_for(hub, checkpoint, tmp_path):
