@@ -23,18 +23,34 @@ from ftkit.recipe import (
     Backbone,
     Data,
     Expect,
+    FineTune,
     Full,
     HeadOnly,
     ImageClassification,
     Lora,
     Lpft,
+    Mlp,
     Recipe,
+    TabularClassification,
+    TabularRegression,
+    TextClassification,
     Train,
 )
 from ftkit.result import RunResult
 
 if TYPE_CHECKING:
+    from ftkit.mlp_estimator import MlpClassifier, MlpRegressor
+    from ftkit.mlp_model import load_perceptron
+    from ftkit.push import publish
     from ftkit.run import finetune
+
+LATER = {
+    "MlpClassifier": "ftkit.mlp_estimator",
+    "MlpRegressor": "ftkit.mlp_estimator",
+    "finetune": "ftkit.run",
+    "load_perceptron": "ftkit.mlp_model",
+    "publish": "ftkit.push",
+}
 
 __all__ = [
     "Augment",
@@ -42,6 +58,7 @@ __all__ = [
     "Data",
     "DataError",
     "Expect",
+    "FineTune",
     "FtkitError",
     "Full",
     "HeadOnly",
@@ -49,20 +66,28 @@ __all__ = [
     "ImageClassification",
     "Lora",
     "Lpft",
+    "Mlp",
+    "MlpClassifier",
+    "MlpRegressor",
     "ModelError",
     "Recipe",
     "RecipeError",
     "RunError",
     "RunResult",
+    "TabularClassification",
+    "TabularRegression",
+    "TextClassification",
     "Train",
     "TrainingError",
     "VerificationError",
     "finetune",
+    "load_perceptron",
+    "publish",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch on first use."""
-    if name == "finetune":
-        return importlib.import_module("ftkit.run").finetune
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
     raise AttributeError(f"module 'ftkit' has no attribute '{name}'")

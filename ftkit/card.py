@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from huggingface_hub import EvalResult, ModelCardData
+from collections.abc import Mapping
 
-from ftkit.recipe import Recipe
+import yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
+
+from ftkit.embedded import PREFIX
+from ftkit.pull import Licences, is_pinned, revision_of, shareable
+from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult
 
 STRATEGY_WORDS = {
@@ -13,52 +23,36 @@ STRATEGY_WORDS = {
     "lpft": "the new classification head was trained first, then every parameter (LP-FT)",
     "lora": "low-rank updates (LoRA) and the new classification head were trained",
 }
+HERE = "PATH_OR_REPO"
+"""Stands in a card for where its model lies; `ftkit push` puts the repository there."""
+PLOTS = "../plots/"
+"""Where a card in model/ finds the pictures; in a repository they lie beside it."""
 
 
-def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str:
-    """Return README.md for model/, with results as `model-index` metadata that the Hub renders."""
-    hub_ids = [name for name in (recipe.backbone.id,) if _is_hub_id(name)]
-    metadata = ModelCardData(
-        library_name="transformers",
-        pipeline_tag=recipe.task.kind,
-        tags=["ftkit", recipe.strategy.kind],
-        base_model=hub_ids[0] if hub_ids else None,
-        base_model_relation="finetune" if hub_ids else None,
-        datasets=[recipe.data.path] if _is_hub_id(recipe.data.path) else None,
-        model_name=f"{recipe.name}-{recipe.strategy.kind}",
-        eval_results=[
-            EvalResult(
-                task_type=recipe.task.kind,
-                dataset_type=recipe.data.path,
-                dataset_name=recipe.data.path,
-                dataset_config=recipe.data.config,
-                dataset_split=result.split,
-                dataset_revision=recipe.data.revision,
-                metric_type=name,
-                metric_value=round(figure.value, 6),
-            )
-            for name, figure in result.metrics.items()
-        ],
-    )
-    rows = "\n".join(
-        f"| {name.replace('_', ' ')} | {figure.value:.4f} | {figure.low:.4f} to {figure.high:.4f} "
-        f"| {figure.method} |"
-        for name, figure in result.metrics.items()
-    )
-    settings = "\n".join(
-        f"| {name} | {value} |"
-        for name, value in (recipe.strategy.model_dump() | recipe.train.model_dump()).items()
-    )
+def card(
+    recipe: Recipe,
+    result: RunResult,
+    label_names: tuple[str, ...],
+    rows: Mapping[str, int],
+    licences: Licences,
+) -> str:
+    """Return README.md for model/, with results as `model-index` metadata that the Hub renders.
+
+    Args:
+        rows: how many each split has.
+        licences: of the backbone and the data, where they name one.
+    """
+    recipe = shareable(recipe)
+    figures = {name: figure.value for name, figure in result.metrics.items()}
+    noun, picture = recipe.task.noun, "Confusion matrix" if label_names else "Predictions"
     return f"""---
-{metadata.to_yaml()}
+{metadata(recipe, figures, result.split, licences).to_yaml()}
 ---
 
 # {recipe.name}, {recipe.strategy.kind}
 
-`{recipe.backbone.id}` fine-tuned on `{recipe.data.path}` with ftkit: \
-{STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
-{result.parameters_total:,}). It tells {len(label_names)} classes of images apart: \
-{", ".join(label_names[:20])}{", ..." if len(label_names) > 20 else ""}.
+{_what(recipe)}: {STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
+{result.parameters_total:,} parameters). {_answers(recipe, label_names)}
 
 ## Use
 
@@ -66,51 +60,235 @@ def card(recipe: Recipe, result: RunResult, label_names: tuple[str, ...]) -> str
 {_snippet(recipe)}
 ```
 
-## Results on {result.n:,} test images
+## Intended use and limits
+
+For {noun} like those of {_data(recipe)}. Any input gets \
+{"one of the classes above, also one that is none of them" if label_names else "a number"}. The \
+figures below hold for the split `{result.split}`; on {noun} of another origin they have to be \
+measured again. Nothing was tested for fairness between groups of people, or for use where a wrong \
+answer does harm.
+{_licence_text(licences)}
+## Results on {result.n:,} test {noun}
 
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
-{rows}
+{_results(result)}
 
-The intervals are over test images of this one training (seed {result.seed}); another seed gives \
+The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same logits.
 
-## Limits
-
-The figures hold for images like those of `{recipe.data.path}`, split `{result.split}`. Any image \
-gets one of the classes above, also one that shows none of them.
+![{picture}]({PLOTS}{picture.lower().replace(" ", "_")}.png)
 
 ## Training
 
-{result.seconds.train:.0f} s on {result.device}, {result.world_size} process\
-{"es" if result.world_size > 1 else ""}, {result.precision}; {
-        ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    }.
+| data | |
+|---|---|
+| from | {_data(recipe)} |
+| revision | {recipe.data.revision or "none"} |
+| rows | {", ".join(f"{name} {count:,}" for name, count in rows.items())} |
+| backbone | {_backbone(recipe)} |
+| revision of the backbone | {revision_of(recipe) or "none"} |
+
+![Learning curve]({PLOTS}learning_curve.png)
+
+{_cost(result)}
 
 | setting | value |
 |---|---|
-{settings}
+{_settings(recipe)}
+
+The whole recipe is in recipe.json; `ftkit train {HERE}` runs it again where the model is a Hub \
+repository.
+
+## Citation
+
+```bibtex
+@misc{{{recipe.name}-{recipe.strategy.kind},
+  title = {{{recipe.name}, {recipe.strategy.kind}}},
+  note = {{{recipe.backbone.id} trained on {recipe.data.path} with ftkit}},
+  year = {{{result.finished[:4]}}}
+}}
+```
 """
+
+
+def metadata(
+    recipe: Recipe,
+    figures: Mapping[str, float],
+    split: str,
+    licences: Licences,
+) -> ModelCardData:
+    """Return the head of the card.
+
+    Args:
+        figures: value of each metric on the test rows.
+        split: name of the split that they are of.
+    """
+    adapter = recipe.strategy.kind == "lora" and not recipe.strategy.merge
+    data = recipe.data.path.removeprefix(PREFIX).removeprefix("./")
+    base = recipe.backbone.id if is_pinned(revision_of(recipe)) else None
+    library = "peft" if adapter else "transformers"
+    return ModelCardData(
+        library_name="ftkit" if isinstance(recipe.backbone, Mlp) else library,
+        license=licences.backbone,
+        pipeline_tag=recipe.task.kind,
+        tags=["ftkit", recipe.strategy.kind],
+        base_model=base,
+        base_model_relation=("adapter" if adapter else "finetune") if base else None,
+        datasets=[recipe.data.path] if is_pinned(recipe.data.revision) else None,
+        model_name=f"{recipe.name}-{recipe.strategy.kind}",
+        eval_results=[
+            EvalResult(
+                task_type=recipe.task.kind,
+                dataset_type=data,
+                dataset_name=data,
+                dataset_config=recipe.data.config,
+                dataset_split=split,
+                dataset_revision=recipe.data.revision,
+                metric_type=name,
+                metric_value=round(value, 6),
+            )
+            for name, value in figures.items()
+        ],
+    )
+
+
+def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
+    """Return {path: YAML} of the files by which the Hub lists results under their data set.
+
+    Empty where the data set is not on the Hub.
+    """
+    if not is_pinned(recipe.data.revision):
+        return {}
+    name, figure = next(iter(result.metrics.items()))
+    entry = EvalResultEntry(
+        dataset_id=recipe.data.path,
+        task_id=recipe.data.config or "default",
+        value=round(figure.value, 6),
+        dataset_revision=recipe.data.revision,
+        date=result.finished,
+        notes=f"{name} on split {result.split}, {result.n} rows, 95 % interval "
+        f"{figure.low:.4f} to {figure.high:.4f}",
+    )
+    file = f".eval_results/{recipe.data.path.replace('/', '--')}.yaml"
+    return {file: yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}
+
+
+def _backbone(recipe: Recipe) -> str:
+    return _linked(recipe.backbone.id, revision_of(recipe), "")
+
+
+def _data(recipe: Recipe) -> str:
+    return _linked(recipe.data.path, recipe.data.revision, "datasets/")
+
+
+def _linked(name: str, revision: str | None, folder: str) -> str:
+    """Return the name, as a link where it is on the Hub."""
+    if not is_pinned(revision):
+        return f"`{name.removeprefix(PREFIX)}`"
+    return f"[`{name}`](https://huggingface.co/{folder}{name})"
+
+
+def _licence_text(licences: Licences) -> str:
+    """Return what the licences ask for, empty where none is known."""
+    named = {"backbone": licences.backbone, "data": licences.data}
+    known = ", ".join(f"{what} {name}" for what, name in named.items() if name)
+    if not known:
+        return ""
+    warning = ""
+    if licences.non_commercial:
+        warning = (
+            f"\n> [!WARNING]\n> The {' and the '.join(licences.non_commercial)} may not be used "
+            f"commercially; whether this model may is for a lawyer to say.\n"
+        )
+    return f"\nLicences: {known}.\n{warning}"
+
+
+def _results(result: RunResult) -> str:
+    return "\n".join(
+        f"| {name.replace('_', ' ')} | {figure.value:.4f} | {figure.low:.4f} to {figure.high:.4f} "
+        f"| {figure.method} |"
+        for name, figure in result.metrics.items()
+    )
+
+
+def _cost(result: RunResult) -> str:
+    """Return time, machine and versions."""
+    seconds = result.seconds
+    hours = (seconds.features + seconds.train) * result.world_size / 3600
+    several = "es" if result.world_size > 1 else ""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return (
+        f"{seconds.features + seconds.train:.0f} s of training, {seconds.total:.0f} s in all, on "
+        f"{result.device}, {result.world_size} process{several}, {result.precision}: "
+        f"{hours:.3g} device-hours, from which energy can be estimated. Peak memory "
+        f"{max(result.peak_memory_bytes.values()) / 1e9:.2f} GB; weights "
+        f"{result.model_bytes / 1e6:.1f} MB.\n\n{versions}."
+    )
+
+
+def _settings(recipe: Recipe) -> str:
+    settings = recipe.strategy.model_dump() | recipe.train.model_dump()
+    return "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+
+
+def _what(recipe: Recipe) -> str:
+    """Return what was trained, on what and how."""
+    if isinstance(recipe.backbone, Mlp):
+        return (
+            f"A multilayer perceptron (hidden layers {recipe.backbone.hidden}, "
+            f"{recipe.backbone.activation}) trained on {_data(recipe)} with ftkit, its "
+            f"backpropagation written out by hand"
+        )
+    return f"{_backbone(recipe)} fine-tuned on {_data(recipe)} with ftkit"
+
+
+def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
+    """Return what the model tells."""
+    if not label_names:
+        return f"It tells a number of {recipe.task.noun}: `{recipe.task.label or 'the label'}`."
+    more = ", ..." if len(label_names) > 20 else ""
+    return (
+        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: "
+        f"{', '.join(label_names[:20])}{more}."
+    )
+
+
+EXAMPLES = {"images": "image.png", "texts": "a text"}
+CLASSES = {
+    "images": ("AutoImageProcessor", "AutoModelForImageClassification"),
+    "texts": ("AutoTokenizer", "AutoModelForSequenceClassification"),
+}
+INPUTS = {
+    "images": '[Image.open("image.png").convert("RGB")]',
+    "texts": '["a text"]',
+    "rows": "[[0.0, 1.0]]  # the columns in their order, as many as in training",
+}
 
 
 def _snippet(recipe: Recipe) -> str:
     """Return the lines that load and use the folder."""
+    if isinstance(recipe.backbone, Mlp):
+        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
+        return f"""{pillow}from ftkit import load_perceptron
+
+model = load_perceptron("{HERE}")
+inputs = {INPUTS[recipe.task.noun]}
+print(model.predict(inputs))"""
+    processor, model = CLASSES[recipe.task.noun]
     if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
         return f"""from peft import PeftModel
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, {processor}, {model}
 
-config = AutoConfig.from_pretrained("PATH_OR_REPO")
-base = AutoModelForImageClassification.from_pretrained(
+config = AutoConfig.from_pretrained("{HERE}")
+base = {model}.from_pretrained(
     "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
 )
-model = PeftModel.from_pretrained(base, "PATH_OR_REPO")
-processor = AutoImageProcessor.from_pretrained("PATH_OR_REPO")"""
+model = PeftModel.from_pretrained(base, "{HERE}")
+processor = {processor}.from_pretrained("{HERE}")"""
     return f"""from transformers import pipeline
 
-classify = pipeline("{recipe.task.kind}", model="PATH_OR_REPO")
-print(classify("image.png"))"""
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and ":" not in name
+classify = pipeline("{recipe.task.kind}", model="{HERE}")
+for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
+    print(answer["label"], answer["score"])"""

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ftkit import runtime
+from ftkit.data import Splits
 from ftkit.recipe import Recipe
 from ftkit.run import make_ready
 
@@ -27,10 +28,7 @@ def check(recipe: Recipe) -> list[str]:
     lines = []
     for name in ("train", "validation", "test"):
         labels = np.asarray(getattr(ready.splits, name)["label"])
-        classes = np.bincount(labels, minlength=len(ready.splits.label_names))
-        lines.append(
-            f"{name:<10} {len(labels):,} rows, {classes.min():,} to {classes.max():,} a class"
-        )
+        lines.append(f"{name:<10} {len(labels):,} rows, {_spread(labels, ready.splits)}")
     return [
         f"recipe     {recipe.name}, strategy {recipe.strategy.kind}",
         *lines,
@@ -38,3 +36,11 @@ def check(recipe: Recipe) -> list[str]:
         f"({machine.world_size} x {micro} x {accumulation}: processes, rows each, accumulation)",
         f"machine    {machine.device_name}, {runtime.choose_precision(train.precision, machine)}",
     ]
+
+
+def _spread(labels: np.ndarray, splits: Splits) -> str:
+    """Return how many rows a class has, or from where to where numbers go."""
+    if not splits.label_names:
+        return f"labels from {labels.min():g} to {labels.max():g}"
+    classes = np.bincount(labels, minlength=len(splits.label_names))
+    return f"{classes.min():,} to {classes.max():,} a class"

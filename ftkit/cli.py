@@ -1,4 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare | cache`.
+"""The command line: `ftkit list | show | train | check | compare | push | cache | mlp | play`.
 
 Flags of `train` come from the data model: every setting of `Train` is one, and any other field can
 be set by its path with --set. Exit status: 0 done, 2 the request was wrong (one line, no
@@ -8,8 +8,6 @@ traceback), 1 the run failed, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
 import types
 import typing
@@ -23,14 +21,20 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import cli_cache, registry
+from ftkit.cli_hub import push
+from ftkit.cli_mlp import mlp, play
 from ftkit.errors import FtkitError, RecipeError
-from ftkit.recipe import Data, Full, Recipe, Train
+from ftkit.recipe import Data, Full, Mlp, Recipe, Train
+from ftkit.terminal import rank, speak
 
 app = App(
     name="ftkit",
     help="Fine-tune pretrained Transformer and CNN backbones on your own labelled data.",
     help_on_error=False,
 )
+app.command(mlp)
+app.command(play)
+app.command(push)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")
 
@@ -55,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _fail(console: Console, message: str, status: int) -> int:
-    if _rank() == 0:
+    if rank() == 0:
         console.print("error:", message, markup=False)
     return status
 
@@ -107,7 +111,7 @@ def show(recipe: str) -> None:
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     """
     print(registry.find(recipe).to_json(), end="")
 
@@ -125,6 +129,9 @@ def train(
     smoke: Annotated[bool, Switch] = False,
     show: Annotated[bool, Switch] = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    push_to_hub: str | None = None,
+    private: Annotated[bool, Switch] = False,
+    revision: str | None = None,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
     """Fine-tune as a recipe says, and leave model, figures and pictures in a folder.
@@ -132,7 +139,7 @@ def train(
     Parameters
     ----------
     recipe
-        Name of an installed recipe, or path of a .py or .json file.
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
         Which parameters move: full, head, lpft or lora.
     out
@@ -151,6 +158,12 @@ def train(
         Print the resolved recipe as JSON and stop.
     list_
         Show every installed recipe and stop.
+    push_to_hub
+        Publish the finished model as this Hub repository, OWNER/NAME. Rights are checked first.
+    private
+        Make that repository one that only its owner may see.
+    revision
+        Branch of that repository to publish to.
     """
     if list_:
         return list_recipes()
@@ -159,19 +172,25 @@ def train(
         print(resolved.to_json(), end="")
         return None
     folder = out or default_folder(resolved, smoke)
-    _speak()
+    speak()
     from ftkit.compare import sheet
+    from ftkit.pull import pin
+    from ftkit.push import claim, publish
     from ftkit.run import finetune
     from ftkit.runtime import stop
 
+    if push_to_hub is not None and rank() == 0:
+        claim(push_to_hub, private, revision, pin(resolved))
     try:
         result = finetune(resolved, folder, resume)
     finally:
         stop()
-    if _rank() == 0:
+    if rank() == 0:
         Console().print(sheet(result))
-        print(f"model    {folder / 'model'}  (loads with transformers, no ftkit needed)")
+        print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
+        if push_to_hub is not None:
+            print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
     return None
 
 
@@ -190,7 +209,7 @@ def check(
     Takes the same arguments as train.
     """
     resolved = resolve(recipe, strategy, data, backbone, set_, False, flags)
-    _speak()
+    speak()
     from ftkit.check import check as check_recipe
     from ftkit.runtime import stop
 
@@ -198,7 +217,7 @@ def check(
         lines = check_recipe(resolved)
     finally:
         stop()
-    if _rank() == 0:
+    if rank() == 0:
         print("\n".join(lines))
 
 
@@ -239,8 +258,14 @@ def resolve(
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
-        wanted["task.image"] = wanted["task.label"] = None  # other data has other columns
+        for column in {"image", "text", "columns", "label"} & set(type(recipe.task).model_fields):
+            wanted[f"task.{column}"] = None  # other data has other columns
     if backbone is not None:
+        if isinstance(recipe.backbone, Mlp):
+            raise RecipeError(
+                f"--backbone {backbone}: recipe {recipe.name} trains a perceptron; take one with a "
+                f"pretrained backbone, or go on from a saved perceptron by --set backbone.start=RUN"
+            )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():
         if value is not None:
@@ -253,6 +278,12 @@ def resolve(
             | {"train.max_steps": 2}
         )
     return recipe.override(dict(_parse(change) for change in changes))
+
+
+def loads_with(recipe: Recipe) -> str:
+    """Return what opens the model folder of a run."""
+    by_hand = isinstance(recipe.backbone, Mlp)
+    return "loads with ftkit.load_perceptron" if by_hand else "loads with transformers alone"
 
 
 def default_folder(recipe: Recipe, smoke: bool) -> Path:
@@ -270,31 +301,6 @@ def _parse(change: str) -> tuple[str, Any]:
         return path, json.loads(text)
     except json.JSONDecodeError:
         return path, text
-
-
-def _rank() -> int:
-    """Return this process's number as its launcher gives it, known before torch is imported."""
-    return int(os.environ.get("RANK", 0))
-
-
-def _speak() -> None:
-    """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    ours = logging.getLogger("ftkit")
-    if not ours.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        ours.addHandler(handler)
-    ours.setLevel(logging.INFO if _rank() == 0 else logging.ERROR)
-    import warnings
-
-    import datasets
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    datasets.disable_progress_bars()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -25,15 +25,18 @@ def table(results: Sequence[RunResult]) -> Table:
         caption="in brackets: 95 % interval over test rows",
         box=box.SIMPLE_HEAD,
     )
+    figures = {_first(result) for result in results}
+    figure = figures.pop() if len(figures) == 1 else None
     shown.add_column("recipe", overflow="fold")
     shown.add_column("strategy", no_wrap=True)
-    for name in ("accuracy", "trained", "train", "model"):
+    for name in (figure or "score", "trained", "train", "model"):
         shown.add_column(name, justify="right", no_wrap=True)
     for result in results:
         shown.add_row(
             result.recipe,
             str(result.strategy["kind"]),
-            _with_interval(result.metrics["accuracy"]),
+            ("" if figure else f"{_first(result)} ")
+            + _with_interval(result.metrics[_first(result)]),
             f"{result.parameters_trained / result.parameters_total:.1%}",
             f"{result.seconds.features + result.seconds.train:.0f} s",
             f"{result.model_bytes / 1e6:.1f} MB",
@@ -69,3 +72,8 @@ def sheet(result: RunResult) -> Table:
 
 def _with_interval(figure: Measured) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def _first(result: RunResult) -> str:
+    """Return the name of the figure that stands for the run: accuracy, or r2 of a regression."""
+    return next(iter(result.metrics))

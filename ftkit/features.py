@@ -1,9 +1,9 @@
 """Frozen means fast: run the frozen backbone once, and train the head on what it gave.
 
 A hook collects the head's inputs; the very same head module is then trained on them, so nothing
-has to be copied back. Without the backbone in the loop an epoch takes milliseconds instead of
-minutes. The inputs go shard by shard to a file that is mapped, not read (`ftkit.cache`), so memory
-stays flat, a killed run goes on where it was, and the next run finds them there.
+has to be copied back. The inputs go shard by shard to a file that is mapped, not read
+(`ftkit.cache`), so memory stays flat, a killed run goes on where it was, and the next run finds
+them there.
 
 A file is known by everything that decides its numbers: weights and configuration of the frozen
 part, precision, device, versions, and a hash of each example (`ftkit.tasks.digests`). Its rows are
@@ -30,7 +30,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
-from ftkit.evaluation import first_examples, in_batches
+from ftkit.evaluation import collate_of, first_examples, in_batches
+from ftkit.mlp_model import Perceptron
 from ftkit.models import head_names
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import HeadOnly, Recipe
@@ -88,6 +89,8 @@ class Features(Dataset):
 
 def why_not_cached(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> str | None:
     """Return why the head of this model cannot be trained by itself, or None where it can."""
+    if isinstance(model, Perceptron):
+        return "what is frozen of a perceptron costs one forward pass"
     names = head_names(model)
     if len(names) > 1:
         return f"it has {len(names)} heads ({', '.join(names)})"
@@ -162,6 +165,11 @@ class _Wanted(Dataset):
 
     def __len__(self) -> int:
         return len(self.key)
+
+    @property
+    def collate(self) -> Any:
+        """How their examples become a batch."""
+        return collate_of(self.sources[0])
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.sources[self.source[row]][int(self.key[row])]

@@ -23,7 +23,7 @@ from sklearn.metrics import confusion_matrix
 from ftkit.data import Splits
 from ftkit.errors import RunError
 from ftkit.metrics import softmax
-from ftkit.plots import plot_confusion, plot_learning_curve
+from ftkit.plots import plot_confusion, plot_learning_curve, plot_numbers
 from ftkit.recipe import Recipe
 from ftkit.result import FILE
 
@@ -71,29 +71,32 @@ def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:
     """Write a row per test example: index, label, prediction, and `probability` of each class.
 
     `label` and `prediction` are class names; `probability` is a list in the order of the classes,
-    whose names are in the schema's metadata under "label_names".
+    whose names are in the schema's metadata under "label_names". Without classes both are numbers,
+    and there are no probabilities.
     """
-    names = np.array(splits.label_names)
-    table = pa.table(
-        {
-            "index": np.asarray(splits.test["index"]),
-            "label": names[np.asarray(splits.test["label"])],
-            "prediction": names[logits.argmax(1)],
-            "probability": list(softmax(logits.astype(np.float64))),
-        }
-    )
+    names, labels = np.array(splits.label_names), np.asarray(splits.test["label"])
+    columns: dict[str, Any] = {"index": np.asarray(splits.test["index"])}
+    if len(names):
+        columns |= {"label": names[labels], "prediction": names[logits.argmax(1)]}
+        columns["probability"] = list(softmax(logits.astype(np.float64)))
+    else:
+        columns |= {"label": labels, "prediction": logits.ravel()}
     metadata = {"label_names": json.dumps(list(splits.label_names))}
-    pq.write_table(table.replace_schema_metadata(metadata), file)
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), file)
 
 
 def write_plots(
-    folder: Path, recipe: Recipe, labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
+    folder: Path, recipe: Recipe, labels: np.ndarray, logits: np.ndarray, names: tuple[str, ...]
 ) -> None:
-    """Draw plots/learning_curve.png and plots/confusion_matrix.png."""
-    title = f"{recipe.name}, {recipe.strategy.kind}"
-    plot_learning_curve(folder / "log.jsonl", folder / "plots" / "learning_curve.png", title)
-    counts = confusion_matrix(labels, predicted, labels=range(len(names)))
-    plot_confusion(counts, names, folder / "plots" / "confusion_matrix.png", title)
+    """Draw plots/learning_curve.png, and confusion_matrix.png or predictions.png."""
+    title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
+    figure = recipe.task.figures[0]
+    plot_learning_curve(folder / "log.jsonl", plots / "learning_curve.png", title, figure)
+    if names:
+        counts = confusion_matrix(labels, logits.argmax(1), labels=range(len(names)))
+        plot_confusion(counts, names, plots / "confusion_matrix.png", title)
+    else:
+        plot_numbers(labels, logits.ravel(), plots / "predictions.png", title)
 
 
 def difference(was: Recipe, now: Recipe) -> str:

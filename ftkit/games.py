@@ -11,9 +11,10 @@ cell. It looks one move ahead and knows no rule of the game but which cells are 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,19 @@ Choice = Callable[[Position], int]
 EMPTY: Position = (0,) * 9
 LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
 OUTCOMES = (-1, 0, 1)
-"""Value of each class of a network: lost, drawn, won for the player to move."""
+VALUES = ("lost", "drawn", "won")
+"""Name of each of the OUTCOMES, for the player to move; in this order a network's classes."""
+PLAYER: Mapping[str, Any] = {
+    "hidden": (256, 256),
+    "activation": "gelu",
+    "update": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.3,
+    "dropout": 0.2,
+    "schedule": "cosine",
+    "epochs": 100,
+}
+"""Settings of an `MlpClassifier` that learns to play; scripts/measure_tictactoe.py measures it."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 log = logging.getLogger(__name__)
+MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
 
 
 class Progress(ProgressCallback):
@@ -25,24 +28,19 @@ class Journal(TrainerCallback):
     """Writes a line to log.jsonl for every logging step, and measures training and validation.
 
     A line has step, epoch and seconds, and then either loss and learning_rate or the validation
-    figures under validation_*. A resumed run goes on where its checkpoint was taken.
+    figures under validation_*. A resumed run goes on where its checkpoint was taken. Only the
+    process that `writes` touches the file.
     """
 
     def __init__(self, file: Path, writes: bool, checkpoint: Path | None) -> None:
         self.file, self.writes = file, writes
         self.train_seconds = self.validation_seconds = 0.0
-        kept: list[str] = []
-        if checkpoint is not None and file.exists():
-            last_step = int(checkpoint.name.rpartition("-")[2])
-            for line in file.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                if entry["step"] > last_step:
-                    break
-                kept.append(line + "\n")
+        if writes:
+            kept = [] if checkpoint is None else _entries_until(checkpoint, file)
+            for entry in kept:
                 self.train_seconds = entry["seconds"]
                 self.validation_seconds += entry.get("validation_seconds", 0.0)
-        if writes:
-            file.write_text("".join(kept), encoding="utf-8")
+            _write_whole(file, "".join(map(_line, kept)))
         self.mark = time.perf_counter()
 
     def _lap(self) -> float:
@@ -79,14 +77,12 @@ class Journal(TrainerCallback):
                 k.replace("eval_", "validation_"): v for k, v in logs.items() if "eval_" in k
             }
             entry |= figures | {"validation_seconds": round(lap, 3)}
-            log.info(
-                "epoch %.3g of %.3g: validation loss %.4f, accuracy %.4f (step %d, %.0f s)",
-                state.epoch,
+            say(
+                state.epoch or 0,
                 args.num_train_epochs,
-                logs["eval_loss"],
-                logs["eval_accuracy"],
+                figures,
                 state.global_step,
-                self.train_seconds,
+                entry["seconds"],
             )
         elif "loss" in logs:
             entry |= {"loss": logs["loss"], "learning_rate": logs["learning_rate"]}
@@ -99,4 +95,80 @@ class Journal(TrainerCallback):
 def append(file: Path, entry: dict[str, Any]) -> None:
     """Write one line at the end of log.jsonl."""
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(entry) + "\n")
+        lines.write(_line(entry))
+
+
+def _entries_until(checkpoint: Path, file: Path) -> list[dict[str, Any]]:
+    """Return what was logged up to a checkpoint; the last line may have been cut off by a kill."""
+    last_step = int(checkpoint.name.rpartition("-")[2])
+    entries: list[dict[str, Any]] = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            log.warning("%s: line %d was cut off; it is left out", file, len(entries) + 1)
+            break
+        if entry["step"] > last_step:
+            break
+        entries.append(entry)
+    return entries
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry) + "\n"
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Write the file anew, whole or not at all."""
+    unfinished = file.with_name(file.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
+
+
+class Lines:
+    """log.jsonl of a training that is no Trainer's, in the same form."""
+
+    def __init__(self, file: Path, writes: bool, kept: int) -> None:
+        """Begin the file, or go on after so many of its lines."""
+        self.file, self.writes, self.count = file, writes, kept
+        if writes:
+            there = file.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
+            _write_whole(file, "".join(there[:kept]))
+
+    def write(self, **entry: Any) -> None:
+        """Add a line."""
+        self.count += 1
+        if self.writes:
+            append(self.file, entry)
+
+    def validation(
+        self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
+    ) -> None:
+        """Add the line of a validation, and say it."""
+        named = {f"validation_{name}": value for name, value in figures.items()}
+        self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
+        if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
+            say(epoch, epochs, named, step, seconds)
+
+
+def say(
+    epoch: float, epochs: float, figures: Mapping[str, float], step: int, seconds: float
+) -> None:
+    """Put the line of an epoch on the screen: its validation loss and the task's first figure."""
+    loss, (name, value) = figures["validation_loss"], _first(figures)
+    log.info(
+        "epoch %.3g of %.3g: validation loss %.4f, %s %.4f (step %d, %.1f s)",
+        epoch,
+        epochs,
+        loss,
+        name,
+        value,
+        step,
+        seconds,
+    )
+
+
+def _first(figures: Mapping[str, float]) -> tuple[str, float]:
+    """Return the name and value of the first figure that is not the loss."""
+    names = [name for name in figures if name.startswith("validation_") and "loss" not in name]
+    return names[0].removeprefix("validation_"), figures[names[0]]

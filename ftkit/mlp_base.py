@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +24,7 @@ from ftkit.mlp_training import Epoch, predict, replace_last, train
 TRAINING = {field.name for field in fields(Training)}
 
 
-class MlpEstimator(BaseEstimator):
+class MlpEstimator(BaseEstimator, ABC):
     """A multilayer perceptron; a child gives it its `loss` and turns y into targets."""
 
     loss: Loss
@@ -133,11 +134,11 @@ class MlpEstimator(BaseEstimator):
         )
         return np.ascontiguousarray(rows), np.asarray(targets)
 
+    @abstractmethod
     def _targets(
         self, X: np.ndarray, y: np.ndarray, reset: bool, classes: ArrayLike | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return X (N, D) and y as targets (N, C); learn what the targets are where `reset`."""
-        raise NotImplementedError
 
     def _classes_changed(self) -> bool:
         return False

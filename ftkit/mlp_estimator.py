@@ -50,15 +50,17 @@ class MlpClassifier(ClassifierMixin, MlpEstimator):
         known = np.unique(y) if classes is None else np.unique(np.asarray(classes))
         if reset:
             self._former = getattr(self, "classes_", known)
-            self.classes_ = known
-        elif classes is not None and not np.array_equal(known, self.classes_):
+            same = np.array_equal(np.unique(self._former), known)
+            self.classes_ = self._former if same else known
+        elif classes is not None and not np.array_equal(known, np.unique(self.classes_)):
             raise ValueError(f"classes {known} are not those of the first call, {self.classes_}")
         outside = np.setdiff1d(y, self.classes_)
         if len(outside):
             raise ValueError(f"y has labels outside the classes {self.classes_}: {outside[:5]}")
         if len(self.classes_) < 2:
             raise ValueError(f"a classifier needs two classes, y has one class: {self.classes_}")
-        labels = torch.from_numpy(np.searchsorted(self.classes_, y))
+        order = np.argsort(self.classes_)  # a run's classes stand in the order of its data
+        labels = torch.from_numpy(order[np.searchsorted(self.classes_, y, sorter=order)])
         return torch.from_numpy(X), one_hot(labels, len(self.classes_))
 
     def _classes_changed(self) -> bool:

@@ -61,7 +61,8 @@ def train(
     how: Training,
     *,
     validation: tuple[Tensor, Tensor] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Epoch], bool | None] | None = None,
+    begin: int = 0,
     moments: Moments | None = None,
     average: Callable[[Tensor], None] | None = None,
     ranks: tuple[int, int] = (0, 1),
@@ -73,7 +74,9 @@ def train(
         Y: (N, C) targets; one-hot for cross-entropy.
         validation: rows of the same kind; with `how.patience` the epoch of lowest loss on them is
             kept and training stops early (Prechelt 1998).
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch; True ends the training.
+        begin: so many epochs were done before; with the parameters and moments that they left, the
+            rest is what it would have been.
         moments: of an earlier training, to go on with; new ones when not given.
         average: puts the mean over processes in place of a buffer; every rank calls it equally
             often. Every rank holds all rows.
@@ -89,15 +92,18 @@ def train(
     batch_rows = min(how.batch_size, len(X))
     share = -(-batch_rows // world_size)
     steps = -(-len(X) // how.batch_size)
-    # Each process silences units of its own rows, so each draws from a stream of its own.
-    work = Work(network, share, how.dropout, seed=how.seed + 1 + rank)
+    work = Work(network, share, how.dropout)
     moments = moments or Moments(network)
     shuffle = torch.Generator().manual_seed(how.seed)
     history: list[Epoch] = []
     lowest, kept, waited = math.inf, network.parameters.clone(), 0
     for number in range(how.epochs):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         order = torch.randperm(len(X), generator=shuffle).to(X.device)
+        if number < begin:
+            continue
+        # Each process silences units of its own rows, so each draws from a stream of its own.
+        work.drop.manual_seed(how.seed + 1 + rank + world_size * number)
         rates = [learning_rate(number * steps + i, how.epochs * steps, how) for i in range(steps)]
         with torch.inference_mode(), cpu_threads(how.threads or useful_threads(network, share)):
             total, norms = one_epoch(
@@ -105,7 +111,7 @@ def train(
             )
             if average is not None:
                 average(total)
-        train_loss, seconds = total.item() / len(X), time.perf_counter() - begin
+        train_loss, seconds = total.item() / len(X), time.perf_counter() - start
         checked = evaluate(network, *validation) if validation else (None, None)
         epoch = Epoch(
             number=number + 1,
@@ -117,8 +123,8 @@ def train(
             seconds=seconds,
         )
         history.append(epoch)
-        if on_epoch is not None:
-            on_epoch(epoch)
+        if on_epoch is not None and on_epoch(epoch):
+            break
         if how.patience is not None and checked[0] is not None:
             waited = 0 if checked[0] < lowest else waited + 1
             if checked[0] < lowest:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,52 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
-from ftkit.hub import hub_errors
-from ftkit.recipe import Backbone
+from ftkit.hub import loading_errors
+from ftkit.pull import fetch, is_hub_id
+from ftkit.recipe import Backbone, ImageClassification, TextClassification
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Auto:
+    """The classes of transformers that load a task's models and processors."""
+
+    model: Any
+    processor: Any
+    known: Any
+    """Which configurations such a model can be made from."""
+
+
+IMAGES = ImageClassification()
+AUTO: dict[type, Auto] = {
+    ImageClassification: Auto(
+        AutoModelForImageClassification, AutoImageProcessor, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    ),
+    TextClassification: Auto(
+        AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ),
+}
+
+
 def load_model(
-    backbone: Backbone, label_names: tuple[str, ...], seed: int
+    backbone: Backbone,
+    label_names: tuple[str, ...],
+    seed: int,
+    task: ImageClassification | TextClassification = IMAGES,
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
@@ -45,8 +77,8 @@ def load_model(
     """
     # transformers else asks a service elsewhere, with the token, to convert pickled weights
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    name = source_of(backbone)
-    where = {"revision": backbone.revision, "trust_remote_code": backbone.trust_remote_code}
+    name, auto = source_of(backbone), AUTO[type(task)]
+    where = {"trust_remote_code": backbone.trust_remote_code}
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     labels = {
@@ -54,14 +86,20 @@ def load_model(
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
     torch.manual_seed(seed)
-    with hub_errors("backbone", backbone.id, backbone.revision):
-        _check_weights(name, backbone)
-        was = AutoConfig.from_pretrained(name, **where).id2label
+    _check_weights(name, backbone)
+    with loading_errors("backbone", backbone.id, ModelError):
+        was = AutoConfig.from_pretrained(name, **where)
+        _check_kind(name, backbone, was, task)
         config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
-        processor = AutoImageProcessor.from_pretrained(name, **where)
+        if getattr(config, "model_args", {}) is None:
+            config.model_args = {}  # so that timm, too, reads the config.json that will be saved
+        processor = auto.processor.from_pretrained(name, **where)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)
-        model, loading = AutoModelForImageClassification.from_pretrained(
+        if isinstance(task, TextClassification) and processor.pad_token is None:
+            processor.pad_token = processor.eos_token  # as GPT-like models are padded
+            config.pad_token_id = processor.pad_token_id
+        model, loading = auto.model.from_pretrained(
             name,
             config=config,
             dtype=torch.float32,
@@ -70,24 +108,27 @@ def load_model(
             output_loading_info=True,
             **where,
         )
+    if is_hub_id(backbone.id):
+        model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = head_names(model)
     _check_body(backbone, loading, head)
-    if list(was.values()) != list(label_names):
+    if list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
-    _check_forward(backbone, model, processor)
+    check_forward(task, backbone, model, processor)
     return model.eval(), processor
 
 
 def source_of(backbone: Backbone) -> str:
-    """Return the Hub id or the local folder that the backbone is loaded from.
+    """Return the local folder that the backbone is loaded from, fetched from the Hub if need be.
 
     Raises:
         ModelError: it is a local path where there is no model.
+        HubError: the Hub does not give it.
     """
     if backbone.id.startswith(PREFIX):
         return str(embedded_backbone(backbone.id.removeprefix(PREFIX)))
@@ -98,7 +139,7 @@ def source_of(backbone: Backbone) -> str:
         return str(path.resolve())
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")
-    return backbone.id
+    return str(fetch(backbone))
 
 
 def head_names(model: PreTrainedModel) -> list[str]:
@@ -142,14 +183,42 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def _check_weights(name: str, backbone: Backbone) -> None:
-    """Refuse a local folder whose weights are pickled, before anything is loaded."""
+    """Refuse a folder without weights, or with pickled ones, before anything is loaded."""
     folder = Path(name)
-    if not folder.is_dir() or backbone.allow_pickle or any(folder.glob("*.safetensors")):
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"backbone '{backbone.id}' is an adapter, not a whole model; give the merged model, or "
+            f"the one that the adapter was made for"
+        )
+    if backbone.allow_pickle or any(folder.glob("*.safetensors")):
         return
     raise ModelError(
-        f"backbone '{backbone.id}': there are no safetensors weights in this folder; pickled ones "
+        f"backbone '{backbone.id}': there are no safetensors weights in it; pickled ones "
         f"can run code, load them with --set backbone.allow_pickle=true if you trust their author"
     )
+
+
+def _check_kind(name: str, backbone: Backbone, config: Any, task: Any) -> None:
+    """Refuse what cannot do the task, and a local folder that does not say how it takes images.
+
+    Code of the backbone's own is taken at its word.
+    """
+    if backbone.trust_remote_code:
+        return
+    if type(config) not in AUTO[type(task)].known:
+        raise ModelError(
+            f"backbone '{backbone.id}': a model of type '{config.model_type}', which classifies no "
+            f"{task.noun}; give a backbone for {task.kind}"
+        )
+    if isinstance(task, TextClassification):
+        return
+    settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
+    timm = isinstance(config, TimmWrapperConfig)  # says it in config.json
+    if Path(name).is_dir() and not timm and not any(file.exists() for file in settings):
+        raise ModelError(
+            f"backbone '{backbone.id}': there is no preprocessor_config.json in this folder, which "
+            f"says how images become inputs; copy it from the model that this one was made from"
+        )
 
 
 def _resized(processor: Any, config: Any, size: int) -> Any:
@@ -186,9 +255,29 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
         )
 
 
-def _check_forward(backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
-    """Run one grey image through processor and model, so that a misfit is told before training."""
-    pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
+@singledispatch
+def check_forward(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Run one example through processor and model, so that a misfit is told before training.
+
+    Raises:
+        ModelError: the backbone does not take it.
+    """
+    raise TypeError(f"no task of type {type(task).__name__}")
+
+
+@check_forward.register
+def _(task: TextClassification, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+        model.eval()(**processor(["a text", "another"], return_tensors="pt", padding=True))
+
+
+@check_forward.register
+def _(
+    task: ImageClassification, backbone: Backbone, model: PreTrainedModel, processor: Any
+) -> None:
+    """Run one grey image; see `check_forward`."""
+    with loading_errors("backbone", backbone.id, ModelError):
+        pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
     size = tuple(pixels["pixel_values"].shape[-2:])
     if backbone.image_size is not None and size != (backbone.image_size, backbone.image_size):
         raise ModelError(

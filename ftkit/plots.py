@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curve and confusion matrix, as PNG files."""
+"""The pictures of a run: learning curve, and confusion matrix or predictions, as PNG files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 MOST_CLASSES_WITH_NUMBERS = 20
 
 
-def plot_learning_curve(journal: Path, file: Path, title: str) -> None:
-    """Draw training loss, validation loss and validation accuracy over epochs.
+def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str) -> None:
+    """Draw training loss, validation loss and a validation figure over epochs.
 
     Args:
         journal: log.jsonl of a run.
+        figure_name: such as accuracy.
     """
     entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     train = [(e["epoch"], e["loss"]) for e in entries if "loss" in e]
@@ -28,15 +29,31 @@ def plot_learning_curve(journal: Path, file: Path, title: str) -> None:
     if train:
         losses.plot(*zip(*train, strict=True), color="tab:gray", linewidth=1, label="training")
     losses.plot(epochs, [e["validation_loss"] for e in validation], "o-", label="validation")
-    losses.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    share = figure_name == "accuracy"
+    kind = "cross-entropy (nats)" if share else "mean squared error"
+    losses.set(xlabel="epoch", ylabel=kind, ylim=(0, None))
     losses.legend(frameon=False)
-    accuracies.plot(epochs, [e["validation_accuracy"] for e in validation], "o-", color="tab:blue")
-    accuracies.set(xlabel="epoch", ylabel="validation accuracy", ylim=(None, 1.005))
+    values = [e[f"validation_{figure_name}"] for e in validation]
+    accuracies.plot(epochs, values, "o-", color="tab:blue")
+    accuracies.set(xlabel="epoch", ylabel=f"validation {figure_name}", ylim=(None, 1.005))
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
+    figure.savefig(file, dpi=120)
+
+
+def plot_numbers(labels: np.ndarray, predicted: np.ndarray, file: Path, title: str) -> None:
+    """Draw predicted numbers (N,) against true ones (N,), with the line where they agree."""
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes: Axes = figure.subplots()
+    ends = [min(labels.min(), predicted.min()), max(labels.max(), predicted.max())]
+    axes.plot(ends, ends, color="tab:gray", linewidth=1)
+    axes.scatter(labels, predicted, s=14, alpha=0.7)
+    axes.set(xlabel="true", ylabel="predicted", title=title)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
 

@@ -63,7 +63,7 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
     attempt = {"adamw": train_head, "lbfgs": _solved}[strategy.solver]
 
     def rank(figures: dict[str, float]) -> tuple[float, float]:
-        by = recipe.train.best_by
+        by = recipe.best_by
         return -figures[by] if by == "loss" else figures[by], -figures["loss"]
 
     begin = time.perf_counter()
@@ -127,7 +127,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
                 break
         epoch += 1
         found.append(score(head, inputs))
-    by = settings.best_by
+    by = recipe.best_by
     return min(found, key=lambda f: f[by] if by == "loss" else -f[by])
 
 

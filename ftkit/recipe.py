@@ -8,46 +8,29 @@ refuses a bad setting at once with a `RecipeError`: the field, what was given, w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
+    Tag,
     model_validator,
 )
 
 from ftkit.errors import RecipeError, nearest
+from ftkit.settings import Settings, replace
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1"]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings. `section` is the name that error messages and `--set` give it."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-    )
-    section: ClassVar[str] = ""
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise RecipeError(_explain(error, type(self))) from None
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "rmse", "mae"]
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
+REGRESSION = ("r2", "rmse", "mae")
+LOWER_IS_BETTER = {"loss", "rmse", "mae"}
 
 
 class Data(Settings):
@@ -87,6 +70,7 @@ class Backbone(Settings):
 
     section = "backbone"
 
+    kind: Literal["pretrained"] = "pretrained"
     id: str = Field(min_length=1)
     """Hub model id, a local model folder, or `embedded:efficientnet-lite0`."""
     revision: str | None = None
@@ -97,6 +81,63 @@ class Backbone(Settings):
     """Run Python code that comes with the backbone. Only for authors you trust."""
     allow_pickle: bool = False
     """Accept pickled weights (.bin); safetensors only otherwise."""
+
+
+class FineTune(Settings):
+    """A second training of a perceptron, from the weights that the first one left."""
+
+    section = "backbone.fine_tune"
+
+    epochs: PositiveInt = 5
+    """Passes over the training rows."""
+    learning_rate: PositiveFloat = 1e-4
+    """A tenth of the first one is usual."""
+    frozen: Annotated[int, Field(ge=0)] = 0
+    """So many layers, counted from the input, keep their parameters."""
+
+
+class Mlp(Settings):
+    """A multilayer perceptron from new weights, its backpropagation written out by hand.
+
+    Images become their pixels, texts hashed counts of character n-grams, tables their columns.
+    """
+
+    section = "backbone"
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = (64, 64)
+    """Width of each hidden layer."""
+    activation: Literal["sigmoid", "tanh", "relu", "gelu", "identity"] = "relu"
+    """Of the hidden layers."""
+    update: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "adam"
+    """How the parameters follow the gradient."""
+    momentum: Fraction = 0.9
+    """Of the updates `momentum` and `nesterov`."""
+    dropout: Fraction = 0.0
+    """Probability that a hidden unit is silent for one example."""
+    image_size: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Side in pixels to which images are resized; that of the first training image if not given."""
+    grey: bool = False
+    """One grey number for each pixel instead of three colours."""
+    ngrams: tuple[PositiveInt, PositiveInt] = (1, 4)
+    """Shortest and longest character n-gram of a text, within words."""
+    buckets: Annotated[int, Field(ge=2, le=2**20)] = 4096
+    """Length of a text's vector, into which its n-grams are hashed."""
+    start: str | None = None
+    """Folder of a saved perceptron to go on from; its last layer is replaced for other classes."""
+    fine_tune: FineTune | None = None
+    """Train a second time, with a smaller learning rate."""
+
+    @property
+    def id(self) -> str:
+        """What logs and cards call it."""
+        return "-".join(["mlp", *map(str, self.hidden)])
+
+    @model_validator(mode="after")
+    def _ngrams_are_ordered(self) -> Mlp:
+        if self.ngrams[0] > self.ngrams[1]:
+            raise ValueError("ngrams gives the shorter length first, as in (1, 4)")
+        return self
 
 
 class Augment(Settings):
@@ -129,6 +170,8 @@ class ImageClassification(Settings):
     """One image in, one of C classes out."""
 
     section = "task"
+    noun: ClassVar[str] = "images"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
 
     kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
@@ -137,6 +180,54 @@ class ImageClassification(Settings):
     """Column with the class; found by itself when only one column can be meant."""
     augment: Augment = Augment()
     """Random changes to training images."""
+
+
+class TextClassification(Settings):
+    """One text in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "texts"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["text-classification"] = "text-classification"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given. Not for Mlp, which takes all of it."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularClassification(Settings):
+    """A row of numbers in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["tabular-classification"] = "tabular-classification"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularRegression(Settings):
+    """A row of numbers in, one number out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = REGRESSION
+
+    kind: Literal["tabular-regression"] = "tabular-regression"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
+
+
+Task = Union[ImageClassification, TextClassification, TabularClassification, TabularRegression]
 
 
 class Full(Settings):
@@ -257,8 +348,9 @@ class Train(Settings):
     """Memory format of images; on for convolutional backbones when not given."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    best_by: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"] = "accuracy"
-    """Validation figure that picks the checkpoint to keep."""
+    best_by: Literal["loss"] | MetricName | None = None
+    """Validation figure that picks the checkpoint to keep; accuracy, or r2 for regression, when not
+    given."""
     early_stopping: PositiveInt | None = None
     """Stop when `best_by` has not improved for so many evaluations."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -288,6 +380,23 @@ class Expect(Settings):
         return self
 
 
+NOT_FOR_MLP = (
+    "micro_batch_size",
+    "class_weights",
+    "label_smoothing",
+    "precision",
+    "channels_last",
+    "gradient_checkpointing",
+    "max_grad_norm",
+)
+
+
+def _backbone_kind(value: Any) -> str:
+    """Return which kind of backbone is meant; pretrained where it does not say."""
+    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return given or "pretrained"
+
+
 class Recipe(Settings):
     """Everything that decides a run."""
 
@@ -299,9 +408,12 @@ class Recipe(Settings):
     """One line for `ftkit list`."""
     data: Data
     """Where labelled rows come from."""
-    backbone: Backbone
-    """The pretrained model to start from."""
-    task: ImageClassification = ImageClassification()
+    backbone: Annotated[
+        Union[Annotated[Backbone, Tag("pretrained")], Annotated[Mlp, Tag("mlp")]],
+        Discriminator(_backbone_kind),
+    ]
+    """The pretrained model to start from, or a perceptron from new weights."""
+    task: Annotated[Task, Field(discriminator="kind")] = ImageClassification()
     """What goes in and what comes out."""
     strategy: Annotated[Strategy, Field(discriminator="kind")] = Full()
     """Which parameters move."""
@@ -311,6 +423,34 @@ class Recipe(Settings):
     """How they are trained."""
     expect: tuple[Expect, ...] = ()
     """What was measured before."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.best_by not in ("loss", *self.task.figures):
+            raise ValueError(
+                f"train.best_by = '{self.best_by}': a {self.task.kind} has loss, "
+                f"{', '.join(self.task.figures)}"
+            )
+        if isinstance(self.backbone, Backbone):
+            if not isinstance(self.task, (ImageClassification, TextClassification)):
+                raise ValueError(f"task {self.task.kind} is for backbone Mlp")
+            if isinstance(self.task, TextClassification) and self.backbone.image_size is not None:
+                raise ValueError("backbone.image_size is not for texts")
+            return self
+        if self.strategy.kind not in ("full", "head"):
+            raise ValueError(
+                f"strategy {self.strategy.kind} needs a pretrained backbone; Mlp takes full or head"
+            )
+        usual = Train()
+        for name in NOT_FOR_MLP:
+            if getattr(self.train, name) != getattr(usual, name):
+                raise ValueError(f"train.{name} is not for Mlp")
+        return self
+
+    @property
+    def best_by(self) -> str:
+        """The validation figure that picks the checkpoint to keep."""
+        return self.train.best_by or self.task.figures[0]
 
     def with_strategy(self, kind: str) -> Recipe:
         """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.
@@ -335,7 +475,7 @@ class Recipe(Settings):
         """
         values = self.model_dump()
         for path, value in changes.items():
-            _replace(self, values, path, value)
+            replace(self, values, path, value)
         return Recipe(**values)
 
     def to_json(self) -> str:
@@ -356,48 +496,3 @@ class Recipe(Settings):
         if not isinstance(values, dict):
             raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
         return cls(**values)
-
-
-def _replace(root: Settings, values: dict[str, Any], path: str, value: Any) -> None:
-    """Set `path` in the dumped `values` of `root`, following the types of the settings."""
-    node: Any = root
-    *parents, leaf = path.split(".")
-    for part in parents:
-        if part not in type(node).model_fields or not isinstance(getattr(node, part), Settings):
-            raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
-        node, values = getattr(node, part), values[part]
-    if leaf not in type(node).model_fields:
-        raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
-    values[leaf] = value.model_dump() if isinstance(value, Settings) else value
-
-
-def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted path of every field."""
-    for name in type(node).model_fields:
-        yield prefix + name
-        value = getattr(node, name)
-        if isinstance(value, Settings):
-            yield from _paths(value, f"{prefix}{name}.")
-
-
-def _explain(error: ValidationError, model: type[Settings]) -> str:
-    """Return pydantic's first complaint as one line: field, what was given, what is allowed."""
-    errors = error.errors(include_url=False)
-    # a misspelt field is the cause of a missing one; of a union's branches the deepest is meant
-    unknown = [found for found in errors if found["type"] == "extra_forbidden"]
-    same_field = [found for found in errors if found["loc"][:1] == errors[0]["loc"][:1]]
-    first = unknown[0] if unknown else max(same_field, key=lambda found: len(found["loc"]))
-    # pydantic also puts the branch of a union into the path, as in "literal['none','balanced']"
-    parts = [part for part in map(str, first["loc"]) if part.replace("_", "").isalnum()]
-    place = ".".join([model.section, *parts])
-    if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
-        return f"{place} is not a field{nearest(name, model.model_fields)}"
-    if first["type"] == "missing":
-        return f"{place} is missing"
-    given, expected = first["input"], first["msg"]
-    for prefix in ("Value error, ", "Input should be ", "String should "):
-        expected = expected.removeprefix(prefix)
-    if isinstance(given, dict):  # a rule about the value as a whole
-        return f"{place}: {expected}"
-    return f"{place} = {given!r}: expected {expected}"

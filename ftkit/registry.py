@@ -1,4 +1,4 @@
-"""Finds recipes: by name in installed packages, or by the path of a Python or JSON file.
+"""Finds recipes: by name in installed packages, by the path of a Python or JSON file, on the Hub.
 
 Packages announce recipes in the entry point group `ftkit.recipes`, as ftkit's own does: each entry
 is a module that exports `recipe`, or a package of such modules. The recipe in `vit_cifar.py` is
@@ -22,39 +22,50 @@ GROUP = "ftkit.recipes"
 
 def names() -> list[str]:
     """Return the names of all installed recipes, sorted. Imports none of them."""
-    return sorted(_modules())
+    return sorted(_modules()[0])
 
 
 def find(name: str) -> Recipe:
-    """Return the recipe of that name, or the one in the .py or .json file at that path.
+    """Return the recipe of that name, the one in that .py or .json file, or of that Hub model.
 
     Raises:
         RecipeError: there is none, or its file does not hold a valid recipe.
+        HubError: `OWNER/NAME` is not on the Hub, or was not published by ftkit.
     """
     path = Path(name)
     if path.suffix in {".py", ".json"}:
         if not path.is_file():
             raise RecipeError(f"recipe '{name}': there is no such file")
         return _from_json(path) if path.suffix == ".json" else _from_python(path)
-    modules = _modules()
+    modules, gone = _modules()
+    if name not in modules and name.count("/") == 1:
+        from ftkit.pull import fetch_recipe  # costs a tenth of a second, which others need not pay
+
+        return fetch_recipe(name)
     if name not in modules:
         raise RecipeError(
             f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
-            f"them; a path to a .py or .json file works too"
+            f"them; a path to a .py or .json file works too, and a model that ftkit published"
+            f"{''.join(gone)}"
         )
     return _recipe_of(modules[name])
 
 
-def _modules() -> dict[str, str]:
-    """Return the module of each recipe name."""
+def _modules() -> tuple[dict[str, str], list[str]]:
+    """Return the module of each recipe name, and a clause for each package that is gone."""
     found: dict[str, str] = {}
+    gone: list[str] = []
     for entry in metadata.entry_points(group=GROUP):
-        spec = importlib.util.find_spec(entry.module)
+        try:
+            spec = importlib.util.find_spec(entry.module)
+        except ModuleNotFoundError:  # of the package around it
+            spec = None
         if spec is None:
-            raise RecipeError(
-                f"the package '{entry.module}' that announces recipes in '{GROUP}' is gone; "
+            gone.append(
+                f"; the package '{entry.module}' that announces recipes in '{GROUP}' is gone, "
                 f"reinstall {entry.dist.name if entry.dist else 'it'}"
             )
+            continue
         if spec.submodule_search_locations is None:
             found[_name_of(entry.module)] = entry.module
             continue
@@ -63,7 +74,7 @@ def _modules() -> dict[str, str]:
         for module in pkgutil.iter_modules(list(spec.submodule_search_locations)):
             if not module.name.startswith("_"):
                 found[_name_of(module.name)] = f"{entry.module}.{module.name}"
-    return found
+    return found, gone
 
 
 def _check_owner(package: str) -> None:

@@ -1,12 +1,13 @@
-"""Run a saved model on images through public interfaces alone: transformers, and peft for adapters.
+"""Run a saved model through public interfaces alone: transformers, and peft for adapters.
 
 A script for a fresh process, which `ftkit.verify` starts; it imports nothing of ftkit, so what it
 computes is what anyone who downloads the folder gets.
 
-    python reload.py MODEL_FOLDER IMAGES_FOLDER OUTPUT.npz
+    python reload.py MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz
 
-OUTPUT.npz has `logits` (N, C) float32 by AutoModel, or by PeftModel where the folder holds an
-adapter, and `probabilities` (N, C) by `pipeline("image-classification")`, absent for an adapter.
+INPUTS_FOLDER holds PNG files, or inputs.json with a list of texts. OUTPUT.npz has `logits` (N, C)
+float32 by AutoModel, or by PeftModel where the folder holds an adapter, and `probabilities` (N, C)
+by `pipeline`, absent for an adapter.
 """
 
 import json
@@ -21,6 +22,8 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     pipeline,
 )
 from transformers.utils import logging
@@ -28,46 +31,84 @@ from transformers.utils import logging
 BATCH = 32
 
 
-def main(folder: Path, images: Path, output: Path) -> None:
-    """Write the answers of the model in `folder` for every PNG in `images`, in order of name."""
+def main(folder: Path, inputs: Path, output: Path) -> None:
+    """Write the answers of the model in `folder` for every input, in order."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    files = sorted(images.glob("*.png"))
+    answer = answer_texts if (inputs / "inputs.json").exists() else answer_images
+    np.savez(output, **answer(folder, inputs))
+
+
+def answer_images(folder: Path, inputs: Path) -> dict[str, Any]:
+    """Return logits, and probabilities of the pipeline, for every PNG in order of name."""
+    files = sorted(inputs.glob("*.png"))
     pictures = [Image.open(file) for file in files]
-    adapter = (folder / "adapter_config.json").exists()
-    load = load_adapter if adapter else AutoModelForImageClassification.from_pretrained
-    model: Any = load(folder)
     processor = AutoImageProcessor.from_pretrained(folder)
-    model.eval()
-    logits = []
-    with torch.inference_mode():
-        for start in range(0, len(pictures), BATCH):
-            batch = processor(images=pictures[start : start + BATCH], return_tensors="pt")
-            logits.append(model(**batch).logits.float().numpy())
-    answers = {"logits": np.concatenate(logits)}
-    if not adapter:
-        classify = pipeline("image-classification", model=str(folder), device="cpu")
+
+    def encode(batch: list[Any]) -> Any:
+        return processor(images=batch, return_tensors="pt")
+
+    model = load(folder, AutoModelForImageClassification)
+    answers = {"logits": logits_of(model, pictures, encode)}
+    if not is_adapter(folder):
+        classify: Any = pipeline("image-classification", model=str(folder), device="cpu")
         names = list(model.config.id2label.values())
-        rows = [
-            {answer["label"]: answer["score"] for answer in classify(str(file), top_k=len(names))}
-            for file in files
-        ]
-        answers["probabilities"] = np.array([[row[name] for name in names] for row in rows])
-    np.savez(output, **answers)  # type: ignore[arg-type]
+        found = [classify(str(file), top_k=len(names)) for file in files]
+        answers["probabilities"] = in_order(found, names)
+    return answers
 
 
-def load_adapter(folder: Path) -> torch.nn.Module:
-    """Return the backbone that the adapter names, with the adapter and its head on it."""
+def answer_texts(folder: Path, inputs: Path) -> dict[str, Any]:
+    """Return logits, and probabilities of the pipeline, for every text."""
+    texts = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def encode(batch: list[Any]) -> Any:
+        return tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
+
+    model = load(folder, AutoModelForSequenceClassification)
+    answers = {"logits": logits_of(model, texts, encode)}
+    if not is_adapter(folder):
+        classify: Any = pipeline("text-classification", model=str(folder), device="cpu")
+        names = list(model.config.id2label.values())
+        # softmax also for two classes; long texts are cut where training cut them
+        found = classify(texts, top_k=len(names), function_to_apply="softmax", truncation=True)
+        answers["probabilities"] = in_order(found, names)
+    return answers
+
+
+def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
+    """Return (N, C) float32."""
+    with torch.inference_mode():
+        batches = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
+        return np.concatenate([model(**encode(b)).logits.float().numpy() for b in batches])
+
+
+def in_order(answers: list[list[dict[str, Any]]], names: list[str]) -> np.ndarray:
+    """Return (N, C) the score of each class."""
+    rows = [{answer["label"]: answer["score"] for answer in row} for row in answers]
+    return np.array([[row[name] for name in names] for row in rows])
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return whether the folder holds an adapter instead of a whole model."""
+    return (folder / "adapter_config.json").exists()
+
+
+def load(folder: Path, kind: Any) -> Any:
+    """Return the model, of an adapter the backbone that it names with adapter and head on it."""
+    if not is_adapter(folder):
+        return kind.from_pretrained(folder).eval()
     from peft import PeftModel
 
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = AutoModelForImageClassification.from_pretrained(
+    base = kind.from_pretrained(
         settings["base_model_name_or_path"],
         revision=settings["revision"],
         config=AutoConfig.from_pretrained(folder),
         ignore_mismatched_sizes=True,
     )
-    return PeftModel.from_pretrained(base, folder)
+    return PeftModel.from_pretrained(base, folder).eval()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ftkit.errors import RecipeError, RunError
-from ftkit.recipe import Settings
+from ftkit.settings import Settings
 
 FILE = "run.json"
 
@@ -56,6 +58,8 @@ class RunResult(Settings):
     peak_memory_bytes: dict[str, int]
     model_bytes: int
     """Size of the weights in model/, without an adapter kept beside them."""
+    model_sha256: dict[str, str] = Field(default_factory=dict)
+    """Checksum of each weights file below model/, as it was verified."""
     seed: int
     world_size: int
     device: str

@@ -7,22 +7,29 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ftkit import runtime
+from ftkit import (
+    mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
+    runtime,
+)
 from ftkit.adapt import adapt
+from ftkit.build import build
 from ftkit.card import card
+from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import predict_logits
 from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
 from ftkit.metrics import measure
-from ftkit.models import count_parameters, load_model, place
+from ftkit.models import count_parameters, place
+from ftkit.pull import licences, pin
 from ftkit.recipe import Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
 from ftkit.stages import train
-from ftkit.tasks import Inputs, prepare
+from ftkit.tasks import Inputs
 from ftkit.verify import verify
 
 log = logging.getLogger(__name__)
@@ -45,6 +52,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     """
     folder, clock = Path(out), Clock()
     machine = runtime.start(recipe.train.seed)
+    recipe = runtime.on_main(partial(pin, recipe))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume)):
         log.info("%s holds this run, complete", folder)
         return RunResult.read(folder)
@@ -76,7 +84,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
-            metrics=measure(labels, logits.argmax(1), recipe.train.seed),
+            metrics=measure(recipe.task, labels, logits, recipe.train.seed),
             parameters_total=total,
             parameters_trained=moved,
             seconds=Seconds(
@@ -89,6 +97,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
             peak_memory_bytes=runtime.peak_memory(machine),
             model_bytes=weight_bytes(model_folder),
+            model_sha256=weight_checksums(model_folder),
             seed=recipe.train.seed,
             world_size=machine.world_size,
             device=machine.device_name,
@@ -100,8 +109,9 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             status="complete",
         )
         write_predictions(folder / "predictions.parquet", ready.splits, logits)
-        write_plots(folder, recipe, labels, logits.argmax(1), names)
-        (model_folder / "README.md").write_text(card(used, result, names), encoding="utf-8")
+        write_plots(folder, recipe, labels, logits, names)
+        text = card(used, result, names, ready.splits.counts(), licences(recipe))
+        (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return result
@@ -134,11 +144,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         log.info("data: %s", note)
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     log.info("data: %s rows, %d classes", counts, len(splits.label_names))
-    model, processor = runtime.main_first(
-        lambda: load_model(recipe.backbone, splits.label_names, seed)
-    )
-    inputs = prepare(recipe.task, splits, processor, seed)
-    adapted = adapt(recipe.strategy, model)
+    built = build(recipe.backbone, recipe.task, splits, seed)
+    adapted = adapt(recipe.strategy, built.model)
     total, trained = count_parameters(adapted)
     log.info(
         "%s: strategy %s trains %s of %s parameters (%.2f %%)",
@@ -148,7 +155,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         f"{total:,}",
         100 * trained / total,
     )
-    return Ready(splits, adapted, processor, inputs)
+    return Ready(splits, adapted, built.processor, built.inputs)
 
 
 @dataclass

@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
@@ -157,10 +157,18 @@ def share_batch(batch_size: int, micro_batch_size: int | None, world_size: int) 
 
 def peak_memory(machine: Machine) -> dict[str, int]:
     """Return the most memory used so far in bytes: this process on the host, and its device."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     cuda = machine.device.type == "cuda"
-    return {"host": host, "device": torch.cuda.max_memory_allocated() if cuda else 0}
+    return {"host": _peak_host(), "device": torch.cuda.max_memory_allocated() if cuda else 0}
+
+
+def _peak_host() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows has none, and its psutil knows the peak
+        held = psutil.Process().memory_info()
+        return getattr(held, "peak_wset", held.rss)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
@@ -115,4 +116,4 @@ def _(
     )
 
 
-SOLVERS = {"adamw": fit, "lbfgs": solve}
+SOLVERS: dict[str, Callable[..., Fitted]] = {"adamw": fit, "lbfgs": solve}

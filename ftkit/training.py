@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from ftkit.adapt import set_training_mode
 from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate, predict_logits, workers
+from ftkit.evaluation import collate_of, predict_logits, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import class_weights, classification_loss, mix
-from ftkit.metrics import Classification, mean_cross_entropy
-from ftkit.recipe import Recipe, Strategy, Train
+from ftkit.metrics import score
+from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
 from ftkit.tasks import Inputs
 
@@ -51,6 +51,7 @@ class Fitted:
     features_seconds: float = 0.0
 
 
+@singledispatch
 def fit(
     model: nn.Module,
     inputs: Inputs,
@@ -60,6 +61,8 @@ def fit(
     resume: bool = False,
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
+
+    By Trainer, unless the model's type has an implementation of its own (`ftkit.mlp_fit`).
 
     Args:
         folder: of the run; checkpoints/ and log.jsonl are written there.
@@ -141,8 +144,8 @@ def training_arguments(
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model=settings.best_by,
-        greater_is_better=settings.best_by != "loss",
+        metric_for_best_model=recipe.best_by,
+        greater_is_better=recipe.best_by not in LOWER_IS_BETTER,
         logging_steps=max(1, steps // 100),
         logging_nan_inf_filter=False,
         report_to="none",
@@ -178,11 +181,12 @@ class FrozenTrainer(Trainer):
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
-            data_collator=collate,
+            data_collator=collate_of(inputs.train),
             compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
             **arguments,
         )
         self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
+        self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
 
     def get_train_dataloader(self) -> DataLoader:
@@ -198,7 +202,7 @@ class FrozenTrainer(Trainer):
                 self.machine.rank,
                 world_size,
             ),
-            collate_fn=collate,
+            collate_fn=collate_of(self.inputs.train),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
@@ -275,8 +279,7 @@ class FrozenTrainer(Trainer):
         rows = self.inputs.validation
         assert self.model is not None
         logits = predict_logits(self.model, rows, self.settings, self.machine)
-        figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
-        return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
+        return score(self.task, rows.labels, logits)
 
 
 def _check_best(trainer: FrozenTrainer) -> None:
@@ -284,10 +287,10 @@ def _check_best(trainer: FrozenTrainer) -> None:
     state = trainer.state
     if state.best_metric is None or state.best_global_step == state.global_step:
         return
-    again = trainer.score()[trainer.settings.best_by]
+    again = trainer.score()[trainer.best_by]
     if abs(again - state.best_metric) > 1e-3 * max(1.0, abs(state.best_metric)):
         raise TrainingError(
-            f"the best checkpoint (step {state.best_global_step}) had {trainer.settings.best_by} "
+            f"the best checkpoint (step {state.best_global_step}) had {trainer.best_by} "
             f"{state.best_metric:.4f}, after reloading it has {again:.4f}"
         )
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)

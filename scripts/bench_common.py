@@ -28,17 +28,21 @@ def recipe_of(options: Any, strategy: str) -> Any:
     """Return the recipe with what the command line changes, without random changes to images."""
     from ftkit import registry
 
-    changes = {**PLAIN, "train.epochs": options.epochs, "train.seed": options.seed}
+    recipe = registry.find(options.recipe).with_strategy(strategy)
+    plain = PLAIN if hasattr(recipe.task, "augment") else {}
+    changes = {**plain, "train.epochs": options.epochs, "train.seed": options.seed}
     for field, value in (("data.train_rows", options.rows), ("data.path", options.data)):
         changes |= {field: value} if value else {}
-    return registry.find(options.recipe).with_strategy(strategy).override(changes)
+    return recipe.override(changes)
 
 
 def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
     """Train with transformers' Trainer as it comes: its defaults, frozen by requires_grad."""
     from transformers import Trainer, TrainingArguments
 
-    from ftkit.evaluation import collate
+    from ftkit.evaluation import collate_of
+
+    collate = collate_of(ready.inputs.train_plain)
 
     def collated(examples: list[dict]) -> dict:
         return {name: value for name, value in collate(examples).items() if name != "index"}
@@ -80,7 +84,7 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
 
     from ftkit.adapt import set_training_mode
     from ftkit.batches import Batches
-    from ftkit.evaluation import collate
+    from ftkit.evaluation import collate_of
     from ftkit.models import place
     from ftkit.precision import autocast
     from ftkit.runtime import choose_precision
@@ -94,13 +98,13 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     for epoch in range(settings.epochs):
         batches = Batches(len(rows), settings.batch_size, settings.seed, lambda e=epoch: e)
         for keys in batches:
-            batch = collate([rows[key] for key in keys])
+            batch = collate_of(rows)([rows[key] for key in keys])
             set_training_mode(model)
+            labels = batch.pop("labels").to(machine.device)
+            del batch["index"]
             with autocast(precision, machine.device):
-                logits = model(pixel_values=batch["pixel_values"].to(machine.device)).logits
-            loss = torch.nn.functional.cross_entropy(
-                logits.float(), batch["labels"].to(machine.device)
-            )
+                outputs = model(**{name: v.to(machine.device) for name, v in batch.items()})
+            loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(moving, settings.max_grad_norm)
             optimizer.step()

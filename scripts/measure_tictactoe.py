@@ -11,7 +11,16 @@ from __future__ import annotations
 import argparse
 import time
 
-from ftkit.games import encode, labels, legal_moves, network_player, play_all, positions, split
+from ftkit.games import (
+    PLAYER,
+    encode,
+    labels,
+    legal_moves,
+    network_player,
+    play_all,
+    positions,
+    split,
+)
 from ftkit.mlp_estimator import MlpClassifier
 
 
@@ -21,17 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     for seed in range(parser.parse_args().seeds):
         known, unseen = split(0.7, seed)
-        model = MlpClassifier(
-            hidden=(256, 256),
-            activation="gelu",
-            update="adamw",
-            learning_rate=2e-3,
-            weight_decay=0.3,
-            dropout=0.2,
-            schedule="cosine",
-            epochs=100,
-            random_state=seed,
-        )
+        model = MlpClassifier(**PLAYER, random_state=seed)
         begin = time.perf_counter()
         model.fit(encode(known), labels(known))
         seconds = time.perf_counter() - begin

@@ -55,6 +55,47 @@ TRANSFORMERS = {
         )
     ),
 }  # fmt: skip
+SMALL = {"vocab_size": 64, "num_labels": CLASSES, "pad_token_id": 0}
+TEXTS = {
+    "bert": lambda: hf.BertForSequenceClassification(
+        hf.BertConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=64, **SMALL,
+        )
+    ),
+    "distilbert": lambda: hf.DistilBertForSequenceClassification(
+        hf.DistilBertConfig(
+            dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=64, **SMALL
+        )
+    ),
+    "roberta": lambda: hf.RobertaForSequenceClassification(
+        hf.RobertaConfig(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=66, **SMALL,
+        )
+    ),
+    "gpt2": lambda: hf.GPT2ForSequenceClassification(
+        hf.GPT2Config(
+            n_embd=16, n_layer=2, n_head=2, n_positions=64, vocab_size=64, num_labels=CLASSES
+        )
+    ),
+}  # fmt: skip
+WORDS = [
+    "apple",
+    "pear",
+    "plum",
+    "cherry",
+    "iron",
+    "gold",
+    "tin",
+    "lead",
+    "and",
+    "more",
+    "word",
+    "a",
+    "text",
+    "another",
+]
 TIMM = {
     "timm-resnet": "test_resnet",
     "timm-vit": "test_vit",
@@ -68,6 +109,10 @@ def make(family: str, folder: Path) -> Path:
     torch.manual_seed(0)
     if family in TIMM:
         return _make_timm(TIMM[family], folder)
+    if family in TEXTS:
+        TEXTS[family]().save_pretrained(folder)
+        _tokenizer(family).save_pretrained(folder)
+        return folder
     model = TRANSFORMERS[family]()
     _shake_statistics(model)
     model.save_pretrained(folder)
@@ -75,6 +120,24 @@ def make(family: str, folder: Path) -> Path:
     size = {"shortest_edge": SIDE} if family == "convnext" else {"height": SIDE, "width": SIDE}
     processor(size=size).save_pretrained(folder)
     return folder
+
+
+def _tokenizer(family: str) -> hf.PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words; as GPT-2's it has no padding token."""
+    import tokenizers
+
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    vocabulary = {word: number for number, word in enumerate([*special, *WORDS])}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, "[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    limit = {"model_max_length": 64, "unk_token": "[UNK]"}
+    if family == "gpt2":
+        return hf.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[SEP]", **limit)
+    words.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return hf.PreTrainedTokenizerFast(tokenizer_object=words, **named, **limit)
 
 
 def _make_timm(architecture: str, folder: Path) -> Path:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import time
+import types
 from pathlib import Path
 
+from hub_server import OWNER, READER, STRANGER, Hub
+
+HUB = Hub()
 CACHES = Path(tempfile.mkdtemp(prefix="ftkit-tests-"))
 # before any Hugging Face library is imported: they read these once
 os.environ |= {
@@ -18,8 +23,14 @@ os.environ |= {
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "ACCELERATE_LOG_LEVEL": "ERROR",
     "TOKENIZERS_PARALLELISM": "false",
-    # nothing listens there: a test that reaches for the Hub fails at once instead of going out
-    "HF_ENDPOINT": "http://127.0.0.1:9",
+    # the tests' own Hub: it is empty, so a test that reaches for the real one is refused at once
+    "HF_ENDPOINT": HUB.url,
+    "NO_PROXY": "127.0.0.1,localhost",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+    "HF_HUB_ETAG_TIMEOUT": "2",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "50ms",
+    "HF_XET_CLIENT_READ_TIMEOUT": "2s",
 }
 os.environ.pop("HF_TOKEN", None)
 
@@ -45,6 +56,29 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+SECRETS = (OWNER, READER, STRANGER)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Fail a test that prints or logs a token."""
+    report = yield
+    if any(secret in text for secret in SECRETS for _, text in report.sections):
+        report.outcome, report.longrepr = "failed", "a token was printed or logged"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_file_holds_a_token(tmp_path_factory: pytest.TempPathFactory):
+    """Look through every small file that the tests leave, run folders and caches among them."""
+    yield
+    for root in (tmp_path_factory.getbasetemp(), CACHES):
+        for file in root.rglob("*"):
+            if file.is_file() and file.stat().st_size < 5_000_000:
+                content = file.read_bytes()
+                assert not any(secret.encode() in content for secret in SECRETS), file
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +121,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
     """A recipe that trains in a second: a tiny ViT on coloured images."""
     return Recipe(
@@ -97,3 +131,44 @@ def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
         task=ImageClassification(augment=Augment(crop=(0.8, 1.0))),
         train=Train(epochs=2, batch_size=8),
     )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the tiny recipe; copy it before you change it."""
+    from ftkit import finetune
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    finetune(tiny_recipe, folder)
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    """The tests' Hub, empty; this process writes to it as alice, with a cache of its own."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http, _xet
+
+    import ftkit.hub
+
+    HUB.reset()
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    # hf_xet, which remembers what it has sent, starts anew
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
+    monkeypatch.setattr(_xet, "_GLOBAL_XET_HOLDER", _xet.XetSessionHolder())
+    # nobody waits between tries: the client alone takes 23 s for a server that is gone
+    monkeypatch.setattr(ftkit.hub, "WAITS", (0.0, 0.0))
+    hurried = types.SimpleNamespace(sleep=lambda _: None, time=time.time)
+    for module in (_http, file_download):
+        monkeypatch.setattr(module, "time", hurried)
+    return HUB
+
+
+@pytest.fixture(params=["lfs", "xet"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How large files travel."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
+    return request.param

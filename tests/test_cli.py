@@ -82,7 +82,7 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(case, request, tmp_path)
         if "{" + name + "}" in words:
             words = words.format(**{name: request.getfixturevalue(name)})
     there = sorted(tmp_path.rglob("*"))
-    done = run(*words.split(), cwd=tmp_path)
+    done = run(*words.split(), cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     complaint = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(complaint) == 1

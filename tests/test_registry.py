@@ -3,13 +3,15 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ftkit import Backbone, Data, Recipe, RecipeError
 from ftkit.registry import find, names
 
-BUILT_IN = {"convnext-pets", "effnet-digits", "resnet-cifar", "vit-cifar"}
+FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+BUILT_IN = {p.stem.replace("_", "-") for p in FOLDER.glob("*.py")} - {"--init--"}
 SOURCE = """
 from ftkit import Backbone, Data, Recipe
 recipe = Recipe(name="{name}", data=Data(path="rows"), backbone=Backbone(id="owner/vit"))
@@ -106,6 +108,14 @@ def test_a_path_to_nothing_is_refused(name):
         find(name)
 
 
+def refused(file, content, said):
+    """Write the file, and hold that it is refused with these words and its path."""
+    file.write_bytes(content)
+    with pytest.raises(RecipeError, match=said) as caught:
+        find(str(file))
+    assert str(file) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -119,11 +129,7 @@ def test_a_path_to_nothing_is_refused(name):
     ids=["syntax", "no-recipe", "a-dict", "import", "bad-value", "raises"],
 )
 def test_a_broken_python_file_is_named_with_its_path(tmp_path, text, said):
-    file = tmp_path / "broken.py"
-    file.write_text(text)
-    with pytest.raises(RecipeError, match=said) as caught:
-        find(str(file))
-    assert str(file) in str(caught.value)
+    refused(tmp_path / "broken.py", text.encode(), said)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +142,7 @@ def test_a_broken_python_file_is_named_with_its_path(tmp_path, text, said):
     ],
 )
 def test_a_broken_json_file_is_named_with_its_path(tmp_path, content, said):
-    file = tmp_path / "broken.json"
-    file.write_bytes(content)
-    with pytest.raises(RecipeError, match=said) as caught:
-        find(str(file))
-    assert str(file) in str(caught.value)
+    refused(tmp_path / "broken.json", content, said)
 
 
 # other distributions
@@ -164,10 +166,13 @@ def test_another_distribution_s_package_gives_all_its_modules(install):
     assert find("swin-bees").name == "swin-bees"
 
 
-def test_another_distribution_s_module_that_is_gone_is_named(install):
-    install("ftkit_theirs_gone")
-    with pytest.raises(RecipeError, match=r"'ftkit_theirs_gone'.*reinstall theirs"):
-        names()
+@pytest.mark.parametrize("module", ["ftkit_theirs_gone", "ftkit_theirs_gone.recipes"])
+def test_another_distribution_that_is_gone_is_named_to_who_asks_for_its_recipes(install, module):
+    install(module)
+    assert set(names()) == BUILT_IN
+    assert find("vit-cifar").name == "vit-cifar"
+    with pytest.raises(RecipeError, match=rf"'owl'.*'{module}'.*is gone, reinstall theirs"):
+        find("owl")
 
 
 def test_another_distribution_s_broken_module_is_a_recipe_error(install):

@@ -1,10 +1,20 @@
 """Batches shared among processes, precision, versions."""
 
+import sys
+
+import psutil
 import pytest
 import torch
 
 from ftkit import RecipeError
-from ftkit.runtime import Machine, choose_precision, exact_float32, share_batch, versions
+from ftkit.runtime import (
+    Machine,
+    choose_precision,
+    exact_float32,
+    peak_memory,
+    share_batch,
+    versions,
+)
 
 CPU = Machine(0, 1, torch.device("cpu"), "cpu")
 
@@ -47,3 +57,11 @@ def test_versions_are_those_of_the_imported_packages():
         found["torch"] == torch.__version__.partition("+")[0] or found["torch"] == torch.__version__
     )
     assert found["transformers"] == transformers.__version__
+
+
+def test_memory_is_measured_where_python_has_no_resource_module(monkeypatch):
+    with_it = peak_memory(CPU)["host"]
+    monkeypatch.setitem(sys.modules, "resource", None)  # makes its import fail, as on Windows
+    without = peak_memory(CPU)["host"]
+    assert without == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
+    assert without <= with_it * 1.01

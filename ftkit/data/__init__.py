@@ -9,23 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Image, Value
+from datasets import Dataset, Features, Value
 
-from ftkit.data.images import find_bad_images
-from ftkit.data.labels import name_labels
-from ftkit.data.sources import SPLITS, TEXT, as_images, read
+from ftkit.data.columns import columns_of, find_bad_rows, inputs_of, resolve_columns
+from ftkit.data.labels import is_labelled, read_labels
+from ftkit.data.sources import SPLITS, read
 from ftkit.data.splits import Splits, cut, limit
-from ftkit.errors import DataError, nearest
-from ftkit.recipe import Data, ImageClassification
+from ftkit.errors import DataError
+from ftkit.recipe import Data, Task
 
 __all__ = ["Splits", "load_splits", "resolve_columns", "screen"]
 
 log = logging.getLogger(__name__)
-LABEL_NAMES = ("label", "labels", "class", "target", "category")
-IMAGE_NAMES = ("image", "img", "file_name", "filename", "file", "path", "image_path", "filepath")
 
 
-def load_splits(data: Data, task: ImageClassification, seed: int) -> Splits:
+def load_splits(data: Data, task: Task, seed: int) -> Splits:
     """Return train, validation and test rows, cutting from train what the source does not have.
 
     Raises:
@@ -37,16 +35,19 @@ def load_splits(data: Data, task: ImageClassification, seed: int) -> Splits:
     roles = _assign(data, source)
     train = source[roles["train"]]
     task = resolve_columns(task, train.features)
-    assert task.image is not None
-    assert task.label is not None
+    notes = [
+        *found.notes,
+        f"{task.noun} are in {_named(columns_of(task)[:-1])}, labels in '{task.label}'",
+    ]
+    if "test" in roles and task.label not in source[roles["test"]].features:
+        notes.append(f"split '{roles.pop('test')}' has no column '{task.label}' and is not used")
     for name in roles.values():
-        _require(source[name].features, name, task.image, task.label)
-    names, labels = name_labels({role: source[name] for role, name in roles.items()}, task.label)
+        _require(source[name].features, name, *columns_of(task))
+    names, labels = read_labels(task, {role: source[name] for role, name in roles.items()})
 
-    notes = [f"images are in column '{task.image}', classes in column '{task.label}'"]
     rows: dict[str, Dataset] = {}
     for role, name in roles.items():
-        rows[role] = _canonical(source[name], task.image, labels[role], found.folder)
+        rows[role] = _canonical(task, source[name], labels[role], found.folder)
         unlabelled = len(source[name]) - len(rows[role])
         if unlabelled:
             problem = f"split '{name}': {unlabelled} rows have no label"
@@ -72,6 +73,7 @@ def load_splits(data: Data, task: ImageClassification, seed: int) -> Splits:
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
+    notes += _lost_classes(names, labels["train"], rows["train"])
     test_split = roles.get("test", roles["train"])
     return Splits(**rows, label_names=names, test_split=test_split, notes=tuple(notes))
 
@@ -81,19 +83,17 @@ def screen(
     on_bad_row: str,
     run_once: Callable[[Callable[[], dict[str, dict[int, str]]]], dict[str, dict[int, str]]],
 ) -> Splits:
-    """Return the splits without the rows whose image cannot be read; decodes every image once.
+    """Return the splits without the rows that cannot be read; decodes every image once.
 
     Args:
         on_bad_row: "error" refuses such rows, "skip" leaves them out and notes each.
         run_once: `runtime.on_main` in a run of several processes: one looks, all know.
 
     Raises:
-        DataError: a row is broken and `on_bad_row` is "error".
+        DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
     roles = ("train", "validation", "test")
-    bad = run_once(
-        lambda: {role: find_bad_images(getattr(splits, role), "image") for role in roles}
-    )
+    bad = run_once(lambda: {role: find_bad_rows(getattr(splits, role)) for role in roles})
     named = [
         f"{_describe(getattr(splits, role), role, position)}: {reason}"
         for role in roles
@@ -111,49 +111,12 @@ def screen(
     for role in roles:
         rows = getattr(splits, role)
         kept[role] = rows.select([i for i in range(len(rows)) if i not in bad[role]])
-    return replace(splits, **kept).noting(*(f"left out {name}" for name in named))
-
-
-def resolve_columns(task: ImageClassification, features: Features) -> ImageClassification:
-    """Return the task with the names of its columns filled in, where only one can be meant.
-
-    Raises:
-        DataError: a named column is not there, or none or several could be meant.
-    """
-    images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    if not images:
-        images = [
-            name
-            for name in IMAGE_NAMES
-            if name in features and getattr(features[name], "dtype", None) in TEXT
-        ]
-    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    if len(classes) != 1:
-        classes = [name for name in LABEL_NAMES if name in features] or classes
-    return task.model_copy(
-        update={
-            "image": _pick("image", task.image, images, features),
-            "label": _pick("label", task.label, classes, features),
-        }
-    )
-
-
-def _pick(role: str, asked: str | None, candidates: list[str], features: Features) -> str:
-    there = ", ".join(features)
-    if asked is not None:
-        if asked not in features:
+        if not len(kept[role]):
             raise DataError(
-                f"the data has no column '{asked}'; columns are {there}"
-                f"{nearest(asked, features) or '.'} Use --set task.{role}=COLUMN"
+                f"no {role} row is left of {len(rows)} without those that cannot be read; the "
+                f"first is {next(name for name in named if name.startswith(role))}"
             )
-        return asked
-    if len(candidates) != 1:
-        which = "none looks like" if not candidates else f"{' and '.join(candidates)} could all be"
-        raise DataError(
-            f"which column is the {role}? Columns are {there}; {which} it. "
-            f"Use --set task.{role}=COLUMN"
-        )
-    return candidates[0]
+    return replace(splits, **kept).noting(*(f"left out {name}" for name in named))
 
 
 def _assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
@@ -184,6 +147,22 @@ def _assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
     return roles
 
 
+def _named(columns: tuple[str, ...]) -> str:
+    more = len(columns) - 3
+    named = ", ".join(f"'{column}'" for column in columns[:3])
+    return f"{named} and {more} more columns" if more > 0 else named
+
+
+def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) -> list[str]:
+    """Return a note where cuts and limits leave a class of the training rows without any."""
+    if not names:
+        return []
+    lost = [names[number] for number in np.setdiff1d(labels[is_labelled(labels)], train["label"])]
+    more = ", ..." if len(lost) > 5 else ""
+    note = f"{len(lost)} of {len(names)} classes are left without a training row: "
+    return [note + ", ".join(lost[:5]) + more] if lost else []
+
+
 def _require(features: Features, split: str, *columns: str) -> None:
     for column in columns:
         if column not in features:
@@ -192,17 +171,16 @@ def _require(features: Features, split: str, *columns: str) -> None:
             )
 
 
-def _canonical(rows: Dataset, image: str, labels: np.ndarray, folder: Path | None) -> Dataset:
-    """Return the labelled rows with the columns image, label and index."""
-    rows = as_images(rows, image, folder).select_columns([image])
-    if image != "image":
-        rows = rows.rename_column(image, "image")
-    rows = rows.add_column("label", labels).add_column("index", np.arange(len(labels)))
-    rows = rows.cast_column("index", Value("int64"))
-    return rows if (labels >= 0).all() else rows.select(np.flatnonzero(labels >= 0))
+def _canonical(task: Task, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:
+    """Return the labelled rows with their inputs and the columns label and index."""
+    inputs = inputs_of(task, rows, folder)
+    inputs = inputs.add_column("label", labels).add_column("index", np.arange(len(labels)))
+    inputs = inputs.cast_column("index", Value("int64"))
+    there = is_labelled(labels)
+    return inputs if there.all() else inputs.select(np.flatnonzero(there))
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:
     row = rows[position]
-    path = row["image"]["path"]
+    path = row["image"]["path"] if "image" in row else None
     return f"{role} row {row['index']}" + (f" ({path})" if path else "")

@@ -1,15 +1,50 @@
-"""Labels: one list of class names, taken from the training rows, that all splits agree on."""
+"""Labels: one list of class names that all splits agree on, or the numbers of a regression."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 
 from ftkit.errors import DataError
+from ftkit.recipe import TabularRegression
+
+
+@singledispatch
+def read_labels(
+    task: Any, splits: Mapping[str, Dataset]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the class names and the labels of each split by role: see `name_labels`."""
+    return name_labels(splits, task.label)
+
+
+@read_labels.register
+def _(
+    task: TabularRegression, splits: Mapping[str, Dataset]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return no names, and for each split the numbers to be told (NaN where none)."""
+    found = {}
+    for split, rows in splits.items():
+        values = rows[str(task.label)][:]
+        try:
+            found[split] = np.array([math.nan if v is None else float(v) for v in values])
+        except (TypeError, ValueError):
+            row = next(i for i, v in enumerate(values) if not isinstance(v, (int, float)))
+            raise DataError(
+                f"column '{task.label}', split '{split}', row {row}: expected a number, got "
+                f"{values[row]!r}"
+            ) from None
+    return (), found
+
+
+def is_labelled(labels: np.ndarray) -> np.ndarray:
+    """Return (N,) whether each row has a label."""
+    return np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
 def name_labels(

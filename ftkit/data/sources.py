@@ -18,11 +18,13 @@ from datasets import (
     load_from_disk,
 )
 from datasets.exceptions import DatasetGenerationError
+from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import hub_errors
+from ftkit.hub import hub_errors, loading_errors, patiently, said
+from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
@@ -38,12 +40,18 @@ SPLITS = {
 }
 
 
+BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
+"""What stands before and after a file's name in a table, or in the name itself."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Every split of a source as it is there, and the folder its relative file names start from."""
 
     splits: dict[str, Dataset]
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    """What was decided about it, one sentence each."""
 
 
 def read(data: Data) -> Source:
@@ -60,11 +68,23 @@ def read(data: Data) -> Source:
         return _read_folder(path)
     if path.is_file():
         return _read_tables({"train": [path]})
-    if data.path.startswith(("/", ".", "~")) or path.suffix in READERS:
+    if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
-    with hub_errors("data set", data.path, data.revision):
-        found = load_dataset(data.path, data.config, revision=data.revision)
-    return Source(_splits(found))
+    return Source(_splits(_read_hub(data)))
+
+
+def _read_hub(data: Data) -> DatasetDict | Dataset:
+    commit = resolve("dataset", data.path, data.revision)
+
+    def load(again: bool) -> DatasetDict | Dataset:
+        mode = "reuse_cache_if_exists" if again else "reuse_dataset_if_exists"
+        with hub_errors("data set", data.path, data.revision):
+            return patiently(
+                lambda: load_dataset(data.path, data.config, revision=commit, download_mode=mode)
+            )
+
+    with loading_errors("data set", data.path, DataError):
+        return whole("dataset", data.path, commit, load)
 
 
 def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
@@ -72,19 +92,22 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
 
 
 def _read_folder(folder: Path) -> Source:
-    """Read what `save_to_disk` wrote, tables, or class folders, in this order."""
+    """Read what `save_to_disk` wrote, tables, or class folders, in this order.
+
+    Tables that name no image lose to class folders beside them.
+    """
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        try:
+        with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
-        except (FileNotFoundError, ValueError) as error:
-            raise DataError(
-                f"data '{folder}': saved by datasets, but not whole: {error}"
-            ) from error
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_noise(p))
+    notes: tuple[str, ...] = ()
     for place in (folder, folder / "data"):
         tables = sorted(p for p in place.glob("*") if p.suffix in READERS and not _is_noise(p))
-        if tables:
+        if tables and place == folder and _are_strays(tables, subfolders):
+            there = ", ".join(table.name for table in tables)
+            notes = (f"class folders are read; {there} beside them names no image and is not used",)
+        elif tables:
             return _read_tables(_by_split(tables))
-    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_noise(p))
     if not subfolders:
         raise DataError(
             f"data '{folder}': expected a folder for each class, or parquet, CSV or JSONL files; "
@@ -108,8 +131,27 @@ def _read_folder(folder: Path) -> Source:
                 f"data '{folder}': beside the splits there is '{strange[0]}'; expected only "
                 f"folders named {', '.join(SPLITS)}"
             )
-        return Source(_read_class_folders({role: p for p, role in roles.items() if role}))
-    return Source(_read_class_folders({"train": folder}))
+        roots = {role: p for p, role in roles.items() if role}
+        return Source(_read_class_folders(roots), notes=notes)
+    return Source(_read_class_folders({"train": folder}), notes=notes)
+
+
+def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
+    """True for text tables that name none of the images in two or more folders beside them."""
+    if any(table.suffix == ".parquet" for table in tables):
+        return False
+    images = [
+        [file for file in _files_below(folder) if file.suffix.lower() in registered_extensions()]
+        for folder in subfolders
+    ]
+    if sum(map(bool, images)) < 2:
+        return False
+    names = {BETWEEN_NAMES.split(file.name)[-1] for inside in images for file in inside}
+    for table in tables:
+        with table.open(encoding="utf-8", errors="replace") as text:
+            if names & set(BETWEEN_NAMES.split(text.read(1 << 20))):  # it names them from the start
+                return False
+    return True
 
 
 def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
@@ -133,11 +175,24 @@ def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
 
 
 def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
-    """Group files by the split that begins their name, as in train-00000-of-00002.parquet."""
+    """Group files by the split that begins their name, as in train-00000-of-00002.parquet.
+
+    Raises:
+        DataError: two words for one split are there, as val and validation.
+    """
     found: dict[str, list[Path]] = {}
+    named: dict[str, tuple[str, Path]] = {}
     for table in tables:
-        first = re.split(r"[-_.]", table.stem.lower())[0]
-        found.setdefault(SPLITS.get(first, "train"), []).append(table)
+        word = re.split(r"[-_.]", table.stem.lower())[0]
+        split = SPLITS.get(word, "train")
+        if word in SPLITS:
+            other, first = named.setdefault(split, (word, table))
+            if other != word:
+                raise DataError(
+                    f"data '{table.parent}': {first.name} and {table.name} name the same split; "
+                    f"keep one"
+                )
+        found.setdefault(split, []).append(table)
     return found
 
 
@@ -156,9 +211,9 @@ def _read_tables(files: dict[str, list[Path]]) -> Source:
         try:
             rows = load_dataset(READERS[suffix], data_files=names, split="train", **options)
         except (DatasetGenerationError, ValueError, StopIteration) as error:
-            cause = error.__cause__ or error
-            said = " ".join(str(cause).split())[:300] or "there are no rows in it"
-            raise DataError(f"data '{names[0]}': {said}") from error
+            empty = isinstance(error.__cause__ or error, StopIteration)
+            cause = "there are no rows in it" if empty else said(error)
+            raise DataError(f"data '{names[0]}': {cause}") from error
         found[split] = rows
     return Source(found, tables[0].parent.resolve())
 

@@ -80,4 +80,4 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-from ftkit.tasks import image  # noqa: E402, F401 - registers its implementation
+from ftkit.tasks import image, text  # noqa: E402, F401 - register their implementations

@@ -1,0 +1,58 @@
+"""From data and backbone to a model, its processor and its inputs: `build`, by kind of backbone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+from ftkit import runtime
+from ftkit.data import Splits
+from ftkit.mlp_model import new_perceptron
+from ftkit.models import load_model
+from ftkit.recipe import Backbone, Mlp
+from ftkit.tasks import Inputs, prepare
+from ftkit.tasks.vectors import encode_splits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that has not been trained yet, and what it reads."""
+
+    model: Any
+    processor: Any
+    """Of transformers, or the perceptron's encoder; saved with the model."""
+    inputs: Inputs
+
+
+@singledispatch
+def build(backbone: Any, task: Any, splits: Splits, seed: int) -> Built:
+    """Return the model with an output for each class, its processor, and the splits as its inputs.
+
+    Args:
+        seed: of new weights and of the augmentation.
+
+    Raises:
+        ModelError, HubError: the backbone cannot be had, or does not fit.
+    """
+    raise TypeError(f"no backbone of type {type(backbone).__name__}")
+
+
+@build.register
+def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
+    model, processor = runtime.main_first(
+        lambda: load_model(backbone, splits.label_names, seed, task)
+    )
+    return Built(model, processor, prepare(task, splits, processor, seed))
+
+
+@build.register
+def _(backbone: Mlp, task: Any, splits: Splits, seed: int) -> Built:
+    encoder, inputs = encode_splits(task, backbone, splits)
+    width = inputs.train[0]["features"].shape[0]
+    model = new_perceptron(backbone, width, splits.label_names, seed)
+    log.info("%s: vectors of %s numbers, one pass in memory", backbone.id, f"{width:,}")
+    return Built(model, encoder, inputs)

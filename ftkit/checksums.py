@@ -1,0 +1,28 @@
+"""Checksums of files, as LFS and git name them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def sha256_of(file: Path) -> str:
+    """Return the checksum by which LFS names a file."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def git_sha1(content: bytes) -> str:
+    """Return the checksum by which git names a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def weight_checksums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each weights file in `folder` and below, by its path there."""
+    return {
+        file.relative_to(folder).as_posix(): sha256_of(file)
+        for file in sorted(folder.rglob("*.safetensors"))
+    }

@@ -1,0 +1,168 @@
+"""Columns: which of them a task means, and its rows in one form, whatever they were called."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from datasets import Sequence as Listed
+
+from ftkit.data.images import find_bad_images
+from ftkit.data.sources import TEXT, as_images
+from ftkit.errors import DataError, nearest
+from ftkit.recipe import (
+    ImageClassification,
+    TabularClassification,
+    TabularRegression,
+    TextClassification,
+)
+
+LABEL_NAMES = ("label", "labels", "class", "target", "category")
+IMAGE_NAMES = ("image", "img", "file_name", "filename", "file", "path", "image_path", "filepath")
+TEXT_NAMES = ("text", "sentence", "content", "review", "tweet", "document")
+
+
+@singledispatch
+def resolve_columns(task: Any, features: Features) -> Any:
+    """Return the task with the names of its columns filled in, where only one can be meant.
+
+    Raises:
+        DataError: a column that was asked for is not there, or none or several could be meant.
+    """
+    raise TypeError(f"no task of type {type(task).__name__}")
+
+
+@resolve_columns.register
+def _(task: ImageClassification, features: Features) -> ImageClassification:
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    if not images:
+        images = [name for name in IMAGE_NAMES if name in features and _is_text(features[name])]
+    return task.model_copy(
+        update={
+            "image": pick("image", task.image, images, features),
+            "label": pick("label", task.label, _labels(features), features),
+        }
+    )
+
+
+@resolve_columns.register
+def _(task: TextClassification, features: Features) -> TextClassification:
+    label = pick("label", task.label, _labels(features), features)
+    texts = [name for name in features if name != label and _is_text(features[name])]
+    if len(texts) != 1:
+        texts = [name for name in TEXT_NAMES if name in texts] or texts
+    return task.model_copy(
+        update={"text": pick("text", task.text, texts, features), "label": label}
+    )
+
+
+@resolve_columns.register(TabularClassification)
+@resolve_columns.register(TabularRegression)
+def _(task: Any, features: Features) -> Any:
+    label = pick("label", task.label, _labels(features), features)
+    numbers = tuple(name for name in features if name != label and _is_number(features[name]))
+    for name in task.columns or ():
+        pick("columns", name, [], features)
+        if not _is_number(features[name]):
+            raise DataError(f"column '{name}' holds {features[name]}, not numbers")
+    if not (task.columns or numbers):
+        raise DataError(f"the data has no column of numbers but '{label}'")
+    return task.model_copy(update={"columns": task.columns or numbers, "label": label})
+
+
+def columns_of(task: Any) -> tuple[str, ...]:
+    """Return every column that a task with its columns filled in reads, the label last."""
+    one = getattr(task, "image", None) or getattr(task, "text", None)
+    return (*((one,) if one else task.columns), task.label)
+
+
+def pick(role: str, asked: str | None, candidates: list[str], features: Features) -> str:
+    """Return the column that was asked for, or the one candidate.
+
+    Raises:
+        DataError: it is not there, or there is not one candidate.
+    """
+    there = ", ".join(features)
+    if asked is not None:
+        if asked not in features:
+            raise DataError(
+                f"the data has no column '{asked}'; columns are {there}"
+                f"{nearest(asked, features) or '.'} Use --set task.{role}=COLUMN"
+            )
+        return asked
+    if len(candidates) != 1:
+        which = "none looks like" if not candidates else f"{' and '.join(candidates)} could all be"
+        raise DataError(
+            f"which column is the {role}? Columns are {there}; {which} it. "
+            f"Use --set task.{role}=COLUMN"
+        )
+    return candidates[0]
+
+
+def _labels(features: Features) -> list[str]:
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    if len(classes) != 1:
+        classes = [name for name in LABEL_NAMES if name in features] or classes
+    return classes
+
+
+def _is_text(feature: Any) -> bool:
+    return isinstance(feature, Value) and feature.dtype in TEXT
+
+
+def _is_number(feature: Any) -> bool:
+    return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float", "bool"))
+
+
+@singledispatch
+def inputs_of(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
+    """Return the rows with the task's inputs alone, in one column: image, text or features.
+
+    Args:
+        task: with its columns filled in.
+        folder: where relative file names start.
+
+    Raises:
+        DataError: a column does not hold what the task needs.
+    """
+    values = np.stack([np.asarray(rows[name][:], np.float64) for name in task.columns], axis=1)
+    return Dataset.from_dict(
+        {"features": values.tolist()}, features=Features({"features": Listed(Value("float64"))})
+    )
+
+
+@inputs_of.register
+def _(task: ImageClassification, rows: Dataset, folder: Path | None) -> Dataset:
+    image = cast(str, task.image)
+    return _only(as_images(rows, image, folder), image, "image")
+
+
+@inputs_of.register
+def _(task: TextClassification, rows: Dataset, folder: Path | None) -> Dataset:
+    return _only(rows, cast(str, task.text), "text")
+
+
+def _only(rows: Dataset, column: str, name: str) -> Dataset:
+    rows = rows.select_columns([column])
+    return rows if column == name else rows.rename_column(column, name)
+
+
+def find_bad_rows(rows: Dataset) -> dict[int, str]:
+    """Return the position of every row that cannot be learned from, with the reason."""
+    if "image" in rows.column_names:
+        return find_bad_images(rows, "image")
+    if "text" in rows.column_names:
+        texts = rows["text"][:]
+        return {
+            position: "the text is empty"
+            for position, text in enumerate(texts)
+            if not (text or "").strip()
+        }
+    bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
+    return {
+        int(row): f"number {int(bad[row].argmax()) + 1} of the row is missing or infinite"
+        for row in np.flatnonzero(bad.any(1))
+    }

@@ -1,0 +1,111 @@
+"""Encoders: raw inputs to the vectors (N, D) that a perceptron takes, as values saved beside it.
+
+A picture becomes its pixels, a text the hashed counts of its character n-grams, a row of a table
+its columns brought to mean 0 and variance 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image
+from sklearn.feature_extraction.text import HashingVectorizer
+
+
+@dataclass(frozen=True)
+class PixelEncoder:
+    """Images to (N, height * width * channels) float32 in [0, 1], row by row, channels last."""
+
+    height: int
+    width: int
+    grey: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), the order in which a vector holds its numbers."""
+        return self.height, self.width, 1 if self.grey else 3
+
+    def encode(self, inputs: Iterable[Image.Image]) -> np.ndarray:
+        """Return the vectors of RGB images; those of another size are resized (bilinear)."""
+        size, rows = (self.width, self.height), []
+        for image in inputs:
+            sized = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+            pixels = np.asarray(sized.convert("L") if self.grey else sized, np.uint8)
+            rows.append(pixels.ravel())
+        return np.stack(rows).astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class NgramEncoder:
+    """Texts to (N, buckets) float32: counts of character n-grams within words, hashed, of norm 1.
+
+    No vocabulary is kept, so any text can be encoded (Weinberger et al. 2009).
+    """
+
+    shortest: int
+    longest: int
+    buckets: int
+
+    def encode(self, inputs: Iterable[str]) -> np.ndarray:
+        """Return the vectors of texts."""
+        hashed = HashingVectorizer(
+            analyzer="char_wb",
+            ngram_range=(self.shortest, self.longest),
+            n_features=self.buckets,
+            lowercase=False,
+            alternate_sign=False,
+            dtype=np.float32,
+        )
+        return hashed.transform(list(inputs)).toarray()
+
+
+@dataclass(frozen=True)
+class ColumnEncoder:
+    """Rows of D numbers to (N, D) float32: each column less its mean, over its deviation."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> ColumnEncoder:
+        """Return the encoder for rows like these (N, D); a constant column becomes zero."""
+        deviation = values.std(0)
+        deviation[deviation == 0] = 1.0
+        return cls(tuple(values.mean(0).tolist()), tuple(deviation.tolist()))
+
+    def encode(self, inputs: Iterable[Iterable[float]]) -> np.ndarray:
+        """Return the vectors of rows (N, D).
+
+        Raises:
+            ValueError: the rows have another width.
+        """
+        values = np.asarray(inputs, np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.mean):
+            raise ValueError(
+                f"expected rows of {len(self.mean)} numbers, got {values.shape[-1]} in shape "
+                f"{values.shape}"
+            )
+        return ((values - self.mean) / self.deviation).astype(np.float32)
+
+
+Encoder = Union[PixelEncoder, NgramEncoder, ColumnEncoder]
+KINDS: dict[str, type[PixelEncoder] | type[NgramEncoder] | type[ColumnEncoder]] = {
+    "pixels": PixelEncoder,
+    "ngrams": NgramEncoder,
+    "columns": ColumnEncoder,
+}
+
+
+def to_settings(encoder: Encoder) -> dict[str, Any]:
+    """Return the encoder as JSON can hold it."""
+    (kind,) = (name for name, known in KINDS.items() if type(encoder) is known)
+    return {"kind": kind, **asdict(encoder)}
+
+
+def from_settings(settings: Mapping[str, Any]) -> Encoder:
+    """Return the encoder that `to_settings` wrote."""
+    values = dict(settings)
+    return KINDS[values.pop("kind")](**values)

@@ -1,0 +1,257 @@
+"""`fit` for a perceptron: the chapter's four steps, with the journal and checkpoints of any run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import reduce
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ftkit.errors import RecipeError, TrainingError
+from ftkit.journal import Lines
+from ftkit.metrics import score
+from ftkit.mlp import Moments, Network, Training
+from ftkit.mlp_model import Perceptron
+from ftkit.mlp_training import Epoch, one_hot, predict, train
+from ftkit.recipe import LOWER_IS_BETTER, Mlp, Recipe
+from ftkit.runtime import Machine
+from ftkit.tasks import Inputs
+from ftkit.training import Fitted, fit
+
+log = logging.getLogger(__name__)
+STATE = "mlp.safetensors"
+
+
+@dataclass
+class State:
+    """Where a training stands after an epoch; written as one file and read again by --resume."""
+
+    stage: int = 0
+    """0 is the training, 1 the fine-tuning after it."""
+    epoch: int = 0
+    """Epochs done in this stage."""
+    epochs: int = 0
+    """Epochs done in all."""
+    steps: int = 0
+    best: tuple[float, float] | None = None
+    """Best validation figure so far and the loss beside it, so signed that more is better."""
+    waited: int = 0
+    """Epochs since then."""
+    moments_step: int = 0
+    train_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    lines: int = 0
+    """Lines of log.jsonl that belong to it."""
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """parameters, m, v, and the parameters of the best epoch, each (P,)."""
+
+
+@fit.register
+def fit_by_hand(
+    model: Perceptron,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Train the perceptron in place and leave its best epoch's parameters in it; see `fit`."""
+    network, scaler = model.network, Scaler.of(model, inputs)
+    X, Y = (tensor.to(machine.device) for tensor in scaler.targets(inputs.train))
+    X_validation = torch.from_numpy(inputs.validation.values).to(machine.device)  # type: ignore[attr-defined]
+    file = folder / "checkpoints" / STATE
+    state = read_state(file) if resume and file.exists() else State()
+    journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
+    stages = stages_of(recipe, model, len(X))
+    if recipe.backbone.start:  # type: ignore[union-attr]
+        scaler.unfold(network)
+    moments = Moments(network)
+    if state.tensors:
+        log.info("going on from %s, epoch %d", file, state.epochs)
+        for name, buffer in _buffers(network, moments).items():
+            buffer.copy_(state.tensors[name])
+        moments.step = state.moments_step
+    all_epochs = sum(stage.epochs for stage in stages)
+
+    def after(epoch: Epoch) -> bool:
+        """Measure, keep the best, write the checkpoint; return whether to stop."""
+        steps = math.ceil(len(X) / recipe.train.batch_size)
+        state.epoch, state.epochs, state.steps = epoch.number, state.epochs + 1, state.steps + steps
+        state.train_seconds += epoch.seconds
+        if not math.isfinite(epoch.train_loss):
+            raise TrainingError(
+                f"the loss became {epoch.train_loss} in epoch {state.epochs} with learning rate "
+                f"{epoch.learning_rate:.2g}. Use a smaller --learning-rate, or look at the rows"
+            )
+        begin = time.perf_counter()
+        outputs = scaler.outputs(predict(network, X_validation))
+        figures = score(recipe.task, inputs.validation.labels, outputs)
+        state.validation_seconds += time.perf_counter() - begin
+        journal.write(
+            step=state.steps,
+            epoch=state.epochs,
+            seconds=round(state.train_seconds, 3),
+            loss=epoch.train_loss * scaler.deviation**2,  # in the labels' own units
+            learning_rate=epoch.learning_rate,
+            gradient_norms=list(epoch.gradient_norms),
+        )
+        journal.validation(state.steps, state.epochs, all_epochs, state.train_seconds, figures)
+        sign = -1 if recipe.best_by in LOWER_IS_BETTER else 1
+        now = (sign * figures[recipe.best_by], -figures["loss"])  # of equal figures the lower loss
+        better = state.best is None or now > tuple(state.best)
+        state.waited = 0 if better else state.waited + 1
+        if better:
+            state.best = now
+            state.tensors["best"] = network.parameters.clone()
+        state.moments_step, state.lines = moments.step, journal.count
+        if machine.is_main:
+            write_state(file, state, _buffers(network, moments))
+        return recipe.train.early_stopping is not None and (
+            state.waited >= recipe.train.early_stopping
+        )
+
+    several = machine.world_size > 1
+    for number, stage in enumerate(stages):
+        if number < state.stage:
+            continue
+        if number > state.stage:
+            state.stage, state.epoch, state.waited = number, 0, 0
+            moments = Moments(network)
+        train(
+            network,
+            X,
+            Y,
+            stage,
+            on_epoch=after,
+            begin=state.epoch,
+            moments=moments,
+            average=average if several else None,
+            ranks=(machine.rank, machine.world_size),
+        )
+    network.parameters.copy_(state.tensors["best"])
+    scaler.fold(network)
+    return Fitted(
+        steps=state.steps,
+        train_seconds=state.train_seconds,
+        validation_seconds=state.validation_seconds,
+        examples=state.epochs * len(X),
+        strategy=recipe.strategy,
+    )
+
+
+def average(buffer: torch.Tensor) -> None:
+    """Put the mean over all processes in place of a buffer."""
+    buffer.copy_(reduce(buffer, reduction="mean"))
+
+
+def stages_of(recipe: Recipe, model: Perceptron, rows: int) -> list[Training]:
+    """Return the training that a recipe asks for, and the fine-tuning after it where there is one.
+
+    Raises:
+        RecipeError: `fine_tune.frozen` leaves no layer to train.
+    """
+    mlp, settings = recipe.backbone, recipe.train
+    assert isinstance(mlp, Mlp)
+    epochs = settings.epochs
+    if settings.max_steps is not None:  # whole epochs: at least so many steps
+        epochs = min(epochs, math.ceil(settings.max_steps / math.ceil(rows / settings.batch_size)))
+    first = Training(
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        update=mlp.update,
+        learning_rate=recipe.strategy.learning_rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        momentum=mlp.momentum,
+        weight_decay=settings.weight_decay,
+        dropout=mlp.dropout,
+        frozen=model.frozen_layers(),
+        seed=settings.seed,
+    )
+    if mlp.fine_tune is None or settings.max_steps is not None:
+        return [first]
+    frozen = max(first.frozen, mlp.fine_tune.frozen)
+    if frozen >= len(model.network.layers):
+        raise RecipeError(
+            f"backbone.fine_tune.frozen = {mlp.fine_tune.frozen}: the network has "
+            f"{len(model.network.layers)} layers, one must move"
+        )
+    again = replace(
+        first,
+        epochs=mlp.fine_tune.epochs,
+        learning_rate=mlp.fine_tune.learning_rate,
+        frozen=frozen,
+        seed=settings.seed + 1,
+    )
+    return [first, again]
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Targets of mean 0 and variance 1 for training, and the way back; classes need none of it."""
+
+    classes: int
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, model: Perceptron, inputs: Inputs) -> Scaler:
+        """Return the scaler of a model's training targets."""
+        if model.label_names:
+            return cls(len(model.label_names))
+        labels = inputs.train.labels
+        return cls(0, float(labels.mean()), float(labels.std()) or 1.0)
+
+    def targets(self, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return X (N, D) and Y (N, C) to train on."""
+        X = torch.from_numpy(rows.values)
+        if self.classes:
+            return X, one_hot(torch.from_numpy(rows.labels), self.classes)
+        scaled = (rows.labels - self.mean) / self.deviation
+        return X, torch.from_numpy(scaled.astype(np.float32)).view(-1, 1)
+
+    def outputs(self, z: torch.Tensor) -> np.ndarray:
+        """Return a network's outputs (N, C) in the units of the labels."""
+        return z.cpu().numpy() * self.deviation + self.mean
+
+    def fold(self, network: Network) -> None:
+        """Make the last layer give the units of the labels by itself."""
+        W, b = network.layers[-1]
+        W.mul_(self.deviation)
+        b.mul_(self.deviation).add_(self.mean)
+
+    def unfold(self, network: Network) -> None:
+        """Undo `fold`, for a network that was trained before."""
+        W, b = network.layers[-1]
+        W.div_(self.deviation)
+        b.sub_(self.mean).div_(self.deviation)
+
+
+def write_state(file: Path, state: State, buffers: dict[str, torch.Tensor]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: value for name, value in vars(state).items() if name != "tensors"}
+    tensors = {name: t.cpu() for name, t in {**state.tensors, **buffers}.items()}
+    unfinished = file.with_suffix(".part")
+    save_file(tensors, unfinished, metadata={"state": json.dumps(plain)})
+    unfinished.replace(file)
+
+
+def read_state(file: Path) -> State:
+    """Return what `write_state` wrote."""
+    with safe_open(file, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in list(stored.keys())}
+        return State(**json.loads(stored.metadata()["state"]), tensors=tensors)
+
+
+def _buffers(network: Network, moments: Moments) -> dict[str, torch.Tensor]:
+    return {"parameters": network.parameters, "m": moments.m, "v": moments.v}

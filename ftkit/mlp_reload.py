@@ -1,0 +1,38 @@
+"""Run a saved perceptron on raw inputs in a fresh process, which `ftkit.verify` starts.
+
+    python -m ftkit.mlp_reload MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz
+
+INPUTS_FOLDER holds PNG files, or inputs.json: a list of texts or of rows of numbers. OUTPUT.npz has
+`logits` (N, C), the outputs, and for a classifier `probabilities` (N, C).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ftkit.mlp_estimator import MlpClassifier
+from ftkit.mlp_model import load_perceptron
+
+
+def main(folder: Path, inputs: Path, output: Path) -> None:
+    """Write the answers of the perceptron in `folder` for every input, in order."""
+    trained, listed = load_perceptron(folder), inputs / "inputs.json"
+    raw: list[Any] = (
+        json.loads(listed.read_text(encoding="utf-8"))
+        if listed.exists()
+        else [Image.open(file) for file in sorted(inputs.glob("*.png"))]
+    )
+    answers = {"logits": trained.outputs(raw)}
+    if isinstance(trained.estimator, MlpClassifier):
+        answers["probabilities"] = trained.predict_proba(raw)
+    np.savez(output, **answers)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:4]))

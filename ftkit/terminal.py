@@ -1,0 +1,37 @@
+"""What a command says as it works: ftkit's own lines from rank 0, of libraries only errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+
+def rank() -> int:
+    """Return this process's number as its launcher gives it, known before torch is imported."""
+    return int(os.environ.get("RANK", 0))
+
+
+def speak(quieten: bool = True) -> None:
+    """Log ftkit's own lines from rank 0 to stderr, and keep the libraries to errors.
+
+    Args:
+        quieten: false for a command that needs no library, and so imports none to silence it.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    ours = logging.getLogger("ftkit")
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+    ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    if not quieten:
+        return
+    import warnings
+
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

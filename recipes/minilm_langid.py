@@ -1,0 +1,14 @@
+"""MiniLM tells the language of a name: all of it comes in Python packages, no Hub needed."""
+
+from ftkit import Backbone, Data, Full, HeadOnly, Lora, Recipe, TextClassification, Train
+
+recipe = Recipe(
+    name="minilm-langid",
+    description="MiniLM-L6 (Transformer) on names in 12 languages; needs no network",
+    data=Data(path="embedded:langid"),
+    backbone=Backbone(id="embedded:minilm-l6"),
+    task=TextClassification(text="text", label="label"),
+    strategy=Full(learning_rate=2e-4),
+    alternatives=(HeadOnly(learning_rate=1e-2), Lora(learning_rate=2e-3, rank=16, alpha=32)),
+    train=Train(epochs=3, batch_size=32),
+)

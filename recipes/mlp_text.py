@@ -1,0 +1,14 @@
+"""A perceptron on hashed character n-grams: which of 12 languages a name is in."""
+
+from ftkit import Data, Full, HeadOnly, Mlp, Recipe, TextClassification, Train
+
+recipe = Recipe(
+    name="mlp-text",
+    description="perceptron by hand on character n-grams: the language of a name; no network",
+    data=Data(path="embedded:langid"),
+    backbone=Mlp(hidden=(128,), update="adamw", dropout=0.2, ngrams=(1, 4), buckets=4096),
+    task=TextClassification(),
+    strategy=Full(learning_rate=2e-3),
+    alternatives=(HeadOnly(learning_rate=2e-3),),
+    train=Train(epochs=12, batch_size=64, weight_decay=0.05),
+)
