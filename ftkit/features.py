@@ -207,7 +207,8 @@ def _fill(
 
         def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
             model(**row)
-            return given.pop()
+            values = given.pop()
+            return values[:, :1] if store.shape[0] == 1 and values.ndim == 3 else values
 
         outputs = in_batches(features, wanted, batches, recipe.train, machine)
         for shard in shards:
@@ -223,8 +224,11 @@ def _store(
 ) -> cache.Store:
     """Return where the features of these examples are or will be."""
     (name,) = head_names(model)
-    with torch.inference_mode(), _given_to(model.get_submodule(name)) as given:
-        model.eval()(**first_examples(inputs, 1, machine.device))
+    head = model.get_submodule(name)
+    with torch.inference_mode():
+        with _given_to(head) as given:
+            model.eval()(**first_examples(inputs, 1, machine.device))
+        row = _used(head, given[0])
     key = cache.key_of(
         {
             "format": 1,
@@ -235,8 +239,17 @@ def _store(
             "examples": hashlib.sha256(wanted.digest.tobytes()).hexdigest(),
         }
     )
-    folder, row = cache.features_folder() / key, given[0]
+    folder = cache.features_folder() / key
     return cache.Store(folder, len(wanted), tuple(row.shape[1:]), DTYPES[row.dtype])
+
+
+def _used(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
+    """Return of a sequence (B, T, D) the first position (B, 1, D) where the head looks at no other.
+
+    So it is with RoBERTa and others whose head takes the whole sequence and reads one token of it.
+    """
+    first = given[:, :1]
+    return first if given.ndim == 3 and torch.equal(head(first), head(given)) else given
 
 
 def _identity(model: PreTrainedModel, head: str) -> str:

@@ -16,7 +16,7 @@ from ftkit import HeadOnly, cache, features, finetune, runtime
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.models import head_names
 from ftkit.run import make_ready
-from ftkit.tasks import digests
+from ftkit.tasks import Inputs, digests
 
 
 @pytest.fixture(autouse=True)
@@ -297,3 +297,52 @@ def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, 
     (whole,) = (tmp_path / "undisturbed" / "features").iterdir()
     assert whole.name == store.name
     assert (whole / "features.safetensors").read_bytes() == killed_and_mended
+
+
+class Sentences:
+    """Token ids of different lengths, padded to one length in batches of one."""
+
+    def __init__(self, count):
+        draw = np.random.default_rng(0)
+        self.ids = draw.integers(3, 50, (count, 9))
+        self.labels = draw.integers(0, 3, count)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, key):
+        position = key % len(self)
+        tokens = torch.from_numpy(self.ids[position])
+        return {"input_ids": tokens, "labels": self.labels[position], "index": position}
+
+
+def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
+    import transformers as hf
+
+    torch.manual_seed(0)
+    model = hf.RobertaForSequenceClassification(
+        hf.RobertaConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            vocab_size=50, num_labels=3,
+        )
+    ).eval()  # fmt: skip
+    rows, machine = Sentences(20), runtime.start(0)
+    inputs = Inputs(rows, rows, rows, rows)
+    assert why_not_cached(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    assert cached.train.values.shape == (20, 1, 16)
+    with torch.inference_mode():
+        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
+        got = Head(model).eval()(cached.train.at(np.arange(20)))["logits"]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_a_head_of_two_modules_is_not_cached_and_the_reason_is_said(recipe):
+    import transformers as hf
+
+    model = hf.DistilBertForSequenceClassification(
+        hf.DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50)
+    )
+    rows = Sentences(4)
+    reason = why_not_cached(model, Inputs(rows, rows, rows, rows), runtime.start(0))
+    assert reason == "it has 2 heads (pre_classifier, classifier)"

@@ -1,0 +1,72 @@
+"""Arithmetic by measurement: what is faster is taken, once for each machine and model."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ftkit import runtime
+from ftkit.evaluation import fitting
+from ftkit.precision import fastest_precision
+
+
+class Slow(nn.Module):
+    """A model that takes so many seconds in fp32 and in bf16."""
+
+    def __init__(self, fp32, bf16):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(round(1e4 * fp32), round(1e4 * bf16)))
+        self.seconds, self.calls = (fp32, bf16), 0
+
+    def forward(self, pixel_values):
+        self.calls += 1
+        time.sleep(self.seconds[torch.is_autocast_enabled("cpu")])
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    return SimpleNamespace(validation=[{"pixel_values": torch.zeros(3), "labels": 0, "index": 0}])
+
+
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "taken"),
+    [(0.06, 0.02, "bf16"), (0.02, 0.06, "fp32"), (0.002, 0.001, "fp32")],
+)
+def test_bf16_is_taken_where_it_is_faster_and_something_is_gained(fp32, bf16, taken, inputs):
+    model, machine = Slow(fp32, bf16), runtime.start(0)
+    assert fastest_precision(model, inputs, "auto", machine) == taken
+    tried = model.calls
+    assert fastest_precision(model, inputs, "auto", machine) == taken
+    assert model.calls == tried  # from the notes
+
+
+def test_what_the_recipe_asks_for_is_not_measured(inputs):
+    model = Slow(0.06, 0.02)
+    assert fastest_precision(model, inputs, "fp32", runtime.start(0)) == "fp32"
+    assert model.calls == 0
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does():
+    sizes = []
+
+    def compute(inputs):
+        rows = inputs["x"]
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("no room")
+        sizes.append(len(rows))
+        return rows * 2
+
+    rows = torch.arange(11)
+    assert torch.equal(fitting(compute, {"x": rows}), rows * 2)
+    assert sum(sizes) == 11
+
+
+def test_a_row_that_does_not_fit_is_an_error():
+    def compute(inputs):
+        raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        fitting(compute, {"x": torch.arange(4)})
