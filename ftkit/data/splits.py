@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import Dataset
+
+if TYPE_CHECKING:
+    from ftkit.data.inspect import Finding
+
+ROLES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Splits:
     """Name of the source split whose rows are the test rows."""
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
+    lacking: tuple[str, ...] = ()
+    """Classes that the source has in another split and not in train: training refuses them."""
+    findings: tuple[Finding, ...] = ()
+    """What `ftkit.data.screen` saw in passing."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""
@@ -31,7 +41,7 @@ class Splits:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each split."""
-        return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+        return {name: len(getattr(self, name)) for name in ROLES}
 
 
 def spread(labels: np.ndarray, seed: int) -> np.ndarray:
