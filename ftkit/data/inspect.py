@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool)
     """
     reasons: dict[str, list[tuple[str, int]]] = {}
     for role in ROLES:
-        index = np.asarray(getattr(splits, role)["index"])
+        index = np.asarray(getattr(splits, role)["index"][:])
         for position, reason in bad[role].items():
             reasons.setdefault(reason, []).append((role, int(index[position])))
     end = "left out" if skip else "mend them, or leave them out: --set data.on_bad_row=skip"
@@ -91,13 +91,13 @@ class _Seen:
     def __init__(self, splits: Splits, role: str, prints: Prints) -> None:
         rows = getattr(splits, role)
         self.role, self.prints = role, prints
-        self.index = np.asarray(rows["index"])[prints.positions]
+        self.index = np.asarray(rows["index"][:])[prints.positions]
         labels = rows["label"][:]
         if labels and isinstance(labels[0], (list, dict, str)):
             labels = np.array([repr(label) for label in labels])
         self.labels = np.asarray(labels)[prints.positions]
 
-    def at(self, rows: Iterable[int]) -> Rows:
+    def at(self, rows: Iterable[Any]) -> Rows:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
 
 
@@ -186,10 +186,13 @@ def _marked(
 
 
 def _duplicates(train: _Seen) -> Iterator[Finding]:
-    _, which, counts = np.unique(train.prints.exact, return_inverse=True, return_counts=True)
+    _, first, which, counts = np.unique(
+        train.prints.exact, return_index=True, return_inverse=True, return_counts=True
+    )
     again = len(which) - len(counts)
     if again:
         groups = np.flatnonzero(counts > 1)
+        groups = groups[np.argsort(first[groups])]
         yield Finding(
             "warning",
             f"{_rows(again)} of train {'repeats' if again == 1 else 'repeat'} another one "
@@ -236,7 +239,8 @@ def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     order = np.lexsort((labels, exact))
     same = exact[order][1:] == exact[order][:-1]
     differ = same & (labels[order][1:] != labels[order][:-1])
-    inputs = np.unique(exact[order][1:][differ])
+    inputs = exact[np.sort(order[1:][differ])]
+    inputs = inputs[np.sort(np.unique(inputs, return_index=True)[1])]
     if not len(inputs):
         return
     examples = []

@@ -67,7 +67,7 @@ def spread(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def cut(rows: Dataset, size: int, seed: int) -> tuple[Dataset, Dataset]:
     """Return (what stays, `size` rows cut off), both with the classes in proportion."""
-    order = spread(np.asarray(rows["label"]), seed)
+    order = spread(np.asarray(rows["label"][:]), seed)
     return rows.select(np.sort(order[size:])), rows.select(np.sort(order[:size]))
 
 
@@ -75,4 +75,4 @@ def limit(rows: Dataset, most: int | None, seed: int) -> Dataset:
     """Return at most so many rows, with the classes in proportion."""
     if most is None or most >= len(rows):
         return rows
-    return rows.select(np.sort(spread(np.asarray(rows["label"]), seed)[:most]))
+    return rows.select(np.sort(spread(np.asarray(rows["label"][:]), seed)[:most]))
