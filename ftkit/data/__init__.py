@@ -103,7 +103,7 @@ def examine(splits: Splits, on_bad_row: str, near: bool = True) -> tuple[Finding
 def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any]], Any]) -> Splits:
     """Return the splits without the rows that cannot be read; decodes every image once.
 
-    What is odd with the others, as far as it can be told in passing, is in `findings` and noted.
+    What is odd with the others, as far as it can be told in passing, is logged, and in `findings`.
 
     Args:
         on_bad_row: "error" refuses such rows, "skip" leaves them out and notes each.
@@ -119,7 +119,9 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
         return bad, inspect(splits, {role: prints for role, (prints, _) in seen.items()})
 
     bad, findings = run_once(see)
-    splits = replace(splits, findings=findings).noting(*map(str, findings))
+    for finding in findings:
+        log.info("data: %s", finding)
+    splits = replace(splits, findings=findings)
     named = [
         f"{_describe(getattr(splits, role), role, position)}: {reason}"
         for role in ROLES

@@ -177,7 +177,7 @@ def _marked(
 ) -> Iterator[Finding]:
     count = sum(int(mark.sum()) for mark in marks.values())
     if count:
-        rows = chain(*(((r, row) for row in np.flatnonzero(marks[r])) for r in ROLES))
+        rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
         yield Finding(
             "warning",
             f"{_rows(count)} {'is' if count == 1 else 'are'} {about}",

@@ -111,6 +111,7 @@ def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
     texts: list[str | None] = []
+    kinds: dict[str, int] = {}
     for row, value in enumerate(values):
         if value is None or value == "" or value != value:  # the last one is NaN
             texts.append(None)
@@ -120,9 +121,16 @@ def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
             )
         elif isinstance(value, (str, bool, int, float)):
             texts.append(str(int(value)) if isinstance(value, float) else str(value))
+            kinds.setdefault("text" if isinstance(value, str) else "numbers", row)
         else:
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected one class, got "
                 f"{type(value).__name__}"
             )
+    if len(kinds) > 1:
+        (kind, first), (other, row) = sorted(kinds.items(), key=lambda found: found[1])
+        raise DataError(
+            f"column '{column}', split '{split}', row {row}: {values[row]!r} is {other}, where row "
+            f"{first} has {kind} ({values[first]!r}); write all labels in one way"
+        )
     return texts
