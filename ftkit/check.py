@@ -91,8 +91,8 @@ class Report:
         )
         yield f"machine    {self.machine}, {plan.precision}"
         yield (
-            f"time       about {_duration(estimate.seconds)} beside loading and saving, "
-            f"{estimate.seconds_per_step:.3g} s a step"
+            f"time       about {_duration(estimate.seconds)} beside loading and saving"
+            + (f", {step:.2g} s a step" if (step := estimate.seconds_per_step) else "")
         )
         yield f"memory     about {memory}"
         yield f"run        {self.command}"

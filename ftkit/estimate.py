@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ftkit import runtime
-from ftkit.evaluation import predict_logits
-from ftkit.features import Head, cache_features
+from ftkit.evaluation import collate_of, predict_logits
+from ftkit.features import why_not_cached
 from ftkit.models import place
-from ftkit.recipe import Recipe
-from ftkit.run import Ready, caches
+from ftkit.recipe import HeadOnly, Recipe
+from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
 from ftkit.tasks.vectors import Vectors
 from ftkit.training import fit
@@ -34,6 +34,7 @@ class Estimate:
 
     steps: int
     seconds_per_step: float
+    """0 where the head alone is trained, on what the backbone gave once."""
     seconds: float
     """Features, training, validation after each epoch, and test."""
     peak_memory_bytes: dict[str, int]
@@ -49,26 +50,20 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps_per_epoch = math.ceil(len(inputs.train) / train.batch_size)
     steps = train.max_steps or train.epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
-    share = train.evaluation_batch_size * machine.world_size
-    small = Inputs(
-        few(inputs.train, STEPS * train.batch_size),
-        few(inputs.train_plain, STEPS * train.batch_size),
-        few(inputs.validation, share),
-        few(inputs.test, share),
-        inputs.mixing,
-    )
+    some = few(inputs.test, train.evaluation_batch_size * machine.world_size)
     predict_logits(ready.model, few(inputs.test, machine.world_size), train, machine)
     begin = time.perf_counter()
-    predict_logits(ready.model, small.test, train, machine)
-    per_row = (time.perf_counter() - begin) / len(small.test)
-    evaluated = len(inputs.test)
-    model: Any = ready.model
-    if caches(recipe, ready, machine):
-        evaluated += len(inputs.train) + len(inputs.validation)
-        small, model = cache_features(model, small, train, machine), Head(model)
-    else:
+    predict_logits(ready.model, some, train, machine)
+    per_row = (time.perf_counter() - begin) / len(some)
+    evaluated, per_step = len(inputs.test), 0.0
+    head: Any = getattr(recipe.strategy, "probe", recipe.strategy)
+    cached = isinstance(head, HeadOnly) and head.cache
+    cached = cached and why_not_cached(ready.model, inputs, machine) is None
+    if cached:
+        evaluated += (head.views or 1) * len(inputs.train) + len(inputs.validation)
+    if not (cached and head is recipe.strategy):
         evaluated += math.ceil(steps / steps_per_epoch) * len(inputs.validation)
-    per_step = _seconds_per_step(model, small, recipe, machine)
+        per_step = _seconds_per_step(ready.model, inputs, recipe, machine)
     seconds = steps * per_step + evaluated * per_row
     return Estimate(steps, per_step, seconds, runtime.peak_memory(machine))
 
@@ -89,7 +84,7 @@ class Few:
     """The first rows of others; the key of an example is epoch * N + position, as it is there."""
 
     def __init__(self, rows: Rows, count: int) -> None:
-        self.rows, self.count = rows, count
+        self.rows, self.count, self.collate = rows, count, collate_of(rows)
 
     @property
     def labels(self) -> np.ndarray:
@@ -108,10 +103,18 @@ def _seconds_per_step(
     model: Any, inputs: Inputs, recipe: Recipe, machine: runtime.Machine
 ) -> float:
     """Return the seconds between the entries of the log that `fit` leaves after two steps."""
+    rows = STEPS * recipe.train.batch_size
+    small = Inputs(
+        few(inputs.train, rows),
+        few(inputs.train_plain, rows),
+        few(inputs.validation, recipe.train.evaluation_batch_size),
+        inputs.test,
+        inputs.mixing,
+    )
     changes = {"train.max_steps": STEPS, "train.class_weights": "none"}  # a few rows lack classes
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     try:
-        fit(model, inputs, recipe.override(changes), machine, folder)
+        fit(model, small, recipe.override(changes), machine, folder)
 
         def read() -> float:
             entries = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())
