@@ -39,6 +39,7 @@ from ftkit.recipe import (
 from ftkit.result import RunResult
 
 if TYPE_CHECKING:
+    from ftkit.data.own import data_of
     from ftkit.mlp_estimator import MlpClassifier, MlpRegressor
     from ftkit.mlp_model import load_perceptron
     from ftkit.push import publish
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 LATER = {
     "MlpClassifier": "ftkit.mlp_estimator",
     "MlpRegressor": "ftkit.mlp_estimator",
+    "data_of": "ftkit.data.own",
     "finetune": "ftkit.run",
     "load_perceptron": "ftkit.mlp_model",
     "publish": "ftkit.push",
@@ -80,6 +82,7 @@ __all__ = [
     "Train",
     "TrainingError",
     "VerificationError",
+    "data_of",
     "finetune",
     "load_perceptron",
     "publish",

@@ -1,46 +1,167 @@
-"""Before training: load everything, check it, and say what would be done."""
+"""Before training: look at data and plan as a careful colleague would, and say what would be done.
+
+The rows are looked at first, all faults at once. Where there is no error, data and backbone are
+made ready exactly as for training, two real steps are taken, and nothing is kept.
+"""
 
 from __future__ import annotations
 
-import math
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from ftkit import runtime
-from ftkit.data import Splits
+from ftkit.data import Finding, Splits, examine, load_splits
+from ftkit.data.splits import ROLES
+from ftkit.errors import DataError
+from ftkit.estimate import Estimate, estimate
+from ftkit.models import count_parameters
 from ftkit.recipe import Recipe
 from ftkit.run import make_ready
+from ftkit.terminal import quiet
 
 
-def check(recipe: Recipe) -> list[str]:
-    """Return what a run of this recipe would do, in lines for the screen. Writes nothing.
+@dataclass(frozen=True)
+class Plan:
+    """What a run of a recipe would do on this machine."""
+
+    parameters_total: int
+    parameters_trained: int
+    batch: tuple[int, int, int]
+    """Processes, rows in each at once, accumulation."""
+    precision: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `ftkit check` says."""
+
+    recipe: str
+    strategy: str
+    machine: str
+    command: str
+    """What trains as checked."""
+    splits: dict[str, dict[str, int | str]]
+    """Of each split its rows, and how they spread over the classes."""
+    notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    plan: Plan | None
+    """None where an error stops the run."""
+
+    @property
+    def errors(self) -> int:
+        """How many findings training would refuse."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    def to_json(self) -> str:
+        """Return all of it as JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    def lines(self) -> Iterator[str]:
+        """Yield all of it for the screen."""
+        yield f"recipe     {self.recipe}, strategy {self.strategy}"
+        for name, split in self.splits.items():
+            yield f"{name:<10} {split['rows']:,} rows, {split['spread']}"
+        for note in self.notes:
+            yield f"note       {note}"
+        for finding in self.findings:
+            severity, _, rest = str(finding).partition(": ")
+            yield f"{severity:<10} {rest}"
+        if not self.findings:
+            yield "data       nothing odd was found"
+        if self.plan is None:
+            return
+        plan, estimate = self.plan, self.plan.estimate
+        memory = ", ".join(
+            f"{size / 1e9:.1f} GB {place}"
+            for place, size in estimate.peak_memory_bytes.items()
+            if size
+        )
+        share = plan.parameters_trained / plan.parameters_total
+        yield (
+            f"parameters {plan.parameters_total:,}, of them trained "
+            f"{plan.parameters_trained:,} ({share:.2%})"
+        )
+        yield (
+            f"steps      {estimate.steps:,} of {np.prod(plan.batch)} rows "
+            f"({' x '.join(map(str, plan.batch))}: processes, rows each, accumulation)"
+        )
+        yield f"machine    {self.machine}, {plan.precision}"
+        yield (
+            f"time       about {_duration(estimate.seconds)} beside loading and saving"
+            + (f", {step:.2g} s a step" if (step := estimate.seconds_per_step) else "")
+        )
+        yield f"memory     about {memory}"
+        yield f"run        {self.command}"
+
+
+def check(recipe: Recipe, command: str = "") -> Report:
+    """Return what is odd with a recipe's data, and what a run would do and take. Keeps nothing.
+
+    Args:
+        command: that trains as checked.
 
     Raises:
-        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+        RecipeError, ModelError, HubError: the request cannot be met.
+        DataError: the data cannot be looked at at all.
     """
     machine = runtime.start(recipe.train.seed)
-    ready = make_ready(recipe, machine)
-    train, rows = recipe.train, len(ready.inputs.train)
-    micro, accumulation = runtime.share_batch(
-        train.batch_size, train.micro_batch_size, machine.world_size
+    lenient = recipe.data.model_copy(update={"on_bad_row": "skip"})
+    splits = runtime.main_first(
+        lambda: load_splits(lenient, recipe.task, recipe.train.seed, strict=False)
     )
-    steps = train.max_steps or train.epochs * math.ceil(rows / train.batch_size)
-    lines = []
-    for name in ("train", "validation", "test"):
-        labels = np.asarray(getattr(ready.splits, name)["label"])
-        lines.append(f"{name:<10} {len(labels):,} rows, {_spread(labels, ready.splits)}")
-    return [
-        f"recipe     {recipe.name}, strategy {recipe.strategy.kind}",
-        *lines,
-        f"steps      {steps:,} of {train.batch_size} rows "
-        f"({machine.world_size} x {micro} x {accumulation}: processes, rows each, accumulation)",
-        f"machine    {machine.device_name}, {runtime.choose_precision(train.precision, machine)}",
-    ]
+    findings = runtime.on_main(lambda: examine(splits, recipe.data.on_bad_row))
+    plan = None
+    if not any(finding.severity == "error" for finding in findings):
+        try:
+            with quiet():  # the report says it
+                plan = _plan(recipe, machine)
+        except DataError as error:  # what only the strict look refuses, such as missing labels
+            findings = (Finding("error", str(error)), *findings)
+    return Report(
+        recipe=recipe.name,
+        strategy=recipe.strategy.kind,
+        machine=machine.device_name,
+        command=command,
+        splits={role: _split(splits, role) for role in ROLES},
+        notes=splits.notes,
+        findings=findings,
+        plan=plan,
+    )
 
 
-def _spread(labels: np.ndarray, splits: Splits) -> str:
-    """Return how many rows a class has, or from where to where numbers go."""
+def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:
+    ready = make_ready(recipe, machine)
+    total, trained = count_parameters(ready.model)
+    train = recipe.train
+    share = runtime.share_batch(train.batch_size, train.micro_batch_size, machine.world_size)
+    return Plan(
+        parameters_total=total,
+        parameters_trained=trained,
+        batch=(machine.world_size, *share),
+        precision=runtime.choose_precision(train.precision, machine),
+        estimate=estimate(recipe, ready, machine),
+    )
+
+
+def _split(splits: Splits, role: str) -> dict[str, int | str]:
+    """Return the rows of a split, and how many a class has, or from where to where numbers go."""
+    values = getattr(splits, role)["label"][:]
+    if not isinstance(values[0], (int, float)):
+        return {"rows": len(values), "spread": "each with several labels"}
+    labels = np.asarray(values)
     if not splits.label_names:
-        return f"labels from {labels.min():g} to {labels.max():g}"
-    classes = np.bincount(labels, minlength=len(splits.label_names))
-    return f"{classes.min():,} to {classes.max():,} a class"
+        spread = f"labels from {labels.min():g} to {labels.max():g}"
+    else:
+        counts = np.bincount(labels, minlength=len(splits.label_names))
+        spread = f"{counts.min():,} to {counts.max():,} a class"
+    return {"rows": len(labels), "spread": spread}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

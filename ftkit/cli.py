@@ -8,6 +8,7 @@ traceback), 1 the run failed, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import types
 import typing
@@ -23,7 +24,7 @@ from rich.table import Table
 from ftkit import cli_cache, registry
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
-from ftkit.errors import FtkitError, RecipeError
+from ftkit.errors import DataError, FtkitError, RecipeError
 from ftkit.recipe import Data, Full, Mlp, Recipe, Train
 from ftkit.terminal import rank, speak
 
@@ -202,23 +203,33 @@ def check(
     data: str | None = None,
     backbone: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
-    """Load data and backbone, check them, and say what would be trained. Writes nothing.
+    """Look at data and backbone, say what is odd and what training would take. Writes nothing.
 
-    Takes the same arguments as train.
+    Takes the same arguments as train. Exit status 2 where training would refuse the data.
+
+    Parameters
+    ----------
+    json_
+        Print everything as JSON.
     """
     resolved = resolve(recipe, strategy, data, backbone, set_, False, flags)
+    command = train_command(recipe, strategy, data, backbone, set_, flags)
     speak()
     from ftkit.check import check as check_recipe
     from ftkit.runtime import stop
 
     try:
-        lines = check_recipe(resolved)
+        report = check_recipe(resolved, command)
     finally:
         stop()
     if rank() == 0:
-        print("\n".join(lines))
+        print(report.to_json() if json_ else "\n".join(report.lines()))
+    if report.errors:
+        count = "1 error" if report.errors == 1 else f"{report.errors} errors"
+        raise DataError(f"data '{resolved.data.path}': {count}, training refuses it")
 
 
 @app.command
@@ -278,6 +289,28 @@ def resolve(
             | {"train.max_steps": 2}
         )
     return recipe.override(dict(_parse(change) for change in changes))
+
+
+def train_command(
+    name: str,
+    strategy: str | None,
+    data: str | None,
+    backbone: str | None,
+    changes: Sequence[str],
+    flags: BaseModel | None,
+) -> str:
+    """Return the command line that trains what these arguments of `check` say."""
+    given = {"strategy": strategy, "data": data, "backbone": backbone}
+    given |= flags.model_dump() if flags else {}
+    words = ["ftkit", "train", name]
+    for flag, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{flag.replace('_', '-')}")
+        elif value is not None:
+            words += [f"--{flag.replace('_', '-')}", str(value)]
+    for change in changes:
+        words += ["--set", change]
+    return shlex.join(words)
 
 
 def loads_with(recipe: Recipe) -> str:

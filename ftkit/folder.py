@@ -1,6 +1,7 @@
 """The run folder: who may write there, and the files that other programs read.
 
 recipe.json          the resolved recipe; runs again with --recipe OUT/recipe.json
+checks.json          what was odd with the rows before training
 run.json             what was measured; written last, so where it lies the run is complete
 predictions.parquet  a row per test example
 log.jsonl            a line per logging step
@@ -12,6 +13,7 @@ model/               loads with transformers and peft alone
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,13 @@ def open_folder(folder: Path, recipe: Recipe) -> None:
         (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+
+
+def write_checks(folder: Path, splits: Splits) -> None:
+    """Write checks.json: what was odd with the rows, as far as it was seen in passing."""
+    found = [asdict(finding) for finding in splits.findings]
+    text = json.dumps({"findings": found}, indent=2, ensure_ascii=False)
+    (folder / "checks.json").write_text(text + "\n", encoding="utf-8")
 
 
 def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:

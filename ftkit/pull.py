@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -40,6 +41,8 @@ LEFTOVER_SECONDS = 24 * 3600.0
 
 def is_hub_id(name: str) -> bool:
     """Return whether a name is looked for on the Hub: it is neither embedded nor like a path."""
+    if "://" in name or has_magic(name):
+        return False
     path = Path(name).expanduser()
     return not (name.startswith((PREFIX, "/", ".", "~")) or path.suffix in TABLES or path.exists())
 

@@ -21,7 +21,7 @@ from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import predict_logits
-from ftkit.folder import is_complete, open_folder, write_plots, write_predictions
+from ftkit.folder import is_complete, open_folder, write_checks, write_plots, write_predictions
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
@@ -59,6 +59,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
 
     ready = make_ready(recipe, machine)
     runtime.on_main(lambda: open_folder(folder, recipe))
+    runtime.on_main(lambda: write_checks(folder, ready.splits))
     clock.lap("data")
 
     place(ready.model, recipe.train.channels_last, machine.device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def rank() -> int:
@@ -35,3 +37,15 @@ def speak(quieten: bool = True) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log of ftkit's own lines only warnings inside the block."""
+    ours = logging.getLogger("ftkit")
+    before = ours.level
+    ours.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)

@@ -276,4 +276,10 @@ def test_a_split_of_broken_images_alone_is_refused(load):
 
 def test_whole_images_pass_the_screen_unchanged(load):
     splits = load({"train": rows_of(["a", "b"] * 10)})
-    assert screen(splits, "error", lambda look: look()) is splits
+    screened = screen(splits, "error", lambda look: look())
+    assert (screened.train, screened.validation, screened.test, screened.notes) == (
+        splits.train,
+        splits.validation,
+        splits.test,
+        splits.notes,
+    )

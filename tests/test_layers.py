@@ -27,7 +27,7 @@ GROUPS = (
         "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
-    ("run", "check", "compare", "push", "mlp_show", "play"),
+    ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),
     ("cli", "cli_mlp", "cli_hub", "cli_cache"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}

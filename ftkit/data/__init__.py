@@ -7,24 +7,30 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, Value
 
-from ftkit.data.columns import columns_of, find_bad_rows, inputs_of, resolve_columns
+from ftkit.data.columns import columns_of, inputs_of, resolve_columns
+from ftkit.data.inspect import Finding, inspect, unreadable
 from ftkit.data.labels import is_labelled, read_labels
+from ftkit.data.prints import look
 from ftkit.data.sources import SPLITS, read
-from ftkit.data.splits import Splits, cut, limit
+from ftkit.data.splits import ROLES, Splits, cut, limit
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
 
-__all__ = ["Splits", "load_splits", "resolve_columns", "screen"]
+__all__ = ["Finding", "Splits", "examine", "load_splits", "resolve_columns", "screen"]
 
 log = logging.getLogger(__name__)
 
 
-def load_splits(data: Data, task: Task, seed: int) -> Splits:
+def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Splits:
     """Return train, validation and test rows, cutting from train what the source does not have.
+
+    Args:
+        strict: refuse classes that the training rows lack; else they are the splits' `lacking`.
 
     Raises:
         DataError: the data cannot be what the task needs.
@@ -43,7 +49,7 @@ def load_splits(data: Data, task: Task, seed: int) -> Splits:
         notes.append(f"split '{roles.pop('test')}' has no column '{task.label}' and is not used")
     for name in roles.values():
         _require(source[name].features, name, *columns_of(task))
-    names, labels = read_labels(task, {role: source[name] for role, name in roles.items()})
+    names, labels = read_labels(task, {role: source[name] for role, name in roles.items()}, strict)
 
     rows: dict[str, Dataset] = {}
     for role, name in roles.items():
@@ -75,15 +81,29 @@ def load_splits(data: Data, task: Task, seed: int) -> Splits:
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
     notes += _lost_classes(names, labels["train"], rows["train"])
     test_split = roles.get("test", roles["train"])
-    return Splits(**rows, label_names=names, test_split=test_split, notes=tuple(notes))
+    lacking = () if strict else _lacking(names, labels)
+    return Splits(
+        **rows, label_names=names, test_split=test_split, notes=tuple(notes), lacking=lacking
+    )
 
 
-def screen(
-    splits: Splits,
-    on_bad_row: str,
-    run_once: Callable[[Callable[[], dict[str, dict[int, str]]]], dict[str, dict[int, str]]],
-) -> Splits:
+def examine(splits: Splits, on_bad_row: str, near: bool = True) -> tuple[Finding, ...]:
+    """Return everything that is wrong or odd with the rows, errors first; decodes every image once.
+
+    Args:
+        on_bad_row: "error" or "skip", what a row that cannot be read is.
+        near: also look for near-copies.
+    """
+    seen = {role: look(getattr(splits, role), near) for role in ROLES}
+    bad = {role: broken for role, (_, broken) in seen.items()}
+    found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+    return (*unreadable(splits, bad, on_bad_row == "skip"), *found)
+
+
+def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any]], Any]) -> Splits:
     """Return the splits without the rows that cannot be read; decodes every image once.
+
+    What is odd with the others, as far as it can be told in passing, is logged, and in `findings`.
 
     Args:
         on_bad_row: "error" refuses such rows, "skip" leaves them out and notes each.
@@ -92,11 +112,19 @@ def screen(
     Raises:
         DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
-    roles = ("train", "validation", "test")
-    bad = run_once(lambda: {role: find_bad_rows(getattr(splits, role)) for role in roles})
+
+    def see() -> tuple[dict[str, dict[int, str]], tuple[Finding, ...]]:
+        seen = {role: look(getattr(splits, role), near=False) for role in ROLES}
+        bad = {role: broken for role, (_, broken) in seen.items()}
+        return bad, inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+
+    bad, findings = run_once(see)
+    for finding in findings:
+        log.info("data: %s", finding)
+    splits = replace(splits, findings=findings)
     named = [
         f"{_describe(getattr(splits, role), role, position)}: {reason}"
-        for role in roles
+        for role in ROLES
         for position, reason in bad[role].items()
     ]
     if not named:
@@ -108,7 +136,7 @@ def screen(
             f"--set data.on_bad_row=skip"
         )
     kept = {}
-    for role in roles:
+    for role in ROLES:
         rows = getattr(splits, role)
         kept[role] = rows.select([i for i in range(len(rows)) if i not in bad[role]])
         if not len(kept[role]):
@@ -161,6 +189,14 @@ def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) ->
     more = ", ..." if len(lost) > 5 else ""
     note = f"{len(lost)} of {len(names)} classes are left without a training row: "
     return [note + ", ".join(lost[:5]) + more] if lost else []
+
+
+def _lacking(names: tuple[str, ...], labels: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the classes that another split of the source has, and its training rows lack."""
+    if not names:
+        return ()
+    there = np.concatenate([numbers[is_labelled(numbers)] for numbers in labels.values()])
+    return tuple(names[number] for number in np.setdiff1d(there, labels["train"]))
 
 
 def _require(features: Features, split: str, *columns: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -63,20 +63,26 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def find_bad_images(rows: Dataset, column: str) -> dict[int, str]:
+def find_bad_images(
+    rows: Dataset, column: str, see: Callable[[int, Image.Image], None] | None = None
+) -> dict[int, str]:
     """Return {position: reason} for every row whose image cannot be read. Decodes each one.
 
     Args:
         rows: with `column` as undecoded images.
+        see: is given position and image of each one that can be read, from several threads.
     """
 
     def check(start: int) -> dict[int, str]:
         bad = {}
         for offset, row in enumerate(rows[start : start + CHUNK][column]):
             try:
-                open_rgb(row)
+                image = open_rgb(row)
             except BadImage as error:
                 bad[start + offset] = str(error)
+                continue
+            if see is not None:
+                see(start + offset, image)
         return bad
 
     found: dict[int, str] = {}

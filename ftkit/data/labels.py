@@ -17,15 +17,15 @@ from ftkit.recipe import TabularRegression
 
 @singledispatch
 def read_labels(
-    task: Any, splits: Mapping[str, Dataset]
+    task: Any, splits: Mapping[str, Dataset], strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and the labels of each split by role: see `name_labels`."""
-    return name_labels(splits, task.label)
+    return name_labels(splits, task.label, strict)
 
 
 @read_labels.register
 def _(
-    task: TabularRegression, splits: Mapping[str, Dataset]
+    task: TabularRegression, splits: Mapping[str, Dataset], strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return no names, and for each split the numbers to be told (NaN where none)."""
     found = {}
@@ -48,12 +48,16 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 
 
 def name_labels(
-    splits: Mapping[str, Dataset], column: str
+    splits: Mapping[str, Dataset], column: str, strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and, for each split, the class number of each row (-1 where none).
 
     Names come from the training split: a ClassLabel's own names and order, numbers in numeric
     order, text in alphabetical order. Other splits are matched by name, never by number.
+
+    Args:
+        strict: refuse a class that another split has and the training rows lack; else such classes
+            stand after the others, for `ftkit.data.inspect` to name.
 
     Raises:
         DataError: fewer than two classes, labels that are no classes, or a class that another split
@@ -76,7 +80,9 @@ def name_labels(
     names = _names(splits["train"], column, present)
     for split, labels in text.items():
         unknown = sorted({label for label in labels if label is not None} - present)
-        if unknown:
+        if unknown and not strict:
+            names = (*names, *(name for name in unknown if name not in names))
+        elif unknown:
             raise DataError(
                 f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
                 f"the training rows lack: {', '.join(unknown[:5])}; the classes in training are "
@@ -105,6 +111,7 @@ def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
     texts: list[str | None] = []
+    kinds: dict[str, int] = {}
     for row, value in enumerate(values):
         if value is None or value == "" or value != value:  # the last one is NaN
             texts.append(None)
@@ -114,9 +121,16 @@ def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
             )
         elif isinstance(value, (str, bool, int, float)):
             texts.append(str(int(value)) if isinstance(value, float) else str(value))
+            kinds.setdefault("text" if isinstance(value, str) else "numbers", row)
         else:
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected one class, got "
                 f"{type(value).__name__}"
             )
+    if len(kinds) > 1:
+        (kind, first), (other, row) = sorted(kinds.items(), key=lambda found: found[1])
+        raise DataError(
+            f"column '{column}', split '{split}', row {row}: {values[row]!r} is {other}, where row "
+            f"{first} has {kind} ({values[first]!r}); write all labels in one way"
+        )
     return texts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import (
@@ -14,6 +16,7 @@ from datasets import (
     Features,
     Image,
     Value,
+    concatenate_datasets,
     load_dataset,
     load_from_disk,
 )
@@ -21,6 +24,8 @@ from datasets.exceptions import DatasetGenerationError
 from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
+from ftkit.data.remote import fetch, is_remote
+from ftkit.data.tables import find_bad_json, merged, read_csv_form
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 from ftkit.hub import hub_errors, loading_errors, patiently, said
@@ -38,8 +43,8 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-
-
+KEPT = "rows.parquet"
+"""What each split's folder of `ftkit.data_of` holds."""
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
 """What stands before and after a file's name in a table, or in the name itself."""
 
@@ -64,10 +69,17 @@ def read(data: Data) -> Source:
     if data.path.startswith(PREFIX):
         return Source(embedded_data(data.path.removeprefix(PREFIX)))
     path = Path(data.path).expanduser()
+    if is_remote(data.path):
+        path = fetch(data.path, tuple(READERS))
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, data)
     if path.is_file():
-        return _read_tables({"train": [path]})
+        return _read_tables({"train": [path]}, data)
+    if has_magic(data.path):
+        files = sorted(Path(name) for name in glob(str(path), recursive=True))
+        if not files:
+            raise DataError(f"data '{data.path}': no file has such a name")
+        return _read_tables(_by_split(files), data)
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
     return Source(_splits(_read_hub(data)))
@@ -91,7 +103,7 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
     return dict(found) if isinstance(found, DatasetDict) else {"train": found}
 
 
-def _read_folder(folder: Path) -> Source:
+def _read_folder(folder: Path, data: Data) -> Source:
     """Read what `save_to_disk` wrote, tables, or class folders, in this order.
 
     Tables that name no image lose to class folders beside them.
@@ -107,12 +119,14 @@ def _read_folder(folder: Path) -> Source:
             there = ", ".join(table.name for table in tables)
             notes = (f"class folders are read; {there} beside them names no image and is not used",)
         elif tables:
-            return _read_tables(_by_split(tables))
+            return _read_tables(_by_split(tables), data)
     if not subfolders:
         raise DataError(
             f"data '{folder}': expected a folder for each class, or parquet, CSV or JSONL files; "
             f"it has neither"
         )
+    if all((p / KEPT).is_file() for p in subfolders):  # what `data_of` wrote
+        return _read_tables({p.name: [p / KEPT] for p in subfolders}, data)
     roles = {p: SPLITS.get(p.name.lower()) for p in subfolders}
     if all(roles.values()) and "train" not in roles.values():
         raise DataError(
@@ -196,8 +210,9 @@ def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def _read_tables(files: dict[str, list[Path]]) -> Source:
+def _read_tables(files: dict[str, list[Path]], data: Data) -> Source:
     found: dict[str, Dataset] = {}
+    notes: list[str] = []
     for split, tables in files.items():
         kinds = {table.suffix for table in tables}
         if len(kinds) > 1 or not kinds <= READERS.keys():
@@ -205,17 +220,44 @@ def _read_tables(files: dict[str, list[Path]]) -> Source:
                 f"data '{tables[0]}': expected files of one kind out of {', '.join(READERS)}; "
                 f"found {', '.join(sorted(kinds))}"
             )
-        suffix = kinds.pop()
-        options = {"sep": "\t"} if suffix == ".tsv" else {}
-        names = [str(table) for table in tables]
-        try:
-            rows = load_dataset(READERS[suffix], data_files=names, split="train", **options)
-        except (DatasetGenerationError, ValueError, StopIteration) as error:
-            empty = isinstance(error.__cause__ or error, StopIteration)
-            cause = "there are no rows in it" if empty else said(error)
-            raise DataError(f"data '{names[0]}': {cause}") from error
-        found[split] = rows
-    return Source(found, tables[0].parent.resolve())
+        reader = READERS[kinds.pop()]
+        if reader == "csv":
+            found[split], said_of_it = _read_csv(tables, data)
+            notes += said_of_it
+        else:
+            found[split] = _load(reader, tables)
+    return Source(found, tables[0].parent.resolve(), tuple(notes))
+
+
+def _read_csv(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
+    """Return the rows of CSV files with equal columns, and what was found out about them."""
+    written = [read_csv_form(table, data.encoding, data.separator) for table in tables]
+    features = merged([(str(t), form.features) for t, form in zip(tables, written, strict=True)])
+    parts, notes = [], []
+    for table, form in zip(tables, written, strict=True):
+        parts.append(_load("csv", [table], **replace(form, features=features).options()))
+        if data.separator is None and form.separator != {".tsv": "\t"}.get(table.suffix, ","):
+            notes.append(f"{table.name} is separated by {form.separator!r}")
+        if data.encoding is None and form.encoding.startswith("utf-16"):
+            notes.append(f"{table.name} is written in {form.encoding.upper()}")
+        if not form.quoted:
+            notes.append(f"{table.name}: quotes are part of the text")
+    return concatenate_datasets(parts) if len(parts) > 1 else parts[0], notes
+
+
+def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:
+    names = [str(table) for table in tables]
+    try:
+        return load_dataset(reader, data_files=names, split="train", **options)
+    except (DatasetGenerationError, ValueError, StopIteration) as error:
+        empty = isinstance(error.__cause__ or error, StopIteration)
+        for table in tables if reader == "json" and not empty else []:
+            lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
+            cause = find_bad_json(table) if lines else None
+            if cause:
+                raise DataError(f"data '{table}', {cause}") from error
+        cause = "there are no rows in it" if empty else said(error)
+        raise DataError(f"data '{names[0]}': {cause}") from error
 
 
 def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import Dataset
+
+if TYPE_CHECKING:
+    from ftkit.data.inspect import Finding
+
+ROLES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Splits:
     """Name of the source split whose rows are the test rows."""
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
+    lacking: tuple[str, ...] = ()
+    """Classes that the source has in another split and not in train: training refuses them."""
+    findings: tuple[Finding, ...] = ()
+    """What `ftkit.data.screen` saw in passing."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""
@@ -31,7 +41,7 @@ class Splits:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each split."""
-        return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+        return {name: len(getattr(self, name)) for name in ROLES}
 
 
 def spread(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -57,7 +67,7 @@ def spread(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def cut(rows: Dataset, size: int, seed: int) -> tuple[Dataset, Dataset]:
     """Return (what stays, `size` rows cut off), both with the classes in proportion."""
-    order = spread(np.asarray(rows["label"]), seed)
+    order = spread(np.asarray(rows["label"][:]), seed)
     return rows.select(np.sort(order[size:])), rows.select(np.sort(order[:size]))
 
 
@@ -65,4 +75,4 @@ def limit(rows: Dataset, most: int | None, seed: int) -> Dataset:
     """Return at most so many rows, with the classes in proportion."""
     if most is None or most >= len(rows):
         return rows
-    return rows.select(np.sort(spread(np.asarray(rows["label"]), seed)[:most]))
+    return rows.select(np.sort(spread(np.asarray(rows["label"][:]), seed)[:most]))

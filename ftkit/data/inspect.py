@@ -1,0 +1,283 @@
+"""What a careful colleague says of labelled rows before anybody trains on them.
+
+`inspect` returns findings: errors are what training refuses, warnings what makes its figures worth
+less than they look.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Literal
+
+import numpy as np
+
+from ftkit.data.prints import Prints, near_pairs, normalised
+from ftkit.data.splits import ROLES, Splits
+
+MOST_EXAMPLES = 5
+UNEVEN = 10
+"""Rows of the largest class for each of the smallest, from which classes are imbalanced."""
+LONG = 100_000
+"""Characters; no model here reads so many."""
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+Rows = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or odd with the rows."""
+
+    severity: Literal["error", "warning"]
+    message: str
+    """One line."""
+    examples: tuple[Rows, ...] = ()
+    """The first few: row numbers in the source by split; rows that stand together are one."""
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.message}{_shown(self.examples)}"
+
+
+def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]:
+    """Return what is wrong or odd with the rows, errors first. Pure; prints nothing.
+
+    Args:
+        splits: whose `label_names` may name classes that no training row has.
+        prints: of each split, from `ftkit.data.prints.look`.
+    """
+    seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
+    found = chain(
+        _missing_classes(splits, seen),
+        _odd_names(splits),
+        _imbalance(splits, seen),
+        _blank_images(seen),
+        _long_texts(seen),
+        _duplicates(seen["train"]),
+        _in_two_splits(seen),
+        _nearly_in_two_splits(seen),
+        _conflicts(splits, seen),
+    )
+    return tuple(sorted(found, key=lambda finding: finding.severity))
+
+
+def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
+    """Return a finding for each reason for which rows cannot be read.
+
+    Args:
+        bad: of each split {position: reason}, from `ftkit.data.prints.look`.
+        skip: whether such rows are left out instead of refused.
+    """
+    reasons: dict[str, list[tuple[str, int]]] = {}
+    for role in ROLES:
+        index = np.asarray(getattr(splits, role)["index"][:])
+        for position, reason in bad[role].items():
+            reasons.setdefault(reason, []).append((role, int(index[position])))
+    end = "left out" if skip else "mend them, or leave them out: --set data.on_bad_row=skip"
+    return [
+        Finding(
+            "warning" if skip else "error",
+            f"{_rows(len(places))} cannot be used, {reason}; {end}",
+            tuple({role: (row,)} for role, row in places[:MOST_EXAMPLES]),
+        )
+        for reason, places in reasons.items()
+    ]
+
+
+class _Seen:
+    """The rows of a split that can be read: prints, numbers in the source, labels."""
+
+    def __init__(self, splits: Splits, role: str, prints: Prints) -> None:
+        rows = getattr(splits, role)
+        self.role, self.prints = role, prints
+        self.index = np.asarray(rows["index"][:])[prints.positions]
+        labels = rows["label"][:]
+        if labels and isinstance(labels[0], (list, dict, str)):
+            labels = np.array([repr(label) for label in labels])
+        self.labels = np.asarray(labels)[prints.positions]
+
+    def at(self, rows: Iterable[Any]) -> Rows:
+        return {self.role: tuple(int(self.index[row]) for row in rows)}
+
+
+def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    names = splits.label_names
+    if not _has_classes(splits, seen):
+        return
+    counts = {role: np.bincount(seen[role].labels, minlength=len(names)) for role in ROLES}
+    for role in ("validation", "test"):
+        for label in np.flatnonzero((counts[role] > 0) & (counts["train"] == 0)):
+            rows = np.flatnonzero(seen[role].labels == label)
+            yield Finding(
+                "error" if names[label] in splits.lacking else "warning",
+                f"class '{names[label]}' has {_rows(len(rows))} in {role} and none in train",
+                tuple(seen[role].at([row]) for row in rows[:MOST_EXAMPLES]),
+            )
+    unmeasured = [names[label] for label in np.flatnonzero(counts["test"] == 0)]
+    unmeasured = [name for name in unmeasured if counts["train"][names.index(name)]]
+    if unmeasured:
+        yield Finding(
+            "warning",
+            f"{len(unmeasured)} of {len(names)} classes have no test row, so nothing is measured "
+            f"of them: {_some(unmeasured)}",
+        )
+
+
+def _odd_names(splits: Splits) -> Iterator[Finding]:
+    groups: dict[str, list[str]] = {}
+    for name in splits.label_names:
+        groups.setdefault(normalised(name) or name, []).append(name)
+    for same in groups.values():
+        if len(same) > 1:
+            yield Finding(
+                "warning",
+                f"classes {' and '.join(map(repr, same))} differ only in case, spaces or "
+                f"punctuation; are they one?",
+            )
+    numbers = [name for name in splits.label_names if NUMBER.fullmatch(name)]
+    words = [name for name in splits.label_names if not NUMBER.fullmatch(name)]
+    if numbers and words:
+        yield Finding(
+            "warning",
+            f"classes are numbers as well as words: {_some(numbers)}; {_some(words)}",
+        )
+
+
+def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    if not _has_classes(splits, seen):
+        return
+    counts = np.bincount(seen["train"].labels, minlength=len(splits.label_names))
+    there = np.flatnonzero(counts)
+    if not len(there):
+        return
+    most, fewest = there[counts[there].argmax()], there[counts[there].argmin()]
+    if counts[most] >= UNEVEN * counts[fewest]:
+        yield Finding(
+            "warning",
+            f"classes are uneven: '{splits.label_names[most]}' has {_rows(counts[most])} in train, "
+            f"'{splits.label_names[fewest]}' {counts[fewest]:,}; look at balanced_accuracy too, "
+            f"and try --set train.class_weights=balanced",
+        )
+
+
+def _blank_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    yield from _marked(seen, {r: s.prints.empty for r, s in seen.items()}, "of one colour only")
+
+
+def _long_texts(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    marks = {role: one.prints.length > LONG for role, one in seen.items()}
+    longest = max(int(one.prints.length.max(initial=0)) for one in seen.values())
+    about = f"longer than {LONG:,} characters (the longest has {longest:,})"
+    yield from _marked(seen, marks, about)
+
+
+def _marked(
+    seen: Mapping[str, _Seen], marks: Mapping[str, np.ndarray], about: str
+) -> Iterator[Finding]:
+    count = sum(int(mark.sum()) for mark in marks.values())
+    if count:
+        rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
+        yield Finding(
+            "warning",
+            f"{_rows(count)} {'is' if count == 1 else 'are'} {about}",
+            tuple(seen[role].at([row]) for role, row in islice(rows, MOST_EXAMPLES)),
+        )
+
+
+def _duplicates(train: _Seen) -> Iterator[Finding]:
+    _, first, which, counts = np.unique(
+        train.prints.exact, return_index=True, return_inverse=True, return_counts=True
+    )
+    again = len(which) - len(counts)
+    if again:
+        groups = np.flatnonzero(counts > 1)
+        groups = groups[np.argsort(first[groups])]
+        yield Finding(
+            "warning",
+            f"{_rows(again)} of train {'repeats' if again == 1 else 'repeat'} another one "
+            f"({again / len(which):.2%})",
+            tuple(train.at(np.flatnonzero(which == group)[:4]) for group in groups[:MOST_EXAMPLES]),
+        )
+
+
+def _in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    for some, others in _pairs_of_splits(seen):
+        unique, first = np.unique(some.prints.exact, return_index=True)
+        if not len(unique):
+            continue
+        place = np.searchsorted(unique, others.prints.exact).clip(max=len(unique) - 1)
+        rows = np.flatnonzero(unique[place] == others.prints.exact)
+        pairs = [(int(first[place[row]]), int(row)) for row in rows]
+        yield from _leak(some, others, pairs, "also in")
+
+
+def _nearly_in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    for some, others in _pairs_of_splits(seen):
+        texts = some.prints.near.ndim == 1
+        how = "equal but for case, spaces and punctuation to rows of" if texts else "nearly in"
+        pairs = list(near_pairs(some.prints, others.prints))
+        yield from _leak(some, others, pairs, how)
+
+
+def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) -> Iterator[Finding]:
+    if pairs:
+        yield Finding(
+            "warning",
+            f"{_rows(len(pairs))} of {others.role} {'is' if len(pairs) == 1 else 'are'} {how} "
+            f"{some.role} ({len(pairs) / len(others.index):.2%})",
+            tuple({**some.at([one]), **others.at([other])} for one, other in pairs[:MOST_EXAMPLES]),
+        )
+
+
+def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    """Equal inputs with different classes, in all splits together; numbers may differ."""
+    labels = np.concatenate([one.labels for one in seen.values()])
+    if labels.dtype.kind == "f":
+        return
+    exact = np.concatenate([one.prints.exact for one in seen.values()])
+    order = np.lexsort((labels, exact))
+    same = exact[order][1:] == exact[order][:-1]
+    differ = same & (labels[order][1:] != labels[order][:-1])
+    inputs = exact[np.sort(order[1:][differ])]
+    inputs = inputs[np.sort(np.unique(inputs, return_index=True)[1])]
+    if not len(inputs):
+        return
+    examples = []
+    for input_ in inputs[:MOST_EXAMPLES]:
+        where = {r: np.flatnonzero(one.prints.exact == input_)[:4] for r, one in seen.items()}
+        examples.append(
+            {role: seen[role].at(rows)[role] for role, rows in where.items() if len(rows)}
+        )
+    yield Finding(
+        "warning",
+        f"{len(inputs):,} input{'s have' if len(inputs) > 1 else ' has'} different labels in "
+        f"different rows; at most one of them is right",
+        tuple(examples),
+    )
+
+
+def _pairs_of_splits(seen: Mapping[str, _Seen]) -> list[tuple[_Seen, _Seen]]:
+    train, validation, test = (seen[role] for role in ROLES)
+    return [(train, validation), (train, test), (validation, test)]
+
+
+def _has_classes(splits: Splits, seen: Mapping[str, _Seen]) -> bool:
+    return bool(splits.label_names) and all(one.labels.dtype.kind in "iu" for one in seen.values())
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
+
+
+def _shown(examples: tuple[Rows, ...]) -> str:
+    """Return row numbers for a screen, as in ': train 3 = test 17, train 5 = test 20'."""
+    groups = [
+        " = ".join(f"{role} {row}" for role, rows in example.items() for row in rows)
+        for example in examples
+    ]
+    return f": {', '.join(groups)}" if groups else ""

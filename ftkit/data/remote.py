@@ -1,0 +1,71 @@
+"""Files that lie elsewhere: whatever fsspec opens becomes a local copy, fetched once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from ftkit.embedded import cache_folder
+from ftkit.errors import DataError
+from ftkit.hub import said
+
+
+def is_remote(path: str) -> bool:
+    """True for a path that begins with a protocol, as in s3://bucket/rows.csv."""
+    return "://" in path
+
+
+def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
+    """Return a folder with copies of the files that a URL names: a file, a folder or a pattern.
+
+    A file is fetched again where its size, date or ETag has changed.
+
+    Args:
+        suffixes: of the files that a folder is searched for.
+
+    Raises:
+        DataError: there is none, it cannot be had, or a package for the protocol is missing.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        if fsspec.core.has_magic(path):
+            files = sorted(system.glob(path))
+        elif not url.startswith(("http://", "https://")) and system.isdir(path):
+            files = sorted(file for file in system.find(path) if file.endswith(suffixes))
+        else:
+            files = [path]
+        if not files:
+            raise DataError(f"data '{url}': there is no file there that ends in {suffixes}")
+        states = [_state(system.info(file)) for file in files]
+        key = hashlib.sha256(repr((url, files, states)).encode()).hexdigest()[:16]
+        folder = cache_folder() / "data" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            target = folder / _name(file)
+            if not target.exists():
+                part = target.with_name(f".{target.name}.{os.getpid()}.part")
+                system.get_file(file, str(part))
+                part.replace(target)
+        return folder
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"data '{url}': there is no such file") from None
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise DataError(f"data '{url}': {said(error)}") from error
+    except Exception as error:  # each protocol's client has errors of its own
+        raise DataError(f"data '{url}': {said(error)}") from error
+
+
+def _state(info: dict[str, Any]) -> list[str]:
+    names = ("size", "mtime", "LastModified", "last_modified", "created", "ETag", "etag", "blob_id")
+    return [str(info.get(name)) for name in names]
+
+
+def _name(file: str) -> str:
+    """Return the last part of a path or URL, without what a URL asks for."""
+    return file.rstrip("/").rpartition("/")[2].partition("?")[0] or "file"

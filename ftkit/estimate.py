@@ -1,0 +1,128 @@
+"""How long a run will take and how much memory it needs, from two real steps of the real model."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftkit import runtime
+from ftkit.evaluation import collate_of, predict_logits
+from ftkit.features import why_not_cached
+from ftkit.models import place
+from ftkit.recipe import HeadOnly, Recipe
+from ftkit.run import Ready
+from ftkit.tasks import Inputs, Rows
+from ftkit.tasks.vectors import Vectors
+from ftkit.training import fit
+
+STEPS = 2
+"""The first one warms up, the second one is measured."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take on this machine, without loading, saving and verifying."""
+
+    steps: int
+    seconds_per_step: float
+    """0 where the head alone is trained, on what the backbone gave once."""
+    seconds: float
+    """Features, training, validation after each epoch, and test."""
+    peak_memory_bytes: dict[str, int]
+    """Of this process on the host, and on its device."""
+
+
+def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate:
+    """Return what a run would take, by taking two steps; moves the parameters of `ready.model`.
+
+    Every rank must call this. Writes to a temporary folder alone.
+    """
+    train, inputs = recipe.train, ready.inputs
+    steps_per_epoch = math.ceil(len(inputs.train) / train.batch_size)
+    steps = train.max_steps or train.epochs * steps_per_epoch
+    place(ready.model, train.channels_last, machine.device)
+    some = few(inputs.test, train.evaluation_batch_size * machine.world_size)
+    predict_logits(ready.model, few(inputs.test, machine.world_size), train, machine)
+    begin = time.perf_counter()
+    predict_logits(ready.model, some, train, machine)
+    per_row = (time.perf_counter() - begin) / len(some)
+    evaluated, per_step = len(inputs.test), 0.0
+    head: Any = getattr(recipe.strategy, "probe", recipe.strategy)
+    cached = isinstance(head, HeadOnly) and head.cache
+    cached = cached and why_not_cached(ready.model, inputs, machine) is None
+    if cached:
+        evaluated += (head.views or 1) * len(inputs.train) + len(inputs.validation)
+    if not (cached and head is recipe.strategy):
+        evaluated += math.ceil(steps / steps_per_epoch) * len(inputs.validation)
+        per_step = _seconds_per_step(ready.model, inputs, recipe, machine)
+    seconds = steps * per_step + evaluated * per_row
+    return Estimate(steps, per_step, seconds, runtime.peak_memory(machine))
+
+
+@singledispatch
+def few(rows: Rows, count: int) -> Rows:
+    """Return the first `count` rows as rows of their own."""
+    return Few(rows, min(count, len(rows)))
+
+
+@few.register
+def _(rows: Vectors, count: int) -> Rows:
+    """All of them: an epoch over vectors in memory is short."""
+    return rows
+
+
+class Few:
+    """The first rows of others; the key of an example is epoch * N + position, as it is there."""
+
+    def __init__(self, rows: Rows, count: int) -> None:
+        self.rows, self.count, self.collate = rows, count, collate_of(rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) class numbers."""
+        return self.rows.labels[: self.count]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        epoch, position = divmod(key, self.count)
+        return self.rows[epoch * len(self.rows) + position]
+
+
+def _seconds_per_step(
+    model: Any, inputs: Inputs, recipe: Recipe, machine: runtime.Machine
+) -> float:
+    """Return the seconds between the entries of the log that `fit` leaves after two steps."""
+    rows = STEPS * recipe.train.batch_size
+    small = Inputs(
+        few(inputs.train, rows),
+        few(inputs.train_plain, rows),
+        few(inputs.validation, recipe.train.evaluation_batch_size),
+        inputs.test,
+        inputs.mixing,
+    )
+    changes = {"train.max_steps": STEPS, "train.class_weights": "none"}  # a few rows lack classes
+    folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
+    try:
+        fit(model, small, recipe.override(changes), machine, folder)
+
+        def read() -> float:
+            entries = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())
+            points = [(entry["step"], entry["seconds"]) for entry in entries if "loss" in entry]
+            (step, seconds) = points[-1]
+            (before, then) = points[-2] if len(points) > 1 else (0, 0.0)
+            return (seconds - then) / (step - before)
+
+        return runtime.on_main(read)
+    finally:
+        runtime.on_main(lambda: shutil.rmtree(folder, ignore_errors=True))

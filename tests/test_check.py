@@ -1,0 +1,151 @@
+"""`ftkit check`: faults and plan, on the screen or as JSON, status 2 where there are errors."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ftkit import Data, finetune
+from ftkit.check import check
+from ftkit.cli import main
+from ftkit.estimate import few
+from ftkit.recipe import Mlp, Recipe, TextClassification, Train
+
+
+@pytest.fixture
+def frames():
+    """Train and test rows without a fault: sentences about numbers, odd or even."""
+    words = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    rows = [
+        {"text": f"{words[a]} and {words[b]} and {words[c]}", "label": ("even", "odd")[c % 2]}
+        for a in range(5)
+        for b in range(10)
+        for c in range(10)
+    ]
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    return frame[:400].reset_index(drop=True), frame[400:].reset_index(drop=True)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return Recipe(
+        name="mlp-numbers",
+        data=Data(path=str(tmp_path / "rows")),
+        backbone=Mlp(hidden=(8,), buckets=64),
+        task=TextClassification(),
+        train=Train(epochs=2),
+    )
+
+
+def save(tmp_path, train, test):
+    (tmp_path / "rows").mkdir(exist_ok=True)
+    train.to_csv(tmp_path / "rows" / "train.csv", index=False)
+    test.to_csv(tmp_path / "rows" / "test.csv", index=False)
+
+
+def test_a_clean_set_has_a_plan_and_no_findings(frames, recipe, tmp_path):
+    save(tmp_path, *frames)
+    report = check(recipe, "ftkit train mlp-numbers")
+    assert report.findings == ()
+    assert report.splits["train"]["rows"] == 360
+    lines = "\n".join(report.lines())
+    assert "nothing odd was found" in lines
+    assert "run        ftkit train mlp-numbers" in lines
+    assert report.plan.estimate.steps == 2 * 12
+    assert report.plan.parameters_total == 64 * 8 + 8 + 8 * 2 + 2
+    assert report.plan.estimate.peak_memory_bytes["host"] > 1e7
+
+
+def plant(frames, tmp_path):
+    train, test = frames
+    test.iloc[:5] = train.iloc[:5]
+    test.iloc[5] = train.iloc[5].str.upper()
+    test.loc[5, "label"] = train.loc[5, "label"]
+    train.loc[7, "text"] = ""
+    test.loc[9, "label"] = "neither"
+    save(tmp_path, train, test)
+
+
+def test_errors_are_all_told_at_once_with_status_2(frames, recipe, tmp_path, capsys):
+    plant(frames, tmp_path)
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["check", str(tmp_path / "mine.json")]) == 2
+    out, err = capsys.readouterr()
+    assert "error      class 'neither' has 1 row in test and none in train: test 9" in out
+    assert "error      1 row cannot be used, the text is empty" in out
+    assert "warning    5 rows of test are also in train (5.00%): train 0 = test 0" in out
+    assert "warning    1 row of test is equal but for case" in out
+    assert "run        " not in out
+    assert "2 errors, training refuses it" in err
+    assert main(["train", str(tmp_path / "mine.json"), "--out", str(tmp_path / "run")]) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_json_holds_all_of_it(frames, recipe, tmp_path, capsys):
+    plant(frames, tmp_path)
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    assert main(["check", str(tmp_path / "mine.json"), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["plan"] is None
+    assert {"severity", "message", "examples"} == set(found["findings"][0])
+    (leak,) = [f for f in found["findings"] if "also in train" in f["message"]]
+    assert leak["examples"][0] == {"train": [0], "test": [0]}
+
+
+def test_rows_without_labels_are_an_error_too(frames, recipe, tmp_path):
+    train, test = frames
+    train.loc[3, "label"] = None
+    save(tmp_path, train, test)
+    report = check(recipe)
+    assert report.plan is None
+    assert "1 rows have no label" in report.findings[0].message
+    assert report.errors == 1
+
+
+def test_what_is_odd_stands_in_the_run_folder(frames, recipe, tmp_path):
+    train, test = frames
+    test.iloc[:5] = train.iloc[:5]
+    save(tmp_path, train, test)
+    finetune(recipe, tmp_path / "run")
+    (finding,) = json.loads((tmp_path / "run" / "checks.json").read_text())["findings"]
+    assert finding["message"].startswith("5 rows of test are also in train")
+
+
+@pytest.mark.parametrize("strategy", ["full", "head", "lora"])
+def test_steps_of_a_real_model_are_measured(tiny_recipe, strategy, capsys, tmp_path):
+    recipe = tiny_recipe.with_strategy(strategy)
+    report = check(recipe)
+    plan = report.plan
+    assert plan.estimate.steps == 2 * int(np.ceil(51 / 8))
+    assert (plan.estimate.seconds_per_step == 0) == (strategy == "head")
+    assert plan.estimate.seconds > 0
+    assert plan.batch == (1, 8, 1)
+    assert plan.parameters_trained < plan.parameters_total or strategy == "full"
+
+
+def test_the_command_trains_what_was_checked(capsys):
+    words = ["mlp-digits", "--strategy", "head", "--epochs", "1", "--set", "backbone.hidden=[9, 8]"]
+    assert main(["check", *words]) == 0
+    run = capsys.readouterr().out.strip().splitlines()[-1]
+    assert run == (
+        "run        ftkit train mlp-digits --strategy head --epochs 1 "
+        "--set 'backbone.hidden=[9, 8]'"
+    )
+
+
+def test_a_few_rows_keep_the_keys_of_all():
+    class Keys:
+        labels = np.arange(10)
+
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, key):
+            return {"key": key}
+
+    rows = few(Keys(), 4)
+    assert len(rows) == 4
+    assert [rows[key]["key"] for key in (0, 3, 4, 11)] == [0, 3, 10, 23]
+    assert rows.labels.tolist() == [0, 1, 2, 3]
