@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ftkit.errors import RecipeError, nearest
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Settings(BaseModel):

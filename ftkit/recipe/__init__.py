@@ -1,0 +1,183 @@
+"""The data model: what a run is made of, as frozen values that are checked when they are made.
+
+A `Recipe` says which data, which backbone, which parameters move and how they are trained. It
+holds no behaviour and imports without torch; `ftkit.run.finetune` does the work. Every value
+refuses a bad setting at once with a `RecipeError`: the field, what was given, what is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Union
+
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from ftkit.errors import RecipeError, nearest
+from ftkit.recipe.backbone import Backbone, FineTune, Mlp
+from ftkit.recipe.data import Data
+from ftkit.recipe.strategy import STRATEGIES, Full, HeadOnly, Lora, Lpft, Strategy
+from ftkit.recipe.task import (
+    CLASSIFICATION,
+    LOWER_IS_BETTER,
+    REGRESSION,
+    Augment,
+    ImageClassification,
+    MetricName,
+    TabularClassification,
+    TabularRegression,
+    Task,
+    TextClassification,
+)
+from ftkit.recipe.train import Expect, Train
+from ftkit.settings import Settings, replace
+
+__all__ = [
+    "CLASSIFICATION",
+    "LOWER_IS_BETTER",
+    "REGRESSION",
+    "STRATEGIES",
+    "Augment",
+    "Backbone",
+    "Data",
+    "Expect",
+    "FineTune",
+    "Full",
+    "HeadOnly",
+    "ImageClassification",
+    "Lora",
+    "Lpft",
+    "MetricName",
+    "Mlp",
+    "Recipe",
+    "Strategy",
+    "TabularClassification",
+    "TabularRegression",
+    "Task",
+    "TextClassification",
+    "Train",
+]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+
+NOT_FOR_MLP = (
+    "micro_batch_size",
+    "class_weights",
+    "label_smoothing",
+    "precision",
+    "channels_last",
+    "gradient_checkpointing",
+    "max_grad_norm",
+)
+
+
+def _backbone_kind(value: Any) -> str:
+    """Return which kind of backbone is meant; pretrained where it does not say."""
+    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return given or "pretrained"
+
+
+class Recipe(Settings):
+    """Everything that decides a run."""
+
+    section = "recipe"
+
+    name: Name
+    """`<model>-<data>`, as on the command line."""
+    description: str = ""
+    """One line for `ftkit list`."""
+    data: Data
+    """Where labelled rows come from."""
+    backbone: Annotated[
+        Union[Annotated[Backbone, Tag("pretrained")], Annotated[Mlp, Tag("mlp")]],
+        Discriminator(_backbone_kind),
+    ]
+    """The pretrained model to start from, or a perceptron from new weights."""
+    task: Annotated[Task, Field(discriminator="kind")] = ImageClassification()
+    """What goes in and what comes out."""
+    strategy: Annotated[Strategy, Field(discriminator="kind")] = Full()
+    """Which parameters move."""
+    alternatives: tuple[Annotated[Strategy, Field(discriminator="kind")], ...] = ()
+    """Other strategies with the settings that suit this recipe, for `--strategy`."""
+    train: Train = Train()
+    """How they are trained."""
+    expect: tuple[Expect, ...] = ()
+    """What was measured before."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        if self.best_by not in ("loss", *self.task.figures):
+            raise ValueError(
+                f"train.best_by = '{self.best_by}': a {self.task.kind} has loss, "
+                f"{', '.join(self.task.figures)}"
+            )
+        if isinstance(self.backbone, Backbone):
+            if not isinstance(self.task, (ImageClassification, TextClassification)):
+                raise ValueError(f"task {self.task.kind} is for backbone Mlp")
+            if isinstance(self.task, TextClassification) and self.backbone.image_size is not None:
+                raise ValueError("backbone.image_size is not for texts")
+            return self
+        if self.strategy.kind not in ("full", "head"):
+            raise ValueError(
+                f"strategy {self.strategy.kind} needs a pretrained backbone; Mlp takes full or head"
+            )
+        usual = Train()
+        for name in NOT_FOR_MLP:
+            if getattr(self.train, name) != getattr(usual, name):
+                raise ValueError(f"train.{name} is not for Mlp")
+        return self
+
+    @property
+    def best_by(self) -> str:
+        """The validation figure that picks the checkpoint to keep."""
+        return self.train.best_by or self.task.figures[0]
+
+    def with_strategy(self, kind: str) -> Recipe:
+        """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.
+
+        Raises:
+            RecipeError: there is no such strategy.
+        """
+        if kind not in STRATEGIES:
+            raise RecipeError(
+                f"strategy: there is no '{kind}'; choose one of {', '.join(STRATEGIES)}"
+                f"{nearest(kind, STRATEGIES)}"
+            )
+        own: dict[str, Strategy] = {s.kind: s for s in (*self.alternatives, self.strategy)}
+        chosen = own.pop(kind, None) or STRATEGIES[kind]()
+        return self.model_copy(update={"strategy": chosen, "alternatives": tuple(own.values())})
+
+    def override(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return this recipe with fields replaced by dotted path, as in {"train.epochs": 3}.
+
+        Raises:
+            RecipeError: a path names no field, or a value is not allowed there.
+        """
+        values = self.model_dump()
+        for path, value in changes.items():
+            replace(self, values, path, value)
+        return Recipe(**values)
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON, every default written out."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Return the recipe that `to_json` wrote.
+
+        Raises:
+            RecipeError: the text is not JSON, or not a recipe.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"recipe: not JSON, line {error.lineno}: {error.msg}") from None
+        if not isinstance(values, dict):
+            raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
+        return cls(**values)

@@ -1,0 +1,49 @@
+"""Where labelled rows come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    PositiveInt,
+)
+
+from ftkit.settings import Settings
+
+
+class Data(Settings):
+    """Where labelled rows come from."""
+
+    section = "data"
+
+    path: str = Field(min_length=1)
+    """Hub data set id, a folder of class folders, a parquet/CSV/JSONL file, a pattern such as
+    rows/*.csv or a folder of them, a URL (https://, s3://, hf://), or `embedded:digits`."""
+    config: str | None = None
+    """Configuration (subset) of a Hub data set."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub data set."""
+    encoding: str | None = None
+    """How the characters of a CSV file are written, as in latin-1; UTF-8, or UTF-16 where the file
+    says so, when not given."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
+    train: str = "train"
+    """Name of the training split."""
+    validation: str = "validation"
+    """Name of the validation split; cut from train when the data has none."""
+    test: str = "test"
+    """Name of the test split; cut from train when the data has none."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training rows that becomes the validation split when there is none."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the training rows that becomes the test split when there is none."""
+    train_rows: PositiveInt | None = None
+    """Use only so many training rows, drawn by class and seed."""
+    validation_rows: PositiveInt | None = None
+    """Use only so many validation rows."""
+    test_rows: PositiveInt | None = None
+    """Use only so many test rows."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What a row that cannot be read does: stop before training, or be left out and listed."""

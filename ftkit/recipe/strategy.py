@@ -1,0 +1,100 @@
+"""Which parameters move, and how fast."""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from ftkit.settings import Fraction, Settings
+
+
+class Full(Settings):
+    """Every parameter moves."""
+
+    section = "strategy"
+
+    kind: Literal["full"] = "full"
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate of AdamW."""
+
+
+class HeadOnly(Settings):
+    """Only the new classification head moves; the backbone is frozen and stays in eval mode."""
+
+    section = "strategy"
+
+    kind: Literal["head"] = "head"
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+    cache: bool = True
+    """Run the frozen backbone once and train the head on its outputs: many times faster, without
+    random changes to images unless `views` are asked for."""
+    views: NonNegativeInt = 0
+    """Randomly changed versions of each training image in the cache, one for each epoch in turn;
+    0: the images as they are."""
+    solver: Literal["adamw", "lbfgs"] = "adamw"
+    """`lbfgs` computes the one minimum of mean loss + weight_decay / 2 |W|^2 for a head of one
+    Linear layer; learning rate, epochs and batch size then play no part."""
+    search: bool = False
+    """Choose learning rate and weight decay on the validation rows, from a grid around the recipe's
+    own: seconds, on cached features."""
+    weight_decay: NonNegativeFloat | None = None
+    """Weight decay of the head; `train.weight_decay` when not given."""
+
+    @model_validator(mode="after")
+    def _trying_needs_the_cache(self) -> HeadOnly:
+        for name in ("views", "search"):
+            if getattr(self, name) and not self.cache:
+                raise ValueError(f"{name} needs cached features; leave cache on")
+        if self.solver == "lbfgs" and not self.cache:
+            raise ValueError("solver lbfgs needs cached features; leave cache on")
+        return self
+
+
+class Lpft(Settings):
+    """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022)."""
+
+    section = "strategy"
+
+    kind: Literal["lpft"] = "lpft"
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate of AdamW once every parameter moves."""
+    probe: HeadOnly = HeadOnly(solver="lbfgs", search=True)
+    """How the head is trained first, on cached features."""
+
+
+class Lora(Settings):
+    """Low-rank updates beside frozen weights, and the new head (Hu et al. 2021)."""
+
+    section = "strategy"
+
+    kind: Literal["lora"] = "lora"
+    learning_rate: PositiveFloat = 5e-4
+    """Peak learning rate of AdamW."""
+    rank: PositiveInt = 8
+    """Rank of each update."""
+    alpha: PositiveFloat = 16.0
+    """Scale: each update is multiplied by alpha / rank."""
+    dropout: Fraction = 0.0
+    """Dropout before each update."""
+    targets: tuple[str, ...] | None = None
+    """Endings of the names of adapted layers; found from the structure when not given."""
+    merge: bool = True
+    """Put the plain merged model in model/ and the adapter in model/adapter/; false keeps the
+    adapter alone."""
+
+
+Strategy = Union[Full, HeadOnly, Lpft, Lora]
+STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
+    "full": Full,
+    "head": HeadOnly,
+    "lpft": Lpft,
+    "lora": Lora,
+}

@@ -1,0 +1,108 @@
+"""What goes in and what comes out."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Union
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    model_validator,
+)
+
+from ftkit.settings import Settings
+
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "rmse", "mae"]
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
+REGRESSION = ("r2", "rmse", "mae")
+LOWER_IS_BETTER = {"loss", "rmse", "mae"}
+
+
+class Augment(Settings):
+    """Random changes to training images. Evaluation sees none of them."""
+
+    section = "task.augment"
+
+    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] | None = (
+        0.5,
+        1.0,
+    )
+    """Smallest and largest share of the image's area that a random crop keeps."""
+    flip: bool = True
+    """Mirror left and right half of the time. Wrong for digits, text and road signs."""
+    randaugment: Annotated[int, Field(ge=0, le=30)] = 0
+    """Magnitude of RandAugment with two operations (Cubuk et al. 2020); 0 is off, 9 is usual."""
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of mixup (Zhang et al. 2018); 0 is off, 0.2 is usual."""
+    cutmix: NonNegativeFloat = 0.0
+    """Alpha of CutMix (Yun et al. 2019); 0 is off, 1.0 is usual."""
+
+    @model_validator(mode="after")
+    def _crop_is_ordered(self) -> Augment:
+        if self.crop is not None and self.crop[0] > self.crop[1]:
+            raise ValueError("crop gives the smaller share first, as in (0.5, 1.0)")
+        return self
+
+
+class ImageClassification(Settings):
+    """One image in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "images"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["image-classification"] = "image-classification"
+    image: str | None = None
+    """Column with the image; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
+
+
+class TextClassification(Settings):
+    """One text in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "texts"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["text-classification"] = "text-classification"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given. Not for Mlp, which takes all of it."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularClassification(Settings):
+    """A row of numbers in, one of C classes out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+
+    kind: Literal["tabular-classification"] = "tabular-classification"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TabularRegression(Settings):
+    """A row of numbers in, one number out."""
+
+    section = "task"
+    noun: ClassVar[str] = "rows"
+    figures: ClassVar[tuple[str, ...]] = REGRESSION
+
+    kind: Literal["tabular-regression"] = "tabular-regression"
+    columns: tuple[str, ...] | None = None
+    """Columns with the numbers; every column of numbers but the label when not given."""
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
+
+
+Task = Union[ImageClassification, TextClassification, TabularClassification, TabularRegression]

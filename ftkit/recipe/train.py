@@ -1,0 +1,81 @@
+"""How the moving parameters are trained, and what that gave before."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from ftkit.recipe.task import MetricName
+from ftkit.settings import Fraction, Settings
+
+
+class Train(Settings):
+    """How the moving parameters are trained: AdamW, warm-up, then the schedule down to zero."""
+
+    section = "train"
+
+    epochs: PositiveInt = 3
+    """Passes over the training rows."""
+    max_steps: PositiveInt | None = None
+    """Stop after so many optimiser steps, whatever `epochs` says."""
+    batch_size: PositiveInt = 32
+    """Examples per optimiser step, over all devices and accumulation steps together."""
+    micro_batch_size: PositiveInt | None = None
+    """Most examples one device takes at once; smaller than its share means accumulation."""
+    evaluation_batch_size: PositiveInt = 64
+    """Examples per device and step in evaluation."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Weight decay of AdamW; never applied to biases and norm layers."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Gradients are scaled down to this global norm; 0 is off."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target probability spread over all classes (Szegedy et al. 2016)."""
+    class_weights: Literal["none", "balanced"] | tuple[PositiveFloat, ...] = "none"
+    """Weight of each class in the loss; `balanced` is inverse to the class's share of rows."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic in training; `auto` is bf16 where the GPU has it, else fp32."""
+    channels_last: bool | None = None
+    """Memory format of images; on for convolutional backbones when not given."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    best_by: Literal["loss"] | MetricName | None = None
+    """Validation figure that picks the checkpoint to keep; accuracy, or r2 for regression, when not
+    given."""
+    early_stopping: PositiveInt | None = None
+    """Stop when `best_by` has not improved for so many evaluations."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the splits, the new head, the order of rows and the augmentation."""
+    workers: Annotated[int, Field(ge=0, le=128)] | None = None
+    """Processes that read images for each device; chosen from the CPU count when not given."""
+
+
+class Expect(Settings):
+    """What a strategy of this recipe reached, and where that figure comes from."""
+
+    section = "expect"
+
+    strategy: Literal["full", "head", "lpft", "lora"]
+    metric: MetricName = "accuracy"
+    low: Annotated[float, Field(ge=0, le=1)]
+    """Lowest value seen."""
+    high: Annotated[float, Field(ge=0, le=1)]
+    """Highest value seen."""
+    source: str = Field(min_length=1)
+    """Command, hardware, seeds and commit of the measurement, or the publication."""
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Expect:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} lies above high {self.high}")
+        return self
