@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -52,9 +53,9 @@ class Report:
     """None where an error stops the run."""
 
     @property
-    def errors(self) -> int:
-        """How many findings training would refuse."""
-        return sum(finding.severity == "error" for finding in self.findings)
+    def errors(self) -> tuple[str, ...]:
+        """What training would refuse."""
+        return tuple(found.message for found in self.findings if found.severity == "error")
 
     def to_json(self) -> str:
         """Return all of it as JSON."""
@@ -106,28 +107,28 @@ def check(recipe: Recipe, command: str = "") -> Report:
 
     Raises:
         RecipeError, ModelError, HubError: the request cannot be met.
-        DataError: the data cannot be looked at at all.
     """
     machine = runtime.start(recipe.train.seed)
     lenient = recipe.data.model_copy(update={"on_bad_row": "skip"})
-    splits = runtime.main_first(
-        lambda: load_splits(lenient, recipe.task, recipe.train.seed, strict=False)
-    )
-    findings = runtime.on_main(lambda: examine(splits, recipe.data.on_bad_row))
-    plan = None
-    if not any(finding.severity == "error" for finding in findings):
-        try:
+    splits, plan = None, None
+    findings: tuple[Finding, ...] = ()
+    try:
+        splits = runtime.main_first(
+            lambda: load_splits(lenient, recipe.task, recipe.train.seed, strict=False)
+        )
+        findings = runtime.on_main(partial(examine, splits, recipe.data.on_bad_row))
+        if not any(finding.severity == "error" for finding in findings):
             with quiet():  # the report says it
                 plan = _plan(recipe, machine)
-        except DataError as error:  # what only the strict look refuses, such as missing labels
-            findings = (Finding("error", str(error)), *findings)
+    except DataError as error:  # it cannot be read at all, or lacks labels
+        findings = (Finding("error", str(error)), *findings)
     return Report(
         recipe=recipe.name,
         strategy=recipe.strategy.kind,
         machine=machine.device_name,
         command=command,
-        splits={role: _split(splits, role) for role in ROLES},
-        notes=splits.notes,
+        splits={role: _split(splits, role) for role in ROLES} if splits else {},
+        notes=splits.notes if splits else (),
         findings=findings,
         plan=plan,
     )

@@ -228,8 +228,8 @@ def check(
     if rank() == 0:
         print(report.to_json() if json_ else "\n".join(report.lines()))
     if report.errors:
-        count = "1 error" if report.errors == 1 else f"{report.errors} errors"
-        raise DataError(f"data '{resolved.data.path}': {count}, training refuses it")
+        more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
+        raise DataError(f"training would refuse this data: {report.errors[0]}{more}")
 
 
 @app.command

@@ -78,9 +78,22 @@ def test_errors_are_all_told_at_once_with_status_2(frames, recipe, tmp_path, cap
     assert "warning    5 rows of test are also in train (5.00%): train 0 = test 0" in out
     assert "warning    1 row of test is equal but for case" in out
     assert "run        " not in out
-    assert "2 errors, training refuses it" in err
+    assert "training would refuse this data: 1 row cannot be used" in err
+    assert "(and 1 more)" in err
     assert main(["train", str(tmp_path / "mine.json"), "--out", str(tmp_path / "run")]) == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_that_cannot_be_read_is_a_finding_too(recipe, tmp_path, capsys):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.csv").write_text("text,label\na,b\nc\n")
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    assert main(["check", str(tmp_path / "mine.json"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    (finding,) = json.loads(out)["findings"]
+    assert finding["severity"] == "error"
+    assert "line 3 (row 1): 1 field where the header has 2" in finding["message"]
+    assert finding["message"] in err
 
 
 def test_json_holds_all_of_it(frames, recipe, tmp_path, capsys):
@@ -101,7 +114,7 @@ def test_rows_without_labels_are_an_error_too(frames, recipe, tmp_path):
     report = check(recipe)
     assert report.plan is None
     assert "1 rows have no label" in report.findings[0].message
-    assert report.errors == 1
+    assert len(report.errors) == 1
 
 
 def test_what_is_odd_stands_in_the_run_folder(frames, recipe, tmp_path):

@@ -10,6 +10,7 @@ from conftest import make_image
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
 from ftkit import Data, DataError, ImageClassification, TextClassification, data_of
+from ftkit.cli import main
 from ftkit.data import load_splits, screen
 from ftkit.data.sources import read
 
@@ -220,3 +221,31 @@ def test_images_in_memory_are_kept_with_their_bytes(tmp_path):
         file.unlink()
     splits = load_splits(data, ImageClassification(), 0)
     assert screen(splits, "error", lambda work: work()).label_names == ("red", "blue")
+
+
+BAD = {
+    "bytes": (b"text,label\nGr\xf6\xdfe,a\n", ".csv", "line 2: byte 0xF6 is not UTF-8"),
+    "width": (b"text,label\na,b\nc,d,e\n", ".csv", "line 3 (row 1): 3 fields where the header has"),
+    "quote": (b'text,label\n"a,b\nc,d\n', ".csv", "line 2: unexpected end of data"),
+    "cut": (b'{"text": "a", "label": 1}\n{"text": "b", "la', ".jsonl", "line 2 is not JSON"),
+    "mixed": (
+        b'{"text": "a", "label": 1}\n{"text": "b", "label": "x"}\n',
+        ".jsonl",
+        "row 1: 'x' is text, where row 0 has numbers (1)",
+    ),
+    "no object": (b'{"text": "a", "label": 1}\n[1]\n', ".jsonl", "line 2 holds list"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_bad_input_is_one_line_with_its_row_and_writes_nothing(case, command, tmp_path, capsys):
+    content, suffix, expected = BAD[case]
+    file = tmp_path / f"rows{suffix}"
+    file.write_bytes(content)
+    out = ["--out", str(tmp_path / "run")] if command == "train" else []
+    assert main([command, "mlp-text", "--data", str(file), *out]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

@@ -60,7 +60,7 @@ KINDS = [strategy.kind for strategy in STRATEGIES]
 def test_the_run_folder_holds_what_the_contract_says(runs, kind):
     recipe, folder, result = runs[kind]
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    expected = {"recipe.json", "run.json", "predictions.parquet", "log.jsonl"}
+    expected = {"recipe.json", "run.json", "predictions.parquet", "log.jsonl", "checks.json"}
     expected |= {f"plots/{name}.png" for name in ("learning_curve", "confusion_matrix")}
     expected |= {f"model/{name}" for name in ("model.safetensors", "config.json", "README.md")}
     expected |= {"model/preprocessor_config.json"}
