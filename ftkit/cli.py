@@ -182,6 +182,8 @@ def train(
 
     if push_to_hub is not None and rank() == 0:
         claim(push_to_hub, private, revision, pin(resolved))
+    if resolved.train.push_checkpoints is not None and rank() == 0:
+        claim(resolved.train.push_checkpoints, private)
     try:
         result = finetune(resolved, folder, resume)
     finally:

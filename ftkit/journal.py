@@ -130,10 +130,11 @@ class Lines:
 
     def __init__(self, file: Path, writes: bool, kept: int) -> None:
         """Begin the file, or go on after so many of its lines."""
-        self.file, self.writes, self.count = file, writes, kept
+        there = file.exists() and file.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = (there or [])[:kept]
+        self.file, self.writes, self.count = file, writes, len(lines)
         if writes:
-            there = file.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
-            _write_whole(file, "".join(there[:kept]))
+            _write_whole(file, "".join(lines))
 
     def write(self, **entry: Any) -> None:
         """Add a line."""

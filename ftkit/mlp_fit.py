@@ -16,6 +16,7 @@ from accelerate.utils import reduce
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ftkit.backup import push_checkpoint
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.journal import Lines
 from ftkit.metrics import score
@@ -115,6 +116,8 @@ def fit_by_hand(
         state.moments_step, state.lines = moments.step, journal.count
         if machine.is_main:
             write_state(file, state, _buffers(network, moments))
+            if recipe.train.push_checkpoints:
+                push_checkpoint(file, recipe.train.push_checkpoints)
         return recipe.train.early_stopping is not None and (
             state.waited >= recipe.train.early_stopping
         )

@@ -24,6 +24,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftkit.adapt import set_training_mode
+from ftkit.backup import Backup
 from ftkit.batches import Batches, Keyed
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
@@ -87,6 +88,8 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
         trainer.add_callback(Progress())
+    if machine.is_main and settings.push_checkpoints:
+        trainer.add_callback(Backup(settings.push_checkpoints, folder / "checkpoints"))
     if checkpoint:
         log.info("going on from %s", checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

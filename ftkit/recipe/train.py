@@ -54,6 +54,8 @@ class Train(Settings):
     given."""
     early_stopping: PositiveInt | None = None
     """Stop when `best_by` has not improved for so many evaluations."""
+    push_checkpoints: str | None = None
+    """Hub repository, OWNER/NAME, whose branch `checkpoints` gets the checkpoint of every epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the splits, the new head, the order of rows and the augmentation."""
     workers: Annotated[int, Field(ge=0, le=128)] | None = None
