@@ -206,6 +206,19 @@ def test_uneven_and_twice_written_classes_are_found(tmp_path):
     assert about(findings, "classes are numbers as well as words: 3; Cat, cat ")
 
 
+def test_classes_numbered_otherwise_are_matched_by_name_and_noted(tmp_path):
+    splits = {}
+    for split, names in (("train", ["a", "b"]), ("test", ["b", "a"])):
+        features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+        rows = {"text": [f"{split} {n}" for n in range(20)], "label": [0, 1] * 10}
+        splits[split] = Dataset.from_dict(rows, features=features)
+    DatasetDict(splits).save_to_disk(tmp_path)
+    read = load_splits(Data(path=str(tmp_path)), TextClassification(), 0)
+    assert read.test["label"][:2] == [1, 0]
+    (note,) = [note for note in read.notes if "matched by name" in note]
+    assert note.startswith("split 'test' numbers its classes in another way than 'train'")
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("Hello,  World!", "hello world"), ("ﬁne ①", "FINE 1"), ("straße", "STRASSE")],

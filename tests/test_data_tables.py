@@ -130,6 +130,17 @@ def test_a_column_is_what_all_its_rows_are(tmp_path):
     assert rows["gap"][-1] is None or np.isnan(rows["gap"][-1])
 
 
+def test_numbers_with_spaces_signs_and_exponents_are_numbers(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b,c,d\n 1, 1.5,1e3,true\n-2 ,.5 ,inf,false\n")
+    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    assert [rows[name][:] for name in "abcd"] == [
+        [1, -2],
+        [1.5, 0.5],
+        [1000.0, float("inf")],
+        [True, False],
+    ]
+
+
 def test_files_of_one_split_share_their_columns(tmp_path):
     (tmp_path / "train-0.csv").write_text("text,label\na,1\n")
     (tmp_path / "train-1.csv").write_text("text;label\nb;x\n")
@@ -191,6 +202,9 @@ def test_what_fsspec_opens_is_read(tmp_path):
     assert rows_of("memory://mine/train.csv") == [("changed", "x")]
     write(tmp_path / "rows.csv")
     assert rows_of(f"file://{tmp_path}/rows.csv") == ROWS
+    memory.pipe("/twice/a/train.csv", b"text,label\na,x\n")
+    memory.pipe("/twice/b/train.csv", b"text,label\nb,x\n")
+    assert "two files there are called train.csv" in refusal("memory://twice")
     assert "there is no such file" in refusal("memory://mine/no.csv")
     assert "nowhere" in refusal("nowhere://mine/no.csv")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Value
 
 from ftkit.data.columns import columns_of, inputs_of, resolve_columns
 from ftkit.data.inspect import Finding, inspect, unreadable
@@ -50,6 +50,12 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     for name in roles.values():
         _require(source[name].features, name, *columns_of(task))
     names, labels = read_labels(task, {role: source[name] for role, name in roles.items()}, strict)
+    notes += [
+        f"split '{name}' numbers its classes in another way than '{roles['train']}'; they are "
+        f"matched by name"
+        for name in roles.values()
+        if _numbering(source[name], task) != _numbering(train, task)
+    ]
 
     rows: dict[str, Dataset] = {}
     for role, name in roles.items():
@@ -189,6 +195,11 @@ def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) ->
     more = ", ..." if len(lost) > 5 else ""
     note = f"{len(lost)} of {len(names)} classes are left without a training row: "
     return [note + ", ".join(lost[:5]) + more] if lost else []
+
+
+def _numbering(rows: Dataset, task: Any) -> list[str] | None:
+    feature = rows.features[task.label]
+    return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
 def _lacking(names: tuple[str, ...], labels: dict[str, np.ndarray]) -> tuple[str, ...]:

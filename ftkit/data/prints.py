@@ -73,7 +73,8 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
         values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
         contents: Iterable[bytes | str] = (values[row].tobytes() for row in positions)
     else:
-        contents = (repr([rows[int(row)][name] for name in inputs]) for row in positions)
+        others = [rows[name][:] for name in inputs]
+        contents = (repr([column[row] for column in others]) for row in positions)
     return Prints(positions, _hashes(contents), nothing, none, np.zeros(len(none), int)), bad
 
 

@@ -40,12 +40,18 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
             files = [path]
         if not files:
             raise DataError(f"data '{url}': there is no file there that ends in {suffixes}")
+        names = [_name(file) for file in files]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(
+                f"data '{url}': two files there are called {twice}; name one folder or file"
+            )
         states = [_state(system.info(file)) for file in files]
         key = hashlib.sha256(repr((url, files, states)).encode()).hexdigest()[:16]
         folder = cache_folder() / "data" / key
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            target = folder / _name(file)
+        for file, name in zip(files, names, strict=True):
+            target = folder / name
             if not target.exists():
                 part = target.with_name(f".{target.name}.{os.getpid()}.part")
                 system.get_file(file, str(part))
@@ -55,8 +61,6 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
         raise
     except FileNotFoundError:
         raise DataError(f"data '{url}': there is no such file") from None
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise DataError(f"data '{url}': {said(error)}") from error
     except Exception as error:  # each protocol's client has errors of its own
         raise DataError(f"data '{url}': {said(error)}") from error
 
