@@ -9,5 +9,6 @@ echo "checking style and types"
 ruff check .
 ruff format --check --quiet .
 mypy
+bash scripts/audit.sh
 echo "running the tests"
 python -m pytest "$@"
