@@ -170,6 +170,15 @@ def test_labels_of_mixed_types_are_named_by_row(tmp_path, mixed):
         load_splits(Data(path=str(tmp_path / "rows.jsonl")), TextClassification(), 0)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_json_lines_may_be_written_in_other_encodings(tmp_path, encoding):
+    rows = [{"text": text, "label": label} for text, label in ROWS]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding=encoding)
+    settings = {"encoding": encoding} if encoding == "latin-1" else {}
+    assert rows_of(tmp_path / "rows.jsonl", **settings) == ROWS
+
+
 def test_json_may_be_one_array(tmp_path):
     rows = [{"text": text, "label": label} for text, label in ROWS]
     (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
@@ -246,6 +255,11 @@ BAD = {
         b'{"text": "a", "label": 1}\n{"text": "b", "label": "x"}\n',
         ".jsonl",
         "row 1: 'x' is text, where row 0 has numbers (1)",
+    ),
+    "json bytes": (
+        b'{"text": "Gr\xf6\xdfe", "label": 1}\n{"text": "b", "label": 2}\n',
+        ".jsonl",
+        "line 1: byte 0xF6 is not UTF-8",
     ),
     "no object": (b'{"text": "a", "label": 1}\n[1]\n', ".jsonl", "line 2 holds list"),
 }

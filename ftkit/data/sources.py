@@ -25,7 +25,7 @@ from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
 from ftkit.data.remote import fetch, is_remote
-from ftkit.data.tables import find_bad_json, merged, read_csv_form
+from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 from ftkit.hub import hub_errors, loading_errors, patiently, said
@@ -224,6 +224,8 @@ def _read_tables(files: dict[str, list[Path]], data: Data) -> Source:
         if reader == "csv":
             found[split], said_of_it = _read_csv(tables, data)
             notes += said_of_it
+        elif reader == "json":
+            found[split] = _read_json(tables, data)
         else:
             found[split] = _load(reader, tables)
     return Source(found, tables[0].parent.resolve(), tuple(notes))
@@ -245,17 +247,27 @@ def _read_csv(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     return concatenate_datasets(parts) if len(parts) > 1 else parts[0], notes
 
 
+def _read_json(tables: list[Path], data: Data) -> Dataset:
+    forms = [read_json_form(table, data.encoding) for table in tables]
+    if any(form != forms[0] for form in forms):
+        raise DataError(f"data '{tables[0]}': files of one split must be written in one encoding")
+    try:
+        return _load("json", tables, **forms[0])
+    except DataError as error:
+        for table in tables:
+            lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
+            cause = find_bad_json(table, data.encoding) if lines else None
+            if cause:
+                raise DataError(f"data '{table}', {cause}") from error
+        raise
+
+
 def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:
     names = [str(table) for table in tables]
     try:
         return load_dataset(reader, data_files=names, split="train", **options)
     except (DatasetGenerationError, ValueError, StopIteration) as error:
         empty = isinstance(error.__cause__ or error, StopIteration)
-        for table in tables if reader == "json" and not empty else []:
-            lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
-            cause = find_bad_json(table) if lines else None
-            if cause:
-                raise DataError(f"data '{table}', {cause}") from error
         cause = "there are no rows in it" if empty else said(error)
         raise DataError(f"data '{names[0]}': {cause}") from error
 

@@ -65,9 +65,7 @@ def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> Wr
     Raises:
         DataError: a row does not fit the header, or the bytes do not fit the encoding.
     """
-    with file.open("rb") as opened:
-        start = opened.read(3)
-    encoding = encoding or BOMS.get(start) or BOMS.get(start[:2]) or "utf-8"
+    encoding = _encoding_of(file, encoding)
     with _long_fields():
         separator = separator or _sniff(file, encoding)
         try:
@@ -101,10 +99,21 @@ def merged(found: list[tuple[str, Features]]) -> Features:
     return Features({column: Value(kind) for column, kind in wide.items()})
 
 
-def find_bad_json(file: Path) -> str | None:
+def read_json_form(file: Path, encoding: str | None) -> dict[str, str]:
+    """Return how a JSON file is written, in the words of `datasets`, which itself takes any bytes.
+
+    Raises:
+        DataError: the bytes do not fit the encoding.
+    """
+    encoding = _encoding_of(file, encoding)
+    for _ in _lines(file, encoding):
+        pass
+    return {} if encoding == "utf-8" else {"encoding": encoding}
+
+
+def find_bad_json(file: Path, encoding: str | None) -> str | None:
     """Return what is wrong with a file of JSON lines, by its line, or None where each is JSON."""
-    lines = _lines(file, "utf-8-sig")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(file, _encoding_of(file, encoding)), 1):
         try:
             row = json.loads(line) if line.strip() else {}
         except json.JSONDecodeError as error:
@@ -115,6 +124,13 @@ def find_bad_json(file: Path) -> str | None:
         if not isinstance(row, dict):
             return f"line {number} holds {type(row).__name__}, not an object with named columns"
     return None
+
+
+def _encoding_of(file: Path, asked: str | None) -> str:
+    """Return the encoding that was asked for, or that the file begins by saying, or UTF-8."""
+    with file.open("rb") as opened:
+        start = opened.read(3)
+    return asked or BOMS.get(start) or BOMS.get(start[:2]) or "utf-8"
 
 
 def _lines(file: Path, encoding: str) -> Iterator[str]:
