@@ -113,6 +113,26 @@ repository.
 """
 
 
+def beside(result: RunResult, baseline: RunResult) -> str:
+    """Return the section of a card that holds a model against a baseline on the same rows."""
+    name = next(iter(result.metrics))
+    rows = "\n".join(
+        f"| {run.recipe}, {run.strategy['kind']} | {run.metrics[name].value:.4f} | "
+        f"{run.metrics[name].low:.4f} to {run.metrics[name].high:.4f} | "
+        f"{run.parameters_trained:,} | {run.seconds.features + run.seconds.train:.1f} |"
+        for run in (result, baseline)
+    )
+    return f"""## Beside a baseline
+
+On the same {result.n:,} test rows.
+
+| model | {name.replace("_", " ")} | 95 % interval | parameters trained | seconds of training |
+|---|---|---|---|---|
+{rows}
+
+"""
+
+
 def metadata(
     recipe: Recipe,
     figures: Mapping[str, float],

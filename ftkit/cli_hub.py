@@ -18,6 +18,7 @@ def push(
     *,
     private: Annotated[bool, Switch] = False,
     revision: str | None = None,
+    baseline: Path | None = None,
 ) -> None:
     """Publish the model of a finished run on the Hub. Can be repeated: it never commits twice.
 
@@ -31,8 +32,10 @@ def push(
         Make it a repository that only its owner may see.
     revision
         Branch to publish to, made where there is none.
+    baseline
+        Folder of a run on the same test rows, such as a perceptron's, for the card to compare with.
     """
     speak(quieten=False)
     from ftkit.push import publish
 
-    print(publish(run, repository, private=private, revision=revision))
+    print(publish(run, repository, private=private, revision=revision, baseline=baseline))

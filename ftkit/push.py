@@ -23,7 +23,7 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import RepoFile
 from yaml import YAMLError
 
-from ftkit.card import HERE, PLOTS, eval_results, metadata
+from ftkit.card import HERE, PLOTS, beside, eval_results, metadata
 from ftkit.checksums import git_sha1, sha256_of, weight_checksums
 from ftkit.errors import HubError, RunError
 from ftkit.hub import hub_errors, patiently
@@ -85,7 +85,12 @@ def claim(
 
 
 def publish(
-    run: str | Path, repo_id: str, *, private: bool = False, revision: str | None = None
+    run: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    baseline: str | Path | None = None,
 ) -> str:
     """Put the model of a finished run on the Hub and return its address there.
 
@@ -97,20 +102,24 @@ def publish(
         repo_id: `owner/name`, or `name` for one's own.
         private: make a repository that only its owner may see.
         revision: branch to push to, made where there is none; main when not given.
+        baseline: a run on the same test rows, such as a perceptron's, that the card holds it
+            against.
 
     Raises:
-        RunError: the folder holds no finished run, or another model than the one verified.
+        RunError: the folder holds no finished run, or another model than the one verified, or the
+            baseline was tested on other rows.
         HubError: the Hub refuses, or cannot be reached.
     """
     folder = Path(run)
     result = RunResult.read(folder)
     recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
     _check_verified(folder, result)
+    against = "" if baseline is None else beside(result, _comparable(Path(baseline), result))
     title, figure = next(iter(result.metrics.items()))
     message = f"{recipe.name}, {recipe.strategy.kind}: {title} {figure.value:.4f}"
     try:
         name = claim(repo_id, private, revision)
-        files = contents(folder, recipe, result, name)
+        files = contents(folder, recipe, result, name, against)
         with hub_errors("repository", name, revision):
             commit = patiently(lambda: _commit(files, name, revision or "main", message))
     except HubError as error:
@@ -122,8 +131,13 @@ def publish(
     return address
 
 
-def contents(folder: Path, recipe: Recipe, result: RunResult, repo_id: str) -> Files:
+def contents(
+    folder: Path, recipe: Recipe, result: RunResult, repo_id: str, against: str = ""
+) -> Files:
     """Return what a repository gets: {path in it: a file, or its content}.
+
+    Args:
+        against: section of the card that holds it against a baseline.
 
     Raises:
         RunError: there is something in model/ that is not to be published.
@@ -145,6 +159,7 @@ def contents(folder: Path, recipe: Recipe, result: RunResult, repo_id: str) -> F
     _leave_out_foreign_adapter(files, recipe)
     card = (model / "README.md").read_text(encoding="utf-8")
     card = card.replace(HERE, repo_id).replace(f"({PLOTS}", "(plots/")
+    card = card.replace("## Training\n", f"{against}## Training\n", 1)
     files["README.md"] = card.encode()
     files |= {f"plots/{file.name}": file for file in sorted((folder / "plots").glob("*.png"))}
     public = shareable(recipe)
@@ -189,6 +204,18 @@ def _same(content: Path | bytes, there: RepoFile) -> bool:
     if there.lfs:
         return hashlib.sha256(data).hexdigest() == there.lfs.sha256
     return git_sha1(data) == there.blob_id
+
+
+def _comparable(folder: Path, result: RunResult) -> RunResult:
+    """Return the result of a baseline; refuse one of other test rows."""
+    baseline = RunResult.read(folder)
+    rows = [(run.dataset, run.split, run.n, next(iter(run.metrics))) for run in (baseline, result)]
+    if rows[0] != rows[1]:
+        raise RunError(
+            f"baseline {folder} was tested on {baseline.n:,} rows of {baseline.dataset}, the model "
+            f"on {result.n:,} of {result.dataset}; give a run on the same rows"
+        )
+    return baseline
 
 
 def _check_verified(folder: Path, result: RunResult) -> None:

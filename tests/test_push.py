@@ -71,6 +71,25 @@ def test_files_of_an_earlier_model_go_and_other_files_stay(run, hub):
     assert files["LICENSE"] == files["notes/a.md"] == b"mine"
 
 
+def test_the_card_holds_it_against_a_baseline_on_the_same_rows(run, class_folders, hub, tmp_path):
+    recipe = Recipe(
+        name="mlp-colours",
+        data=Data(path=str(class_folders)),
+        backbone=Mlp(hidden=(8,), image_size=8),
+        train=Train(epochs=1, batch_size=16),
+    )
+    baseline = finetune(recipe, tmp_path / "baseline")
+    publish(run, "alice/colours", baseline=tmp_path / "baseline")
+    text = hub.files("alice/colours")["README.md"].decode()
+    assert "## Beside a baseline" in text
+    assert f"| mlp-colours, full | {baseline.metrics['accuracy'].value:.4f} |" in text
+    assert text.index("## Beside a baseline") < text.index("## Training")
+    assert "Beside a baseline" not in (run / "model" / "README.md").read_text()
+    finetune(recipe.override({"data.test_rows": 5}), tmp_path / "other")
+    with pytest.raises(RunError, match="give a run on the same rows"):
+        publish(run, "alice/colours", baseline=tmp_path / "other")
+
+
 def test_a_branch_leaves_main_as_it_was(run, hub):
     address = publish(run, "alice/colours", revision="trial/1")
     assert address == f"{hub.url}/alice/colours/tree/trial/1"
