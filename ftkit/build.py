@@ -11,11 +11,12 @@ from ftkit import runtime
 from ftkit.data import Splits
 from ftkit.mlp_model import new_perceptron
 from ftkit.models import load_model
-from ftkit.recipe import Backbone, Mlp
+from ftkit.recipe import Augment, Backbone, Mlp
 from ftkit.tasks import Inputs, prepare
 from ftkit.tasks.vectors import encode_splits
 
 log = logging.getLogger(__name__)
+NO_CHANGES = Augment(crop=None, flip=False)
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,6 @@ def _(backbone: Mlp, task: Any, splits: Splits, seed: int) -> Built:
     width = inputs.train[0]["features"].shape[0]
     model = new_perceptron(backbone, width, splits.label_names, seed)
     log.info("%s: vectors of %s numbers, one pass in memory", backbone.id, f"{width:,}")
+    if getattr(task, "augment", NO_CHANGES) != NO_CHANGES:
+        log.info("task.augment is not used: a perceptron sees every image as it is")
     return Built(model, encoder, inputs)

@@ -118,9 +118,12 @@ def fit_by_hand(
             write_state(file, state, _buffers(network, moments))
             if recipe.train.push_checkpoints:
                 push_checkpoint(file, recipe.train.push_checkpoints)
-        return recipe.train.early_stopping is not None and (
-            state.waited >= recipe.train.early_stopping
-        )
+        return stopped()
+
+    def stopped() -> bool:
+        """Return whether so many epochs brought nothing that the recipe says to stop."""
+        patience = recipe.train.early_stopping
+        return patience is not None and state.waited >= patience
 
     several = machine.world_size > 1
     for number, stage in enumerate(stages):
@@ -129,6 +132,8 @@ def fit_by_hand(
         if number > state.stage:
             state.stage, state.epoch, state.waited = number, 0, 0
             moments = Moments(network)
+        if stopped():  # a resumed run whose stage had ended already
+            continue
         train(
             network,
             X,

@@ -8,7 +8,7 @@ from autograd: `ftkit.mlp_fit` trains it with the chapter's four steps.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,10 +82,7 @@ def new_perceptron(
     sizes = (width, *backbone.hidden, outputs)
     if backbone.start is None:
         return Perceptron(Network(sizes, backbone.activation, loss, seed), label_names)  # type: ignore[arg-type]
-    try:
-        network, settings = load_network(Path(backbone.start).expanduser())
-    except ValueError as error:
-        raise ModelError(f"backbone.start: {error}") from None
+    network, settings = load_start(backbone.start)
     there = (network.sizes[:-1], network.activation, network.loss)
     if there != (sizes[:-1], backbone.activation, loss):
         raise ModelError(
@@ -95,6 +92,18 @@ def new_perceptron(
     if label_names and settings.get("classes") != list(label_names):
         network = replace_last(network, outputs, seed)
     return Perceptron(network, label_names)
+
+
+def load_start(start: str) -> tuple[Network, Mapping[str, Any]]:
+    """Return the network to go on from, and the settings saved with it, its encoder among them.
+
+    Raises:
+        ModelError: there is no saved perceptron.
+    """
+    try:
+        return load_network(model_folder(start))
+    except ValueError as error:
+        raise ModelError(f"backbone.start: {error}") from None
 
 
 def save_perceptron(model: Perceptron, encoder: Encoder, recipe: Recipe, folder: Path) -> None:
@@ -148,18 +157,24 @@ class Trained:
         return self.estimator.predict_proba(self.encoder.encode(inputs))
 
 
+def model_folder(path: str | Path) -> Path:
+    """Return the folder of a saved model: of a run its model/, else the path itself."""
+    folder = Path(path).expanduser()
+    return folder / "model" if (folder / "recipe.json").exists() else folder
+
+
 def load_perceptron(folder: str | Path) -> Trained:
     """Return what a run with `Mlp` left in its model/ folder. No pickle is read.
 
     Args:
-        folder: of the model, or the Hub id that it was published as.
+        folder: of the run or of its model, or the Hub id that it was published as.
 
     Raises:
         ModelError: the folder holds no such model.
         HubError: the Hub does not give it.
     """
-    if is_hub_id(str(folder)):
-        folder = fetch(Backbone(id=str(folder)))
+    name = str(folder)
+    folder = fetch(Backbone(id=name)) if is_hub_id(name) else model_folder(folder)
     try:
         estimator = load(folder)
     except ValueError as error:

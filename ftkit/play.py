@@ -32,8 +32,7 @@ def load_player(run: Path) -> tuple[Choice, Callable[[Position], np.ndarray]]:
     Raises:
         ModelError: the run holds no perceptron for tic-tac-toe.
     """
-    folder = run / "model" if (run / "model").is_dir() else run
-    trained = load_perceptron(folder)
+    trained = load_perceptron(run)
     known = getattr(trained.estimator, "classes_", np.array([])).tolist()
     width = trained.estimator.n_features_in_
     if not isinstance(trained.estimator, MlpClassifier) or (sorted(known), width) != (

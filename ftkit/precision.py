@@ -1,7 +1,8 @@
 """Arithmetic by measurement: bfloat16 where it is faster on this machine with this model.
 
-On one CPU bfloat16 triples the passes of a frozen CNN, on another it slows them down. So a second
-is spent on trying, once for each machine and model; the answer is kept in $FTKIT_CACHE.
+On one CPU a pass of MiniLM over 32 names took 71 ms in bfloat16 and 121 in float32; another CPU or
+another model may gain nothing. So a second is spent on trying, once for each machine and model; the
+answer is kept in $FTKIT_CACHE.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from ftkit.batches import Batches
 from ftkit.features import Features, Head
 from ftkit.journal import append
 from ftkit.losses import class_weights, classification_loss
-from ftkit.metrics import Classification, mean_cross_entropy
-from ftkit.recipe import HeadOnly, Recipe
+from ftkit.metrics import score
+from ftkit.recipe import LOWER_IS_BETTER, HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, schedule_of
@@ -64,7 +64,7 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
 
     def rank(figures: dict[str, float]) -> tuple[float, float]:
         by = recipe.best_by
-        return -figures[by] if by == "loss" else figures[by], -figures["loss"]
+        return -figures[by] if by in LOWER_IS_BETTER else figures[by], -figures["loss"]
 
     begin = time.perf_counter()
     tried = on_main(lambda: [attempt(copy.deepcopy(head), inputs, each) for each in grid])
@@ -126,9 +126,9 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             if step == steps:
                 break
         epoch += 1
-        found.append(score(head, inputs))
+        found.append(measured(head, inputs, recipe))
     by = recipe.best_by
-    return min(found, key=lambda f: f[by] if by == "loss" else -f[by])
+    return min(found, key=lambda f: f[by] if by in LOWER_IS_BETTER else -f[by])
 
 
 def solve(
@@ -147,7 +147,7 @@ def solve(
     solution = on_main(lambda: minimise(head, inputs, recipe))
     _put(solution, head)
     train_seconds = time.perf_counter() - begin
-    figures = score(head, inputs)
+    figures = measured(head, inputs, recipe)
     validation_seconds = time.perf_counter() - begin - train_seconds
     passes = len(solution.losses)
     log.info(
@@ -259,7 +259,7 @@ def minimise(head: Head, inputs: Inputs, recipe: Recipe) -> Solution:
     return Solution(W.cpu().numpy(), bias.numpy(), losses, gradient)
 
 
-def score(head: Head, inputs: Inputs) -> dict[str, float]:
+def measured(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows."""
     head.eval()
     rows: Any = inputs.validation
@@ -268,14 +268,13 @@ def score(head: Head, inputs: Inputs) -> dict[str, float]:
         logits = np.concatenate(
             [head(piece.to(device))["logits"].float().cpu().numpy() for piece, _ in _pieces(rows)]
         )
-    figures = Classification().compute(predictions=logits.argmax(1), references=rows.labels)
-    return {"loss": mean_cross_entropy(rows.labels, logits), **figures}
+    return score(recipe.task, rows.labels, logits)
 
 
 def _solved(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
     """Solve in place and return the figures."""
     _put(minimise(head, inputs, recipe), head)
-    return score(head, inputs)
+    return measured(head, inputs, recipe)
 
 
 def _put(solution: Solution, head: Head) -> None:

@@ -84,8 +84,10 @@ def weights(run):
     return load_file(run / "model" / "model.safetensors")
 
 
-def test_images_give_the_run_folder_of_any_backbone(colours, class_folders, tmp_path):
-    result = finetune(colours, tmp_path / "run")
+def test_images_give_the_run_folder_of_any_backbone(colours, class_folders, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="ftkit"):
+        result = finetune(colours, tmp_path / "run")
+    assert "task.augment is not used" in caplog.text
     assert result.metrics["accuracy"].value > 0.9  # colours are easy
     assert result.task["kind"] == "image-classification"
     assert result.parameters_trained == result.parameters_total == 108 * 16 + 16 + 17 * 8 + 9 * 3
@@ -229,6 +231,50 @@ def test_other_classes_get_a_fresh_last_layer_on_the_trained_body(colours, tmp_p
     assert before["layers.0.weight"].equal(after["layers.0.weight"])
     assert after["layers.2.weight"].shape == (8, 2)
     assert result.metrics["accuracy"].value > 0.9
+
+
+def test_going_on_reads_inputs_as_the_first_training_did(flowers, tmp_path, unverified):
+    finetune(flowers, tmp_path / "first")
+    lines = Path(flowers.data.path).read_text().splitlines()
+    moved = [f"{float(a) + 3:.3f},{b},{kind}" for a, b, kind in (x.split(",") for x in lines[1:])]
+    (tmp_path / "moved.csv").write_text("\n".join([lines[0], *moved]) + "\n")
+    changes = {
+        "data.path": str(tmp_path / "moved.csv"),
+        "backbone.start": str(tmp_path / "first"),  # a run, or its model/
+        "train.epochs": 1,
+    }
+    finetune(flowers.override(changes), tmp_path / "second")
+    first, second = (load_perceptron(tmp_path / name) for name in ("first", "second"))
+    assert first.encoder == second.encoder
+    other = registry.find("mlp-text").override({"backbone.start": str(tmp_path / "first")})
+    with pytest.raises(ModelError, match="it reads columns, this task gives ngrams"):
+        finetune(other.override({"data.train_rows": 100}), tmp_path / "third")
+
+
+def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path, monkeypatch):
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+    rough = {
+        "train.schedule": "constant",
+        "strategy.learning_rate": 0.3,
+    }  # its loss goes up and down
+    recipe = flowers.override({"train.epochs": 200, "train.early_stopping": 1, **rough})
+    finetune(recipe, tmp_path / "whole")
+    write = ftkit.mlp_fit.write_state
+
+    def stop(file, state, buffers):
+        write(file, state, buffers)
+        if state.waited == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ftkit.mlp_fit, "write_state", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, tmp_path / "stopped")
+    monkeypatch.setattr(ftkit.mlp_fit, "write_state", write)
+    finetune(recipe, tmp_path / "stopped", resume=True)
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(whole[name].equal(stopped[name]) for name in whole)
+    epochs = (tmp_path / "stopped" / "log.jsonl").read_text().count("validation_loss")
+    assert epochs == (tmp_path / "whole" / "log.jsonl").read_text().count("validation_loss") < 200
 
 
 def test_two_processes_train_the_network_that_one_does(flowers, tmp_path):

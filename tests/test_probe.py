@@ -13,7 +13,7 @@ from torch import nn
 from ftkit import HeadOnly, ModelError, RecipeError, RunResult, finetune, runtime
 from ftkit.adapt import adapt
 from ftkit.features import Features, Head, cache_features
-from ftkit.probe import choose, minimise, score, train_head
+from ftkit.probe import choose, measured, minimise, train_head
 from ftkit.run import make_ready
 from ftkit.tasks import Inputs
 from ftkit.training import fit
@@ -100,7 +100,7 @@ def test_trying_settings_gives_what_training_with_them_gives(tiny_recipe, change
     head, inputs, machine = cached(recipe)
     tried = train_head(copy.deepcopy(head), inputs, recipe)
     fit(head, inputs, recipe, machine, tmp_path)
-    assert score(head, inputs) == pytest.approx(tried, rel=1e-4)
+    assert measured(head, inputs, recipe) == pytest.approx(tried, rel=1e-4)
 
 
 def test_the_better_of_two_settings_is_chosen_and_the_head_left_alone(tiny_recipe):

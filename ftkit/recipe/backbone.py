@@ -73,7 +73,8 @@ class Mlp(Settings):
     buckets: Annotated[int, Field(ge=2, le=2**20)] = 4096
     """Length of a text's vector, into which its n-grams are hashed."""
     start: str | None = None
-    """Folder of a saved perceptron to go on from; its last layer is replaced for other classes."""
+    """Folder of a run, or of its model, to go on from; its way of reading inputs stays, its last
+    layer is replaced for other classes."""
     fine_tune: FineTune | None = None
     """Train a second time, with a smaller learning rate."""
 

@@ -13,7 +13,16 @@ import torch
 
 from ftkit.data import Splits
 from ftkit.data.images import open_rgb
-from ftkit.encoders import ColumnEncoder, Encoder, NgramEncoder, PixelEncoder
+from ftkit.encoders import (
+    ColumnEncoder,
+    Encoder,
+    NgramEncoder,
+    PixelEncoder,
+    from_settings,
+    to_settings,
+)
+from ftkit.errors import ModelError
+from ftkit.mlp_model import load_start
 from ftkit.recipe import ImageClassification, Mlp, TextClassification
 from ftkit.tasks import Inputs
 
@@ -40,14 +49,35 @@ class Vectors:
 
 
 def encode_splits(task: Any, backbone: Mlp, splits: Splits) -> tuple[Encoder, Inputs]:
-    """Return the encoder that suits the training rows, and every split encoded by it."""
+    """Return the encoder, and every split encoded by it.
+
+    It is the one that suits the training rows, or that of the perceptron to go on from: its weights
+    know no other.
+
+    Raises:
+        ModelError: `backbone.start` reads another kind of input.
+    """
     encoder = encoder_for(task, backbone, splits.train)
+    if backbone.start is not None:
+        encoder = _encoder_of(backbone.start, encoder)
 
     def encoded(rows: datasets.Dataset) -> Vectors:
         return Vectors(encoder.encode(raw_inputs(task, rows)), np.asarray(rows["label"]))
 
     train = encoded(splits.train)
     return encoder, Inputs(train, train, encoded(splits.validation), encoded(splits.test))
+
+
+def _encoder_of(start: str, suits: Encoder) -> Encoder:
+    """Return the encoder saved with a perceptron; a bare estimator has none and gets what suits."""
+    settings = load_start(start)[1].get("encoder")
+    saved = suits if settings is None else from_settings(settings)
+    if type(saved) is not type(suits):
+        raise ModelError(
+            f"backbone.start = {start}: it reads {to_settings(saved)['kind']}, this task gives "
+            f"{to_settings(suits)['kind']}; give a perceptron of the same task"
+        )
+    return saved
 
 
 @singledispatch

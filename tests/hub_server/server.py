@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from hub_server import routes
+from hub_server import routes, transfers  # noqa: F401 - they register their endpoints
+from hub_server.access import route
 from hub_server.answers import Answer, Refusal, Request
 from hub_server.faults import BEFORE, Fault, Kind, Seen, cut, send
 from hub_server.repository import Blob, Repository, is_large
@@ -197,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
             token = authorisation.removeprefix("Bearer ")
             request = Request(self.command, self.path, dict(self.headers), body, token)
             try:
-                answer = routes.route(hub, request)
+                answer = route(hub, request)
             except Refusal as refusal:
                 answer = refusal.answer()
         if fault is not None and fault.kind == "lost_response":
