@@ -265,12 +265,13 @@ def slow(module, arguments):
 
 ready.model.classifier.register_forward_pre_hook(slow)
 draw = random.Random(0)
-for attempt in range(11):
+kills = int(sys.argv[3])
+for attempt in range(kills + 1):
     child = os.fork()
     if child == 0:
         cache_features(ready.model, ready.inputs, recipe, machine)
         os._exit(0)
-    if attempt < 10:
+    if attempt < kills:
         time.sleep(draw.uniform(0.01, 0.08))
         os.kill(child, signal.SIGKILL)
     ended = os.waitpid(child, 0)[1]
@@ -281,9 +282,14 @@ assert ended == 0, ended
 def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, monkeypatch):
     recipe = recipe.override({"train.evaluation_batch_size": 2, "train.precision": "fp32"})
     (tmp_path / "recipe.json").write_text(recipe.to_json())
-    command = [sys.executable, "-c", KILLED, tmp_path / "recipe.json", tmp_path / "passes"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+
+    def extract(kills):
+        files = [tmp_path / "recipe.json", tmp_path / "passes"]
+        command = [sys.executable, "-c", KILLED, *files, str(kills)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    extract(kills=10)
     (store,) = folder.iterdir()
     killed_and_mended = (store / "features.safetensors").read_bytes()
     rows = json.loads((store / "about.json").read_text())["rows"]
@@ -292,8 +298,7 @@ def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, 
     assert rows < computed <= rows + 11 + 10 * 4
 
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "undisturbed"))
-    monkeypatch.setattr(cache, "SHARD_ROWS", 4)
-    made(recipe)
+    extract(kills=0)
     (whole,) = (tmp_path / "undisturbed" / "features").iterdir()
     assert whole.name == store.name
     assert (whole / "features.safetensors").read_bytes() == killed_and_mended
