@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset, Sampler
 
 from ftkit.tasks import Rows
 
-NO_LABEL = -100  # torch's cross-entropy passes over it
+NO_LABEL = -100  # torch's cross-entropy passes over it; a number that does not count is NaN
 
 
 class Batches(Sampler):
@@ -63,4 +64,17 @@ class Keyed(Dataset):
     def __getitem__(self, key: int) -> dict[str, Any]:
         if key >= 0:
             return self.rows[key]
-        return {**self.rows[-1 - key], "labels": NO_LABEL}
+        filler = self.rows[-1 - key]
+        return {**filler, "labels": _nothing_like(filler["labels"])}
+
+
+def is_label(labels: torch.Tensor) -> torch.Tensor:
+    """Return, of the same shape, which labels count."""
+    return ~labels.isnan() if labels.is_floating_point() else labels != NO_LABEL
+
+
+def _nothing_like(labels: Any) -> Any:
+    """Return labels of the same form that do not count."""
+    if isinstance(labels, torch.Tensor):
+        return torch.full_like(labels, math.nan if labels.is_floating_point() else NO_LABEL)
+    return math.nan if isinstance(labels, float) else NO_LABEL

@@ -152,7 +152,7 @@ def metadata(
     return ModelCardData(
         library_name="ftkit" if isinstance(recipe.backbone, Mlp) else library,
         license=licences.backbone,
-        pipeline_tag=recipe.task.kind,
+        pipeline_tag=recipe.task.pipeline or recipe.task.kind,
         tags=["ftkit", recipe.strategy.kind],
         base_model=base,
         base_model_relation=("adapter" if adapter else "finetune") if base else None,
@@ -160,7 +160,7 @@ def metadata(
         model_name=f"{recipe.name}-{recipe.strategy.kind}",
         eval_results=[
             EvalResult(
-                task_type=recipe.task.kind,
+                task_type=recipe.task.pipeline or recipe.task.kind,
                 dataset_type=data,
                 dataset_name=data,
                 dataset_config=recipe.data.config,
@@ -267,7 +267,8 @@ def _what(recipe: Recipe) -> str:
 def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
     """Return what the model tells."""
     if not label_names:
-        return f"It tells a number of {recipe.task.noun}: `{recipe.task.label or 'the label'}`."
+        label = getattr(recipe.task, "label", None) or "the label"
+        return f"It tells a number of {recipe.task.noun}: `{label}`."
     more = ", ..." if len(label_names) > 20 else ""
     return (
         f"It tells {len(label_names)} classes of {recipe.task.noun} apart: "
@@ -309,6 +310,6 @@ model = PeftModel.from_pretrained(base, "{HERE}")
 processor = {processor}.from_pretrained("{HERE}")"""
     return f"""from transformers import pipeline
 
-classify = pipeline("{recipe.task.kind}", model="{HERE}")
+classify = pipeline("{recipe.task.pipeline or recipe.task.kind}", model="{HERE}")
 for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
     print(answer["label"], answer["score"])"""

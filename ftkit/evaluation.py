@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,20 @@ from ftkit.tasks import Inputs, Rows
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
+
+
+@singledispatch
+def predict(
+    task: Any, model: nn.Module, rows: Rows, settings: Train, machine: Machine, final: bool = True
+) -> Any:
+    """Return what the task's figures are computed from, of all rows in order, on every rank.
+
+    For most tasks the logits; every rank must call this. Leaves the model in eval mode.
+
+    Args:
+        final: also what costs much more than a forward pass, such as translations.
+    """
+    return predict_logits(model, rows, settings, machine)
 
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:

@@ -17,15 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.metrics import confusion_matrix
 
 from ftkit.data import Splits
 from ftkit.errors import RunError
-from ftkit.metrics import softmax
-from ftkit.plots import plot_confusion, plot_learning_curve, plot_numbers
+from ftkit.outcomes import columns, draw
+from ftkit.plots import plot_learning_curve
 from ftkit.recipe import Recipe
 from ftkit.result import FILE
 
@@ -76,36 +74,23 @@ def write_checks(folder: Path, splits: Splits) -> None:
     (folder / "checks.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write_predictions(file: Path, splits: Splits, logits: np.ndarray) -> None:
-    """Write a row per test example: index, label, prediction, and `probability` of each class.
+def write_predictions(file: Path, task: Any, splits: Splits, outputs: Any) -> None:
+    """Write a row per test example: index, and what `ftkit.outcomes.columns` says of it.
 
-    `label` and `prediction` are class names; `probability` is a list in the order of the classes,
-    whose names are in the schema's metadata under "label_names". Without classes both are numbers,
-    and there are no probabilities.
+    The names of the classes are in the schema's metadata under "label_names".
     """
-    names, labels = np.array(splits.label_names), np.asarray(splits.test["label"])
-    columns: dict[str, Any] = {"index": np.asarray(splits.test["index"])}
-    if len(names):
-        columns |= {"label": names[labels], "prediction": names[logits.argmax(1)]}
-        columns["probability"] = list(softmax(logits.astype(np.float64)))
-    else:
-        columns |= {"label": labels, "prediction": logits.ravel()}
+    index = splits.test.with_format("numpy")["index"][:]
+    found = {"index": index, **columns(task, splits, outputs)}
     metadata = {"label_names": json.dumps(list(splits.label_names))}
-    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), file)
+    pq.write_table(pa.table(found).replace_schema_metadata(metadata), file)
 
 
-def write_plots(
-    folder: Path, recipe: Recipe, labels: np.ndarray, logits: np.ndarray, names: tuple[str, ...]
-) -> None:
-    """Draw plots/learning_curve.png, and confusion_matrix.png or predictions.png."""
+def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> None:
+    """Draw plots/learning_curve.png, and what `ftkit.outcomes.draw` draws for the task."""
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
-    figure = recipe.task.figures[0]
+    figure = recipe.task.chosen_by or recipe.task.figures[0]
     plot_learning_curve(folder / "log.jsonl", plots / "learning_curve.png", title, figure)
-    if names:
-        counts = confusion_matrix(labels, logits.argmax(1), labels=range(len(names)))
-        plot_confusion(counts, names, plots / "confusion_matrix.png", title)
-    else:
-        plot_numbers(labels, logits.ravel(), plots / "predictions.png", title)
+    draw(recipe.task, splits, outputs, plots, title)
 
 
 def difference(was: Recipe, now: Recipe) -> str:

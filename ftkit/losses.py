@@ -1,8 +1,10 @@
-"""The loss of a classifier, and the mixing of images that goes with it."""
+"""The loss of each task, and the mixing of images that goes with it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,27 @@ from torch.nn import functional as F
 
 from ftkit.errors import RecipeError
 from ftkit.recipe import Augment, Train
+
+
+@singledispatch
+def loss_of(task: Any, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
+    """Return the loss of a micro-batch, as its share of the optimiser step's mean.
+
+    It is called with what the model gives, the batch's labels, and how many labels the whole step
+    has over all devices and micro-batches: `classification_loss(outputs, labels, count)`.
+
+    Args:
+        labels: of the training rows.
+        classes: C.
+
+    Raises:
+        RecipeError: the settings do not fit the classes.
+    """
+    return partial(
+        classification_loss,
+        label_smoothing=settings.label_smoothing,
+        weights=class_weights(settings, labels, classes),
+    )
 
 
 def classification_loss(

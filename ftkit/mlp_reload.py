@@ -2,8 +2,9 @@
 
     python -m ftkit.mlp_reload MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz
 
-INPUTS_FOLDER holds PNG files, or inputs.json: a list of texts or of rows of numbers. OUTPUT.npz has
-`logits` (N, C), the outputs, and for a classifier `probabilities` (N, C).
+INPUTS_FOLDER holds inputs.json, {"columns": {"text" or "features": a value for each row}}, and a
+PNG file for each image. OUTPUT.npz has `logits` (N, C), the outputs, and for a classifier
+`probabilities` (N, C).
 """
 
 from __future__ import annotations
@@ -22,12 +23,10 @@ from ftkit.mlp_model import load_perceptron
 
 def main(folder: Path, inputs: Path, output: Path) -> None:
     """Write the answers of the perceptron in `folder` for every input, in order."""
-    trained, listed = load_perceptron(folder), inputs / "inputs.json"
-    raw: list[Any] = (
-        json.loads(listed.read_text(encoding="utf-8"))
-        if listed.exists()
-        else [Image.open(file) for file in sorted(inputs.glob("*.png"))]
-    )
+    trained = load_perceptron(folder)
+    columns = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))["columns"]
+    images = [Image.open(file) for file in sorted(inputs.glob("*.png"))]
+    raw: list[Any] = next(iter(columns.values()), images)
     answers = {"logits": trained.outputs(raw)}
     if isinstance(trained.estimator, MlpClassifier):
         answers["probabilities"] = trained.predict_proba(raw)

@@ -62,7 +62,7 @@ def load_model(
     backbone: Backbone,
     label_names: tuple[str, ...],
     seed: int,
-    task: ImageClassification | TextClassification = IMAGES,
+    task: Any = IMAGES,
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
@@ -96,7 +96,7 @@ def load_model(
         processor = auto.processor.from_pretrained(name, **where)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)
-        if isinstance(task, TextClassification) and processor.pad_token is None:
+        if task.noun == "texts" and processor.pad_token is None:
             processor.pad_token = processor.eos_token  # as GPT-like models are padded
             config.pad_token_id = processor.pad_token_id
         model, loading = auto.model.from_pretrained(
@@ -207,10 +207,10 @@ def _check_kind(name: str, backbone: Backbone, config: Any, task: Any) -> None:
         return
     if type(config) not in AUTO[type(task)].known:
         raise ModelError(
-            f"backbone '{backbone.id}': a model of type '{config.model_type}', which classifies no "
-            f"{task.noun}; give a backbone for {task.kind}"
+            f"backbone '{backbone.id}': a model of type '{config.model_type}', which does no "
+            f"{task.kind}; give a backbone that does"
         )
-    if isinstance(task, TextClassification):
+    if task.noun == "texts":
         return
     settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
     timm = isinstance(config, TimmWrapperConfig)  # says it in config.json

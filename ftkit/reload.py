@@ -5,9 +5,10 @@ computes is what anyone who downloads the folder gets.
 
     python reload.py MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz
 
-INPUTS_FOLDER holds PNG files, or inputs.json with a list of texts. OUTPUT.npz has `logits` (N, C)
-float32 by AutoModel, or by PeftModel where the folder holds an adapter, and `probabilities` (N, C)
-by `pipeline`, absent for an adapter.
+INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
+PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
+PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
+adapter.
 """
 
 import json
@@ -35,13 +36,14 @@ def main(folder: Path, inputs: Path, output: Path) -> None:
     """Write the answers of the model in `folder` for every input, in order."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    answer = answer_texts if (inputs / "inputs.json").exists() else answer_images
-    np.savez(output, **answer(folder, inputs))
+    asked = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
+    columns = asked["columns"] or {"image": sorted(inputs.glob("*.png"))}
+    np.savez(output, **ANSWERS[asked["task"]["kind"]](folder, columns, asked["task"]))
 
 
-def answer_images(folder: Path, inputs: Path) -> dict[str, Any]:
-    """Return logits, and probabilities of the pipeline, for every PNG in order of name."""
-    files = sorted(inputs.glob("*.png"))
+def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """Return logits, and probabilities of the pipeline, for every image file."""
+    files = columns["image"]
     pictures = [Image.open(file) for file in files]
     processor = AutoImageProcessor.from_pretrained(folder)
 
@@ -58,9 +60,9 @@ def answer_images(folder: Path, inputs: Path) -> dict[str, Any]:
     return answers
 
 
-def answer_texts(folder: Path, inputs: Path) -> dict[str, Any]:
+def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """Return logits, and probabilities of the pipeline, for every text."""
-    texts = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
+    texts = columns["text"]
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def encode(batch: list[Any]) -> Any:
@@ -109,6 +111,10 @@ def load(folder: Path, kind: Any) -> Any:
         ignore_mismatched_sizes=True,
     )
     return PeftModel.from_pretrained(base, folder).eval()
+
+
+ANSWERS = {"image-classification": answer_images, "text-classification": answer_texts}
+"""By kind of task."""
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ftkit.build import build
 from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
-from ftkit.evaluation import predict_logits
+from ftkit.evaluation import predict
 from ftkit.folder import is_complete, open_folder, write_checks, write_plots, write_predictions
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
@@ -67,7 +67,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     clock.lap("train")
 
     with runtime.exact_float32():
-        logits = predict_logits(ready.model, ready.inputs.test, recipe.train, machine)
+        outputs = predict(recipe.task, ready.model, ready.inputs.test, recipe.train, machine)
     clock.lap("evaluate")
 
     def finish() -> RunResult:
@@ -77,7 +77,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         used = recipe.model_copy(update={"strategy": fitted.strategy})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
-        verify(model_folder, ready.splits, logits)
+        verify(model_folder, recipe.task, ready.splits, outputs)
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),
@@ -85,7 +85,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
-            metrics=measure(recipe.task, labels, logits, recipe.train.seed),
+            metrics=measure(recipe.task, labels, outputs, recipe.train.seed),
             parameters_total=total,
             parameters_trained=moved,
             seconds=Seconds(
@@ -109,8 +109,8 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             finished=now(),
             status="complete",
         )
-        write_predictions(folder / "predictions.parquet", ready.splits, logits)
-        write_plots(folder, recipe, labels, logits, names)
+        write_predictions(folder / "predictions.parquet", recipe.task, ready.splits, outputs)
+        write_plots(folder, recipe, ready.splits, outputs)
         text = card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)

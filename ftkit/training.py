@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 from dataclasses import dataclass
-from functools import partial, singledispatch
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from transformers.trainer_callback import PrinterCallback
 
 from ftkit.adapt import set_training_mode
 from ftkit.backup import Backup
-from ftkit.batches import Batches, Keyed
+from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate_of, predict_logits, workers
+from ftkit.evaluation import collate_of, predict, workers
 from ftkit.journal import Journal, Progress
-from ftkit.losses import class_weights, classification_loss, mix
+from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
 from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
 from ftkit.runtime import Machine, choose_precision, share_batch
@@ -176,11 +176,7 @@ class FrozenTrainer(Trainer):
     ) -> None:
         settings = recipe.train
         labels, classes = inputs.train.labels, arguments["model"].config.num_labels
-        loss = partial(
-            classification_loss,
-            label_smoothing=settings.label_smoothing,
-            weights=class_weights(settings, labels, classes),
-        )
+        loss = loss_of(recipe.task, settings, labels, classes)
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
@@ -214,6 +210,10 @@ class FrozenTrainer(Trainer):
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of matrices and kernels: biases and norm scales have one dimension."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        counted = [torch.where(is_label(batch["labels"]), 0, NO_LABEL) for batch in batch_samples]
+        return super()._get_num_items_in_batch([{"labels": each} for each in counted], device)
 
     def training_step(self, model: nn.Module, inputs: dict, *rest: Any) -> torch.Tensor:
         """Take one step, and stop where the loss is no number."""
@@ -281,8 +281,9 @@ class FrozenTrainer(Trainer):
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
         rows = self.inputs.validation
         assert self.model is not None
-        logits = predict_logits(self.model, rows, self.settings, self.machine)
-        return score(self.task, rows.labels, logits)
+        cheap = self.best_by == "loss" or self.best_by == self.task.chosen_by
+        outputs = predict(self.task, self.model, rows, self.settings, self.machine, final=not cheap)
+        return score(self.task, rows.labels, outputs)
 
 
 def _check_best(trainer: FrozenTrainer) -> None:

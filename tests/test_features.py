@@ -12,7 +12,7 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from ftkit import HeadOnly, cache, features, finetune, runtime
+from ftkit import HeadOnly, features, finetune, runtime
 from ftkit.features import Head, cache_features, why_not_cached
 from ftkit.models import head_names
 from ftkit.run import make_ready

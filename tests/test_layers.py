@@ -24,7 +24,7 @@ GROUPS = (
     (
         "adapt", "evaluation", "backup", "features", "losses", "journal", "batches", "checkpoint",
         "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
-        "card", "folder", "verify",
+        "outcomes", "card", "folder", "verify",
     ),
     # the main path, and what looks at runs
     ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),

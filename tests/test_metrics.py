@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from ftkit.metrics import Classification, figures, mean_cross_entropy, softmax
-from ftkit.metrics import measure_classes as measure
+from ftkit.metrics import softmax
+from ftkit.metrics.classes import Classification, figures, mean_cross_entropy
+from ftkit.metrics.classes import measure_classes as measure
 
 CASES = {
     "three classes": (range(3), range(3)),

@@ -124,7 +124,7 @@ def test_two_kinds_of_words_are_learned(recipe, tmp_path, monkeypatch):
 
 
 def test_an_image_backbone_reads_no_texts(recipe, checkpoint):
-    with pytest.raises(ModelError, match="classifies no texts"):
+    with pytest.raises(ModelError, match="does no text-classification"):
         make_ready(recipe.override({"backbone.id": str(checkpoint("vit"))}), runtime.start(0))
 
 

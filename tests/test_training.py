@@ -95,12 +95,12 @@ def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_step_rows_and_mend(tiny_recipe, tmp_path, monkeypatch):
-    import ftkit.training
+    import ftkit.losses
 
     def broken(outputs, labels, *rest, **more):
         return outputs["logits"].sum() * float("nan")
 
-    monkeypatch.setattr(ftkit.training, "classification_loss", broken)
+    monkeypatch.setattr(ftkit.losses, "classification_loss", broken)
     with pytest.raises(TrainingError, match=r"nan at step 1.*training rows \[.*learning-rate"):
         finetune(tiny_recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
-from ftkit.data.columns import columns_of, inputs_of, resolve_columns
+from ftkit.data.columns import input_columns, inputs_of, label_columns, resolve_columns
 from ftkit.data.inspect import Finding, inspect, unreadable
 from ftkit.data.labels import is_labelled, read_labels
 from ftkit.data.prints import look
@@ -41,14 +41,14 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     roles = _assign(data, source)
     train = source[roles["train"]]
     task = resolve_columns(task, train.features)
-    notes = [
-        *found.notes,
-        f"{task.noun} are in {_named(columns_of(task)[:-1])}, labels in '{task.label}'",
-    ]
-    if "test" in roles and task.label not in source[roles["test"]].features:
-        notes.append(f"split '{roles.pop('test')}' has no column '{task.label}' and is not used")
+    inputs, labelled = input_columns(task), label_columns(task)
+    also = f", labels in {_named(labelled)}" if labelled else ""
+    notes = [*found.notes, f"{task.noun} are in {_named(inputs)}{also}"]
+    lost = [name for name in labelled if name not in source[roles.get("test", data.train)].features]
+    if "test" in roles and lost:
+        notes.append(f"split '{roles.pop('test')}' has no column '{lost[0]}' and is not used")
     for name in roles.values():
-        _require(source[name].features, name, *columns_of(task))
+        _require(source[name].features, name, *inputs, *labelled)
     names, labels = read_labels(task, {role: source[name] for role, name in roles.items()}, strict)
     notes += [
         f"split '{name}' numbers its classes in another way than '{roles['train']}'; they are "
@@ -198,7 +198,7 @@ def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) ->
 
 
 def _numbering(rows: Dataset, task: Any) -> list[str] | None:
-    feature = rows.features[task.label]
+    feature = rows.features.get(getattr(task, "label", None))
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
@@ -221,7 +221,8 @@ def _require(features: Features, split: str, *columns: str) -> None:
 def _canonical(task: Task, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:
     """Return the labelled rows with their inputs and the columns label and index."""
     inputs = inputs_of(task, rows, folder)
-    inputs = inputs.add_column("label", labels).add_column("index", np.arange(len(labels)))
+    known: Any = list(labels) if labels.dtype.kind == "O" else labels
+    inputs = inputs.add_column("label", known).add_column("index", np.arange(len(labels)))
     inputs = inputs.cast_column("index", Value("int64"))
     there = is_labelled(labels)
     return inputs if there.all() else inputs.select(np.flatnonzero(there))

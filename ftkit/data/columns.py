@@ -73,10 +73,32 @@ def _(task: Any, features: Features) -> Any:
     return task.model_copy(update={"columns": task.columns or numbers, "label": label})
 
 
-def columns_of(task: Any) -> tuple[str, ...]:
-    """Return every column that a task with its columns filled in reads, the label last."""
-    one = getattr(task, "image", None) or getattr(task, "text", None)
-    return (*((one,) if one else task.columns), task.label)
+@singledispatch
+def input_columns(task: Any) -> tuple[str, ...]:
+    """Return the columns that a task with its columns filled in reads its inputs from."""
+    raise TypeError(f"no task of type {type(task).__name__}")
+
+
+@input_columns.register
+def _(task: ImageClassification) -> tuple[str, ...]:
+    return (cast(str, task.image),)
+
+
+@input_columns.register
+def _(task: TextClassification) -> tuple[str, ...]:
+    return (cast(str, task.text),)
+
+
+@input_columns.register(TabularClassification)
+@input_columns.register(TabularRegression)
+def _(task: Any) -> tuple[str, ...]:
+    return task.columns
+
+
+@singledispatch
+def label_columns(task: Any) -> tuple[str, ...]:
+    """Return the columns that a task with its columns filled in reads its labels from."""
+    return (task.label,)
 
 
 def pick(role: str, asked: str | None, candidates: list[str], features: Features) -> str:

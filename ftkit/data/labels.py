@@ -43,7 +43,9 @@ def _(
 
 
 def is_labelled(labels: np.ndarray) -> np.ndarray:
-    """Return (N,) whether each row has a label."""
+    """Return (N,) whether each row has a label; of lists and texts None is none."""
+    if labels.dtype.kind == "O":
+        return np.array([label is not None for label in labels], bool)
     return np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, Value
 
 if TYPE_CHECKING:
     from ftkit.data.inspect import Finding
@@ -44,20 +44,37 @@ class Splits:
         return {name: len(getattr(self, name)) for name in ROLES}
 
 
+def labels_of(rows: Dataset) -> np.ndarray:
+    """Return (N,) the labels of the rows: numbers, or objects where a label is a list or a text."""
+    found = rows.with_format("numpy")["label"][:] if _are_numbers(rows) else rows["label"][:]
+    if isinstance(found, np.ndarray):
+        return found
+    labels = np.empty(len(found), object)
+    labels[:] = found
+    return labels
+
+
+def _are_numbers(rows: Dataset) -> bool:
+    feature = rows.features["label"]
+    return isinstance(feature, Value) and feature.dtype.startswith(("int", "float"))
+
+
 def spread(labels: np.ndarray, seed: int) -> np.ndarray:
     """Return an order of all rows in which every beginning holds the classes in their proportions.
 
-    Within a class the order is random. The j-th of n rows of a class stands at (j + 1/2) / n, so
-    the first k rows hold a class's k * n / N rows to within one.
+    Without classes it is random. Within a class the order is random. The j-th of n rows of a class
+    stands at (j + 1/2) / n, so the first k rows hold a class's k * n / N rows to within one.
 
     Args:
-        labels: (N,) class numbers.
+        labels: (N,) class numbers; anything else is no class.
 
     Returns:
         (N,) row numbers.
     """
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(labels))
+    if labels.dtype.kind != "i":
+        return shuffled
     place = np.empty(len(labels))
     for label in np.unique(labels):
         rows = shuffled[labels[shuffled] == label]
@@ -67,7 +84,7 @@ def spread(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def cut(rows: Dataset, size: int, seed: int) -> tuple[Dataset, Dataset]:
     """Return (what stays, `size` rows cut off), both with the classes in proportion."""
-    order = spread(np.asarray(rows["label"][:]), seed)
+    order = spread(labels_of(rows), seed)
     return rows.select(np.sort(order[size:])), rows.select(np.sort(order[:size]))
 
 
@@ -75,4 +92,4 @@ def limit(rows: Dataset, most: int | None, seed: int) -> Dataset:
     """Return at most so many rows, with the classes in proportion."""
     if most is None or most >= len(rows):
         return rows
-    return rows.select(np.sort(spread(np.asarray(rows["label"][:]), seed)[:most]))
+    return rows.select(np.sort(spread(labels_of(rows), seed)[:most]))

@@ -21,18 +21,23 @@ from pydantic import (
 from ftkit.errors import RecipeError, nearest
 from ftkit.recipe.backbone import Backbone, FineTune, Mlp
 from ftkit.recipe.data import Data
+from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
 from ftkit.recipe.strategy import STRATEGIES, Full, HeadOnly, Lora, Lpft, Strategy
 from ftkit.recipe.task import (
     CLASSIFICATION,
-    LOWER_IS_BETTER,
     REGRESSION,
     Augment,
     ImageClassification,
-    MetricName,
     TabularClassification,
     TabularRegression,
-    Task,
+)
+from ftkit.recipe.text import (
+    LanguageModelling,
     TextClassification,
+    TextRegression,
+    TextTagging,
+    TokenClassification,
+    Translation,
 )
 from ftkit.recipe.train import Expect, Train
 from ftkit.settings import Settings, replace
@@ -50,6 +55,7 @@ __all__ = [
     "Full",
     "HeadOnly",
     "ImageClassification",
+    "LanguageModelling",
     "Lora",
     "Lpft",
     "MetricName",
@@ -60,8 +66,26 @@ __all__ = [
     "TabularRegression",
     "Task",
     "TextClassification",
+    "TextRegression",
+    "TextTagging",
+    "TokenClassification",
     "Train",
+    "Translation",
 ]
+
+Task = Union[
+    ImageClassification,
+    TextClassification,
+    TextTagging,
+    TextRegression,
+    TokenClassification,
+    LanguageModelling,
+    Translation,
+    TabularClassification,
+    TabularRegression,
+]
+FOR_MLP = (ImageClassification, TextClassification, TabularClassification, TabularRegression)
+FOR_TABLES = (TabularClassification, TabularRegression)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
@@ -117,11 +141,15 @@ class Recipe(Settings):
                 f"{', '.join(self.task.figures)}"
             )
         if isinstance(self.backbone, Backbone):
-            if not isinstance(self.task, (ImageClassification, TextClassification)):
+            if isinstance(self.task, FOR_TABLES):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
-            if isinstance(self.task, TextClassification) and self.backbone.image_size is not None:
+            if self.task.noun != "images" and self.backbone.image_size is not None:
                 raise ValueError("backbone.image_size is not for texts")
             return self
+        if not isinstance(self.task, FOR_MLP):
+            raise ValueError(f"task {self.task.kind} needs a pretrained backbone, not Mlp")
+        if getattr(self.task, "pair", None) is not None:
+            raise ValueError("task.pair is not for Mlp, which reads one text")
         if self.strategy.kind not in ("full", "head"):
             raise ValueError(
                 f"strategy {self.strategy.kind} needs a pretrained backbone; Mlp takes full or head"
@@ -135,7 +163,7 @@ class Recipe(Settings):
     @property
     def best_by(self) -> str:
         """The validation figure that picks the checkpoint to keep."""
-        return self.train.best_by or self.task.figures[0]
+        return self.train.best_by or self.task.chosen_by or self.task.figures[0]
 
     def with_strategy(self, kind: str) -> Recipe:
         """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.

@@ -1,8 +1,8 @@
-"""What goes in and what comes out."""
+"""What goes in and what comes out: images, and rows of numbers. Texts are in `text`."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -12,10 +12,23 @@ from pydantic import (
 
 from ftkit.settings import Settings
 
-MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "rmse", "mae"]
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
 REGRESSION = ("r2", "rmse", "mae")
-LOWER_IS_BETTER = {"loss", "rmse", "mae"}
+
+
+class TaskSettings(Settings):
+    """What every task says of itself."""
+
+    section = "task"
+    kind: str
+    noun: ClassVar[str] = "rows"
+    """What a row is called."""
+    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+    """What is measured, the figure that a table of runs shows first."""
+    chosen_by: ClassVar[str | None] = None
+    """The validation figure that picks the checkpoint to keep; the first of `figures` if None."""
+    pipeline: ClassVar[str | None] = None
+    """The Hub's name of the task; `kind` if None."""
 
 
 class Augment(Settings):
@@ -44,12 +57,11 @@ class Augment(Settings):
         return self
 
 
-class ImageClassification(Settings):
+class ImageClassification(TaskSettings):
     """One image in, one of C classes out."""
 
-    section = "task"
-    noun: ClassVar[str] = "images"
-    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
+    noun = "images"
+    figures = CLASSIFICATION
 
     kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
@@ -60,29 +72,8 @@ class ImageClassification(Settings):
     """Random changes to training images."""
 
 
-class TextClassification(Settings):
-    """One text in, one of C classes out."""
-
-    section = "task"
-    noun: ClassVar[str] = "texts"
-    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
-
-    kind: Literal["text-classification"] = "text-classification"
-    text: str | None = None
-    """Column with the text; found by itself when only one column can be meant."""
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
-    given. Not for Mlp, which takes all of it."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
-
-
-class TabularClassification(Settings):
+class TabularClassification(TaskSettings):
     """A row of numbers in, one of C classes out."""
-
-    section = "task"
-    noun: ClassVar[str] = "rows"
-    figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
 
     kind: Literal["tabular-classification"] = "tabular-classification"
     columns: tuple[str, ...] | None = None
@@ -91,18 +82,14 @@ class TabularClassification(Settings):
     """Column with the class; found by itself when only one column can be meant."""
 
 
-class TabularRegression(Settings):
+class TabularRegression(TaskSettings):
     """A row of numbers in, one number out."""
 
-    section = "task"
-    noun: ClassVar[str] = "rows"
-    figures: ClassVar[tuple[str, ...]] = REGRESSION
+    noun = "rows"
+    figures = REGRESSION
 
     kind: Literal["tabular-regression"] = "tabular-regression"
     columns: tuple[str, ...] | None = None
     """Columns with the numbers; every column of numbers but the label when not given."""
     label: str | None = None
     """Column with the number to be told; found by itself when only one column can be meant."""
-
-
-Task = Union[ImageClassification, TextClassification, TabularClassification, TabularRegression]

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.recipe.task import MetricName
+from ftkit.recipe.figures import MetricName
 from ftkit.settings import Fraction, Settings
 
 
@@ -50,8 +50,8 @@ class Train(Settings):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     best_by: Literal["loss"] | MetricName | None = None
-    """Validation figure that picks the checkpoint to keep; accuracy, or r2 for regression, when not
-    given."""
+    """Validation figure that picks the checkpoint to keep; the task's own when not given: accuracy
+    of classes, r2 of numbers of a table, perplexity of texts to be written."""
     early_stopping: PositiveInt | None = None
     """Stop when `best_by` has not improved for so many evaluations."""
     push_checkpoints: str | None = None

@@ -1,0 +1,130 @@
+"""Figures of one class out of several, with 95 % intervals.
+
+They are functions of the confusion matrix, whose row is the true class and whose column is the
+predicted one. That makes the bootstrap cheap: drawing N examples with replacement is drawing the
+matrix's cells from a multinomial distribution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
+
+from ftkit.metrics import RESAMPLES, measure, score
+from ftkit.recipe import ImageClassification, TabularClassification, TextClassification
+from ftkit.result import Measured
+
+
+@score.register(ImageClassification)
+@score.register(TextClassification)
+@score.register(TabularClassification)
+def _(task: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+    """Of logits (N, C) and class numbers (N,)."""
+    found = Classification().compute(predictions=outputs.argmax(1), references=labels)
+    assert found is not None
+    return {"loss": mean_cross_entropy(labels, outputs), **found}
+
+
+@measure.register(ImageClassification)
+@measure.register(TextClassification)
+@measure.register(TabularClassification)
+def _(task: Any, labels: np.ndarray, outputs: np.ndarray, seed: int = 0) -> dict[str, Measured]:
+    return measure_classes(labels, outputs.argmax(1), seed)
+
+
+def measure_classes(
+    labels: np.ndarray, predictions: np.ndarray, seed: int = 0
+) -> dict[str, Measured]:
+    """Return the figures of predicted classes, with intervals.
+
+    Accuracy has the Wilson score interval (Wilson 1927); the others the percentile bootstrap
+    (Efron 1979) over examples.
+
+    Args:
+        labels: (N,) true classes.
+        predictions: (N,) predicted classes.
+        seed: of the bootstrap.
+    """
+    values = Classification().compute(predictions=predictions, references=labels)
+    assert values is not None
+    counts = confusion_matrix(labels, predictions)
+    rows, columns = counts.nonzero()
+    N, C = int(counts.sum()), len(counts)
+    one_hot_rows, one_hot_columns = np.eye(C)[rows], np.eye(C)[columns]
+    draws = np.random.default_rng(seed).multinomial(N, counts[rows, columns] / N, RESAMPLES)
+    resampled = figures(
+        draws @ one_hot_rows, draws @ one_hot_columns, draws @ (one_hot_rows * one_hot_columns)
+    )
+    measured = {}
+    for name, value in values.items():
+        low, high = np.quantile(resampled[name], [0.025, 0.975])
+        measured[name] = Measured(
+            value=value, low=low, high=high, method=f"percentile bootstrap, {RESAMPLES} resamples"
+        )
+    wilson = binomtest(int(counts.trace()), N).proportion_ci(0.95, method="wilson")
+    measured["accuracy"] = Measured(
+        value=values["accuracy"], low=wilson.low, high=wilson.high, method="Wilson score"
+    )
+    return measured
+
+
+def figures(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> dict[str, np.ndarray]:
+    """Return accuracy, balanced accuracy and macro-F1 from the margins of a confusion matrix.
+
+    Balanced accuracy is the mean recall of the classes that occur; macro-F1 the mean F1 of the
+    classes that occur or are predicted, as scikit-learn computes them.
+
+    Args:
+        true: (..., C) examples of each class.
+        predicted: (..., C) predictions of each class.
+        hits: (..., C) right predictions of each class.
+
+    Returns:
+        For each name a figure of shape (...).
+    """
+    occurs, matters = true > 0, (true + predicted) > 0
+    recall = np.divide(hits, true, out=np.zeros(hits.shape), where=occurs)
+    f1 = np.divide(2 * hits, true + predicted, out=np.zeros(hits.shape), where=matters)
+    return {
+        "accuracy": hits.sum(-1) / true.sum(-1),
+        "balanced_accuracy": recall.sum(-1) / occurs.sum(-1),
+        "macro_f1": f1.sum(-1) / matters.sum(-1),
+    }
+
+
+class Classification(evaluate.Metric):
+    """Accuracy, balanced accuracy and macro-F1 of predicted classes, computed without the Hub."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        column = datasets.Value("int64")
+        return evaluate.MetricInfo(
+            description="Accuracy, balanced accuracy and macro-F1 from one confusion matrix.",
+            citation="",
+            inputs_description="predictions and references: class numbers",
+            features=datasets.Features({"predictions": column, "references": column}),
+        )
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        counts = confusion_matrix(references, predictions)
+        margins = figures(counts.sum(1), counts.sum(0), counts.diagonal())
+        return {name: float(value) for name, value in margins.items()}
+
+
+def mean_cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean over examples of -log p(label), in nats.
+
+    Args:
+        labels: (N,) true classes.
+        logits: (N, C) scores before softmax.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    return float(np.mean(log_sum - shifted[np.arange(len(labels)), labels]))

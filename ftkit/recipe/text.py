@@ -1,0 +1,150 @@
+"""What goes in and what comes out: texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from ftkit.recipe.task import CLASSIFICATION, TaskSettings
+
+MaxLength = Annotated[int, Field(ge=8)] | None
+
+
+class TextClassification(TaskSettings):
+    """One text, or a pair of texts, in, one of C classes out."""
+
+    noun = "texts"
+    figures = CLASSIFICATION
+
+    kind: Literal["text-classification"] = "text-classification"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    pair: str | None = None
+    """Column with a second text, which the backbone reads behind the first; none when not given."""
+    max_length: MaxLength = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given. Not for Mlp, which takes all of it."""
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class TextTagging(TaskSettings):
+    """One text, or a pair of texts, in, any number of C classes out: none, one or several."""
+
+    noun = "texts"
+    figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
+
+    pipeline = "text-classification"
+    kind: Literal["text-tagging"] = "text-tagging"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    pair: str | None = None
+    """Column with a second text, which the backbone reads behind the first; none when not given."""
+    max_length: MaxLength = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given."""
+    label: str | None = None
+    """Column with the list of classes of each row; found by itself when only one can be meant."""
+    labels: tuple[str, ...] | None = None
+    """Instead of `label`: columns of 0 and 1, one for each class."""
+
+    @model_validator(mode="after")
+    def _labels_stand_in_one_place(self) -> TextTagging:
+        if self.label is not None and self.labels is not None:
+            raise ValueError("give label, one column of lists, or labels, a column for each class")
+        return self
+
+
+class TextRegression(TaskSettings):
+    """One text, or a pair of texts, in, one number out."""
+
+    noun = "texts"
+    figures = ("pearson", "spearman", "r2", "rmse", "mae")
+
+    pipeline = "text-classification"
+    kind: Literal["text-regression"] = "text-regression"
+    text: str | None = None
+    """Column with the text; found by itself when only one column can be meant."""
+    pair: str | None = None
+    """Column with a second text, which the backbone reads behind the first; none when not given."""
+    max_length: MaxLength = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given."""
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
+
+
+class TokenClassification(TaskSettings):
+    """The words of a text in, a class for each out: names, parts of speech."""
+
+    noun = "texts"
+    figures = ("f1", "precision", "recall", "accuracy")
+
+    kind: Literal["token-classification"] = "token-classification"
+    tokens: str | None = None
+    """Column with the list of words; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the list of classes, one for each word, such as B-PER, I-PER and O; found by
+    itself when only one column can be meant."""
+    max_length: MaxLength = None
+    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
+    given."""
+
+
+class LanguageModelling(TaskSettings):
+    """Text in, the next token out: further pre-training, or answers to instructions."""
+
+    noun = "texts"
+    figures = ("perplexity", "token_accuracy")
+
+    kind: Literal["text-generation"] = "text-generation"
+    text: str | None = None
+    """Column with plain text; found by itself when only one column can be meant."""
+    messages: str | None = None
+    """Column with conversations, lists of {"role": ..., "content": ...}, put into the backbone's
+    own chat template; the loss is on the assistant's answers alone."""
+    prompt: str | None = None
+    """Column with an instruction, and `answer` that with its answer: a conversation of two."""
+    answer: str | None = None
+    """Column with the answer to `prompt`; the loss is on it alone."""
+    max_length: MaxLength = None
+    """Tokens of a row; the most that the backbone takes, up to 512, when not given."""
+    pack: bool = True
+    """Put several texts into one row up to `max_length`, each blind to the others, instead of
+    filling rows up with padding."""
+
+    @model_validator(mode="after")
+    def _rows_have_one_form(self) -> LanguageModelling:
+        if (self.prompt is None) != (self.answer is None):
+            raise ValueError("prompt and answer go together; give both columns")
+        if sum(form is not None for form in (self.text, self.messages, self.prompt)) > 1:
+            raise ValueError("give one of text, messages, and prompt with answer")
+        return self
+
+
+class Translation(TaskSettings):
+    """One text in, another text out, by an encoder and a decoder."""
+
+    noun = "texts"
+    figures = ("bleu", "chrf", "perplexity")
+    chosen_by = "perplexity"
+
+    kind: Literal["translation"] = "translation"
+    source: str | None = None
+    """Column with the text to translate, or the language's code in a column `translation`."""
+    target: str | None = None
+    """Column with its translation, or the language's code in a column `translation`."""
+    source_language: str | None = None
+    """Code that the tokenizer knows the source's language by, as eng_Latn or en_XX; only for
+    backbones of many languages."""
+    target_language: str | None = None
+    """Code that the tokenizer knows the target's language by, as deu_Latn or de_DE; only for
+    backbones of many languages."""
+    prefix: str = ""
+    """What stands before every source text, such as "translate English to German: " for T5."""
+    max_length: MaxLength = None
+    """Tokens after which source and target are cut off; the most that the backbone takes, up to
+    512, when not given."""
+    beams: PositiveInt = 4
+    """Beams of the search for test translations; 1 is greedy."""
