@@ -16,15 +16,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ftkit.tasks import Rows
+from ftkit.tasks import Rows, examples_of
 
 NO_LABEL = -100  # torch's cross-entropy passes over it; a number that does not count is NaN
+
+
+POOL = 32
+"""Batches whose rows are sorted by length together: enough to save padding, and still random."""
 
 
 class Batches(Sampler):
     """The keys of one rank's share of each forward pass, in an order from (seed, epoch).
 
-    The key of a row is epoch * N + position; -1 - key where it only fills the batch.
+    The key of a row is epoch * N + position; -1 - key where it only fills the batch. Rows of about
+    the same length come together where lengths are given.
     """
 
     def __init__(
@@ -35,8 +40,14 @@ class Batches(Sampler):
         epoch: Callable[[], int],
         rank: int = 0,
         world_size: int = 1,
+        lengths: np.ndarray | None = None,
     ) -> None:
-        """Share `size` rows, `rows` of them in a forward pass of all ranks together."""
+        """Share `size` rows, `rows` of them in a forward pass of all ranks together.
+
+        Args:
+            lengths: (size,) of each row, such as tokens.
+        """
+        self.lengths = lengths
         self.size, self.rows, self.seed, self.epoch = size, rows, seed, epoch
         self.rank, self.world_size = rank, world_size
 
@@ -45,27 +56,61 @@ class Batches(Sampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch = self.epoch()
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+        draw = np.random.default_rng((self.seed, epoch))
+        order = draw.permutation(self.size)
+        if self.lengths is not None:
+            order = self._by_length(order, self.lengths, draw)
         keys = order + epoch * self.size
         for start in range(0, self.size, self.rows):
             share = np.array_split(keys[start : start + self.rows], self.world_size)[self.rank]
             yield share.tolist() or [-1 - int(keys[start])]
 
+    def _by_length(
+        self, order: np.ndarray, lengths: np.ndarray, draw: np.random.Generator
+    ) -> np.ndarray:
+        """Return the order with batches of similar rows; the last batch, not full, stays last."""
+        whole, rest = np.split(order, [self.size - self.size % self.rows])
+        pools = [
+            whole[start : start + POOL * self.rows]
+            for start in range(0, len(whole), POOL * self.rows)
+        ]
+        ordered = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+        batches = np.concatenate([*ordered, whole[:0]]).reshape(-1, self.rows)
+        return np.concatenate([batches[draw.permutation(len(batches))].ravel(), rest])
+
 
 class Keyed(Dataset):
-    """Training rows by the keys of `Batches`."""
+    """Training rows by the keys of `Batches`.
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    Examples that are the same in every epoch are kept, where all of them fit into the memory given.
+    """
+
+    def __init__(self, rows: Rows, memory: int = 0) -> None:
+        """Read these rows; keep at most so many bytes."""
+        size = getattr(rows, "example_bytes", None) if memory else None
+        self.rows, self.keep = rows, size is not None and size * len(rows) <= memory
+        self.kept: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        if key >= 0:
-            return self.rows[key]
-        filler = self.rows[-1 - key]
-        return {**filler, "labels": _nothing_like(filler["labels"])}
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        """Return several examples."""
+        wanted = [key if key >= 0 else -1 - key for key in keys]
+        if self.keep:
+            wanted = [key % len(self) for key in wanted]
+            new = [position for position in wanted if position not in self.kept]
+            self.kept.update(zip(new, examples_of(self.rows, new), strict=True))
+            found = [self.kept[position] for position in wanted]
+        else:
+            found = examples_of(self.rows, wanted)
+        return [
+            example if key >= 0 else {**example, "labels": _nothing_like(example["labels"])}
+            for key, example in zip(keys, found, strict=True)
+        ]
 
 
 def is_label(labels: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ftkit import runtime
-from ftkit.evaluation import collate_of, predict_logits
+from ftkit.evaluation import collate_of, evaluation_batch, predict_logits
 from ftkit.features import why_not_cached
 from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
@@ -50,7 +50,7 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps_per_epoch = math.ceil(len(inputs.train) / train.batch_size)
     steps = train.max_steps or train.epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
-    some = few(inputs.test, train.evaluation_batch_size * machine.world_size)
+    some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
     predict_logits(ready.model, few(inputs.test, machine.world_size), train, machine)
     begin = time.perf_counter()
     predict_logits(ready.model, some, train, machine)
@@ -107,7 +107,7 @@ def _seconds_per_step(
     small = Inputs(
         few(inputs.train, rows),
         few(inputs.train_plain, rows),
-        few(inputs.validation, recipe.train.evaluation_batch_size),
+        few(inputs.validation, evaluation_batch(recipe.train, machine)),
         inputs.test,
         inputs.mixing,
     )

@@ -53,22 +53,24 @@ def for_each_row(
 ) -> np.ndarray:
     """Return (N, ...) float32: what `compute` gives for each row's inputs, in order, on every rank.
 
-    Each rank takes every world_size-th row, so no row is counted twice. Every rank must call this.
+    Rows of similar length are computed together. Each rank takes every world_size-th of them, so no
+    row is counted twice. Every rank must call this.
 
     Args:
         compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
     """
-    mine = range(machine.rank, len(rows), machine.world_size)
-    size = settings.evaluation_batch_size
+    order = by_length(rows, np.arange(len(rows)))
+    mine = order[machine.rank :: machine.world_size].tolist()
+    size = evaluation_batch(settings, machine)
     batches = [mine[start : start + size] for start in range(0, len(mine), size)]
     outputs = [
         values.float().cpu().numpy()
         for values in in_batches(compute, rows, batches, settings, machine)
     ]
     stacked = np.concatenate(gather_object(outputs))  # rank 0's rows, then rank 1's, ...
-    order = [range(rank, len(rows), machine.world_size) for rank in range(machine.world_size)]
+    ranks = range(machine.world_size)
     ordered = np.empty_like(stacked)
-    ordered[np.concatenate(order)] = stacked
+    ordered[np.concatenate([order[rank :: machine.world_size] for rank in ranks])] = stacked
     return ordered
 
 
@@ -134,6 +136,17 @@ def first_examples(inputs: Inputs, count: int, device: torch.device) -> dict[str
     return {name: batch[name].to(device) for name in batch if name not in NO_INPUTS}
 
 
+def lengths_of(rows: Any) -> np.ndarray | None:
+    """Return (N,) the lengths of rows that have some, such as tokens; None where all are alike."""
+    return getattr(rows, "lengths", None)
+
+
+def by_length(rows: Any, order: np.ndarray) -> np.ndarray:
+    """Return these positions with the longest rows first, so that little is filled up."""
+    lengths = lengths_of(rows)
+    return order if lengths is None else order[np.argsort(-lengths[order], kind="stable")]
+
+
 def collate_of(rows: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
     """Return how examples of these rows become a batch: their own way, or by stacking."""
     return getattr(rows, "collate", collate)
@@ -146,6 +159,15 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         name: torch.tensor(values) if name in NO_INPUTS else torch.stack(values)
         for name, values in columns.items()
     }
+
+
+def evaluation_batch(settings: Train, machine: Machine) -> int:
+    """Return how many rows go through the model at once.
+
+    EfficientNet-Lite0 at 96 px took 0.95 ms a row in batches of 32 on one CPU, 1.3 in batches of 64
+    and 1.9 in batches of 256.
+    """
+    return settings.evaluation_batch_size or (32 if machine.device.type == "cpu" else 128)
 
 
 def workers(settings: Train, machine: Machine) -> int:

@@ -30,13 +30,13 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
-from ftkit.evaluation import collate_of, first_examples, in_batches
+from ftkit.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.mlp_model import Perceptron
 from ftkit.models import head_names
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main, versions
-from ftkit.tasks import Inputs, Rows, digests
+from ftkit.tasks import Inputs, Rows, digests, examples_of
 
 log = logging.getLogger(__name__)
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -174,6 +174,16 @@ class _Wanted(Dataset):
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.sources[self.source[row]][int(self.key[row])]
 
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Return several examples, those of each source read together."""
+        found: dict[int, dict[str, Any]] = {}
+        chosen = np.asarray(rows)
+        for number in np.unique(self.source[chosen]):
+            here = chosen[self.source[chosen] == number]
+            examples = examples_of(self.sources[number], self.key[here].tolist())
+            found |= dict(zip(here.tolist(), examples, strict=True))
+        return [found[row] for row in rows]
+
 
 def _unique(parts: list[tuple[Rows, int]]) -> tuple[_Wanted, list[np.ndarray]]:
     """Return the different examples of these rows in these epochs, and where each part's are."""
@@ -195,7 +205,7 @@ def _fill(
     machine: Machine,
 ) -> None:
     """Compute these shards of the store, one after the other. Memory holds one at a time."""
-    size = recipe.train.evaluation_batch_size
+    size = evaluation_batch(recipe.train, machine)
     batches = [
         rows[start : start + size]
         for rows in map(store.rows_of, shards)

@@ -153,6 +153,7 @@ def fit_by_hand(
         validation_seconds=state.validation_seconds,
         examples=state.epochs * len(X),
         strategy=recipe.strategy,
+        precision="fp32",
     )
 
 

@@ -175,6 +175,7 @@ def solve(
         validation_seconds=validation_seconds,
         examples=passes * len(inputs.train),
         strategy=recipe.strategy,
+        precision="fp32",
     )
 
 

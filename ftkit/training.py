@@ -8,6 +8,7 @@ the number of processes, and a loss that is no number stops the run.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,12 +30,14 @@ from ftkit.backup import Backup
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate_of, predict, workers
+from ftkit.evaluation import collate_of, evaluation_batch, lengths_of, predict, workers
 from ftkit.journal import Journal, Progress
 from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
+from ftkit.models import place
+from ftkit.precision import fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
-from ftkit.runtime import Machine, choose_precision, share_batch
+from ftkit.runtime import Machine, share_batch
 from ftkit.tasks import Inputs
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,8 @@ class Fitted:
     examples: int
     strategy: Strategy
     """With the settings that were used, where some were chosen by trying."""
+    precision: str
+    """The arithmetic of training: fp32, bf16 or fp16."""
     features_seconds: float = 0.0
 
 
@@ -74,7 +80,9 @@ def fit(
         TrainingError: the loss stopped being a number, or a checkpoint does not give its score.
     """
     settings = recipe.train
-    arguments = training_arguments(recipe, machine, folder, len(inputs.train))
+    way = fastest_training(model, inputs, settings, machine)
+    place(model, way.channels_last, machine.device)
+    arguments = training_arguments(recipe, machine, folder, len(inputs.train), way.precision)
     checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
     journal = Journal(folder / "log.jsonl", machine.is_main, checkpoint)
     trainer = FrozenTrainer(
@@ -92,7 +100,9 @@ def fit(
         trainer.add_callback(Backup(settings.push_checkpoints, folder / "checkpoints"))
     if checkpoint:
         log.info("going on from %s", checkpoint)
+    gc.freeze()  # Trainer looks for garbage first, a third of a second over all that was imported
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    gc.unfreeze()
     _check_best(trainer)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
     steps = trainer.state.global_step
@@ -103,22 +113,23 @@ def fit(
         validation_seconds=journal.validation_seconds,
         examples=round(min(epochs, settings.epochs) * len(inputs.train)),
         strategy=recipe.strategy,
+        precision=way.precision,
     )
 
 
 def training_arguments(
-    recipe: Recipe, machine: Machine, folder: Path, rows: int
+    recipe: Recipe, machine: Machine, folder: Path, rows: int, precision: str
 ) -> TrainingArguments:
     """Return transformers' arguments for a recipe; the only place that knows their names.
 
     Args:
         rows: of the training split.
+        precision: fp32, bf16 or fp16.
     """
     settings = recipe.train
     micro, accumulation = share_batch(
         settings.batch_size, settings.micro_batch_size, machine.world_size
     )
-    precision = choose_precision(settings.precision, machine)
     steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.batch_size)
     schedule, warmup = schedule_of(settings, steps)
     return TrainingArguments(
@@ -126,7 +137,7 @@ def training_arguments(
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         per_device_train_batch_size=micro,
-        per_device_eval_batch_size=settings.evaluation_batch_size,
+        per_device_eval_batch_size=evaluation_batch(settings, machine),
         gradient_accumulation_steps=accumulation,
         activation_checkpointing=settings.gradient_checkpointing,
         learning_rate=recipe.strategy.learning_rate,
@@ -192,7 +203,7 @@ class FrozenTrainer(Trainer):
         """Return this rank's share of the batches that any number of processes would see."""
         world_size = self.machine.world_size
         return DataLoader(
-            Keyed(self.inputs.train),
+            Keyed(self.inputs.train, self._memory_for_rows()),
             batch_sampler=Batches(
                 len(self.inputs.train),
                 self.args.per_device_train_batch_size * world_size,
@@ -200,12 +211,21 @@ class FrozenTrainer(Trainer):
                 lambda: int(self.state.epoch or 0),
                 self.machine.rank,
                 world_size,
+                lengths_of(self.inputs.train),
             ),
             collate_fn=collate_of(self.inputs.train),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
         )
+
+    def _memory_for_rows(self) -> int:
+        """Return how many bytes of examples may be kept: a quarter of what is free, in one process.
+
+        Several readers would each keep all of them.
+        """
+        alone = self.args.dataloader_num_workers == 0
+        return psutil.virtual_memory().available // 4 // self.machine.world_size if alone else 0
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of matrices and kernels: biases and norm scales have one dimension."""

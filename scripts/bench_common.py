@@ -68,14 +68,13 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
 def ftkit(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
     """Train as ftkit does."""
     from ftkit.models import place
-    from ftkit.runtime import choose_precision
     from ftkit.stages import train
 
     begin = time.perf_counter()
     place(ready.model, recipe.train.channels_last, machine.device)
     fitted = train(recipe.strategy, ready.model, ready.inputs, recipe, machine, folder)
     seconds = time.perf_counter() - begin - fitted.validation_seconds
-    return seconds, choose_precision(recipe.train.precision, machine)
+    return seconds, fitted.precision
 
 
 def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
@@ -84,25 +83,28 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
 
     from ftkit.adapt import set_training_mode
     from ftkit.batches import Batches
-    from ftkit.evaluation import collate_of
+    from ftkit.evaluation import collate_of, lengths_of
     from ftkit.models import place
-    from ftkit.precision import autocast
-    from ftkit.runtime import choose_precision
+    from ftkit.precision import autocast, fastest_training
+    from ftkit.tasks import examples_of
 
     begin = time.perf_counter()
     model, rows, settings = ready.model, ready.inputs.train_plain, recipe.train
-    precision = choose_precision(settings.precision, machine)
-    place(model, settings.channels_last, machine.device)
+    size = settings.batch_size
+    way = fastest_training(model, ready.inputs, settings, machine)
+    place(model, way.channels_last, machine.device)
     moving = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=recipe.strategy.learning_rate, fused=True)
+    set_training_mode(model)
     for epoch in range(settings.epochs):
-        batches = Batches(len(rows), settings.batch_size, settings.seed, lambda e=epoch: e)
+        batches = Batches(
+            len(rows), size, settings.seed, lambda e=epoch: e, lengths=lengths_of(rows)
+        )
         for keys in batches:
-            batch = collate_of(rows)([rows[key] for key in keys])
-            set_training_mode(model)
+            batch = collate_of(rows)(examples_of(rows, keys))
             labels = batch.pop("labels").to(machine.device)
             del batch["index"]
-            with autocast(precision, machine.device):
+            with autocast(way.precision, machine.device):
                 outputs = model(**{name: v.to(machine.device) for name, v in batch.items()})
             loss = torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
             loss.backward()
@@ -111,7 +113,7 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
             optimizer.zero_grad()
     if machine.device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin, precision
+    return time.perf_counter() - begin, way.precision
 
 
 CONTENDERS: dict[str, Callable[..., tuple[float, str]]] = {

@@ -91,7 +91,9 @@ def limits(recipe: Any) -> dict[str, float]:
 
     machine = runtime.start(recipe.train.seed)
     inputs = make_ready(recipe, machine).inputs
-    plain, _ = load_model(recipe.backbone, tuple("ab"), 0)  # without the layers that LoRA adds
+    plain, _ = load_model(
+        recipe.backbone, tuple("ab"), 0, recipe.task
+    )  # without the layers that LoRA adds
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         plain(**first_examples(inputs, 1, torch.device("cpu")))
     found = {"forward_flop": float(counter.get_total_flops())}

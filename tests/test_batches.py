@@ -1,5 +1,6 @@
 """Batches: every row once an epoch, the same global batches for any number of processes."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,26 @@ def test_an_epoch_has_an_order_of_its_own_and_always_the_same():
     assert first == again
     assert sorted(second[0][0]) == list(range(50, 100))
     assert [key - 50 for key in second[0][0]] != first[0][0]
+
+
+def padding(size, rows, lengths):
+    sampler = Batches(size, rows, 7, lambda: 0, lengths=lengths)
+    return sum(len(keys) * max(lengths[keys]) for keys in sampler)
+
+
+@pytest.mark.parametrize("size", [1, 12, 25, 1000, 1003])
+def test_rows_of_similar_length_come_together_in_random_batches(size):
+    lengths = np.random.default_rng(0).integers(1, 100, size)
+    given = list(Batches(size, 12, 7, lambda: 0, lengths=lengths))
+    assert sorted(key for keys in given for key in keys) == list(range(size))
+    assert [len(keys) for keys in given[:-1]] == [12] * (len(given) - 1)
+    if size >= 1000:
+        assert padding(size, 12, lengths) < 0.7 * padding(size, 12, lengths=np.full(size, 99))
+        longest = [max(lengths[keys]) for keys in given]
+        assert longest != sorted(longest)
+    two = [list(Batches(size, 12, 7, lambda: 0, rank, 2, lengths)) for rank in range(2)]
+    shared = [{key for keys in both for key in keys if key >= 0} for both in zip(*two, strict=True)]
+    assert shared == [set(keys) for keys in given]
 
 
 def test_a_row_that_fills_a_batch_does_not_count():

@@ -8,6 +8,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from ftkit import Augment, Backbone, Data, ImageClassification
+from ftkit.batches import NO_LABEL, Keyed
 from ftkit.data import load_splits
 from ftkit.models import load_model
 from ftkit.tasks import prepare
@@ -116,3 +117,27 @@ def test_grey_and_palette_rows_become_three_channels(tmp_path, checkpoint):
     assert all(
         inputs.test[row]["pixel_values"].shape == (3, 32, 32) for row in range(len(inputs.test))
     )
+
+
+@pytest.mark.parametrize("family", ["vit", "timm-resnet", "convnext"])
+@pytest.mark.parametrize("augment", [{"crop": None, "flip": False}, {"crop": (0.5, 1.0)}])
+def test_rows_read_together_are_those_read_one_by_one(family, augment, splits, checkpoint):
+    rows = inputs_of(splits, checkpoint, family, **augment)[0].train
+    keys = [3, len(rows) + 3, 0, 2 * len(rows) + 7]
+    for key, example in zip(keys, rows.__getitems__(keys), strict=True):
+        alone = rows[key]
+        assert torch.equal(example["pixel_values"], alone["pixel_values"])
+        assert (example["labels"], example["index"]) == (alone["labels"], alone["index"])
+
+
+def test_what_is_the_same_in_every_epoch_is_read_once_where_it_fits(splits, checkpoint):
+    rows = inputs_of(splits, checkpoint, crop=None, flip=False)[0].train
+    size = rows.example_bytes * len(rows)
+    kept, too_large = Keyed(rows, size), Keyed(rows, size - 1)
+    first = kept[2]
+    assert kept[len(rows) + 2] is first
+    assert too_large[len(rows) + 2] is not too_large[2]
+    assert kept[-1 - 2]["labels"] == NO_LABEL != kept[2]["labels"]
+    changing = inputs_of(splits, checkpoint)[0].train
+    both = Keyed(changing, 10 * size)
+    assert not torch.equal(both[2]["pixel_values"], both[len(rows) + 2]["pixel_values"])

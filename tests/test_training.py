@@ -84,7 +84,7 @@ def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
     ready = make_ready(tiny_recipe, machine)
     trainer = FrozenTrainer(
         model=ready.model,
-        args=training_arguments(tiny_recipe, machine, tmp_path, len(ready.inputs.train)),
+        args=training_arguments(tiny_recipe, machine, tmp_path, len(ready.inputs.train), "fp32"),
         recipe=tiny_recipe,
         machine=machine,
         inputs=ready.inputs,

@@ -29,8 +29,9 @@ class Train(Settings):
     """Examples per optimiser step, over all devices and accumulation steps together."""
     micro_batch_size: PositiveInt | None = None
     """Most examples one device takes at once; smaller than its share means accumulation."""
-    evaluation_batch_size: PositiveInt = 64
-    """Examples per device and step in evaluation."""
+    evaluation_batch_size: PositiveInt | None = None
+    """Examples per device and step in evaluation; when not given 32 on a CPU, whose caches hold no
+    more, and 128 on a GPU, or what fits."""
     weight_decay: NonNegativeFloat = 0.01
     """Weight decay of AdamW; never applied to biases and norm layers."""
     warmup: Fraction = 0.1

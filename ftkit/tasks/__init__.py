@@ -55,6 +55,12 @@ def prepare(task: Any, splits: Splits, processor: Any, seed: int) -> Inputs:
     raise TypeError(f"no task of type {type(task).__name__}")
 
 
+def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:
+    """Return the examples of these keys, read together where the rows know how."""
+    together = getattr(rows, "__getitems__", None)
+    return together(keys) if together and keys else [rows[key] for key in keys]
+
+
 @singledispatch
 def digests(rows: Any, epoch: int = 0) -> np.ndarray:
     """Return (N,) S16: of each example in that epoch, a hash of all that it is made of.

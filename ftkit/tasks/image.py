@@ -57,18 +57,37 @@ class Images(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def example_bytes(self) -> int | None:
+        """Size of an example where it is the same in every epoch, so that it may be kept."""
+        return None if self.augment else self[0]["pixel_values"].nbytes
+
     def __getitem__(self, key: int) -> dict[str, Any]:
-        epoch, position = divmod(key, len(self))
-        row = self.rows[position]
-        image = open_rgb(row["image"])
-        if self.augment is None:
-            pixels = processed(image, self.processor)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                state = np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)
-                torch.manual_seed(int(state[0]))
-                pixels = self.augment(image)
-        return {"pixel_values": pixels, "labels": row["label"], "index": position}
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        """Return several examples: reading rows together takes a fraction of the time."""
+        places = [divmod(key, len(self)) for key in keys]
+        rows = self.rows[[position for _, position in places]]
+        images = [open_rgb(image) for image in rows["image"]]
+        pixels = (
+            processed(images, self.processor)
+            if self.augment is None
+            else [
+                self._augmented(image, *place) for image, place in zip(images, places, strict=True)
+            ]
+        )
+        return [
+            {"pixel_values": values, "labels": label, "index": position}
+            for values, label, (_, position) in zip(pixels, rows["label"], places, strict=True)
+        ]
+
+    def _augmented(self, image: Image.Image, epoch: int, position: int) -> torch.Tensor:
+        assert self.augment is not None
+        with torch.random.fork_rng(devices=[]):
+            state = np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)
+            torch.manual_seed(int(state[0]))
+            return self.augment(image)
 
 
 @digests.register
@@ -87,9 +106,9 @@ def _(rows: Images, epoch: int = 0) -> np.ndarray:
     return np.array(found, dtype="S16")
 
 
-def processed(image: Image.Image, processor: Any) -> torch.Tensor:
-    """Return (3, H, W) float32: the image as `transformers.pipeline` would give it to the model."""
-    return processor(images=image, return_tensors="pt")["pixel_values"][0]
+def processed(images: list[Image.Image], processor: Any) -> torch.Tensor:
+    """Return (B, 3, H, W) float32: images as `transformers.pipeline` gives them to the model."""
+    return processor(images=images, return_tensors="pt")["pixel_values"]
 
 
 def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], torch.Tensor] | None:
@@ -98,8 +117,8 @@ def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], to
     Size and normalisation are those that the processor itself shows on a black and a white image.
     """
     changes: list[Any] = []
-    black = processed(Image.new("RGB", (64, 64), "black"), processor)
-    white = processed(Image.new("RGB", (64, 64), "white"), processor)
+    colours = [Image.new("RGB", (64, 64), colour) for colour in ("black", "white")]
+    black, white = processed(colours, processor)
     size = list(black.shape[1:])
     interpolation = _interpolation(processor)
     if augment.crop is not None:

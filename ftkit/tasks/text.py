@@ -50,6 +50,8 @@ class Texts(Dataset):
         self.cut = int((lengths > limit).sum())
         """How many texts are longer than the limit."""
         found = tokenizer(texts, truncation=True) if self.cut else whole
+        self.lengths = lengths.clip(max=limit)
+        """(N,) tokens of each text as it is used."""
         self.tokens: dict[str, list[list[int]]] = dict(found)
         self.tokenizer, self.labels = tokenizer, np.asarray(rows["label"])
 
