@@ -114,18 +114,23 @@ def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
 def set_training_mode(model: nn.Module) -> None:
     """Put what moves into train mode, and everything that is frozen into eval mode.
 
-    Trainer puts the whole model into train mode before every step; this goes after it. A module
-    without parameters counts as frozen where a part of the model is; LoRA's own dropout does not.
+    A module without parameters counts as frozen where a part of the model is; LoRA's own dropout
+    does not.
     """
+    for module, moves in training_modes(model):
+        module.training = moves
+
+
+def training_modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Return every module of the model with whether it is in train mode while training."""
     trainable = [parameter.requires_grad for parameter in model.parameters()]
-    if not trainable:
-        model.eval()
-    elif all(trainable) or not any(trainable):
-        model.train(all(trainable))
-    else:
-        model.training = True
-        for name, child in model.named_children():
-            if name == "lora_dropout":
-                child.train()
-            else:
-                set_training_mode(child)
+    if all(trainable) or not any(trainable):
+        moves = bool(trainable) and all(trainable)
+        return [(module, moves) for module in model.modules()]
+    found = [(model, True)]
+    for name, child in model.named_children():
+        if name == "lora_dropout":
+            found += [(module, True) for module in child.modules()]
+        else:
+            found += training_modes(child)
+    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import singledispatch
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from torch.utils.data import DataLoader
 
 from ftkit.recipe import Train
 from ftkit.runtime import Machine
-from ftkit.tasks import Inputs, Rows
+from ftkit.tasks import Inputs, Rows, examples_of
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
+MOST_THREADS = 4
+"""Batches that a CPU computes at a time; each needs memory of its own."""
 
 
 @singledispatch
@@ -83,9 +86,26 @@ def in_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield what `compute` gives for each of these batches of keys, on the device.
 
-    The next batch is read while one is computed. A batch that does not fit into the memory of the
-    device is halved until it does.
+    A batch that does not fit into the memory of the device is halved until it does.
+
+    Args:
+        compute: is called in several threads on a CPU.
     """
+
+    def run(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        inputs = {
+            name: values.to(machine.device, non_blocking=True)
+            for name, values in batch.items()
+            if name not in NO_INPUTS
+        }
+        with torch.inference_mode():
+            return fitting(compute, inputs)
+
+    if machine.device.type == "cpu" and workers(settings, machine) == 0:
+        yield from _in_threads(
+            lambda batch: run(collate_of(rows)(examples_of(rows, list(batch)))), batches
+        )
+        return
     loader: DataLoader = DataLoader(
         rows,
         batch_sampler=batches,  # type: ignore[arg-type]
@@ -93,19 +113,35 @@ def in_batches(
         num_workers=workers(settings, machine),
         pin_memory=machine.device.type == "cuda",
     )
-    with ThreadPoolExecutor(1) as reader:
+    with ThreadPoolExecutor(1) as reader:  # reads the next batch while one is computed
         source = iter(loader)
         ahead = reader.submit(next, source, None)
         while (batch := ahead.result()) is not None:
             ahead = reader.submit(next, source, None)
-            inputs = {
-                name: values.to(machine.device, non_blocking=True)
-                for name, values in batch.items()
-                if name not in NO_INPUTS
-            }
-            with torch.inference_mode():
-                outputs = fitting(compute, inputs)
-            yield outputs
+            yield run(batch)
+
+
+def _in_threads(
+    work: Callable[[Sequence[int]], torch.Tensor], batches: Sequence[Sequence[int]]
+) -> Iterator[torch.Tensor]:
+    """Yield work(batch) for each, in order: a batch for each core, not all cores for one batch.
+
+    On two cores EfficientNet-Lite0 took 1.4 ms a row so, and 1.8 with both at one batch.
+    """
+    cores = torch.get_num_threads()
+    threads = min(MOST_THREADS, cores)
+    share = partial(torch.set_num_threads, max(1, cores // threads))
+    try:
+        with ThreadPoolExecutor(threads, initializer=share) as pool:
+            ahead: deque[Future[torch.Tensor]] = deque()
+            for batch in batches:
+                ahead.append(pool.submit(work, batch))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+    finally:
+        torch.set_num_threads(cores)
 
 
 def fitting(

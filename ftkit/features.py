@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,9 +98,9 @@ def why_not_cached(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> 
     head = model.get_submodule(names[0])
     with torch.inference_mode(), _given_to(head) as given:
         logits = model.eval()(**first_examples(inputs, 1, machine.device)).logits
-        if len(given) != 1:
-            return f"its head is called {len(given)} times for one row"
-        if not torch.equal(head(given[0]), logits):
+        if len(given.values) != 1:
+            return f"its head is called {len(given.values)} times for one row"
+        if not torch.equal(head(given.values[0]), logits):
             return "its logits are not the output of its head alone"
     return None
 
@@ -125,14 +126,14 @@ def cache_features(
     precision = fastest_precision(model, inputs, recipe.train.precision, machine)
     with autocast(precision, machine.device):
         store = _store(model, inputs, wanted, precision, machine)
-        on_main(lambda: store.open({**_about(recipe, wanted, precision), "shards": store.shards}))
-        missing = on_main(store.missing)
-        share = missing[machine.rank :: machine.world_size]
-        _fill(store, share, model, wanted, recipe, machine)
-        on_main(lambda: None)  # all ranks have written their shards
-        if missing and not machine.is_main:  # another node's shards may be on another disk
-            store.open(_about(recipe, wanted, precision))
-            _fill(store, store.missing(), model, wanted, recipe, machine)
+    on_main(lambda: store.open({**_about(recipe, wanted, precision), "shards": store.shards}))
+    missing = on_main(store.missing)
+    share = missing[machine.rank :: machine.world_size]
+    _fill(store, share, model, wanted, recipe, machine, precision)
+    on_main(lambda: None)  # all ranks have written their shards
+    if missing and not machine.is_main:  # another node's shards may be on another disk
+        store.open(_about(recipe, wanted, precision))
+        _fill(store, store.missing(), model, wanted, recipe, machine, precision)
     on_main(lambda: _make_room(store))
     with safe_open(store.file, "pt") as file:
         values = file.get_tensor("features")
@@ -203,6 +204,7 @@ def _fill(
     wanted: _Wanted,
     recipe: Recipe,
     machine: Machine,
+    precision: str,
 ) -> None:
     """Compute these shards of the store, one after the other. Memory holds one at a time."""
     size = evaluation_batch(recipe.train, machine)
@@ -216,7 +218,8 @@ def _fill(
     with _given_to(model.get_submodule(name)) as given:
 
         def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
-            model(**row)
+            with autocast(precision, machine.device):
+                model(**row)
             values = given.pop()
             return values[:, :1] if store.shape[0] == 1 and values.ndim == 3 else values
 
@@ -238,7 +241,7 @@ def _store(
     with torch.inference_mode():
         with _given_to(head) as given:
             model.eval()(**first_examples(inputs, 1, machine.device))
-        row = _used(head, given[0])
+        row = _used(head, given.pop())
     key = cache.key_of(
         {
             "format": 1,
@@ -293,10 +296,18 @@ def _make_room(store: cache.Store) -> None:
         log.info("features: removed %s to make room, the longest unused", entry.folder)
 
 
+class _OfThread(threading.local):
+    """A list for each thread."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []
+        self.append, self.pop = self.values.append, self.values.pop
+
+
 @contextmanager
-def _given_to(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collect the first argument of every call of `module` inside the block."""
-    given: list[torch.Tensor] = []
+def _given_to(module: nn.Module) -> Iterator[_OfThread]:
+    """Collect the first argument of every call of `module` inside the block, for each thread."""
+    given = _OfThread()
     hook = module.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
     try:
         yield given

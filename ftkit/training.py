@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ftkit.adapt import set_training_mode
+from ftkit.adapt import training_modes
 from ftkit.backup import Backup
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
 from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
@@ -198,6 +198,8 @@ class FrozenTrainer(Trainer):
         self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
         self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
+        modes = training_modes(arguments["model"])
+        self.frozen = [module for module, moves in modes if not moves]
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this rank's share of the batches that any number of processes would see."""
@@ -257,7 +259,8 @@ class FrozenTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the loss of one micro-batch, its images mixed in pairs where asked for."""
-        set_training_mode(self.accelerator.unwrap_model(model))  # Trainer has put all in train mode
+        for module in self.frozen:  # Trainer has put all in train mode
+            module.training = False
         labels = inputs.pop("labels")
         targets = [(1.0, labels)]
         if self.inputs.mixing is not None:
