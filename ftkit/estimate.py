@@ -16,7 +16,7 @@ import numpy as np
 
 from ftkit import runtime
 from ftkit.evaluation import collate_of, evaluation_batch, predict_logits
-from ftkit.features import why_not_cached
+from ftkit.heads import why_not_alone
 from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
@@ -58,7 +58,7 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     evaluated, per_step = len(inputs.test), 0.0
     head: Any = getattr(recipe.strategy, "probe", recipe.strategy)
     cached = isinstance(head, HeadOnly) and head.cache
-    cached = cached and why_not_cached(ready.model, inputs, machine) is None
+    cached = cached and why_not_alone(ready.model, inputs, machine) is None
     if cached:
         evaluated += (head.views or 1) * len(inputs.train) + len(inputs.validation)
     if not (cached and head is recipe.strategy):

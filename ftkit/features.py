@@ -16,9 +16,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
 from ftkit.evaluation import collate_of, evaluation_batch, first_examples, in_batches
-from ftkit.mlp_model import Perceptron
+from ftkit.heads import Head, given_to_head, what_is_read
 from ftkit.models import head_names
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import HeadOnly, Recipe
@@ -43,20 +39,6 @@ log = logging.getLogger(__name__)
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 OF_THE_HEAD = {"id2label", "label2id", "num_labels", "num_classes", "label_names", "_name_or_path"}
 """Settings of a model that do not touch what its head is given."""
-
-
-class Head(nn.Module):
-    """The head of a model as a model of its own, from features to logits."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        (name,) = head_names(model)
-        self.head = model.get_submodule(name)
-        self.config = model.config
-
-    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {"logits": (B, C)} for the head's inputs (B, ...)."""
-        return {"logits": self.head(features)}
 
 
 @dataclass(frozen=True)
@@ -86,23 +68,6 @@ class Features(Dataset):
         """Return (B, ...) float32: the features of these examples."""
         places = self.places[epoch % len(self.places), positions]
         return self.values[torch.from_numpy(places)].float()
-
-
-def why_not_cached(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> str | None:
-    """Return why the head of this model cannot be trained by itself, or None where it can."""
-    if isinstance(model, Perceptron):
-        return "what is frozen of a perceptron costs one forward pass"
-    names = head_names(model)
-    if len(names) > 1:
-        return f"it has {len(names)} heads ({', '.join(names)})"
-    head = model.get_submodule(names[0])
-    with torch.inference_mode(), _given_to(head) as given:
-        logits = model.eval()(**first_examples(inputs, 1, machine.device)).logits
-        if len(given.values) != 1:
-            return f"its head is called {len(given.values)} times for one row"
-        if not torch.equal(head(given.values[0]), logits):
-            return "its logits are not the output of its head alone"
-    return None
 
 
 def cache_features(
@@ -213,9 +178,8 @@ def _fill(
         for rows in map(store.rows_of, shards)
         for start in range(0, len(rows), size)
     ]
-    (name,) = head_names(model)
     model.eval()
-    with _given_to(model.get_submodule(name)) as given:
+    with given_to_head(model) as given:
 
         def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
             with autocast(precision, machine.device):
@@ -236,16 +200,14 @@ def _store(
     model: PreTrainedModel, inputs: Inputs, wanted: _Wanted, precision: str, machine: Machine
 ) -> cache.Store:
     """Return where the features of these examples are or will be."""
-    (name,) = head_names(model)
-    head = model.get_submodule(name)
     with torch.inference_mode():
-        with _given_to(head) as given:
+        with given_to_head(model) as given:
             model.eval()(**first_examples(inputs, 1, machine.device))
-        row = _used(head, given.pop())
+        row = what_is_read(Head(model).eval(), given.pop())
     key = cache.key_of(
         {
             "format": 1,
-            "model": _identity(model, name),
+            "model": _identity(model),
             "precision": precision,
             "device": machine.device.type,
             "versions": versions(),
@@ -256,25 +218,16 @@ def _store(
     return cache.Store(folder, len(wanted), tuple(row.shape[1:]), DTYPES[row.dtype])
 
 
-def _used(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
-    """Return of a sequence (B, T, D) the first position (B, 1, D) where the head looks at no other.
-
-    So it is with RoBERTa and others whose head takes the whole sequence and reads one token of it.
-    """
-    first = given[:, :1]
-    return first if given.ndim == 3 and torch.equal(head(first), head(given)) else given
-
-
-def _identity(model: PreTrainedModel, head: str) -> str:
+def _identity(model: PreTrainedModel) -> str:
     """Return a hash of the frozen part: its code, its settings, and every weight and statistic."""
-    config = model.config.to_dict()
+    config, heads = model.config.to_dict(), head_names(model)
     settings = {name: config[name] for name in sorted(config) if name not in OF_THE_HEAD}
     code = Path(inspect.getfile(type(model)))
-    found = hashlib.sha256(f"{type(model).__name__} {head} {settings}".encode())
+    found = hashlib.sha256(f"{type(model).__name__} {heads} {settings}".encode())
     if code.exists():
         found.update(code.read_bytes())
     for name, tensor in model.state_dict().items():
-        if not name.startswith(f"{head}."):
+        if not name.startswith(tuple(f"{head}." for head in heads)):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
@@ -294,22 +247,3 @@ def _about(recipe: Recipe, wanted: _Wanted, precision: str) -> dict[str, Any]:
 def _make_room(store: cache.Store) -> None:
     for entry in cache.prune(cache.limit(), keep=store.folder):
         log.info("features: removed %s to make room, the longest unused", entry.folder)
-
-
-class _OfThread(threading.local):
-    """A list for each thread."""
-
-    def __init__(self) -> None:
-        self.values: list[torch.Tensor] = []
-        self.append, self.pop = self.values.append, self.values.pop
-
-
-@contextmanager
-def _given_to(module: nn.Module) -> Iterator[_OfThread]:
-    """Collect the first argument of every call of `module` inside the block, for each thread."""
-    given = _OfThread()
-    hook = module.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
-    try:
-        yield given
-    finally:
-        hook.remove()

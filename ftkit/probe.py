@@ -21,7 +21,8 @@ from torch import nn
 from transformers import get_scheduler
 
 from ftkit.batches import Batches
-from ftkit.features import Features, Head
+from ftkit.features import Features
+from ftkit.heads import Head
 from ftkit.journal import append
 from ftkit.losses import class_weights, classification_loss
 from ftkit.metrics import score

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 
 from ftkit.adapt import adapt
 from ftkit.checkpoint import newest_checkpoint
-from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.features import cache_features
+from ftkit.heads import Head, why_not_alone
 from ftkit.probe import choose, solve
 from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
 from ftkit.runtime import Machine, on_main
@@ -66,7 +67,7 @@ def _(
 ) -> Fitted:
     if strategy.weight_decay is not None:
         recipe = recipe.override({"train.weight_decay": strategy.weight_decay})
-    reason = why_not_cached(model, inputs, machine) if strategy.cache else "it was not asked for"
+    reason = why_not_alone(model, inputs, machine) if strategy.cache else "it was not asked for"
     if reason:
         log.info("features: not cached, the backbone runs in every epoch: %s", reason)
         plain = {"cache": False, "views": 0, "solver": "adamw", "search": False}

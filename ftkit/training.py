@@ -69,7 +69,9 @@ def fit(
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
 
-    By Trainer, unless the model's type has an implementation of its own (`ftkit.mlp_fit`).
+    By Trainer, unless the model's type has an implementation of its own (`ftkit.mlp_fit`). Where a
+    forward pass does not fit into the device's memory, half as many rows go into each, and the step
+    goes on over more of them: `batch_size` stays.
 
     Args:
         folder: of the run; checkpoints/ and log.jsonl are written there.
@@ -77,8 +79,21 @@ def fit(
 
     Raises:
         RecipeError: the batch or the precision does not fit this machine.
-        TrainingError: the loss stopped being a number, or a checkpoint does not give its score.
+        TrainingError: the loss stopped being a number, a checkpoint does not give its score, or the
+            memory does not suffice.
     """
+    while (fitted := _train(model, inputs, recipe, machine, folder, resume)) is None:
+        rows, _ = share_batch(recipe.train.batch_size, recipe.train.micro_batch_size, 1)
+        recipe = recipe.override({"train.micro_batch_size": rows // 2})
+        log.warning("out of memory with %d rows at once; going on with %d", rows, rows // 2)
+        resume = True
+    return fitted
+
+
+def _train(
+    model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, folder: Path, resume: bool
+) -> Fitted | None:
+    """Train once through; return None where memory ran out and it can be tried with fewer rows."""
     settings = recipe.train
     way = fastest_training(model, inputs, settings, machine)
     place(model, way.channels_last, machine.device)
@@ -100,9 +115,18 @@ def fit(
         trainer.add_callback(Backup(settings.push_checkpoints, folder / "checkpoints"))
     if checkpoint:
         log.info("going on from %s", checkpoint)
+    statistics = {name: values.clone() for name, values in model.named_buffers()}
     gc.freeze()  # Trainer looks for garbage first, a third of a second over all that was imported
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    gc.unfreeze()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        _require_another_try(trainer, error)
+        model.zero_grad()
+        for name, values in model.named_buffers():
+            values.copy_(statistics[name])
+        return None
+    finally:
+        gc.unfreeze()
     _check_best(trainer)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
     steps = trainer.state.global_step
@@ -321,6 +345,23 @@ def _check_best(trainer: FrozenTrainer) -> None:
             f"{state.best_metric:.4f}, after reloading it has {again:.4f}"
         )
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)
+
+
+def _require_another_try(trainer: FrozenTrainer, error: torch.OutOfMemoryError) -> None:
+    """Refuse where fewer rows at once cannot help, or training cannot go back to where it was.
+
+    Raises:
+        TrainingError: it is so.
+    """
+    rows, step = trainer.args.per_device_train_batch_size, trainer.state.global_step
+    known = step == 0 or newest_checkpoint(Path(str(trainer.args.output_dir)))
+    if rows > 1 and known and trainer.machine.world_size == 1:
+        return
+    raise TrainingError(
+        f"out of memory at step {step + 1} with {rows} rows at once on each device; use --set "
+        f"train.micro_batch_size={max(1, rows // 2)}, --set train.gradient_checkpointing=true, or "
+        f"smaller inputs"
+    ) from error
 
 
 def _early_stopping(settings: Train) -> list[EarlyStoppingCallback]:

@@ -33,6 +33,9 @@ def recipe_of(options: Any, strategy: str) -> Any:
     changes = {**plain, "train.epochs": options.epochs, "train.seed": options.seed}
     for field, value in (("data.train_rows", options.rows), ("data.path", options.data)):
         changes |= {field: value} if value else {}
+    changes |= {
+        field: json.loads(value) for field, _, value in (s.partition("=") for s in options.set)
+    }
     return recipe.override(changes)
 
 
@@ -147,6 +150,7 @@ def work(name: str, recipe: Any) -> dict[str, Any]:
         "device_bytes": peak["device"],
         "accuracy": float(np.mean(right)),
         "precision": precision,
+        "cached": getattr(recipe.strategy, "cache", False),
         "machine": machine.device_name,
     }
 

@@ -13,10 +13,13 @@ from conftest import make_image
 from PIL import Image
 
 from ftkit import HeadOnly, features, finetune, runtime
-from ftkit.features import Head, cache_features, why_not_cached
+from ftkit.adapt import adapt
+from ftkit.features import cache_features
+from ftkit.heads import Head, why_not_alone
 from ftkit.models import head_names
 from ftkit.run import make_ready
 from ftkit.tasks import Inputs, digests
+from ftkit.training import fit
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +55,7 @@ def test_head_on_features_gives_the_logits_of_the_whole_model(family, recipe, ch
     ready, cached = made(
         recipe.override({"backbone.id": str(checkpoint(family)), "data.train_rows": 12})
     )
-    assert why_not_cached(ready.model, ready.inputs, runtime.start(0)) is None
+    assert why_not_alone(ready.model, ready.inputs, runtime.start(0)) is None
     head = Head(ready.model).eval()
     for position in (0, 5):
         pixels = ready.inputs.train_plain[position]["pixel_values"][None]
@@ -85,7 +88,7 @@ def test_a_model_whose_head_is_not_its_end_is_not_cached(recipe):
     ready.model.register_forward_hook(
         lambda *seen: seen[2].__setitem__("logits", seen[2].logits * 2)
     )
-    assert "not the output" in why_not_cached(ready.model, ready.inputs, machine)
+    assert "not the output" in why_not_alone(ready.model, ready.inputs, machine)
     assert head is ready.model.get_submodule(head_names(ready.model)[0])
 
 
@@ -333,7 +336,7 @@ def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
     ).eval()  # fmt: skip
     rows, machine = Sentences(20), runtime.start(0)
     inputs = Inputs(rows, rows, rows, rows)
-    assert why_not_cached(model, inputs, machine) is None
+    assert why_not_alone(model, inputs, machine) is None
     cached = cache_features(model, inputs, recipe, machine)
     assert cached.train.values.shape == (20, 1, 16)
     with torch.inference_mode():
@@ -342,12 +345,26 @@ def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
     assert torch.allclose(got, expected, atol=1e-5)
 
 
-def test_a_head_of_two_modules_is_not_cached_and_the_reason_is_said(recipe):
+def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
     import transformers as hf
 
+    torch.manual_seed(0)
     model = hf.DistilBertForSequenceClassification(
-        hf.DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50)
-    )
-    rows = Sentences(4)
-    reason = why_not_cached(model, Inputs(rows, rows, rows, rows), runtime.start(0))
-    assert reason == "it has 2 heads (pre_classifier, classifier)"
+        hf.DistilBertConfig(
+            dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50, num_labels=3
+        )
+    ).eval()
+    rows, machine = Sentences(20), runtime.start(0)
+    inputs = Inputs(rows, rows, rows, rows)
+    assert why_not_alone(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    assert cached.train.values.shape == (20, 1, 16)
+    head, at = Head(model), cached.train.at(np.arange(20))
+    with torch.inference_mode():
+        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
+        assert torch.allclose(head.eval()(at)["logits"], expected, atol=1e-5)
+    adapt(recipe.strategy, model)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
+    moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
+    assert {name.partition(".")[0] for name in moved} == {"pre_classifier", "classifier"}

@@ -22,7 +22,8 @@ GROUPS = (
     ("data", "tasks", "models", "mlp_model", "build"),
     # the stages of a run
     (
-        "adapt", "evaluation", "backup", "features", "losses", "journal", "batches", "checkpoint",
+        "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
+        "checkpoint",
         "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
         "outcomes", "card", "folder", "verify",
     ),

@@ -12,7 +12,8 @@ from torch import nn
 
 from ftkit import HeadOnly, ModelError, RecipeError, RunResult, finetune, runtime
 from ftkit.adapt import adapt
-from ftkit.features import Features, Head, cache_features
+from ftkit.features import Features, cache_features
+from ftkit.heads import Head
 from ftkit.probe import choose, measured, minimise, train_head
 from ftkit.run import make_ready
 from ftkit.tasks import Inputs

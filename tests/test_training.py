@@ -162,3 +162,43 @@ def test_channels_last_is_the_layout_of_cnns(checkpoint):
         place(model, None, torch.device("cpu"))
         kernel = next(p for p in model.parameters() if p.ndim == 4)
         assert kernel.is_contiguous(memory_format=torch.channels_last) == expected
+
+
+class Crowded(torch.nn.Module):
+    """A module in whose forward pass no more than so many rows find room."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, rows):
+        if self.training and len(rows) > self.most:
+            raise torch.OutOfMemoryError("no room")
+        return self.inner(rows)
+
+
+def crowded(recipe, folder, most):
+    machine = runtime.start(recipe.train.seed)
+    ready = make_ready(recipe, machine)
+    ready.model.classifier = Crowded(ready.model.classifier, most)
+    fit(ready.model, ready.inputs, recipe, machine, folder)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_result_stays(tiny_recipe, tmp_path, caplog):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "few").mkdir()
+    copy = without_dropout(tiny_recipe.backbone.id, tmp_path)
+    tiny_recipe = tiny_recipe.override({"backbone.id": copy})
+    crowded(tiny_recipe, tmp_path / "all", most=8)
+    with caplog.at_level("WARNING"):
+        crowded(tiny_recipe, tmp_path / "few", most=3)
+    assert [r.message for r in caplog.records if "out of memory" in r.message] == [
+        "out of memory with 8 rows at once; going on with 4",
+        "out of memory with 4 rows at once; going on with 2",
+    ]
+    assert losses(tmp_path / "few") == pytest.approx(losses(tmp_path / "all"), rel=1e-3)
+
+
+def test_a_row_that_does_not_fit_is_told_in_one_line(tiny_recipe, tmp_path):
+    with pytest.raises(TrainingError, match=r"out of memory at step 1 with 1 rows.*gradient_check"):
+        crowded(tiny_recipe, tmp_path, most=0)

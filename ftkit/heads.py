@@ -1,0 +1,121 @@
+"""The head of a model as a model of its own: what it is given, and whether it can stand alone.
+
+Most heads are one module, and what it is given is the module's input. Some are several modules with
+the model's own code between them (DistilBERT: a Linear layer, ReLU, dropout, another Linear layer).
+Then that code runs as it is, on a body that only hands out what the real one gave before.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from ftkit.evaluation import first_examples
+from ftkit.mlp_model import Perceptron
+from ftkit.models import head_names
+from ftkit.runtime import Machine
+from ftkit.tasks import Inputs
+
+
+class Head(nn.Module):
+    """The head of a model as a model of its own, from features to logits. Shares its weights."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        names = head_names(model)
+        self.config = model.config
+        if len(names) == 1:
+            self.head = model.get_submodule(names[0])
+        else:
+            self.head = _Shell(model, names)
+
+    def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return {"logits": (B, C)} for the head's inputs (B, ...)."""
+        return {"logits": self.head(features)}
+
+
+class _Shell(nn.Module):
+    """The modules of a head of several, and the model's own code around them."""
+
+    def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({name: model.get_submodule(name) for name in names})
+        body = model.base_model_prefix
+        shell = copy.copy(model)  # the same weights, another list of parts
+        shell._modules = {name: part for name, part in model._modules.items() if name != body}
+        shell._modules[body] = self.body = _Given()
+        self.forward_of: Any = [shell]  # in a list, so that its parts are not counted as ours twice
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        (shell,) = self.forward_of
+        self.body.features = features
+        shell.training = self.training
+        return shell(input_ids=None).logits
+
+
+class _Given(nn.Module):
+    """A body that gives the features that were put into it."""
+
+    features: torch.Tensor
+
+    def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=self.features)
+
+
+def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> str | None:
+    """Return why the head of this model cannot be trained by itself, or None where it can."""
+    if isinstance(model, Perceptron):
+        return "what is frozen of a perceptron costs one forward pass"
+    try:
+        head = Head(model).eval()
+        with torch.inference_mode(), given_to_head(model) as given:
+            logits = model.eval()(**first_examples(inputs, 1, machine.device)).logits
+            if len(given.values) != 1:
+                return f"its head is called {len(given.values)} times for one row"
+            same = torch.equal(head(given.values[0])["logits"], logits)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        names = ", ".join(head_names(model))
+        return f"its head ({names}) does not stand alone: {' '.join(str(error).split())[:80]}"
+    return None if same else "its logits are not the output of its head alone"
+
+
+def what_is_read(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
+    """Return of a sequence (B, T, D) the first position (B, 1, D) where the head looks at no other.
+
+    So it is with RoBERTa and others whose head takes the whole sequence and reads one token of it.
+    """
+    first = given[:, :1]
+    alone = given.ndim == 3 and torch.equal(head(first)["logits"], head(given)["logits"])
+    return first if alone else given
+
+
+class Given(threading.local):
+    """A list for each thread."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = []
+        self.append, self.pop = self.values.append, self.values.pop
+
+
+@contextmanager
+def given_to_head(model: PreTrainedModel) -> Iterator[Given]:
+    """Collect what the head is given in every forward pass inside the block, for each thread."""
+    given, names = Given(), head_names(model)
+    if len(names) == 1:
+        head = model.get_submodule(names[0])
+        hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    else:
+        body = getattr(model, model.base_model_prefix)
+        hook = body.register_forward_hook(lambda _, inputs, outputs: given.append(outputs[0]))
+    try:
+        yield given
+    finally:
+        hook.remove()
