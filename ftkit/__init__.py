@@ -34,6 +34,9 @@ from ftkit.recipe import (
     TabularClassification,
     TabularRegression,
     TextClassification,
+    TextRegression,
+    TextTagging,
+    TokenClassification,
     Train,
 )
 from ftkit.result import RunResult
@@ -79,6 +82,9 @@ __all__ = [
     "TabularClassification",
     "TabularRegression",
     "TextClassification",
+    "TextRegression",
+    "TextTagging",
+    "TokenClassification",
     "Train",
     "TrainingError",
     "VerificationError",

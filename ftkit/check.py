@@ -152,7 +152,12 @@ def _split(splits: Splits, role: str) -> dict[str, int | str]:
     """Return the rows of a split, and how many a class has, or from where to where numbers go."""
     values = getattr(splits, role)["label"][:]
     if not isinstance(values[0], (int, float)):
-        return {"rows": len(values), "spread": "each with several labels"}
+        numbers = [n for row in values if isinstance(row, list) for n in row]
+        if not splits.label_names or not all(isinstance(number, int) for number in numbers):
+            return {"rows": len(values), "spread": "each with a label of its own"}
+        counts = np.bincount(numbers, minlength=len(splits.label_names))
+        spread = f"{len(numbers):,} labels, {counts.min():,} to {counts.max():,} a class"
+        return {"rows": len(values), "spread": spread}
     labels = np.asarray(values)
     if not splits.label_names:
         spread = f"labels from {labels.min():g} to {labels.max():g}"

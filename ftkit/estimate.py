@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ftkit import runtime
-from ftkit.evaluation import collate_of, evaluation_batch, predict_logits
+from ftkit.evaluation import collate_of, evaluation_batch, predict
 from ftkit.heads import why_not_alone
 from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
@@ -51,9 +51,9 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps = train.max_steps or train.epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
     some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
-    predict_logits(ready.model, few(inputs.test, machine.world_size), train, machine)
+    predict(recipe.task, ready.model, few(inputs.test, machine.world_size), train, machine)
     begin = time.perf_counter()
-    predict_logits(ready.model, some, train, machine)
+    predict(recipe.task, ready.model, some, train, machine)
     per_row = (time.perf_counter() - begin) / len(some)
     evaluated, per_step = len(inputs.test), 0.0
     head: Any = getattr(recipe.strategy, "probe", recipe.strategy)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ftkit.recipe import Train
 from ftkit.runtime import Machine
-from ftkit.tasks import Inputs, Rows, examples_of
+from ftkit.tasks import Inputs, Rows, examples_of, stacked
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
@@ -191,10 +191,7 @@ def collate_of(rows: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Te
 def collate(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Return a batch: each model input (B, ...), such as pixel_values, labels and index (B,)."""
     columns = {name: [example[name] for example in examples] for name in examples[0]}
-    return {
-        name: torch.tensor(values) if name in NO_INPUTS else torch.stack(values)
-        for name, values in columns.items()
-    }
+    return {name: stacked(values) for name, values in columns.items()}
 
 
 def evaluation_batch(settings: Train, machine: Machine) -> int:

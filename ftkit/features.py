@@ -33,11 +33,14 @@ from ftkit.models import head_names
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main, versions
-from ftkit.tasks import Inputs, Rows, digests, examples_of
+from ftkit.tasks import Inputs, Rows, digests, examples_of, label_at
 
 log = logging.getLogger(__name__)
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-OF_THE_HEAD = {"id2label", "label2id", "num_labels", "num_classes", "label_names", "_name_or_path"}
+OF_THE_HEAD = {
+    "id2label", "label2id", "num_labels", "num_classes", "label_names", "problem_type",
+    "_name_or_path",
+}  # fmt: skip
 """Settings of a model that do not touch what its head is given."""
 
 
@@ -60,7 +63,7 @@ class Features(Dataset):
         place = self.places[epoch % len(self.places), position]
         return {
             "features": self.values[place].float(),
-            "labels": int(self.labels[position]),
+            "labels": label_at(self.labels, position),
             "index": position,
         }
 

@@ -89,7 +89,8 @@ def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> N
     """Draw plots/learning_curve.png, and what `ftkit.outcomes.draw` draws for the task."""
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
     figure = recipe.task.chosen_by or recipe.task.figures[0]
-    plot_learning_curve(folder / "log.jsonl", plots / "learning_curve.png", title, figure)
+    curve = plots / "learning_curve.png"
+    plot_learning_curve(folder / "log.jsonl", curve, title, figure, recipe.task.loss)
     draw(recipe.task, splits, outputs, plots, title)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ftkit.batches import is_label
 from ftkit.errors import RecipeError
-from ftkit.recipe import Augment, Train
+from ftkit.recipe import Augment, TextRegression, TextTagging, Train
 
 
 @singledispatch
@@ -59,6 +60,41 @@ def classification_loss(
         reduction="sum",
     )
     return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+@loss_of.register
+def _(
+    task: TextRegression, settings: Train, labels: np.ndarray, classes: int
+) -> Callable[..., torch.Tensor]:
+    return partial(elementwise_loss, error=F.mse_loss)
+
+
+@loss_of.register
+def _(
+    task: TextTagging, settings: Train, labels: np.ndarray, classes: int
+) -> Callable[..., torch.Tensor]:
+    return partial(elementwise_loss, error=F.binary_cross_entropy_with_logits)
+
+
+def elementwise_loss(
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    *,
+    error: Callable[..., torch.Tensor],
+) -> torch.Tensor:
+    """Return the mean error over all labels of the optimiser step, this micro-batch's share of it.
+
+    Args:
+        outputs: with `logits` (B, C).
+        labels: (B, C), or (B,) for C = 1; one that is NaN does not count.
+        num_items_in_batch: labels of the whole step that count, over all devices.
+        error: of each logit, as functions of torch compute it.
+    """
+    logits = outputs["logits"].float().reshape(labels.shape)
+    counts = is_label(labels)
+    total = error(logits[counts], labels[counts].float(), reduction="sum")
+    return total / (counts.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 def class_weights(settings: Train, labels: np.ndarray, classes: int) -> torch.Tensor | None:

@@ -67,7 +67,8 @@ def draw_run(run: Path) -> list[Path]:
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", run / "plots"
     trained, (network, _) = load_perceptron(run / "model"), load_network(run / "model")
     files = [plots / f"{name}.png" for name in ("learning_curve", "gradient_norms", "first_layer")]
-    plot_learning_curve(run / "log.jsonl", files[0], title, recipe.task.figures[0])
+    task = recipe.task
+    plot_learning_curve(run / "log.jsonl", files[0], title, task.figures[0], task.loss)
     plot_gradient_norms(run / "log.jsonl", files[1], title)
     plot_first_layer(network, trained.encoder, files[2], title)
     return files

@@ -32,7 +32,13 @@ from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.hub import loading_errors
 from ftkit.pull import fetch, is_hub_id
-from ftkit.recipe import Backbone, ImageClassification, TextClassification
+from ftkit.recipe import (
+    Backbone,
+    ImageClassification,
+    TextClassification,
+    TextRegression,
+    TextTagging,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +53,17 @@ class Auto:
     """Which configurations such a model can be made from."""
 
 
+TEXTS = Auto(
+    AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+)
 IMAGES = ImageClassification()
 AUTO: dict[type, Auto] = {
     ImageClassification: Auto(
         AutoModelForImageClassification, AutoImageProcessor, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
     ),
-    TextClassification: Auto(
-        AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-    ),
+    TextClassification: TEXTS,
+    TextTagging: TEXTS,
+    TextRegression: TEXTS,
 }
 
 
@@ -81,16 +90,12 @@ def load_model(
     where = {"trust_remote_code": backbone.trust_remote_code}
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
-    labels = {
-        "id2label": dict(enumerate(label_names)),
-        "label2id": {label: number for number, label in enumerate(label_names)},
-    }
     torch.manual_seed(seed)
     _check_weights(name, backbone)
     with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
         _check_kind(name, backbone, was, task)
-        config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        config = AutoConfig.from_pretrained(name, **head_settings(task, label_names), **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         processor = auto.processor.from_pretrained(name, **where)
@@ -121,6 +126,32 @@ def load_model(
                         nn.init.zeros_(module.bias)
     check_forward(task, backbone, model, processor)
     return model.eval(), processor
+
+
+@singledispatch
+def head_settings(task: Any, label_names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a model's config says of its head: the classes, and what kind of problem it is.
+
+    A backbone may come with another kind of problem in its config, which would decide what its
+    pipeline answers.
+    """
+    return {
+        "num_labels": len(label_names),
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {label: number for number, label in enumerate(label_names)},
+        "problem_type": PROBLEMS.get(type(task)),
+    }
+
+
+@head_settings.register
+def _(task: TextRegression, label_names: tuple[str, ...]) -> dict[str, Any]:
+    return {"num_labels": 1, "problem_type": "regression"}
+
+
+PROBLEMS: dict[Any, str] = {
+    TextClassification: "single_label_classification",
+    TextTagging: "multi_label_classification",
+}
 
 
 def source_of(backbone: Backbone) -> str:
@@ -265,10 +296,13 @@ def check_forward(task: Any, backbone: Backbone, model: PreTrainedModel, process
     raise TypeError(f"no task of type {type(task).__name__}")
 
 
-@check_forward.register
-def _(task: TextClassification, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+@check_forward.register(TextClassification)
+@check_forward.register(TextTagging)
+@check_forward.register(TextRegression)
+def _(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    texts = [["a text", "another"]] * (1 if task.pair is None else 2)
     with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
-        model.eval()(**processor(["a text", "another"], return_tensors="pt", padding=True))
+        model.eval()(**processor(*texts, return_tensors="pt", padding=True))
 
 
 @check_forward.register

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from scipy.special import expit
 from sklearn.metrics import confusion_matrix
 
 from ftkit.data import Splits
 from ftkit.data.splits import labels_of
 from ftkit.metrics import softmax
-from ftkit.plots import plot_confusion, plot_numbers
-from ftkit.recipe import TabularRegression
+from ftkit.metrics.tags import tags_of
+from ftkit.plots import plot_confusion, plot_numbers, plot_precision_recall
+from ftkit.recipe import TabularRegression, TextRegression, TextTagging
+from ftkit.tasks.text import label_array
 
 
 @singledispatch
@@ -35,9 +38,22 @@ def columns(task: Any, splits: Splits, outputs: Any) -> dict[str, Any]:
     }
 
 
-@columns.register
-def _(task: TabularRegression, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
+@columns.register(TabularRegression)
+@columns.register(TextRegression)
+def _(task: Any, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
     return {"label": labels_of(splits.test), "prediction": outputs.ravel()}
+
+
+@columns.register
+def _(task: TextTagging, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
+    """`label` and `prediction` are lists of names, `probability` that of each class by itself."""
+    names = np.array(splits.label_names)
+    labels, found = labels_of(splits.test), tags_of(outputs)
+    return {
+        "label": [[str(names[number]) for number in row] for row in labels],
+        "prediction": [names[row.astype(bool)].tolist() for row in found],
+        "probability": list(expit(outputs.astype(np.float64))),
+    }
 
 
 @singledispatch
@@ -48,11 +64,19 @@ def draw(task: Any, splits: Splits, outputs: Any, folder: Path, title: str) -> N
     plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
 
-@draw.register
-def _(
-    task: TabularRegression, splits: Splits, outputs: np.ndarray, folder: Path, title: str
-) -> None:
+@draw.register(TabularRegression)
+@draw.register(TextRegression)
+def _(task: Any, splits: Splits, outputs: np.ndarray, folder: Path, title: str) -> None:
     plot_numbers(labels_of(splits.test), outputs.ravel(), folder / "predictions.png", title)
+
+
+@draw.register
+def _(task: TextTagging, splits: Splits, outputs: np.ndarray, folder: Path, title: str) -> None:
+    """precision_recall.png: a bar for each of both, class by class."""
+    truth = label_array(task, splits.test, len(splits.label_names)).astype(int)
+    found = tags_of(outputs)
+    counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
+    plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
 
 
 @singledispatch
@@ -75,5 +99,11 @@ def expected(task: Any, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]
 
 
 @expected.register
-def _(task: TabularRegression, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {"logits": outputs[rows]}
+def _(task: TextTagging, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {"logits": outputs[rows], "probabilities": expit(outputs[rows])}
+
+
+@expected.register(TabularRegression)
+@expected.register(TextRegression)
+def _(task: Any, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {"logits": outputs[rows], "numbers": outputs[rows]}

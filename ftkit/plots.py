@@ -11,14 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 MOST_CLASSES_WITH_NUMBERS = 20
+MOST_BARS = 40
+"""Classes with a bar, those of most rows."""
 
 
-def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str) -> None:
+def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str, loss: str) -> None:
     """Draw training loss, validation loss and a validation figure over epochs.
 
     Args:
         journal: log.jsonl of a run.
         figure_name: such as accuracy.
+        loss: what it is.
     """
     entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     train = [(e["epoch"], e["loss"]) for e in entries if "loss" in e]
@@ -29,9 +32,7 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str)
     if train:
         losses.plot(*zip(*train, strict=True), color="tab:gray", linewidth=1, label="training")
     losses.plot(epochs, [e["validation_loss"] for e in validation], "o-", label="validation")
-    share = figure_name == "accuracy"
-    kind = "cross-entropy (nats)" if share else "mean squared error"
-    losses.set(xlabel="epoch", ylabel=kind, ylim=(0, None))
+    losses.set(xlabel="epoch", ylabel=loss, ylim=(0, None))
     losses.legend(frameon=False)
     values = [e[f"validation_{figure_name}"] for e in validation]
     accuracies.plot(epochs, values, "o-", color="tab:blue")
@@ -80,4 +81,34 @@ def plot_confusion(counts: np.ndarray, names: tuple[str, ...], file: Path, title
     axes.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 2 else 0)
     axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(file, dpi=120)
+
+
+def plot_precision_recall(
+    hits: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray,
+    names: tuple[str, ...],
+    file: Path,
+    title: str,
+) -> None:
+    """Draw precision and recall of each class, with the number of rows that have it.
+
+    Args:
+        hits: (C,) rows that rightly have each class.
+        found: (C,) rows that are told to have it.
+        truth: (C,) rows that have it.
+        names: C class names.
+    """
+    most = np.argsort(-truth, kind="stable")[:MOST_BARS]
+    place = np.arange(len(most))
+    figure = Figure(figsize=(6.4, 1.2 + 0.42 * len(most)), layout="constrained")
+    axes: Axes = figure.subplots()
+    for offset, name, whole in ((-0.2, "precision", found), (0.2, "recall", truth)):
+        axes.barh(place + offset, (hits / np.maximum(whole, 1))[most], 0.38, label=name)
+    axes.set_yticks(place, [f"{names[number]} ({truth[number]})" for number in most])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), title=title, ylabel="class (rows that have it)")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)

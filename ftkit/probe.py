@@ -24,7 +24,7 @@ from ftkit.batches import Batches
 from ftkit.features import Features
 from ftkit.heads import Head
 from ftkit.journal import append
-from ftkit.losses import class_weights, classification_loss
+from ftkit.losses import class_weights, loss_of
 from ftkit.metrics import score
 from ftkit.recipe import LOWER_IS_BETTER, HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main
@@ -73,11 +73,12 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
     chosen = grid[best]
     log.info(
         "head: of %d settings, learning rate %.2g and weight decay %.2g did best on validation "
-        "rows: accuracy %.4f, loss %.4f (%.1f s)",
+        "rows: %s %.4f, loss %.4f (%.1f s)",
         len(grid),
         chosen.strategy.learning_rate,
         chosen.train.weight_decay,
-        tried[best]["accuracy"],
+        recipe.best_by,
+        tried[best][recipe.best_by],
         tried[best]["loss"],
         time.perf_counter() - begin,
     )
@@ -93,7 +94,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
     assert isinstance(rows, Features)
     epoch = 0
     batches = Batches(len(rows), settings.batch_size, settings.seed, lambda: epoch)
-    weights = class_weights(settings, rows.labels, int(head.config.num_labels or 0))
+    loss_of_batch = loss_of(recipe.task, settings, rows.labels, int(head.config.num_labels or 0))
     parameters = list(head.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1]},
@@ -114,9 +115,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             positions = np.array(keys) % len(rows)
             outputs = head(rows.at(positions, epoch).to(device))
             labels = torch.from_numpy(rows.labels[positions]).to(device)
-            loss = classification_loss(
-                outputs, labels, label_smoothing=settings.label_smoothing, weights=weights
-            )
+            loss = loss_of_batch(outputs, labels)
             optimizer.zero_grad()
             loss.backward()
             if settings.max_grad_norm:

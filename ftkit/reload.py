@@ -8,7 +8,7 @@ computes is what anyone who downloads the folder gets.
 INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
 PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
-adapter.
+adapter; for a regression `numbers` (N, 1) instead.
 """
 
 import json
@@ -61,12 +61,15 @@ def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -
 
 
 def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
-    """Return logits, and probabilities of the pipeline, for every text."""
-    texts = columns["text"]
+    """Return logits, and probabilities or numbers of the pipeline, for every text or pair."""
+    keys = {"text": "text", "pair": "text_pair"}  # as the pipeline calls them
+    named = [columns[name] for name in keys if name in columns]
+    texts = [dict(zip(keys.values(), row, strict=False)) for row in zip(*named, strict=True)]
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def encode(batch: list[Any]) -> Any:
-        return tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
+        parts = [[row[key] for row in batch] for key in batch[0]]
+        return tokenizer(*parts, truncation=True, padding=True, return_tensors="pt")
 
     model = load(folder, AutoModelForSequenceClassification)
     answers = {"logits": logits_of(model, texts, encode)}
@@ -74,8 +77,9 @@ def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
         classify: Any = pipeline("text-classification", model=str(folder), device="cpu")
         names = list(model.config.id2label.values())
         # softmax also for two classes; long texts are cut where training cut them
-        found = classify(texts, top_k=len(names), function_to_apply="softmax", truncation=True)
-        answers["probabilities"] = in_order(found, names)
+        function, name = SCORES[task["kind"]]
+        found = classify(texts, top_k=None, function_to_apply=function, truncation=True)
+        answers[name] = in_order(found, names)
     return answers
 
 
@@ -113,7 +117,18 @@ def load(folder: Path, kind: Any) -> Any:
     return PeftModel.from_pretrained(base, folder).eval()
 
 
-ANSWERS = {"image-classification": answer_images, "text-classification": answer_texts}
+SCORES = {
+    "text-classification": ("softmax", "probabilities"),
+    "text-tagging": ("sigmoid", "probabilities"),
+    "text-regression": ("none", "numbers"),
+}
+"""What the pipeline makes of logits, and what that is called, by kind of task."""
+ANSWERS = {
+    "image-classification": answer_images,
+    "text-classification": answer_texts,
+    "text-tagging": answer_texts,
+    "text-regression": answer_texts,
+}
 """By kind of task."""
 
 

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+)
 
 from ftkit.metrics import softmax
 from ftkit.metrics.classes import Classification, figures, mean_cross_entropy
@@ -40,6 +45,7 @@ def test_figures_are_those_of_scikit_learn(case):
         "accuracy": accuracy_score(labels, predictions),
         "balanced_accuracy": balanced_accuracy_score(labels, predictions),
         "macro_f1": f1_score(labels, predictions, average="macro", zero_division=0),
+        "matthews": matthews_corrcoef(labels, predictions),
     }
     measured = measure(labels, predictions)
     assert {name: figure.value for name, figure in measured.items()} == pytest.approx(expected)
@@ -73,6 +79,7 @@ def test_figures_of_many_matrices_at_once_are_those_of_each():
         labels, predictions = (
             np.repeat(axis, matrix.ravel()) for axis in np.indices((4, 4)).reshape(2, -1)
         )
+        assert together["matthews"][number] == pytest.approx(matthews_corrcoef(labels, predictions))
         assert together["macro_f1"][number] == pytest.approx(
             f1_score(labels, predictions, average="macro")
         )
@@ -100,7 +107,11 @@ def test_bootstrap_intervals_cover_the_truth_about_95_times_of_100():
         joint[label] = shares[label] * (1 - recalls[label]) / 2
         joint[label, label] = shares[label] * recalls[label]
     f1 = np.mean(2 * joint.diagonal() / (joint.sum(0) + joint.sum(1)))
-    truth = {"balanced_accuracy": recalls.mean(), "macro_f1": f1}
+    true, predicted = joint.sum(1), joint.sum(0)
+    matthews = (joint.trace() - true @ predicted) / np.sqrt(
+        (1 - true @ true) * (1 - predicted @ predicted)
+    )
+    truth = {"balanced_accuracy": recalls.mean(), "macro_f1": f1, "matthews": matthews}
     covered = dict.fromkeys(truth, 0)
     random = np.random.default_rng(1)
     for seed in range(100):
@@ -129,6 +140,7 @@ def test_an_interval_of_four_times_the_rows_is_half_as_wide():
 
 def test_a_single_right_row_can_be_measured():
     measured = measure(np.array([1]), np.array([1]))
+    assert measured.pop("matthews").value == 0  # one class: nothing is correlated
     assert {figure.value for figure in measured.values()} == {1.0}
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
+from ftkit.data import lists  # noqa: F401 - registers tasks whose labels are lists
 from ftkit.data.columns import input_columns, inputs_of, label_columns, resolve_columns
 from ftkit.data.inspect import Finding, inspect, unreadable
-from ftkit.data.labels import is_labelled, read_labels
+from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.prints import look
 from ftkit.data.sources import SPLITS, read
-from ftkit.data.splits import ROLES, Splits, cut, limit
+from ftkit.data.splits import ROLES, Splits, cut, labels_of, limit
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
 
@@ -191,7 +192,8 @@ def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) ->
     """Return a note where cuts and limits leave a class of the training rows without any."""
     if not names:
         return []
-    lost = [names[number] for number in np.setdiff1d(labels[is_labelled(labels)], train["label"])]
+    left = class_numbers(labels_of(train))
+    lost = [names[number] for number in np.setdiff1d(class_numbers(labels), left)]
     more = ", ..." if len(lost) > 5 else ""
     note = f"{len(lost)} of {len(names)} classes are left without a training row: "
     return [note + ", ".join(lost[:5]) + more] if lost else []
@@ -199,6 +201,7 @@ def _lost_classes(names: tuple[str, ...], labels: np.ndarray, train: Dataset) ->
 
 def _numbering(rows: Dataset, task: Any) -> list[str] | None:
     feature = rows.features.get(getattr(task, "label", None))
+    feature = getattr(feature, "feature", feature)  # of a list, what is in it
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
@@ -206,8 +209,8 @@ def _lacking(names: tuple[str, ...], labels: dict[str, np.ndarray]) -> tuple[str
     """Return the classes that another split of the source has, and its training rows lack."""
     if not names:
         return ()
-    there = np.concatenate([numbers[is_labelled(numbers)] for numbers in labels.values()])
-    return tuple(names[number] for number in np.setdiff1d(there, labels["train"]))
+    there = np.concatenate([class_numbers(numbers) for numbers in labels.values()])
+    return tuple(names[n] for n in np.setdiff1d(there, class_numbers(labels["train"])))
 
 
 def _require(features: Features, split: str, *columns: str) -> None:

@@ -18,6 +18,8 @@ from ftkit.recipe import (
     TabularClassification,
     TabularRegression,
     TextClassification,
+    TextRegression,
+    TextTagging,
 )
 
 LABEL_NAMES = ("label", "labels", "class", "target", "category")
@@ -48,15 +50,28 @@ def _(task: ImageClassification, features: Features) -> ImageClassification:
     )
 
 
-@resolve_columns.register
-def _(task: TextClassification, features: Features) -> TextClassification:
+@resolve_columns.register(TextClassification)
+@resolve_columns.register(TextRegression)
+def _(task: Any, features: Features) -> Any:
     label = pick("label", task.label, _labels(features), features)
-    texts = [name for name in features if name != label and _is_text(features[name])]
+    return task.model_copy(update={"label": label, **pick_texts(task, (label,), features)})
+
+
+def pick_texts(task: Any, labels: tuple[str, ...], features: Features) -> dict[str, str | None]:
+    """Return the names of the columns with the text, and with its pair where one is asked for.
+
+    Args:
+        labels: columns that are not meant.
+    """
+    pair = task.pair and pick("pair", task.pair, [], features)
+    taken = (*labels, pair)
+    texts = [name for name in features if name not in taken and _is_text(features[name])]
     if len(texts) != 1:
         texts = [name for name in TEXT_NAMES if name in texts] or texts
-    return task.model_copy(
-        update={"text": pick("text", task.text, texts, features), "label": label}
-    )
+    text = pick("text", task.text, texts, features)
+    if text in taken:
+        raise DataError(f"column '{text}' cannot be text and {'pair' if text == pair else 'label'}")
+    return {"text": text, "pair": pair}
 
 
 @resolve_columns.register(TabularClassification)
@@ -84,9 +99,11 @@ def _(task: ImageClassification) -> tuple[str, ...]:
     return (cast(str, task.image),)
 
 
-@input_columns.register
-def _(task: TextClassification) -> tuple[str, ...]:
-    return (cast(str, task.text),)
+@input_columns.register(TextClassification)
+@input_columns.register(TextTagging)
+@input_columns.register(TextRegression)
+def _(task: Any) -> tuple[str, ...]:
+    return (task.text,) if task.pair is None else (task.text, task.pair)
 
 
 @input_columns.register(TabularClassification)
@@ -162,9 +179,15 @@ def _(task: ImageClassification, rows: Dataset, folder: Path | None) -> Dataset:
     return _only(as_images(rows, image, folder), image, "image")
 
 
-@inputs_of.register
-def _(task: TextClassification, rows: Dataset, folder: Path | None) -> Dataset:
-    return _only(rows, cast(str, task.text), "text")
+@inputs_of.register(TextClassification)
+@inputs_of.register(TextTagging)
+@inputs_of.register(TextRegression)
+def _(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
+    named = {task.text: "text"} if task.pair is None else {task.text: "text", task.pair: "pair"}
+    for column in named:
+        if not _is_text(rows.features[column]):
+            raise DataError(f"column '{column}' holds {rows.features[column]}, not texts")
+    return rows.select_columns(list(named)).rename_columns(named)
 
 
 def _only(rows: Dataset, column: str, name: str) -> Dataset:
@@ -177,11 +200,18 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
     if "image" in rows.column_names:
         return find_bad_images(rows, "image")
     if "text" in rows.column_names:
-        texts = rows["text"][:]
         return {
-            position: "the text is empty"
-            for position, text in enumerate(texts)
+            position: f"the {name} is empty"
+            for name in ("pair", "text")
+            if name in rows.column_names
+            for position, text in enumerate(rows[name][:])
             if not (text or "").strip()
+        }
+    if "tokens" in rows.column_names:
+        return {
+            position: "it has no words" if not words else "one of its words is empty"
+            for position, words in enumerate(rows["tokens"][:])
+            if not words or not all((word or "").strip() for word in words)
         }
     bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
     return {

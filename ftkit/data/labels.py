@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from ftkit.errors import DataError
-from ftkit.recipe import TabularRegression
+from ftkit.recipe import TabularRegression, TextRegression
 
 
 @singledispatch
@@ -23,9 +23,10 @@ def read_labels(
     return name_labels(splits, task.label, strict)
 
 
-@read_labels.register
+@read_labels.register(TabularRegression)
+@read_labels.register(TextRegression)
 def _(
-    task: TabularRegression, splits: Mapping[str, Dataset], strict: bool = True
+    task: Any, splits: Mapping[str, Dataset], strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return no names, and for each split the numbers to be told (NaN where none)."""
     found = {}
@@ -79,17 +80,13 @@ def name_labels(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
             f"rows cannot be classes; name the right column with --set task.label=COLUMN"
         )
-    names = _names(splits["train"], column, present)
+    names = in_order(splits["train"].features[column], present)
     for split, labels in text.items():
         unknown = sorted({label for label in labels if label is not None} - present)
         if unknown and not strict:
             names = (*names, *(name for name in unknown if name not in names))
         elif unknown:
-            raise DataError(
-                f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
-                f"the training rows lack: {', '.join(unknown[:5])}; the classes in training are "
-                f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-            )
+            refuse_unknown(split, unknown, names)
     number = {name: position for position, name in enumerate(names)}
     return names, {
         split: np.array([-1 if label is None else number[label] for label in labels], dtype=int)
@@ -97,8 +94,24 @@ def name_labels(
     }
 
 
-def _names(train: Dataset, column: str, present: set[str]) -> tuple[str, ...]:
-    feature = train.features[column]
+def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...]) -> None:
+    """Refuse classes of a split that the training rows lack."""
+    raise DataError(
+        f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
+        f"the training rows lack: {', '.join(unknown[:5])}; the classes in training are "
+        f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+    )
+
+
+def class_numbers(labels: np.ndarray) -> np.ndarray:
+    """Return the different class numbers that occur in labels (N,), or in lists of them."""
+    if labels.dtype.kind != "O":
+        return np.unique(labels[is_labelled(labels)])
+    return np.unique(np.array([n for row in labels if row is not None for n in row], int))
+
+
+def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
+    """Return the class names: a ClassLabel's own, numbers by size, text by the alphabet."""
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in present):

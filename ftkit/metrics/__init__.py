@@ -5,6 +5,7 @@ One file for each kind of outputs. Every figure comes from an `evaluate.Metric` 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
@@ -14,6 +15,8 @@ from ftkit.result import Measured
 
 RESAMPLES = 2000
 """Of every bootstrap."""
+AT_ONCE = 10**6
+"""Resamples times examples that are in memory together."""
 
 
 @singledispatch
@@ -37,10 +40,18 @@ def measure(task: Any, labels: np.ndarray, outputs: Any, seed: int = 0) -> dict[
     raise TypeError(f"no figures for a task of type {type(task).__name__}")
 
 
+def resamples(N: int, count: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield (B, N) float32, `count` rows in all: how often each example is in each resample."""
+    random, size = np.random.default_rng(seed), max(1, AT_ONCE // N)
+    for start in range(0, count, size):
+        drawn = random.integers(0, N, (min(size, count - start), N))
+        yield np.stack([np.bincount(row, minlength=N) for row in drawn]).astype(np.float32)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities of the same shape (N, C), each row summing to one."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-from ftkit.metrics import classes, numbers  # noqa: E402, F401 - register their implementations
+from ftkit.metrics import classes, numbers, tags  # noqa: E402, F401 - register their implementations

@@ -1,8 +1,8 @@
 """Figures of one class out of several, with 95 % intervals.
 
-They are functions of the confusion matrix, whose row is the true class and whose column is the
-predicted one. That makes the bootstrap cheap: drawing N examples with replacement is drawing the
-matrix's cells from a multinomial distribution.
+All but AUROC are functions of the confusion matrix, whose row is the true class and whose column
+is the predicted one. That makes the bootstrap cheap: drawing N examples with replacement is drawing
+the matrix's cells from a multinomial distribution.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from ftkit.metrics import RESAMPLES, measure, score
+from ftkit.metrics import RESAMPLES, measure, score, softmax
+from ftkit.metrics.ranking import auroc, measure_auroc, one_hot
 from ftkit.recipe import ImageClassification, TabularClassification, TextClassification
 from ftkit.result import Measured
 
@@ -27,14 +28,27 @@ def _(task: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Of logits (N, C) and class numbers (N,)."""
     found = Classification().compute(predictions=outputs.argmax(1), references=labels)
     assert found is not None
-    return {"loss": mean_cross_entropy(labels, outputs), **found}
+    area = auroc(*_ranked(labels, outputs))
+    return {
+        "loss": mean_cross_entropy(labels, outputs),
+        **found,
+        "auroc": 0.5 if np.isnan(area) else area,  # nothing can be told apart
+    }
 
 
 @measure.register(ImageClassification)
 @measure.register(TextClassification)
 @measure.register(TabularClassification)
 def _(task: Any, labels: np.ndarray, outputs: np.ndarray, seed: int = 0) -> dict[str, Measured]:
-    return measure_classes(labels, outputs.argmax(1), seed)
+    return {
+        **measure_classes(labels, outputs.argmax(1), seed),
+        **measure_auroc(*_ranked(labels, outputs), seed),
+    }
+
+
+def _ranked(labels: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, C) which class is true, and (N, C) the probability of each."""
+    return one_hot(labels, outputs.shape[1]), softmax(outputs.astype(np.float64))
 
 
 def measure_classes(
@@ -74,10 +88,12 @@ def measure_classes(
 
 
 def figures(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> dict[str, np.ndarray]:
-    """Return accuracy, balanced accuracy and macro-F1 from the margins of a confusion matrix.
+    """Return accuracy, balanced accuracy, macro-F1 and Matthews correlation from margins.
 
-    Balanced accuracy is the mean recall of the classes that occur; macro-F1 the mean F1 of the
-    classes that occur or are predicted, as scikit-learn computes them.
+    They are those of a confusion matrix. Balanced accuracy is the mean recall of the classes that
+    occur; macro-F1 the mean F1 of the classes that occur or are predicted; Matthews correlation
+    (Gorodkin 2004 for several classes) is 0 where only one class occurs or is predicted; all as
+    scikit-learn computes them.
 
     Args:
         true: (..., C) examples of each class.
@@ -90,15 +106,21 @@ def figures(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> dict[s
     occurs, matters = true > 0, (true + predicted) > 0
     recall = np.divide(hits, true, out=np.zeros(hits.shape), where=occurs)
     f1 = np.divide(2 * hits, true + predicted, out=np.zeros(hits.shape), where=matters)
+    N, right = true.sum(-1).astype(np.float64), hits.sum(-1).astype(np.float64)
+    spread = (N**2 - (true.astype(np.float64) ** 2).sum(-1)) * (
+        N**2 - (predicted.astype(np.float64) ** 2).sum(-1)
+    )
+    together = right * N - (true.astype(np.float64) * predicted).sum(-1)
     return {
         "accuracy": hits.sum(-1) / true.sum(-1),
         "balanced_accuracy": recall.sum(-1) / occurs.sum(-1),
         "macro_f1": f1.sum(-1) / matters.sum(-1),
+        "matthews": together / np.sqrt(np.where(spread > 0, spread, np.inf)),
     }
 
 
 class Classification(evaluate.Metric):
-    """Accuracy, balanced accuracy and macro-F1 of predicted classes, computed without the Hub."""
+    """What `figures` returns, of predicted classes, computed without the Hub."""
 
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)
@@ -106,7 +128,7 @@ class Classification(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         column = datasets.Value("int64")
         return evaluate.MetricInfo(
-            description="Accuracy, balanced accuracy and macro-F1 from one confusion matrix.",
+            description="Accuracy, balanced accuracy, macro-F1, Matthews correlation.",
             citation="",
             inputs_description="predictions and references: class numbers",
             features=datasets.Features({"predictions": column, "references": column}),

@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
 
-from ftkit.metrics import RESAMPLES, measure, score
-from ftkit.recipe import TabularRegression
+from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.recipe import TabularRegression, TextRegression
 from ftkit.result import Measured
 
 
-@score.register
-def _(task: TabularRegression, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+@score.register(TabularRegression)
+@score.register(TextRegression)
+def _(task: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Of outputs (N, 1) and numbers (N,)."""
     found = Regression().compute(predictions=outputs.ravel(), references=labels)
     assert found is not None
-    return {"loss": float(found["rmse"]) ** 2, **found}
+    loss = float(found["rmse"]) ** 2
+    return {"loss": loss, **{name: found[name] for name in task.figures}}
 
 
-@measure.register
-def _(
-    task: TabularRegression, labels: np.ndarray, outputs: np.ndarray, seed: int = 0
-) -> dict[str, Measured]:
-    return measure_numbers(labels, outputs.ravel(), seed)
+@measure.register(TabularRegression)
+@measure.register(TextRegression)
+def _(task: Any, labels: np.ndarray, outputs: np.ndarray, seed: int = 0) -> dict[str, Measured]:
+    found = measure_numbers(labels, outputs.ravel(), seed)
+    return {name: found[name] for name in task.figures}
 
 
-def numeric_figures(weights: np.ndarray, errors: np.ndarray, labels: np.ndarray) -> dict:
-    """Return R squared, root mean squared error and mean absolute error.
+def numeric_figures(
+    weights: np.ndarray, predictions: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """Return R squared, root mean squared and mean absolute error, and both correlations.
 
-    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2.
+    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2. Spearman's correlation is Pearson's of the
+    ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0.
 
     Args:
-        weights: (..., N) how often each example counts.
-        errors: (N,) prediction less label.
+        weights: (N,) how often each example counts.
+        predictions: (N,).
         labels: (N,).
-
-    Returns:
-        For each name a figure of shape (...).
     """
-    count, squares = weights.sum(-1), weights @ errors**2
-    centred = labels - labels.mean()
+    count, errors = weights.sum(), predictions - labels
+    squares, centred = weights @ errors**2, labels - labels.mean()
     spread = weights @ centred**2 - (weights @ centred) ** 2 / count
+    ranks = [_ranks(weights, values) for values in (predictions, labels)]
     return {
-        "r2": 1 - squares / spread,
-        "rmse": np.sqrt(squares / count),
-        "mae": weights @ np.abs(errors) / count,
+        "r2": float(1 - squares / spread),
+        "rmse": float(np.sqrt(squares / count)),
+        "mae": float(weights @ np.abs(errors) / count),
+        "pearson": _correlation(weights, predictions, labels),
+        "spearman": _correlation(weights, *ranks),
     }
 
 
+def _correlation(weights: np.ndarray, some: np.ndarray, others: np.ndarray) -> float:
+    """Return Pearson's correlation of (N,) with (N,), each example counted `weights` times."""
+    one, other = (v - np.average(v, weights=weights) for v in (some, others))
+    spread = np.sqrt((weights @ one**2) * (weights @ other**2))
+    return float(weights @ (one * other) / spread) if spread > 0 else 0.0
+
+
+def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return (N,) the rank of each value among all, each counted `weights` times."""
+    _, group = np.unique(values, return_inverse=True)
+    size = np.bincount(group, weights)
+    return (np.cumsum(size) - (size - 1) / 2)[group]
+
+
 class Regression(evaluate.Metric):
-    """R squared, root mean squared error and mean absolute error, computed without the Hub."""
+    """What `numeric_figures` returns, of predicted numbers, computed without the Hub."""
 
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)
@@ -58,7 +80,7 @@ class Regression(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         column = datasets.Value("float64")
         return evaluate.MetricInfo(
-            description="R squared, root mean squared error and mean absolute error.",
+            description="R squared, RMSE, MAE, Pearson's and Spearman's correlation.",
             citation="",
             inputs_description="predictions and references: numbers",
             features=datasets.Features({"predictions": column, "references": column}),
@@ -66,8 +88,7 @@ class Regression(evaluate.Metric):
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         labels = np.asarray(references, np.float64)
-        found = numeric_figures(np.ones(len(labels)), np.asarray(predictions) - labels, labels)
-        return {name: float(value) for name, value in found.items()}
+        return numeric_figures(np.ones(len(labels)), np.asarray(predictions, np.float64), labels)
 
 
 def measure_numbers(
@@ -82,12 +103,10 @@ def measure_numbers(
     """
     values = Regression().compute(predictions=predictions, references=labels)
     assert values is not None
-    N, random = len(labels), np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(RESAMPLES):
-        weights = np.bincount(random.integers(0, N, N), minlength=N).astype(np.float64)
-        for name, value in numeric_figures(weights, predictions - labels, labels).items():
-            draws[name].append(float(value))
+    for weights in chain.from_iterable(resamples(len(labels), RESAMPLES, seed)):
+        for name, value in numeric_figures(weights.astype(np.float64), predictions, labels).items():
+            draws[name].append(value)
     return {
         name: Measured(
             value=value,

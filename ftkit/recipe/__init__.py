@@ -145,6 +145,7 @@ class Recipe(Settings):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
             if self.task.noun != "images" and self.backbone.image_size is not None:
                 raise ValueError("backbone.image_size is not for texts")
+            self._choices_suit_the_labels()
             return self
         if not isinstance(self.task, FOR_MLP):
             raise ValueError(f"task {self.task.kind} needs a pretrained backbone, not Mlp")
@@ -159,6 +160,17 @@ class Recipe(Settings):
             if getattr(self.train, name) != getattr(usual, name):
                 raise ValueError(f"train.{name} is not for Mlp")
         return self
+
+    def _choices_suit_the_labels(self) -> None:
+        """Refuse what has a meaning only where a row has one class out of several."""
+        usual, head = Train(), getattr(self.strategy, "probe", self.strategy)
+        if isinstance(self.task, (TextTagging, TextRegression)):
+            for name in ("class_weights", "label_smoothing"):
+                if getattr(self.train, name) != getattr(usual, name):
+                    raise ValueError(f"train.{name} is not for {self.task.kind}")
+        one_class = isinstance(self.task, (ImageClassification, TextClassification))
+        if getattr(head, "solver", None) == "lbfgs" and not one_class:
+            raise ValueError(f"strategy.solver lbfgs is not for {self.task.kind}; use adamw")
 
     @property
     def best_by(self) -> str:

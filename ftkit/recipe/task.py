@@ -12,7 +12,7 @@ from pydantic import (
 
 from ftkit.settings import Settings
 
-CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1")
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
 
 
@@ -27,6 +27,8 @@ class TaskSettings(Settings):
     """What is measured, the figure that a table of runs shows first."""
     chosen_by: ClassVar[str | None] = None
     """The validation figure that picks the checkpoint to keep; the first of `figures` if None."""
+    loss: ClassVar[str] = "cross-entropy (nats)"
+    """What training makes small."""
     pipeline: ClassVar[str | None] = None
     """The Hub's name of the task; `kind` if None."""
 
@@ -87,6 +89,7 @@ class TabularRegression(TaskSettings):
 
     noun = "rows"
     figures = REGRESSION
+    loss = "mean squared error"
 
     kind: Literal["tabular-regression"] = "tabular-regression"
     columns: tuple[str, ...] | None = None

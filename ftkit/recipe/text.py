@@ -34,6 +34,7 @@ class TextTagging(TaskSettings):
 
     noun = "texts"
     figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
+    loss = "binary cross-entropy (nats)"
 
     pipeline = "text-classification"
     kind: Literal["text-tagging"] = "text-tagging"
@@ -61,6 +62,7 @@ class TextRegression(TaskSettings):
 
     noun = "texts"
     figures = ("pearson", "spearman", "r2", "rmse", "mae")
+    loss = "mean squared error"
 
     pipeline = "text-classification"
     kind: Literal["text-regression"] = "text-regression"

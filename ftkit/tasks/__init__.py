@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from ftkit.data import Splits
 from ftkit.recipe import Augment
@@ -21,7 +22,7 @@ class Rows(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) class numbers."""
+        """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1."""
         ...
 
     def __len__(self) -> int: ...
@@ -59,6 +60,17 @@ def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:
     """Return the examples of these keys, read together where the rows know how."""
     together = getattr(rows, "__getitems__", None)
     return together(keys) if together and keys else [rows[key] for key in keys]
+
+
+def label_at(labels: np.ndarray, position: int) -> int | float | torch.Tensor:
+    """Return the label of one example: a class, a number, or (C,) float32."""
+    label = labels[position]
+    return torch.from_numpy(label) if label.ndim else label.item()
+
+
+def stacked(values: list[Any]) -> torch.Tensor:
+    """Return a batch (B, ...) of numbers, float32 where they are no whole ones, or of tensors."""
+    return torch.stack(values) if torch.is_tensor(values[0]) else torch.tensor(values)
 
 
 @singledispatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import singledispatch
 from typing import Any
 
 import datasets
@@ -11,23 +12,27 @@ import torch
 from torch.utils.data import Dataset
 
 from ftkit.data import Splits
-from ftkit.recipe import TextClassification
-from ftkit.tasks import Inputs, prepare
+from ftkit.data.splits import labels_of
+from ftkit.recipe import TextClassification, TextRegression, TextTagging
+from ftkit.tasks import Inputs, label_at, prepare, stacked
 
 log = logging.getLogger(__name__)
 USUAL_MOST = 512
 """Tokens; tokenizers that know no limit say 10^30."""
 
 
-@prepare.register
-def prepare_texts(task: TextClassification, splits: Splits, processor: Any, seed: int) -> Inputs:
-    """Return the inputs of a text classifier, see `ftkit.tasks.prepare`.
+@prepare.register(TextClassification)
+@prepare.register(TextTagging)
+@prepare.register(TextRegression)
+def prepare_texts(task: Any, splits: Splits, processor: Any, seed: int) -> Inputs:
+    """Return the inputs of a model that reads whole texts, see `ftkit.tasks.prepare`.
 
     Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
     """
     processor.model_max_length = min(task.max_length or USUAL_MOST, processor.model_max_length)
     train, validation, test = (
-        Texts(rows, processor) for rows in (splits.train, splits.validation, splits.test)
+        Texts(rows, processor, label_array(task, rows, len(splits.label_names)))
+        for rows in (splits.train, splits.validation, splits.test)
     )
     for name, rows in (("train", train), ("validation", validation), ("test", test)):
         if rows.cut:
@@ -40,20 +45,39 @@ def prepare_texts(task: TextClassification, splits: Splits, processor: Any, seed
     return Inputs(train=train, train_plain=train, validation=validation, test=test)
 
 
-class Texts(Dataset):
-    """Tokens of a split: what the tokenizer gives for each text, (T,) int64, `labels`, `index`."""
+@singledispatch
+def label_array(task: Any, rows: datasets.Dataset, classes: int) -> np.ndarray:
+    """Return (N,) the classes or numbers of the rows."""
+    return labels_of(rows)
 
-    def __init__(self, rows: datasets.Dataset, tokenizer: Any) -> None:
-        texts, limit = rows["text"][:], tokenizer.model_max_length
-        whole = tokenizer(texts, verbose=False)
+
+@label_array.register
+def _(task: TextTagging, rows: datasets.Dataset, classes: int) -> np.ndarray:
+    """Return (N, C) float32, 1 where a row has the class."""
+    labels = np.zeros((len(rows), classes), np.float32)
+    for row, numbers in enumerate(rows["label"][:]):
+        labels[row, numbers] = 1
+    return labels
+
+
+class Texts(Dataset):
+    """Tokens of a split: what the tokenizer gives for each text, (T,) int64, `labels`, `index`.
+
+    A pair of texts becomes one row of tokens; where it is too long, the longer of both is cut.
+    """
+
+    def __init__(self, rows: datasets.Dataset, tokenizer: Any, labels: np.ndarray) -> None:
+        limit = tokenizer.model_max_length
+        texts = [rows[name][:] for name in ("text", "pair") if name in rows.column_names]
+        whole = tokenizer(*texts, verbose=False)
         lengths = np.array([len(ids) for ids in whole["input_ids"]])
         self.cut = int((lengths > limit).sum())
         """How many texts are longer than the limit."""
-        found = tokenizer(texts, truncation=True) if self.cut else whole
+        found = tokenizer(*texts, truncation=True) if self.cut else whole
         self.lengths = lengths.clip(max=limit)
         """(N,) tokens of each text as it is used."""
         self.tokens: dict[str, list[list[int]]] = dict(found)
-        self.tokenizer, self.labels = tokenizer, np.asarray(rows["label"])
+        self.tokenizer, self.labels = tokenizer, labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,7 +85,7 @@ class Texts(Dataset):
     def __getitem__(self, key: int) -> dict[str, Any]:
         position = key % len(self)
         tokens = {name: torch.tensor(lists[position]) for name, lists in self.tokens.items()}
-        return {**tokens, "labels": int(self.labels[position]), "index": position}
+        return {**tokens, "labels": label_at(self.labels, position), "index": position}
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return a batch: tokens (B, longest T) padded at the tokenizer's side, labels, index."""
@@ -70,7 +94,6 @@ class Texts(Dataset):
             return_tensors="pt",
         )
         others = {
-            name: torch.tensor([example[name] for example in examples])
-            for name in ("labels", "index")
+            name: stacked([example[name] for example in examples]) for name in ("labels", "index")
         }
         return {**padded, **others}

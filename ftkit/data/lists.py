@@ -1,0 +1,195 @@
+"""Labels that are lists: the classes of a tagged text, and the tag of each word of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from ftkit.data.columns import (
+    LABEL_NAMES,
+    input_columns,
+    inputs_of,
+    label_columns,
+    pick,
+    pick_texts,
+    resolve_columns,
+)
+from ftkit.data.labels import in_order, read_labels, refuse_unknown
+from ftkit.data.sources import TEXT
+from ftkit.errors import DataError
+from ftkit.recipe import TextTagging, TokenClassification
+
+TOKEN_NAMES = ("tokens", "words")
+TAG_NAMES = ("ner_tags", "tags", "pos_tags", "chunk_tags", *LABEL_NAMES)
+
+
+@resolve_columns.register
+def _(task: TextTagging, features: Features) -> TextTagging:
+    if task.labels is not None:
+        for name in task.labels:
+            pick("labels", name, [], features)
+        return task.model_copy(update=pick_texts(task, task.labels, features))
+    label = pick("label", task.label, _lists(features, LABEL_NAMES), features)
+    return task.model_copy(update={"label": label, **pick_texts(task, (label,), features)})
+
+
+@resolve_columns.register
+def _(task: TokenClassification, features: Features) -> TokenClassification:
+    words = [name for name in TOKEN_NAMES if name in features]
+    words = words or [name for name, kind in features.items() if _is_words(kind)]
+    tokens = pick("tokens", task.tokens, words, features)
+    others = Features({name: kind for name, kind in features.items() if name != tokens})
+    label = pick("label", task.label, _lists(others, TAG_NAMES), others)
+    return task.model_copy(update={"tokens": tokens, "label": label})
+
+
+def _lists(features: Features, usual: tuple[str, ...]) -> list[str]:
+    """Return the column of lists, of several the one that says its classes, or has a usual name."""
+    found = [name for name, kind in features.items() if isinstance(kind, List)]
+    classes = [name for name in found if isinstance(features[name].feature, ClassLabel)]
+    if len(classes) == 1:
+        return classes
+    return found if len(found) == 1 else [name for name in usual if name in features] or found
+
+
+def _is_words(kind: Any) -> bool:
+    inner = getattr(kind, "feature", None)
+    return isinstance(kind, List) and isinstance(inner, Value) and inner.dtype in TEXT
+
+
+@label_columns.register
+def _(task: TextTagging) -> tuple[str, ...]:
+    return task.labels if task.labels is not None else (str(task.label),)
+
+
+@input_columns.register
+def _(task: TokenClassification) -> tuple[str, ...]:
+    return (str(task.tokens),)
+
+
+@inputs_of.register
+def _(task: TokenClassification, rows: Dataset, folder: Path | None) -> Dataset:
+    tokens = str(task.tokens)
+    if not _is_words(rows.features[tokens]):
+        raise DataError(f"column '{tokens}' holds {rows.features[tokens]}, not lists of words")
+    return rows.select_columns([tokens]).rename_columns({tokens: "tokens"})
+
+
+@read_labels.register
+def _(
+    task: TextTagging, splits: Mapping[str, Dataset], strict: bool = True
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the class names, and for each row a list of class numbers (None where none is known).
+
+    Of columns of 0 and 1, their names are the classes, in the order given.
+    """
+    if task.labels is None:
+        return name_lists(splits, str(task.label), strict)
+    found = {}
+    for split, rows in splits.items():
+        marks = [_marks(rows, name, split) for name in task.labels]
+        lists: list[list[int] | None] = [
+            None if any(mark is None for mark in row) else [c for c, m in enumerate(row) if m]
+            for row in zip(*marks, strict=True)
+        ]
+        found[split] = _objects(lists)
+    return task.labels, found
+
+
+@read_labels.register
+def _(
+    task: TokenClassification, splits: Mapping[str, Dataset], strict: bool = True
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the names of the tags, and for each row the number of each word's tag."""
+    for split, rows in splits.items():
+        sizes = zip(rows[str(task.tokens)][:], rows[str(task.label)][:], strict=True)
+        for row, (words, tags) in enumerate(sizes):
+            if tags is not None and len(words or ()) != len(tags):
+                raise DataError(
+                    f"split '{split}', row {row}: {len(words or ())} words in '{task.tokens}' and "
+                    f"{len(tags)} tags in '{task.label}'; give one tag for each word"
+                )
+    return name_lists(splits, str(task.label), strict)
+
+
+def name_lists(
+    splits: Mapping[str, Dataset], column: str, strict: bool = True
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the class names and, for each split, the list of class numbers of each row.
+
+    As `ftkit.data.labels.name_labels`, for lists: names come from the training split, an empty list
+    is a row without any class, None one whose label is not known.
+
+    Raises:
+        DataError: fewer than two classes, lists of something else, or a class that another split
+            has and the training rows lack.
+    """
+    text = {split: _named(rows, column, split) for split, rows in splits.items()}
+    present = {name for row in text["train"] for name in row or ()}
+    if len(present) < 2:
+        raise DataError(
+            f"column '{column}': the training rows have {len(present)} class"
+            f"{'' if len(present) != 1 else f' ({present.pop()})'}; two or more are needed"
+        )
+    names = in_order(getattr(splits["train"].features[column], "feature", None), present)
+    for split, rows in text.items():
+        unknown = sorted({name for row in rows for name in row or ()} - {*present, *names})
+        if unknown and not strict:
+            names = (*names, *unknown)
+        elif unknown:
+            refuse_unknown(split, unknown, names)
+    number = {name: position for position, name in enumerate(names)}
+    return names, {
+        split: _objects([None if row is None else [number[n] for n in row] for row in rows])
+        for split, rows in text.items()
+    }
+
+
+def _named(rows: Dataset, column: str, split: str) -> list[list[str] | None]:
+    """Return the names of each row's classes; None where all are hidden, as -1."""
+    classes: Any = getattr(rows.features[column], "feature", None)
+    known = isinstance(classes, ClassLabel)
+    found: list[list[str] | None] = []
+    kinds: dict[str, int] = {}
+    for row, values in enumerate(rows[column][:]):
+        where = f"column '{column}', split '{split}', row {row}"
+        if values is not None and not isinstance(values, list):
+            raise DataError(f"{where}: expected a list of classes, got {values!r}")
+        if known and values and all(value in (None, -1) for value in values):
+            values = None
+        for value in values or ():
+            hidden = value is None or value == "" or (known and value < 0)
+            if hidden or not isinstance(value, (str, bool, int)):
+                raise DataError(f"{where}: {value!r} is no class; give names or whole numbers")
+            kinds.setdefault("text" if isinstance(value, str) else "numbers", row)
+        if len(kinds) > 1:
+            (kind, first), (other, _) = sorted(kinds.items(), key=lambda seen: seen[1])
+            raise DataError(
+                f"{where}: {values} holds {other}, where row {first} has {kind}; write all labels "
+                f"in one way"
+            )
+        name = classes.int2str if known else str
+        found.append(None if values is None else [name(value) for value in values])
+    return found
+
+
+def _marks(rows: Dataset, column: str, split: str) -> list[bool | None]:
+    """Return of each row whether it has the class, None where the row does not say it."""
+    values = rows[column][:]
+    for row, value in enumerate(values):
+        if value is not None and (isinstance(value, str) or value not in (0, 1)):
+            raise DataError(
+                f"column '{column}', split '{split}', row {row}: expected 0 or 1, got {value!r}"
+            )
+    return [None if value is None else bool(value) for value in values]
+
+
+def _objects(lists: list[Any]) -> np.ndarray:
+    """Return (N,) objects, a list each."""
+    found = np.empty(len(lists), object)
+    found[:] = lists
+    return found
