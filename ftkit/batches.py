@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ftkit.tasks import Rows, examples_of
-
-NO_LABEL = -100  # torch's cross-entropy passes over it; a number that does not count is NaN
+from ftkit.tasks import NO_LABEL, Rows, examples_of
 
 
 POOL = 32

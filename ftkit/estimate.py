@@ -22,6 +22,7 @@ from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
 from ftkit.tasks.vectors import Vectors
+from ftkit.tasks.words import Words
 from ftkit.training import fit
 
 STEPS = 2
@@ -78,6 +79,12 @@ def few(rows: Rows, count: int) -> Rows:
 def _(rows: Vectors, count: int) -> Rows:
     """All of them: an epoch over vectors in memory is short."""
     return rows
+
+
+@few.register
+def _(rows: Words, count: int) -> Rows:
+    """With the places of their words."""
+    return rows.first(count)
 
 
 class Few:

@@ -15,9 +15,11 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ftkit.recipe import Train
+from ftkit.metrics.words import Tagged
+from ftkit.recipe import TokenClassification, Train
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs, Rows, examples_of, stacked
+from ftkit.tasks.words import UNSEEN, Words
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
@@ -48,6 +50,31 @@ def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machi
     return for_each_row(lambda inputs: model(**inputs)["logits"], rows, settings, machine)
 
 
+@predict.register
+def _(
+    task: TokenClassification,
+    model: nn.Module,
+    rows: Words,
+    settings: Train,
+    machine: Machine,
+    final: bool = True,
+) -> Tagged:
+    """Return the logits of each word: those of its first token."""
+    model.eval()
+    batches = shared_batches(rows, settings, machine)
+    found: list[tuple[int, np.ndarray]] = []
+    outputs = in_batches(lambda inputs: model(**inputs)["logits"], rows, batches, settings, machine)
+    for batch, logits in zip(batches, outputs, strict=True):
+        values = logits.float().cpu().numpy()
+        for row, tokens in zip(batch, values, strict=True):
+            places = rows.places[row]
+            words = np.where((places == UNSEEN)[:, None], np.nan, tokens[places])
+            found.append((row, words.astype(np.float32)))
+    every = sorted(gather_object(found), key=lambda one: one[0])
+    names = tuple(model.config.id2label.values())  # type: ignore[union-attr, operator]
+    return Tagged(names, [words for _, words in every])
+
+
 def for_each_row(
     compute: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     rows: Rows,
@@ -63,9 +90,7 @@ def for_each_row(
         compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
     """
     order = by_length(rows, np.arange(len(rows)))
-    mine = order[machine.rank :: machine.world_size].tolist()
-    size = evaluation_batch(settings, machine)
-    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    batches = shared_batches(rows, settings, machine)
     outputs = [
         values.float().cpu().numpy()
         for values in in_batches(compute, rows, batches, settings, machine)
@@ -75,6 +100,13 @@ def for_each_row(
     ordered = np.empty_like(stacked)
     ordered[np.concatenate([order[rank :: machine.world_size] for rank in ranks])] = stacked
     return ordered
+
+
+def shared_batches(rows: Rows, settings: Train, machine: Machine) -> list[list[int]]:
+    """Return this rank's rows in batches, rows of similar length together."""
+    mine = by_length(rows, np.arange(len(rows)))[machine.rank :: machine.world_size].tolist()
+    size = evaluation_batch(settings, machine)
+    return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 
 def in_batches(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ftkit.batches import is_label
 from ftkit.errors import RecipeError
-from ftkit.recipe import Augment, TextRegression, TextTagging, Train
+from ftkit.recipe import Augment, TextRegression, TextTagging, TokenClassification, Train
 
 
 @singledispatch
@@ -74,6 +74,34 @@ def _(
     task: TextTagging, settings: Train, labels: np.ndarray, classes: int
 ) -> Callable[..., torch.Tensor]:
     return partial(elementwise_loss, error=F.binary_cross_entropy_with_logits)
+
+
+@loss_of.register
+def _(
+    task: TokenClassification, settings: Train, labels: np.ndarray, classes: int
+) -> Callable[..., torch.Tensor]:
+    """The mean is over the words of the whole optimiser step, long and short texts together."""
+    of_words = np.concatenate([np.array(row, int) for row in labels])
+    weights = class_weights(settings, of_words, classes)
+    return partial(token_loss, label_smoothing=settings.label_smoothing, weights=weights)
+
+
+def token_loss(
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    **settings: Any,
+) -> torch.Tensor:
+    """Return the cross-entropy of a micro-batch's words as its share of the step's mean.
+
+    Args:
+        outputs: with `logits` (B, T, C).
+        labels: (B, T); one that is NO_LABEL does not count.
+        num_items_in_batch: words of the whole step that count, over all devices.
+    """
+    counts = is_label(labels)
+    words = {"logits": outputs["logits"][counts]}
+    return classification_loss(words, labels[counts], num_items_in_batch, **settings)
 
 
 def elementwise_loss(

@@ -19,10 +19,12 @@ from torch import nn
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
     TimmWrapperConfig,
@@ -38,6 +40,7 @@ from ftkit.recipe import (
     TextClassification,
     TextRegression,
     TextTagging,
+    TokenClassification,
 )
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,9 @@ AUTO: dict[type, Auto] = {
     TextClassification: TEXTS,
     TextTagging: TEXTS,
     TextRegression: TEXTS,
+    TokenClassification: Auto(
+        AutoModelForTokenClassification, AutoTokenizer, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    ),
 }
 
 
@@ -98,7 +104,9 @@ def load_model(
         config = AutoConfig.from_pretrained(name, **head_settings(task, label_names), **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
-        processor = auto.processor.from_pretrained(name, **where)
+        # only so do tokenizers of bytes, as RoBERTa's, take single words
+        words = {"add_prefix_space": True} if isinstance(task, TokenClassification) else {}
+        processor = auto.processor.from_pretrained(name, **where, **words)
         if backbone.image_size is not None:
             processor = _resized(processor, config, backbone.image_size)
         if task.noun == "texts" and processor.pad_token is None:
@@ -303,6 +311,22 @@ def _(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> 
     texts = [["a text", "another"]] * (1 if task.pair is None else 2)
     with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
         model.eval()(**processor(*texts, return_tensors="pt", padding=True))
+
+
+@check_forward.register
+def _(
+    task: TokenClassification, backbone: Backbone, model: PreTrainedModel, processor: Any
+) -> None:
+    if not processor.is_fast:
+        raise ModelError(
+            f"backbone '{backbone.id}': its tokenizer ({type(processor).__name__}) does not say "
+            f"which word a token is of; give a backbone with a fast one"
+        )
+    words = [["a", "text"], ["another"]]
+    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+        model.eval()(
+            **processor(words, is_split_into_words=True, return_tensors="pt", padding=True)
+        )
 
 
 @check_forward.register

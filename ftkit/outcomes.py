@@ -18,8 +18,9 @@ from ftkit.data import Splits
 from ftkit.data.splits import labels_of
 from ftkit.metrics import softmax
 from ftkit.metrics.tags import tags_of
+from ftkit.metrics.words import Tagged
 from ftkit.plots import plot_confusion, plot_numbers, plot_precision_recall
-from ftkit.recipe import TabularRegression, TextRegression, TextTagging
+from ftkit.recipe import TabularRegression, TextRegression, TextTagging, TokenClassification
 from ftkit.tasks.text import label_array
 
 
@@ -56,6 +57,20 @@ def _(task: TextTagging, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
     }
 
 
+@columns.register
+def _(task: TokenClassification, splits: Splits, outputs: Tagged) -> dict[str, Any]:
+    """Lists with an entry for each word; `prediction` is None where the model did not see it."""
+    names, labels = splits.label_names, labels_of(splits.test)
+    return {
+        "tokens": splits.test["tokens"][:],
+        "label": [[names[number] for number in row] for row in labels],
+        "prediction": [
+            [names[word.argmax()] if np.isfinite(word).all() else None for word in row]
+            for row in outputs.logits
+        ],
+    }
+
+
 @singledispatch
 def draw(task: Any, splits: Splits, outputs: Any, folder: Path, title: str) -> None:
     """Draw what the task's outputs look like: confusion_matrix.png, or predictions.png."""
@@ -77,6 +92,16 @@ def _(task: TextTagging, splits: Splits, outputs: np.ndarray, folder: Path, titl
     found = tags_of(outputs)
     counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
     plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
+
+
+@draw.register
+def _(task: TokenClassification, splits: Splits, outputs: Tagged, folder: Path, title: str) -> None:
+    """confusion_matrix.png, of words."""
+    truth, logits = outputs.seen(labels_of(splits.test))
+    found = np.concatenate(logits).argmax(1)
+    names = splits.label_names
+    counts = confusion_matrix(np.concatenate(truth), found, labels=range(len(names)))
+    plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
 
 @singledispatch
@@ -101,6 +126,15 @@ def expected(task: Any, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]
 @expected.register
 def _(task: TextTagging, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {"logits": outputs[rows], "probabilities": expit(outputs[rows])}
+
+
+@expected.register
+def _(task: TokenClassification, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Of the words that the model sees, one row's after the other's."""
+    logits = np.concatenate([outputs.logits[row] for row in rows])
+    logits = logits[np.isfinite(logits).all(1)]
+    names = np.array(outputs.names)
+    return {"logits": logits, "tags": names[logits.argmax(1)], "scores": softmax(logits).max(1)}
 
 
 @expected.register(TabularRegression)

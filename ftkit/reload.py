@@ -8,7 +8,7 @@ computes is what anyone who downloads the folder gets.
 INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
 PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
-adapter; for a regression `numbers` (N, 1) instead.
+adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each.
 """
 
 import json
@@ -24,6 +24,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     pipeline,
 )
@@ -83,6 +84,40 @@ def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
     return answers
 
 
+def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """Return logits, and the pipeline's tag and score, of every word that the model sees."""
+    rows = columns["tokens"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = load(folder, AutoModelForTokenClassification)
+    logits, firsts = [], []
+    for start in range(0, len(rows), BATCH):
+        given = tokenizer(
+            rows[start : start + BATCH],
+            is_split_into_words=True,
+            truncation=True,
+            padding=True,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            outputs = model(**given).logits.float().numpy()
+        for row, values in enumerate(outputs):
+            words = given.word_ids(row)
+            first = [p for p, w in enumerate(words) if w is not None and w not in words[:p]]
+            firsts.append(first)
+            logits.append(values[first])
+    answers: dict[str, Any] = {"logits": np.concatenate(logits)}
+    if not is_adapter(folder):
+        tell: Any = pipeline("token-classification", model=str(folder), device="cpu")
+        told = []
+        for row, first in zip(rows, firsts, strict=True):
+            (found,) = tell([row], is_split_into_words=True, ignore_labels=[])
+            tokens = {token["index"]: token for token in found}
+            told += [tokens[place] for place in first]
+        answers["tags"] = np.array([token["entity"] for token in told])
+        answers["scores"] = np.array([token["score"] for token in told])
+    return answers
+
+
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
     """Return (N, C) float32."""
     with torch.inference_mode():
@@ -128,6 +163,7 @@ ANSWERS = {
     "text-classification": answer_texts,
     "text-tagging": answer_texts,
     "text-regression": answer_texts,
+    "token-classification": answer_words,
 }
 """By kind of task."""
 

@@ -108,7 +108,12 @@ def _(
     for split, rows in splits.items():
         sizes = zip(rows[str(task.tokens)][:], rows[str(task.label)][:], strict=True)
         for row, (words, tags) in enumerate(sizes):
-            if tags is not None and len(words or ()) != len(tags):
+            if not isinstance(words, (list, type(None))):
+                raise DataError(
+                    f"column '{task.tokens}', split '{split}', row {row}: expected a list of words, "
+                    f"got {words!r}"
+                )
+            if isinstance(tags, list) and len(words or ()) != len(tags):
                 raise DataError(
                     f"split '{split}', row {row}: {len(words or ())} words in '{task.tokens}' and "
                     f"{len(tags)} tags in '{task.label}'; give one tag for each word"

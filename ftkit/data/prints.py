@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from datasets import Dataset, Value
+from datasets import Dataset, List, Value
 from PIL import Image
 from scipy.spatial import cKDTree
 
@@ -67,7 +67,7 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
     nothing, none = np.empty((len(positions), 0)), np.zeros(len(positions), bool)
     if all(_is_text(rows, name) for name in inputs):
         columns = [rows[name][:] for name in inputs]
-        texts = ["\n".join(column[row] or "" for column in columns) for row in positions]
+        texts = ["\n".join(_as_text(column[row]) for column in columns) for row in positions]
         plain = _hashes(normalised(text) or text for text in texts) if near else nothing
         length = np.array([len(text) for text in texts], dtype=int)
         return Prints(positions, _hashes(texts), plain, none, length), bad
@@ -146,6 +146,12 @@ def _hashes(contents: Iterable[bytes | str]) -> np.ndarray:
     return np.fromiter(map(hash, contents), np.int64)
 
 
+def _as_text(value: str | list[str] | None) -> str:
+    return " ".join(value) if isinstance(value, list) else value or ""
+
+
 def _is_text(rows: Dataset, column: str) -> bool:
+    """Return whether the column holds texts, or lists of words."""
     feature = rows.features[column]
+    feature = feature.feature if isinstance(feature, List) else feature
     return isinstance(feature, Value) and feature.dtype in TEXT

@@ -16,13 +16,19 @@ import torch
 from ftkit.data import Splits
 from ftkit.recipe import Augment
 
+NO_LABEL = -100
+"""torch's cross-entropy passes over it; a number that does not count is NaN."""
+
 
 class Rows(Protocol):
     """A map-style data set of examples whose labels are known without making the examples."""
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1."""
+        """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1.
+
+        Of words (N,) lists of class numbers.
+        """
         ...
 
     def __len__(self) -> int: ...
@@ -98,4 +104,4 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-from ftkit.tasks import image, text  # noqa: E402, F401 - register their implementations
+from ftkit.tasks import image, text, words  # noqa: E402, F401 - register their implementations

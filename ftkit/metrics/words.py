@@ -1,0 +1,140 @@
+"""Figures of a class for each word, with 95 % intervals: names by seqeval's rules.
+
+A name counts as right where its first word, its last word and its kind are. Words of a sentence
+depend on each other, so the bootstrap draws sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import datasets
+import evaluate
+import numpy as np
+from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+from seqeval.metrics.sequence_labeling import get_entities
+
+from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.metrics.classes import mean_cross_entropy
+from ftkit.recipe import TokenClassification
+from ftkit.result import Measured
+
+IOB = re.compile(r"O|[BIES]-.+")
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What a model gives for the words of N rows."""
+
+    names: tuple[str, ...]
+    """Of the C classes."""
+    logits: list[np.ndarray]
+    """(W, C) float32 of each row; NaN for a word that the model did not see."""
+
+    def seen(self, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return, for each row, the classes and the logits of the words that the model saw.
+
+        Args:
+            labels: (N,) lists of class numbers.
+        """
+        there = [np.isfinite(logits).all(1) for logits in self.logits]
+        pairs = zip(labels, there, strict=True)
+        truth = [np.array(row, int)[mask] for row, mask in pairs]
+        return truth, [row[mask] for row, mask in zip(self.logits, there, strict=True)]
+
+    def tags(self, rows: list[np.ndarray]) -> list[list[str]]:
+        """Return class numbers as names."""
+        return [[self.names[number] for number in row] for row in rows]
+
+
+@score.register
+def _(task: TokenClassification, labels: np.ndarray, outputs: Tagged) -> dict[str, float]:
+    truth, logits = outputs.seen(labels)
+    found = Entities().compute(predictions=told(outputs, logits), references=known(outputs, truth))
+    assert found is not None
+    return {"loss": mean_cross_entropy(np.concatenate(truth), np.concatenate(logits)), **found}
+
+
+@measure.register
+def _(
+    task: TokenClassification, labels: np.ndarray, outputs: Tagged, seed: int = 0
+) -> dict[str, Measured]:
+    truth, logits = outputs.seen(labels)
+    references, predictions = known(outputs, truth), told(outputs, logits)
+    values = Entities().compute(predictions=predictions, references=references)
+    assert values is not None
+    rows = zip(references, predictions, strict=True)
+    counts = np.array([counted(*row) for row in rows], np.float32)
+    drawn = [weights @ counts for weights in resamples(len(counts), RESAMPLES, seed)]
+    hits, found, there, right, words = np.concatenate(drawn).T
+    draws = {
+        "f1": 2 * hits / np.maximum(found + there, 1),
+        "precision": hits / np.maximum(found, 1),
+        "recall": hits / np.maximum(there, 1),
+        "accuracy": right / np.maximum(words, 1),
+    }
+    return {
+        name: Measured(
+            value=values[name],
+            low=np.quantile(draws[name], 0.025),
+            high=np.quantile(draws[name], 0.975),
+            method=f"percentile bootstrap over texts, {RESAMPLES} resamples",
+        )
+        for name in task.figures
+    }
+
+
+def told(outputs: Tagged, logits: list[np.ndarray]) -> list[list[str]]:
+    """Return the names of the most likely classes, as seqeval reads them."""
+    return as_iob(outputs.names, outputs.tags([row.argmax(1) for row in logits]))
+
+
+def known(outputs: Tagged, truth: list[np.ndarray]) -> list[list[str]]:
+    """Return the names of the true classes, as seqeval reads them."""
+    return as_iob(outputs.names, outputs.tags(truth))
+
+
+def as_iob(names: tuple[str, ...], rows: list[list[str]]) -> list[list[str]]:
+    """Return tags that say where a name begins; where they do not, each word is a name of its own.
+
+    Args:
+        names: of all classes.
+    """
+    if all(IOB.fullmatch(name) for name in names):
+        return rows
+    return [[tag if tag == "O" else f"B-{tag}" for tag in row] for row in rows]
+
+
+def counted(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int]:
+    """Return, of one row, the right, found and true names, and the right and all words."""
+    there, said = set(get_entities(truth)), set(get_entities(found))
+    right = sum(one == other for one, other in zip(truth, found, strict=True))
+    return len(there & said), len(said), len(there), right, len(truth)
+
+
+class Entities(evaluate.Metric):
+    """F1, precision and recall of names, and accuracy of words, by seqeval, without the Hub."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        row = datasets.Sequence(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description="Entity-level F1, precision, recall; accuracy of words.",
+            citation="",
+            inputs_description="predictions and references: the tags of each text",
+            features=datasets.Features({"predictions": row, "references": row}),
+        )
+
+    def _compute(
+        self, predictions: list[list[str]], references: list[list[str]]
+    ) -> dict[str, float]:
+        rows = [list(row) for row in references], [list(row) for row in predictions]
+        return {
+            "f1": float(f1_score(*rows, zero_division=0)),
+            "precision": float(precision_score(*rows, zero_division=0)),
+            "recall": float(recall_score(*rows, zero_division=0)),
+            "accuracy": float(accuracy_score(*rows)),
+        }
