@@ -110,8 +110,8 @@ def _(
         for row, (words, tags) in enumerate(sizes):
             if not isinstance(words, (list, type(None))):
                 raise DataError(
-                    f"column '{task.tokens}', split '{split}', row {row}: expected a list of words, "
-                    f"got {words!r}"
+                    f"column '{task.tokens}', split '{split}', row {row}: expected a list of "
+                    f"words, got {words!r}"
                 )
             if isinstance(tags, list) and len(words or ()) != len(tags):
                 raise DataError(
