@@ -18,7 +18,6 @@ from torch.utils.data import Dataset, Sampler
 
 from ftkit.tasks import NO_LABEL, Rows, examples_of
 
-
 POOL = 32
 """Batches whose rows are sorted by length together: enough to save padding, and still random."""
 
