@@ -14,6 +14,7 @@ from typing import Any
 from ftkit import (
     mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
     runtime,
+    text_card,  # noqa: F401 - registers what the cards of its tasks say
 )
 from ftkit.adapt import adapt
 from ftkit.build import build

@@ -1,12 +1,14 @@
 """The shipped recipes: valid, short, pinned, and run at smoke size on tiny checkpoints."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from conftest import make_image
 
-from ftkit import Recipe, finetune, registry
+from ftkit import Recipe, RunResult, finetune, registry
+from ftkit.cli import main
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -58,6 +60,56 @@ def test_a_hub_recipe_trains_on_a_tiny_backbone_of_its_family(
     result = finetune(recipe, tmp_path_factory.mktemp("run") / "out")
     assert result.n == 5
     assert result.strategy["kind"] == strategy
+
+
+CLASSES = [("up", "down"), ("apple pear", "iron gold")]
+TEXTS = {
+    "distilbert-sst2": ("distilbert", "validation", {"sentence": "text", "label": "class"}),
+    "bert-agnews": ("bert", "test", {"text": "text", "label": "class"}),
+    "roberta-banking": (
+        "roberta",
+        "test",
+        {"text": "text", "label": "number", "label_text": "class"},
+    ),
+    "distilbert-ner": ("distilbert", "test", {"tokens": "words", "ner_tags": "tags"}),
+}
+"""Of each recipe: family of its backbone, split that it is tested on, columns of its data."""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("strategy", ["full", "head", "lora"])
+def test_a_recipe_of_texts_runs_at_smoke_size(
+    name, strategy, checkpoint, tmp_path, monkeypatch, capsys
+):
+    import ftkit.run
+
+    family, test, columns = TEXTS[name]
+    splits = {"train": 24, test: 8} | ({"validation": 8} if name == "distilbert-ner" else {})
+    for split, size in splits.items():
+        rows = []
+        for number in range(size):
+            words = [*CLASSES[1][number % 2].split(), "and", "more"][: 2 + number % 3]
+            values = {
+                "text": " ".join(words),
+                "class": CLASSES[0][number % 2],
+                "number": number % 2,
+                "words": words,
+                "tags": ["B-X" if number % 2 else "O", "I-X" if number % 2 else "O", "O", "O"],
+            }
+            values["tags"] = values["tags"][: len(words)]
+            rows.append({column: values[kind] for column, kind in columns.items()})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text(text)
+    if strategy != "full":  # test_tasks_text and test_tasks_words verify every strategy
+        monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+    recipe = registry.find(name).with_strategy(strategy)
+    words = ["train", name, "--strategy", strategy, "--smoke", "--out", str(tmp_path / "run")]
+    words += ["--data", str(tmp_path), "--backbone", str(checkpoint(family))]
+    words += ["--set", f"data.test={recipe.data.test}"]
+    assert main(words) == 0, capsys.readouterr().err
+    result = RunResult.read(tmp_path / "run")
+    assert (result.n, result.strategy["kind"]) == (8, strategy)
+    assert result.split == recipe.data.test == test
 
 
 def test_embedded_digits_learn_in_a_few_steps(tmp_path):
