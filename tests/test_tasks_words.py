@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+from test_launch import launch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, RobertaTokenizer, pipeline
 
 from ftkit import (
@@ -151,7 +153,7 @@ def test_the_pipeline_gives_the_predictions(strategy, recipe, rows, tmp_path, ca
 
 def test_names_are_learned(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("ftkit.run.verify", lambda *_: 0)
-    result = finetune(recipe.override({"train.epochs": 12}), tmp_path / "run")
+    result = finetune(recipe.override({"train.epochs": 40}), tmp_path / "run")
     assert result.metrics["f1"].value > 0.8
 
 
@@ -173,8 +175,6 @@ def test_logits_of_words_do_not_depend_on_padding_or_batches(family, recipe, che
 
 
 def test_a_tokenizer_of_bytes_takes_words(recipe, tmp_path, checkpoint):
-    import shutil
-
     folder = tmp_path / "roberta"
     shutil.copytree(checkpoint("roberta"), folder)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -346,3 +346,25 @@ def test_lbfgs_and_images_are_refused(recipe, checkpoint):
 def test_the_model_is_one_of_transformers(recipe):
     model = make_ready(recipe, runtime.start(0)).model
     assert type(model) is AutoModelForTokenClassification._model_mapping[type(model.config)]
+
+
+def test_two_processes_take_the_same_steps_and_tell_the_same_words(recipe, tmp_path):
+    """A step's mean is over its words, however they are shared out."""
+    backbone = tmp_path / "bert"  # without dropout, which is another one in every process
+    shutil.copytree(recipe.backbone.id, backbone)
+    config = json.loads((backbone / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (backbone / "config.json").write_text(json.dumps(config))
+    recipe = recipe.override({"backbone.id": str(backbone), "train.epochs": 1, "data.test_rows": 9})
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    losses, tables = [], []
+    for processes in (1, 2):
+        out = tmp_path / f"out{processes}"
+        done = launch(processes, "--recipe", tmp_path / "mine.json", "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([e["loss"] for e in entries if "loss" in e])
+        tables.append(pq.read_table(out / "predictions.parquet").to_pydict())
+    assert len(losses[0]) > 3
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert tables[0] == tables[1]
