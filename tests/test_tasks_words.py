@@ -285,6 +285,14 @@ def test_tags_as_class_labels_keep_their_order(rows, tmp_path):
         assert labels == table["ner_tags"][index]
 
 
+def test_sentences_of_one_length_are_rows_as_any_others(recipe, tmp_path):
+    found = [{"tokens": ["a", "word"], "ner_tags": [["O", "B-X"], ["B-X", "O"]][n % 2]}
+             for n in range(30)]  # fmt: skip
+    same = recipe.override({"data": write(tmp_path / "same", found)})
+    rows = make_ready(same, runtime.start(0)).inputs.train
+    assert {tuple(labels) for labels in rows.labels} == {(0, 1), (1, 0)}
+
+
 def test_check_looks_at_words(recipe, rows):
     recipe = recipe.override({"data": recipe.data.model_copy(update={"test_rows": 8})})
     report = check(recipe)

@@ -20,6 +20,7 @@ from ftkit.data.columns import (
 )
 from ftkit.data.labels import in_order, read_labels, refuse_unknown
 from ftkit.data.sources import TEXT
+from ftkit.data.splits import objects
 from ftkit.errors import DataError
 from ftkit.recipe import TextTagging, TokenClassification
 
@@ -96,7 +97,7 @@ def _(
             None if any(mark is None for mark in row) else [c for c, m in enumerate(row) if m]
             for row in zip(*marks, strict=True)
         ]
-        found[split] = _objects(lists)
+        found[split] = objects(lists)
     return task.labels, found
 
 
@@ -149,7 +150,7 @@ def name_lists(
             refuse_unknown(split, unknown, names)
     number = {name: position for position, name in enumerate(names)}
     return names, {
-        split: _objects([None if row is None else [number[n] for n in row] for row in rows])
+        split: objects([None if row is None else [number[n] for n in row] for row in rows])
         for split, rows in text.items()
     }
 
@@ -191,10 +192,3 @@ def _marks(rows: Dataset, column: str, split: str) -> list[bool | None]:
                 f"column '{column}', split '{split}', row {row}: expected 0 or 1, got {value!r}"
             )
     return [None if value is None else bool(value) for value in values]
-
-
-def _objects(lists: list[Any]) -> np.ndarray:
-    """Return (N,) objects, a list each."""
-    found = np.empty(len(lists), object)
-    found[:] = lists
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, Value
@@ -47,11 +47,15 @@ class Splits:
 def labels_of(rows: Dataset) -> np.ndarray:
     """Return (N,) the labels of the rows: numbers, or objects where a label is a list or a text."""
     found = rows.with_format("numpy")["label"][:] if _are_numbers(rows) else rows["label"][:]
-    if isinstance(found, np.ndarray):
-        return found
-    labels = np.empty(len(found), object)
-    labels[:] = found
-    return labels
+    return found if isinstance(found, np.ndarray) else objects(found)
+
+
+def objects(values: list[Any]) -> np.ndarray:
+    """Return (N,) objects, also where they are lists of one length."""
+    found = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        found[place] = value
+    return found
 
 
 def _are_numbers(rows: Dataset) -> bool:
