@@ -78,8 +78,8 @@ def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> s
         head = Head(model).eval()
         with torch.inference_mode(), given_to_head(model) as given:
             logits = model.eval()(**first_examples(inputs, 1, machine.device)).logits
-        if logits.ndim > 2:
-            return "its head answers for every token, and rows differ in length"
+            if logits.ndim > 2:
+                return "its head answers for every token, and rows differ in length"
             if len(given.values) != 1:
                 return f"its head is called {len(given.values)} times for one row"
             same = torch.equal(head(given.values[0])["logits"], logits)
