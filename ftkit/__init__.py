@@ -35,6 +35,7 @@ from ftkit.recipe import (
     TabularRegression,
     TextClassification,
     Train,
+    Translation,
 )
 from ftkit.result import RunResult
 
@@ -81,6 +82,7 @@ __all__ = [
     "TextClassification",
     "Train",
     "TrainingError",
+    "Translation",
     "VerificationError",
     "data_of",
     "finetune",

@@ -151,6 +151,10 @@ def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:
 def _split(splits: Splits, role: str) -> dict[str, int | str]:
     """Return the rows of a split, and how many a class has, or from where to where numbers go."""
     values = getattr(splits, role)["label"][:]
+    if isinstance(values[0], str):
+        lengths = sorted(map(len, values))
+        middle = lengths[len(lengths) // 2]
+        return {"rows": len(values), "spread": f"{middle:,} characters to write in the middle one"}
     if not isinstance(values[0], (int, float)):
         return {"rows": len(values), "spread": "each with several labels"}
     labels = np.asarray(values)

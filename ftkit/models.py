@@ -24,6 +24,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationMixin,
     PreTrainedModel,
     TimmWrapperConfig,
 )
@@ -45,6 +46,8 @@ class Auto:
     processor: Any
     known: Any
     """Which configurations such a model can be made from."""
+    new_head: bool = True
+    """Whether it gets a head for the classes of the data; else it keeps the one it has."""
 
 
 IMAGES = ImageClassification()
@@ -66,7 +69,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
-    The head is new unless the backbone was trained on the same class names in the same order.
+    The head is new unless the backbone was trained on the same class names in the same order, or
+    the task needs none.
 
     Args:
         seed: of the new head's weights.
@@ -82,6 +86,7 @@ def load_model(
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     labels = {
+        "num_labels": len(label_names),
         "id2label": dict(enumerate(label_names)),
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
@@ -90,7 +95,7 @@ def load_model(
     with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
         _check_kind(name, backbone, was, task)
-        config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        config = AutoConfig.from_pretrained(name, **(labels if auto.new_head else {}), **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         processor = auto.processor.from_pretrained(name, **where)
@@ -110,7 +115,7 @@ def load_model(
         )
     if is_hub_id(backbone.id):
         model.name_or_path = backbone.id  # not the folder of this machine's cache
-    head = head_names(model)
+    head = new_head(model)
     _check_body(backbone, loading, head)
     if list(was.id2label.values()) != list(label_names):
         for part in head:
@@ -119,6 +124,7 @@ def load_model(
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+    settle(task, backbone, model, processor)
     check_forward(task, backbone, model, processor)
     return model.eval(), processor
 
@@ -150,6 +156,11 @@ def head_names(model: PreTrainedModel) -> list[str]:
     Raises:
         ModelError: there is no such module.
     """
+    if isinstance(model, GenerationMixin):
+        raise ModelError(
+            f"{type(model).__name__} writes texts by what it was pretrained with, there is no new "
+            f"head to train alone; use --strategy full or lora"
+        )
     timm = getattr(model, "timm_model", None)
     if timm is not None:
         classifier = timm.get_classifier()
@@ -161,6 +172,11 @@ def head_names(model: PreTrainedModel) -> list[str]:
     if not names:
         raise ModelError(f"{type(model).__name__} has no classification head that can be told")
     return names
+
+
+def new_head(model: PreTrainedModel) -> list[str]:
+    """Return the head's names, none of a model that writes texts: it keeps all it has."""
+    return [] if isinstance(model, GenerationMixin) else head_names(model)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -253,6 +269,15 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
             f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
             + (", or takes no other image size" if backbone.image_size else "")
         )
+
+
+@singledispatch
+def settle(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Write into model and processor what the task says of them; most say nothing.
+
+    Raises:
+        ModelError: the backbone cannot be what the task says.
+    """
 
 
 @singledispatch

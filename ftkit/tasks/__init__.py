@@ -21,7 +21,7 @@ class Rows(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) class numbers."""
+        """(N,) class numbers, or what else is to be told of a row."""
         ...
 
     def __len__(self) -> int: ...
@@ -62,6 +62,12 @@ def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:
 
 
 @singledispatch
+def suited(task: Any, inputs: Inputs, model: Any) -> Inputs:
+    """Return the inputs as this model reads them: for most tasks as they are."""
+    return inputs
+
+
+@singledispatch
 def digests(rows: Any, epoch: int = 0) -> np.ndarray:
     """Return (N,) S16: of each example in that epoch, a hash of all that it is made of.
 
@@ -86,4 +92,4 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-from ftkit.tasks import image, text  # noqa: E402, F401 - register their implementations
+from ftkit.tasks import image, text, translation  # noqa: E402, F401 - register their implementations
