@@ -38,6 +38,7 @@ from ftkit.recipe import (
     TextTagging,
     TokenClassification,
     Train,
+    Translation,
 )
 from ftkit.result import RunResult
 
@@ -87,6 +88,7 @@ __all__ = [
     "TokenClassification",
     "Train",
     "TrainingError",
+    "Translation",
     "VerificationError",
     "data_of",
     "finetune",

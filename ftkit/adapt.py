@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ftkit.errors import ModelError
-from ftkit.models import head_names
+from ftkit.models import head_names, new_head
 from ftkit.recipe import Full, HeadOnly, Lora, Lpft
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,11 @@ def adapt(strategy: Any, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
 
 @adapt.register
 def _(strategy: Full, model: PreTrainedModel) -> PreTrainedModel:
-    return model.requires_grad_(True)
+    # Marian's sinusoids are computed: no file holds them
+    computed = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in computed)
+    return model
 
 
 @adapt.register
@@ -59,7 +63,7 @@ def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
 
 @adapt.register
 def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
-    head = head_names(model)
+    head = new_head(model)
     targets = lora_targets(model, head)
     if strategy.targets is not None:
         targets = [name for name in targets if name.endswith(strategy.targets)]
@@ -73,7 +77,7 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
         lora_alpha=strategy.alpha,  # type: ignore[arg-type]
         lora_dropout=strategy.dropout,
         target_modules=targets,
-        modules_to_save=head,  # the head is new: an adapter without it would be worthless
+        modules_to_save=head or None,  # an adapter without a head that is new would be worthless
     )
     return get_peft_model(model, config)
 
@@ -89,11 +93,11 @@ def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
     """
     linear: dict[str, int] = {}
     convolution: dict[str, int] = {}
-    skipped = 0
+    skipped, words = 0, model.get_output_embeddings()  # often tied to the input's
     for name, module in model.named_modules():
         inside_head = any(name == part or name.startswith(f"{part}.") for part in head)
         parent = model.get_submodule(name.rpartition(".")[0]) if name else model
-        if inside_head or isinstance(parent, nn.MultiheadAttention):
+        if inside_head or module is words or isinstance(parent, nn.MultiheadAttention):
             continue  # torch's own attention reads its projection's weight without calling it
         if isinstance(module, nn.Linear):
             linear[name] = module.weight.numel()

@@ -12,7 +12,7 @@ from ftkit.data import Splits
 from ftkit.mlp_model import new_perceptron
 from ftkit.models import load_model
 from ftkit.recipe import Augment, Backbone, Mlp
-from ftkit.tasks import Inputs, prepare
+from ftkit.tasks import Inputs, prepare, suited
 from ftkit.tasks.vectors import encode_splits
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
     model, processor = runtime.main_first(
         lambda: load_model(backbone, splits.label_names, seed, task)
     )
-    return Built(model, processor, prepare(task, splits, processor, seed))
+    inputs = prepare(task, splits, processor, seed)
+    return Built(model, processor, suited(task, inputs, model))
 
 
 @build.register

@@ -111,7 +111,7 @@ Nothing was tested for fairness between groups of people, or for use where a wro
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
 {_results(result)}
-
+{_signatures(result)}
 The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same {words.same}.
@@ -269,6 +269,12 @@ def _results(result: RunResult) -> str:
         f"| {figure.method} |"
         for name, figure in result.metrics.items()
     )
+
+
+def _signatures(result: RunResult) -> str:
+    """Return how figures were computed that others compute otherwise."""
+    signed = [(name, figure.signature) for name, figure in result.metrics.items()]
+    return "".join(f"\n{name}: `{signature}`\n" for name, signature in signed if signature)
 
 
 def _cost(result: RunResult) -> str:

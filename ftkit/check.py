@@ -151,6 +151,10 @@ def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:
 def _split(splits: Splits, role: str) -> dict[str, int | str]:
     """Return the rows of a split, and how many a class has, or from where to where numbers go."""
     values = getattr(splits, role)["label"][:]
+    if isinstance(values[0], str):
+        lengths = sorted(map(len, values))
+        middle = lengths[len(lengths) // 2]
+        return {"rows": len(values), "spread": f"{middle:,} characters to write in the middle one"}
     if not isinstance(values[0], (int, float)):
         numbers = [n for row in values if isinstance(row, list) for n in row]
         if not splits.label_names or not all(isinstance(number, int) for number in numbers):

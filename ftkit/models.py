@@ -26,6 +26,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    GenerationMixin,
     PreTrainedModel,
     TimmWrapperConfig,
 )
@@ -54,6 +55,8 @@ class Auto:
     processor: Any
     known: Any
     """Which configurations such a model can be made from."""
+    new_head: bool = True
+    """Whether it gets a head for the classes of the data; else it keeps the one it has."""
 
 
 TEXTS = Auto(
@@ -81,7 +84,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
-    The head is new unless the backbone was trained on the same class names in the same order.
+    The head is new unless the backbone was trained on the same class names in the same order, or
+    the task needs none.
 
     Args:
         seed: of the new head's weights.
@@ -101,7 +105,8 @@ def load_model(
     with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
         _check_kind(name, backbone, was, task)
-        config = AutoConfig.from_pretrained(name, **head_settings(task, label_names), **where)
+        settings = head_settings(task, label_names) if auto.new_head else {}
+        config = AutoConfig.from_pretrained(name, **settings, **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         # only so do tokenizers of bytes, as RoBERTa's, take single words
@@ -123,7 +128,7 @@ def load_model(
         )
     if is_hub_id(backbone.id):
         model.name_or_path = backbone.id  # not the folder of this machine's cache
-    head = head_names(model)
+    head = new_head(model)
     _check_body(backbone, loading, head)
     if list(was.id2label.values()) != list(label_names):
         for part in head:
@@ -132,6 +137,7 @@ def load_model(
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+    settle(task, backbone, model, processor)
     check_forward(task, backbone, model, processor)
     return model.eval(), processor
 
@@ -189,6 +195,11 @@ def head_names(model: PreTrainedModel) -> list[str]:
     Raises:
         ModelError: there is no such module.
     """
+    if isinstance(model, GenerationMixin):
+        raise ModelError(
+            f"{type(model).__name__} writes texts by what it was pretrained with, there is no new "
+            f"head to train alone; use --strategy full or lora"
+        )
     timm = getattr(model, "timm_model", None)
     if timm is not None:
         classifier = timm.get_classifier()
@@ -200,6 +211,11 @@ def head_names(model: PreTrainedModel) -> list[str]:
     if not names:
         raise ModelError(f"{type(model).__name__} has no classification head that can be told")
     return names
+
+
+def new_head(model: PreTrainedModel) -> list[str]:
+    """Return the head's names, none of a model that writes texts: it keeps all it has."""
+    return [] if isinstance(model, GenerationMixin) else head_names(model)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -292,6 +308,15 @@ def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) ->
             f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
             + (", or takes no other image size" if backbone.image_size else "")
         )
+
+
+@singledispatch
+def settle(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Write into model and processor what the task says of them; most say nothing.
+
+    Raises:
+        ModelError: the backbone cannot be what the task says.
+    """
 
 
 @singledispatch

@@ -36,7 +36,11 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str,
     losses.legend(frameon=False)
     values = [e[f"validation_{figure_name}"] for e in validation]
     accuracies.plot(epochs, values, "o-", color="tab:blue")
-    accuracies.set(xlabel="epoch", ylabel=f"validation {figure_name}", ylim=(None, 1.005))
+    accuracies.set(
+        xlabel="epoch",
+        ylabel=f"validation {figure_name}",
+        ylim=(None, None if figure_name == "perplexity" else 1.005),
+    )
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -54,6 +58,21 @@ def plot_numbers(labels: np.ndarray, predicted: np.ndarray, file: Path, title: s
     axes.scatter(labels, predicted, s=14, alpha=0.7)
     axes.set(xlabel="true", ylabel="predicted", title=title)
     axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=120)
+
+
+def plot_histogram(
+    values: np.ndarray, ends: tuple[float, float], name: str, file: Path, title: str
+) -> None:
+    """Draw how often values (N,) between two ends occur, and the one in the middle."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.hist(values, bins=25, range=ends, color="tab:blue", alpha=0.7)
+    middle = float(np.median(values))
+    axes.axvline(middle, color="black", linewidth=1, label=f"median {middle:.1f}")
+    axes.set(xlabel=name, ylabel=f"of {len(values):,} test rows", title=title, xlim=ends)
+    axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 

@@ -8,7 +8,9 @@ computes is what anyone who downloads the folder gets.
 INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
 PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
-adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each.
+adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a
+translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that
+the data has.
 """
 
 import json
@@ -23,9 +25,11 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    GenerationConfig,
     pipeline,
 )
 from transformers.utils import logging
@@ -118,6 +122,33 @@ def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
     return answers
 
 
+def answer_translations(
+    folder: Path, columns: dict[str, Any], task: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the translation of every text, and the loss of the one that the data has."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = load(folder, AutoModelForSeq2SeqLM)
+    search = GenerationConfig.from_pretrained(folder)
+    texts = [task["prefix"] + text for text in columns["source"]]
+    translations, losses = [], []
+    for start in range(0, len(texts), BATCH):
+        batch, targets = texts[start : start + BATCH], columns["target"][start : start + BATCH]
+        inputs = tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
+        labels = tokenizer(text_target=targets, truncation=True, padding=True, return_tensors="pt")
+        wanted = labels["input_ids"].masked_fill(labels["attention_mask"] == 0, -100)
+        with torch.inference_mode():
+            found = model.generate(**inputs, generation_config=search)
+            logits = model(**inputs, labels=wanted).logits.float()
+        translations += tokenizer.batch_decode(found, skip_special_tokens=True)
+        losses.append(
+            torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+        )
+    return {
+        "translations": np.array(translations),
+        "losses": np.concatenate([batch.sum(1).numpy() for batch in losses]),
+    }
+
+
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
     """Return (N, C) float32."""
     with torch.inference_mode():
@@ -164,6 +195,7 @@ ANSWERS = {
     "text-tagging": answer_texts,
     "text-regression": answer_texts,
     "token-classification": answer_words,
+    "translation": answer_translations,
 }
 """By kind of task."""
 

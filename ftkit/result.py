@@ -23,6 +23,8 @@ class Measured(Settings):
     high: float
     method: str
     """How the interval was made."""
+    signature: str | None = None
+    """What exactly was computed, of a figure that is computed in several ways (sacrebleu's)."""
 
 
 class Seconds(Settings):

@@ -15,6 +15,7 @@ from ftkit import (
     mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
     runtime,
     text_card,  # noqa: F401 - registers what the cards of its tasks say
+    translate,  # noqa: F401 - registers how translations go through the stages
 )
 from ftkit.adapt import adapt
 from ftkit.build import build
@@ -145,7 +146,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     for note in splits.notes:
         log.info("data: %s", note)
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
-    log.info("data: %s rows, %d classes", counts, len(splits.label_names))
+    classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
+    log.info("data: %s rows%s", counts, classes)
     built = build(recipe.backbone, recipe.task, splits, seed)
     adapted = adapt(recipe.strategy, built.model)
     total, trained = count_parameters(adapted)

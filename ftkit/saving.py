@@ -56,6 +56,8 @@ def _save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
     (folder / "README.md").unlink()  # peft's empty template; the card stands in model/
     base: Any = model.get_base_model()
     base.config.save_pretrained(folder)
+    if base.can_generate():
+        base.generation_config.save_pretrained(folder)
 
 
 def weight_bytes(folder: Path) -> int:

@@ -101,9 +101,12 @@ def _compare(artefact: Path, inputs: Path, wanted: dict[str, np.ndarray]) -> flo
 
 
 def _require_equal(artefact: Path, name: str, measured: np.ndarray, again: np.ndarray) -> None:
-    """Require the same texts; one in a hundred may turn at a tie between two words."""
+    """Require the same texts; one, or one in twenty, may turn at a tie between two words.
+
+    Such ties are common where little was learned yet. Settings that are lost turn far more.
+    """
     other = np.flatnonzero(measured != again)
-    if len(other) > 0.01 * len(measured):
+    if len(other) > max(1, len(measured) // 20):
         row = other[0]
         raise VerificationError(
             f"{artefact}: {len(other)} of {len(measured)} {name} are others after reloading; the "

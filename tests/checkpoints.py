@@ -80,6 +80,63 @@ TEXTS = {
         )
     ),
 }  # fmt: skip
+LAYERS = {
+    "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+TRANSLATORS = {
+    "t5": (
+        lambda **about: hf.T5ForConditionalGeneration(
+            hf.T5Config(
+                d_model=16,
+                d_kv=8,
+                d_ff=32,
+                num_layers=1,
+                num_heads=2,
+                decoder_start_token_id=0,
+                **about,
+            )
+        ),
+        lambda: hf.T5Tokenizer(vocab=[*_pieces("<pad>", "</s>", "<unk>")], extra_ids=0),
+    ),
+    "marian": (
+        lambda **about: hf.MarianMTModel(
+            hf.MarianConfig(**LAYERS, decoder_start_token_id=about["pad_token_id"], **about)
+        ),
+        lambda: _characters(),
+    ),
+    "bart": (
+        lambda **about: hf.BartForConditionalGeneration(
+            hf.BartConfig(**LAYERS, forced_bos_token_id=about["bos_token_id"], **about)
+        ),
+        lambda: _characters("<s>"),
+    ),
+    "mbart": (
+        lambda **about: hf.MBartForConditionalGeneration(hf.MBartConfig(**LAYERS, **about)),
+        lambda: hf.MBartTokenizer(
+            vocab=[*_pieces("<s>", "<pad>", "</s>", "<unk>"), ("en_XX", 0.0), ("de_DE", 0.0)]
+        ),
+    ),
+    "mbart50": (
+        lambda **about: hf.MBartForConditionalGeneration(hf.MBartConfig(**LAYERS, **about)),
+        lambda: hf.MBart50Tokenizer(
+            vocab=[*_pieces("<s>", "<pad>", "</s>", "<unk>"), ("en_XX", 0.0), ("de_DE", 0.0)]
+        ),
+    ),
+    "nllb": (
+        lambda **about: hf.M2M100ForConditionalGeneration(
+            hf.M2M100Config(**LAYERS, decoder_start_token_id=about["eos_token_id"], **about)
+        ),
+        lambda: hf.NllbTokenizer(
+            vocab={p: i for i, (p, _) in enumerate(_pieces("<s>", "<pad>", "</s>", "<unk>"))},
+            merges=[],
+            extra_special_tokens=["eng_Latn", "deu_Latn", "fra_Latn"],
+        ),
+    ),
+}
+"""Of each family a model for a vocabulary, and a tokenizer of single characters."""
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzäöüßABCDEFGHIJKLMNOPQRSTUVWXYZ .,:"
 WORDS = ["apple", "pear", "plum", "cherry", "iron", "gold", "tin", "lead", "and", "more", "word"]
 WORDS += ["a", "text", "another"]
 TIMM = {
@@ -98,6 +155,14 @@ def make(family: str, folder: Path) -> Path:
     if family in TEXTS:
         TEXTS[family]().save_pretrained(folder)
         _tokenizer(family).save_pretrained(folder)
+        return folder
+    if family in TRANSLATORS:
+        model, tokenizer = TRANSLATORS[family]
+        words = tokenizer()
+        special = ("pad_token_id", "eos_token_id", "bos_token_id")
+        about = {name: getattr(words, name) for name in special if getattr(words, name) is not None}
+        words.save_pretrained(folder)
+        model(vocab_size=len(words), **about).save_pretrained(folder)
         return folder
     model = TRANSFORMERS[family]()
     _shake_statistics(model)
@@ -124,6 +189,29 @@ def _tokenizer(family: str) -> hf.PreTrainedTokenizerFast:
     )
     named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     return hf.PreTrainedTokenizerFast(tokenizer_object=words, **named, **limit)
+
+
+def _pieces(*special: str) -> list[tuple[str, float]]:
+    """Return pieces with their scores as SentencePiece has them: these and single characters."""
+    return [(piece, 0.0) for piece in special] + [(c, -2.0) for c in "▁" + CHARACTERS.strip()]
+
+
+def _characters(first: str | None = None) -> hf.PreTrainedTokenizerFast:
+    """Return a tokenizer of characters that ends texts with </s>, and may begin them too."""
+    import tokenizers
+
+    vocabulary = {
+        piece: number for number, (piece, _) in enumerate(_pieces("<pad>", "</s>", "<s>", "<unk>"))
+    }
+    letters = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [], unk_token="<unk>"))
+    letters.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    letters.decoder = tokenizers.decoders.Metaspace()
+    letters.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{first} $A </s>" if first else "$A </s>", special_tokens=[("<s>", 2), ("</s>", 1)]
+    )
+    named = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    bos = {"bos_token": first} if first else {}
+    return hf.PreTrainedTokenizerFast(tokenizer_object=letters, **named, **bos)
 
 
 def _make_timm(architecture: str, folder: Path) -> Path:

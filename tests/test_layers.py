@@ -19,13 +19,13 @@ GROUPS = (
     # the machine, the Hub, what was measured
     ("registry", "result", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
-    ("data", "tasks", "models", "mlp_model", "build"),
+    ("data", "tasks", "models", "seq2seq", "mlp_model", "build"),
     # the stages of a run
     (
         "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
         "checkpoint",
         "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
-        "outcomes", "card", "text_card", "folder", "verify",
+        "outcomes", "card", "text_card", "folder", "verify", "translate",
     ),
     # the main path, and what looks at runs
     ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),

@@ -13,7 +13,13 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ftkit.data import lists  # noqa: F401 - registers tasks whose labels are lists
-from ftkit.data.columns import input_columns, inputs_of, label_columns, resolve_columns
+from ftkit.data.columns import (
+    has_column,
+    input_columns,
+    inputs_of,
+    label_columns,
+    resolve_columns,
+)
 from ftkit.data.inspect import Finding, inspect, unreadable
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.prints import look
@@ -45,7 +51,8 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     inputs, labelled = input_columns(task), label_columns(task)
     also = f", labels in {_named(labelled)}" if labelled else ""
     notes = [*found.notes, f"{task.noun} are in {_named(inputs)}{also}"]
-    lost = [name for name in labelled if name not in source[roles.get("test", data.train)].features]
+    tested = source[roles.get("test", data.train)].features
+    lost = [name for name in labelled if not has_column(tested, name)]
     if "test" in roles and lost:
         notes.append(f"split '{roles.pop('test')}' has no column '{lost[0]}' and is not used")
     for name in roles.values():
@@ -215,7 +222,7 @@ def _lacking(names: tuple[str, ...], labels: dict[str, np.ndarray]) -> tuple[str
 
 def _require(features: Features, split: str, *columns: str) -> None:
     for column in columns:
-        if column not in features:
+        if not has_column(features, column):
             raise DataError(
                 f"split '{split}' has no column '{column}'; its columns are {', '.join(features)}"
             )
@@ -235,3 +242,6 @@ def _describe(rows: Dataset, role: str, position: int) -> str:
     row = rows[position]
     path = row["image"]["path"] if "image" in row else None
     return f"{role} row {row['index']}" + (f" ({path})" if path else "")
+
+
+from ftkit.data import translation  # noqa: E402, F401 - registers its implementations

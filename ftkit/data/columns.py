@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from datasets import Sequence as Listed
+from datasets import Translation as Languages
 
 from ftkit.data.images import find_bad_images
 from ftkit.data.sources import TEXT, as_images
@@ -41,7 +42,7 @@ def resolve_columns(task: Any, features: Features) -> Any:
 def _(task: ImageClassification, features: Features) -> ImageClassification:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     if not images:
-        images = [name for name in IMAGE_NAMES if name in features and _is_text(features[name])]
+        images = [name for name in IMAGE_NAMES if name in features and is_text(features[name])]
     return task.model_copy(
         update={
             "image": pick("image", task.image, images, features),
@@ -65,7 +66,7 @@ def pick_texts(task: Any, labels: tuple[str, ...], features: Features) -> dict[s
     """
     pair = task.pair and pick("pair", task.pair, [], features)
     taken = (*labels, pair)
-    texts = [name for name in features if name not in taken and _is_text(features[name])]
+    texts = [name for name in features if name not in taken and is_text(features[name])]
     if len(texts) != 1:
         texts = [name for name in TEXT_NAMES if name in texts] or texts
     text = pick("text", task.text, texts, features)
@@ -148,8 +149,22 @@ def _labels(features: Features) -> list[str]:
     return classes
 
 
-def _is_text(feature: Any) -> bool:
+def is_text(feature: Any) -> bool:
+    """Return whether a column holds texts."""
     return isinstance(feature, Value) and feature.dtype in TEXT
+
+
+def fields(feature: Any) -> tuple[str, ...]:
+    """Return the names of the texts in a column of several, as datasets.Translation has them."""
+    if isinstance(feature, Languages):
+        return tuple(feature.languages)
+    return tuple(n for n, f in feature.items() if is_text(f)) if isinstance(feature, dict) else ()
+
+
+def has_column(features: Features, name: str) -> bool:
+    """Return whether there is such a column; `translation.de` is a field of `translation`."""
+    outer, _, inner = name.partition(".")
+    return name in features or inner in fields(features.get(outer))
 
 
 def _is_number(feature: Any) -> bool:
@@ -185,7 +200,7 @@ def _(task: ImageClassification, rows: Dataset, folder: Path | None) -> Dataset:
 def _(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
     named = {task.text: "text"} if task.pair is None else {task.text: "text", task.pair: "pair"}
     for column in named:
-        if not _is_text(rows.features[column]):
+        if not is_text(rows.features[column]):
             raise DataError(f"column '{column}' holds {rows.features[column]}, not texts")
     return rows.select_columns(list(named)).rename_columns(named)
 
@@ -200,21 +215,27 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
     if "image" in rows.column_names:
         return find_bad_images(rows, "image")
     if "text" in rows.column_names:
-        return {
-            position: f"the {name} is empty"
+        missing = {
+            name: _empty(rows[name][:], f"the {name} is empty")
             for name in ("pair", "text")
             if name in rows.column_names
-            for position, text in enumerate(rows[name][:])
-            if not (text or "").strip()
         }
+        return missing.get("pair", {}) | missing["text"]
     if "tokens" in rows.column_names:
         return {
             position: "it has no words" if not words else "one of its words is empty"
             for position, words in enumerate(rows["tokens"][:])
             if not words or not all((word or "").strip() for word in words)
         }
+    if "source" in rows.column_names:
+        targets = _empty(rows["label"][:], "the translation is empty")
+        return targets | _empty(rows["source"][:], "the text is empty")
     bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
     return {
         int(row): f"number {int(bad[row].argmax()) + 1} of the row is missing or infinite"
         for row in np.flatnonzero(bad.any(1))
     }
+
+
+def _empty(texts: list[Any], reason: str) -> dict[int, str]:
+    return {row: reason for row, text in enumerate(texts) if not (text or "").strip()}

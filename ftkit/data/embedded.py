@@ -6,6 +6,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
@@ -56,15 +57,9 @@ def langid() -> dict[str, Dataset]:
 
     A name that several of the languages share is left out: 10,207 names in CLDR 47.
     """
-    try:
-        from babel import Locale
-    except ImportError:
-        raise DataError(
-            f"data '{PREFIX}langid': needs the package babel; pip install 'ftkit[embedded]'"
-        ) from None
     owners: dict[str, set[str]] = defaultdict(set)
     for language in LANGUAGES:
-        locale = Locale.parse(language)
+        locale = _locale(language)
         for group in (locale.territories, locale.languages, locale.currencies, locale.scripts):
             for code, name in group.items():
                 if name and not str(code).isdigit():
@@ -73,6 +68,48 @@ def langid() -> dict[str, Dataset]:
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LANGUAGES))})
     rows = {"text": [name for name, _ in own], "label": [language for _, language in own]}
     return _parted(Dataset.from_dict(rows, features=features))
+
+
+def cldr_en_de() -> dict[str, Dataset]:
+    """English and German names of countries, languages, currencies, scripts and time zones (CLDR).
+
+    Each English name once, with the German one of its first meaning: 1,746 pairs in CLDR 47.
+    """
+    german = _names("de")
+    pairs: dict[str, str] = {}
+    for key, name in _names("en").items():
+        if name and german.get(key):
+            pairs.setdefault(name, german[key])
+    source, target = zip(*sorted(pairs.items()), strict=True)
+    return _parted(Dataset.from_dict({"source": list(source), "target": list(target)}))
+
+
+def _names(language: str) -> dict[Any, str]:
+    """Return what has a name in a language, by kind and code."""
+    locale = _locale(language)
+    kinds = ("territories", "languages", "currencies", "scripts", "variants")
+    names = {(kind, code): name for kind in kinds for code, name in getattr(locale, kind).items()}
+    zones = {
+        (zone, use): name
+        for zone, of in locale.meta_zones.items()
+        for use, name in of.get("long", {}).items()
+    }
+    return names | zones
+
+
+def _locale(language: str) -> Any:
+    """Return Babel's Locale.
+
+    Raises:
+        DataError: Babel is not installed.
+    """
+    try:
+        from babel import Locale
+    except ImportError:
+        raise DataError(
+            "the names come from the package babel; pip install 'ftkit[embedded]'"
+        ) from None
+    return Locale.parse(language)
 
 
 def diabetes() -> dict[str, Dataset]:
@@ -128,6 +165,7 @@ def _parted(rows: Dataset) -> dict[str, Dataset]:
 DATA: dict[str, Callable[[], dict[str, Dataset]]] = {
     "digits": digits,
     "langid": langid,
+    "cldr-en-de": cldr_en_de,
     "diabetes": diabetes,
     "tictactoe": tictactoe,
 }

@@ -16,6 +16,7 @@ import numpy as np
 
 from ftkit.data.prints import Prints, near_pairs, normalised
 from ftkit.data.splits import ROLES, Splits
+from ftkit.data.translation import untranslated
 
 MOST_EXAMPLES = 5
 UNEVEN = 10
@@ -54,6 +55,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
         _imbalance(splits, seen),
         _blank_images(seen),
         _long_texts(seen),
+        _untranslated(seen),
         _duplicates(seen["train"]),
         _in_two_splits(seen),
         _nearly_in_two_splits(seen),
@@ -93,6 +95,10 @@ class _Seen:
         self.role, self.prints = role, prints
         self.index = np.asarray(rows["index"][:])[prints.positions]
         labels = rows["label"][:]
+        self.pairs = "source" in rows.column_names
+        self.same = np.zeros(len(prints.positions), bool)
+        if self.pairs:
+            self.same = untranslated(rows["source"][:], labels)[prints.positions]
         if labels and isinstance(labels[0], (list, dict, str)):
             labels = np.array([repr(label) for label in labels])
         self.labels = np.asarray(labels)[prints.positions]
@@ -172,6 +178,11 @@ def _long_texts(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     yield from _marked(seen, marks, about)
 
 
+def _untranslated(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    marks = {role: one.same for role, one in seen.items()}
+    yield from _marked(seen, marks, "the same before and after translation")
+
+
 def _marked(
     seen: Mapping[str, _Seen], marks: Mapping[str, np.ndarray], about: str
 ) -> Iterator[Finding]:
@@ -186,8 +197,11 @@ def _marked(
 
 
 def _duplicates(train: _Seen) -> Iterator[Finding]:
+    exact = train.prints.exact
+    if train.pairs:  # a text may have several translations
+        exact = np.array([hash(pair) for pair in zip(exact.tolist(), train.labels, strict=True)])
     _, first, which, counts = np.unique(
-        train.prints.exact, return_index=True, return_inverse=True, return_counts=True
+        exact, return_index=True, return_inverse=True, return_counts=True
     )
     again = len(which) - len(counts)
     if again:
@@ -231,7 +245,9 @@ def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) ->
 
 
 def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    """Equal inputs with different classes, in all splits together; numbers may differ."""
+    """Equal inputs with different classes, in all splits together; numbers and texts may differ."""
+    if seen["train"].pairs:
+        return
     labels = np.concatenate([one.labels for one in seen.values()])
     if labels.dtype.kind == "f":
         return

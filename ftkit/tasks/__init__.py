@@ -27,7 +27,7 @@ class Rows(Protocol):
     def labels(self) -> np.ndarray:
         """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1.
 
-        Of words (N,) lists of class numbers.
+        Of words (N,) lists of class numbers; else what is to be told of a row.
         """
         ...
 
@@ -80,6 +80,12 @@ def stacked(values: list[Any]) -> torch.Tensor:
 
 
 @singledispatch
+def suited(task: Any, inputs: Inputs, model: Any) -> Inputs:
+    """Return the inputs as this model reads them: for most tasks as they are."""
+    return inputs
+
+
+@singledispatch
 def digests(rows: Any, epoch: int = 0) -> np.ndarray:
     """Return (N,) S16: of each example in that epoch, a hash of all that it is made of.
 
@@ -104,4 +110,4 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-from ftkit.tasks import image, text, words  # noqa: E402, F401 - register their implementations
+from ftkit.tasks import image, text, translation, words  # noqa: E402, F401 - register

@@ -1,0 +1,166 @@
+"""Figures of translations: BLEU and chrF by sacrebleu, and perplexity, with 95 % intervals.
+
+Each is a function of counts that are summed over sentences: matching n-grams, nats and tokens. So
+the bootstrap draws sentences and sums their counts again; no text is looked at twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import datasets
+import evaluate
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.helpers import extract_all_char_ngrams
+
+from ftkit.metrics import RESAMPLES, measure, score
+from ftkit.recipe import Translation
+from ftkit.result import Measured
+
+TOKENIZED_BY = {"zh": "zh", "ja": "char", "ko": "char", "th": "char", "km": "char", "my": "char"}
+"""How BLEU parts what has no spaces between words, by the first letters of the language's code."""
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What a model makes of N pairs of texts."""
+
+    losses: np.ndarray
+    """(N,) nats of all target tokens together: -log p(translation | text)."""
+    tokens: np.ndarray
+    """(N,) target tokens."""
+    texts: tuple[str, ...] | None = None
+    """N translations; None where only the loss was asked for."""
+
+    @property
+    def loss(self) -> float:
+        """Nats per target token."""
+        return float(self.losses.sum() / self.tokens.sum())
+
+
+@score.register
+def _(task: Translation, labels: np.ndarray, outputs: Translated) -> dict[str, float]:
+    """Of what the model made of the pairs, and the translations (N,) of the data."""
+    found = {"loss": outputs.loss, "perplexity": float(np.exp(outputs.loss))}
+    if outputs.texts is None:
+        return found
+    overlap = Overlap(tokenizer_of(task)).compute(
+        predictions=list(outputs.texts), references=list(labels)
+    )
+    assert overlap is not None
+    return {**overlap, **found}
+
+
+@measure.register
+def _(
+    task: Translation, labels: np.ndarray, outputs: Translated, seed: int = 0
+) -> dict[str, Measured]:
+    """BLEU and chrF from 0 to 100, as sacrebleu has them, and perplexity."""
+    values, overlap = score(task, labels, outputs), Overlap(tokenizer_of(task))
+    texts, references = list(outputs.texts or ()), list(labels)
+    nats = np.stack([outputs.losses, outputs.tokens], 1)
+    counts = [overlap.bleu_counts(texts, references), chrf_counts(texts, references), nats]
+    draws: dict[str, list[float]] = {name: [] for name in task.figures}
+    N, random = len(labels), np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        drawn = np.bincount(random.integers(0, N, N), minlength=N)
+        bleu, chrf, (loss, tokens) = (np.tensordot(drawn, each, 1) for each in counts)
+        draws["bleu"].append(overlap.bleu_of(bleu))
+        draws["chrf"].append(float(chrf_of(chrf)))
+        draws["perplexity"].append(float(np.exp(loss / tokens)))
+    return {
+        name: Measured(
+            value=values[name],
+            low=np.quantile(drawn, 0.025),
+            high=np.quantile(drawn, 0.975),
+            method=f"percentile bootstrap over sentences, {RESAMPLES} resamples",
+            signature=overlap.signatures.get(name),
+        )
+        for name, drawn in draws.items()
+    }
+
+
+class Overlap(evaluate.Metric):
+    """BLEU and chrF of translations, from 0 to 100, computed by sacrebleu without the Hub."""
+
+    def __init__(self, tokenize: str = "13a") -> None:
+        self.bleu, self.chrf = BLEU(tokenize=tokenize), CHRF()
+        self.counter = BLEU(tokenize=tokenize, effective_order=True)  # without it warns of each
+        for metric in (self.bleu, self.chrf):
+            metric.corpus_score(["a"], [["a"]])  # signatures need to have seen one
+        super().__init__(keep_in_memory=True)
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """What sacrebleu calls what it computed."""
+        return {
+            "bleu": str(self.bleu.get_signature()),
+            "chrf": str(self.chrf.get_signature()),
+        }
+
+    def _info(self) -> evaluate.MetricInfo:
+        column = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description="BLEU and chrF of whole corpora (Papineni 2002, Popovic 2015; Post 2018).",
+            citation="",
+            inputs_description="predictions and references: one text for each row",
+            features=datasets.Features({"predictions": column, "references": column}),
+        )
+
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+        return {
+            "bleu": self.bleu.corpus_score(predictions, [references]).score,
+            "chrf": self.chrf.corpus_score(predictions, [references]).score,
+        }
+
+    def bleu_counts(self, texts: list[str], references: list[str]) -> np.ndarray:
+        """Return (N, 10): words of text and reference, matches and n-grams of order 1 to 4."""
+        found = [
+            self.counter.sentence_score(text, [reference])
+            for text, reference in zip(texts, references, strict=True)
+        ]
+        return np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in found])
+
+    def bleu_of(self, counts: np.ndarray) -> float:
+        """Return BLEU of the summed counts (10,)."""
+        sys_len, ref_len, *rest = counts.tolist()
+        return BLEU.compute_bleu(
+            rest[:4], rest[4:], sys_len, ref_len, smooth_method=self.bleu.smooth_method
+        ).score
+
+
+def chrf_counts(texts: list[str], references: list[str]) -> np.ndarray:
+    """Return (N, 6, 3): character n-grams of text, reference and both, of order 1 to 6."""
+    counts = np.zeros((len(texts), CHRF.CHAR_ORDER, 3))
+    for row, pair in enumerate(zip(texts, references, strict=True)):
+        grams = (extract_all_char_ngrams(text, CHRF.CHAR_ORDER, False) for text in pair)
+        for order, (found, true) in enumerate(zip(*grams, strict=True)):
+            both = (found & true).total()
+            counts[row, order] = found.total() if true else 0, true.total(), both
+    return counts
+
+
+def chrf_of(counts: np.ndarray) -> np.ndarray:
+    """Return chrF, F2 of the mean precision and recall over the orders that occur (Popovic 2015).
+
+    Args:
+        counts: (..., 6, 3), of sentences or summed over them.
+
+    Returns:
+        (...), from 0 to 100.
+    """
+    found, true, both = np.moveaxis(counts, -1, 0)
+    occurs = (found > 0) & (true > 0)
+    orders = occurs.sum(-1).clip(1)
+    precision = (both / found.clip(1) * occurs).sum(-1) / orders
+    recall = (both / true.clip(1) * occurs).sum(-1) / orders
+    squared = CHRF.BETA**2
+    total = (squared * precision + recall).clip(1e-16)
+    return 100 * (1 + squared) * precision * recall / total
+
+
+def tokenizer_of(task: Translation) -> str:
+    """Return sacrebleu's name of how BLEU parts the target's texts into words."""
+    code = task.target_language or (task.target or "").rpartition(".")[2]
+    return TOKENIZED_BY.get(code[:2].lower(), "13a")
