@@ -154,7 +154,9 @@ def _split(splits: Splits, role: str) -> dict[str, int | str]:
     if not isinstance(values[0], (int, float)):
         return {"rows": len(values), "spread": "each with several labels"}
     labels = np.asarray(values)
-    if not splits.label_names:
+    if not splits.label_names and labels.dtype.kind != "f":
+        spread = "no labels"
+    elif not splits.label_names:
         spread = f"labels from {labels.min():g} to {labels.max():g}"
     else:
         counts = np.bincount(labels, minlength=len(splits.label_names))

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from ftkit import runtime
-from ftkit.evaluation import collate_of, evaluation_batch, predict_logits
+from ftkit.evaluation import collate_of, evaluation_batch, predict
 from ftkit.heads import why_not_alone
 from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
+from ftkit.tasks.language import Tokens
 from ftkit.tasks.vectors import Vectors
 from ftkit.training import fit
 
@@ -51,9 +52,10 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps = train.max_steps or train.epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
     some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
-    predict_logits(ready.model, few(inputs.test, machine.world_size), train, machine)
+    warm = few(inputs.test, machine.world_size)
+    predict(ready.task, ready.model, warm, train, machine, final=False)
     begin = time.perf_counter()
-    predict_logits(ready.model, some, train, machine)
+    predict(ready.task, ready.model, some, train, machine, final=False)
     per_row = (time.perf_counter() - begin) / len(some)
     evaluated, per_step = len(inputs.test), 0.0
     head: Any = getattr(recipe.strategy, "probe", recipe.strategy)
@@ -78,6 +80,11 @@ def few(rows: Rows, count: int) -> Rows:
 def _(rows: Vectors, count: int) -> Rows:
     """All of them: an epoch over vectors in memory is short."""
     return rows
+
+
+@few.register
+def _(rows: Tokens, count: int) -> Rows:
+    return rows.first(count)
 
 
 class Few:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ftkit.recipe import Train
+from ftkit.result import Measured
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs, Rows, examples_of
 
@@ -37,6 +38,17 @@ def predict(
         final: also what costs much more than a forward pass, such as translations.
     """
     return predict_logits(model, rows, settings, machine)
+
+
+@singledispatch
+def before(
+    task: Any, model: nn.Module, rows: Rows, settings: Train, machine: Machine
+) -> dict[str, Measured]:
+    """Return what the backbone does before training, on rows that training will not see.
+
+    Nothing, where its head is new. Every rank must call this.
+    """
+    return {}
 
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:

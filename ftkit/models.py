@@ -17,10 +17,12 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -32,7 +34,7 @@ from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.hub import loading_errors
 from ftkit.pull import fetch, is_hub_id
-from ftkit.recipe import Backbone, ImageClassification, TextClassification
+from ftkit.recipe import Backbone, ImageClassification, LanguageModelling, TextClassification
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class Auto:
     processor: Any
     known: Any
     """Which configurations such a model can be made from."""
+    new_head: bool = True
+    """Whether it gets a head for the classes; a model that writes texts keeps its own."""
 
 
 IMAGES = ImageClassification()
@@ -54,6 +58,9 @@ AUTO: dict[type, Auto] = {
     ),
     TextClassification: Auto(
         AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    ),
+    LanguageModelling: Auto(
+        AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False
     ),
 }
 
@@ -66,7 +73,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
-    The head is new unless the backbone was trained on the same class names in the same order.
+    The head is new unless the backbone was trained on the same class names in the same order, or
+    is one that writes texts.
 
     Args:
         seed: of the new head's weights.
@@ -82,6 +90,7 @@ def load_model(
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     labels = {
+        "num_labels": len(label_names),
         "id2label": dict(enumerate(label_names)),
         "label2id": {label: number for number, label in enumerate(label_names)},
     }
@@ -90,7 +99,7 @@ def load_model(
     with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
         _check_kind(name, backbone, was, task)
-        config = AutoConfig.from_pretrained(name, num_labels=len(label_names), **labels, **where)
+        config = AutoConfig.from_pretrained(name, **(labels if auto.new_head else {}), **where)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         processor = auto.processor.from_pretrained(name, **where)
@@ -98,7 +107,8 @@ def load_model(
             processor = _resized(processor, config, backbone.image_size)
         if task.noun == "texts" and processor.pad_token is None:
             processor.pad_token = processor.eos_token  # as GPT-like models are padded
-            config.pad_token_id = processor.pad_token_id
+            if auto.new_head:  # which stands on the last token that is no padding
+                config.pad_token_id = processor.pad_token_id
         model, loading = auto.model.from_pretrained(
             name,
             config=config,
@@ -110,9 +120,9 @@ def load_model(
         )
     if is_hub_id(backbone.id):
         model.name_or_path = backbone.id  # not the folder of this machine's cache
-    head = head_names(model)
+    head = head_names(model) if auto.new_head else []
     _check_body(backbone, loading, head)
-    if list(was.id2label.values()) != list(label_names):
+    if auto.new_head and list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
@@ -269,6 +279,26 @@ def check_forward(task: Any, backbone: Backbone, model: PreTrainedModel, process
 def _(task: TextClassification, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
     with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
         model.eval()(**processor(["a text", "another"], return_tensors="pt", padding=True))
+
+
+@check_forward.register
+def _(task: LanguageModelling, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Read two texts that differ in their end: what was said before must not know of it."""
+    size = model.config.get_text_config().vocab_size
+    if len(processor) > size:
+        raise ModelError(
+            f"backbone '{backbone.id}': its tokenizer has {len(processor):,} tokens and the model "
+            f"{size:,}; they do not belong together"
+        )
+    ids = torch.arange(6).remainder(size).repeat(2, 1)
+    ids[1, -1] = size - 1
+    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+        one, other = model.eval()(input_ids=ids).logits[:, :-1]
+    if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
+        raise ModelError(
+            f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so it "
+            f"cannot learn to tell them; give a backbone that reads from left to right, as GPT-2"
+        )
 
 
 @check_forward.register

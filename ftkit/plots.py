@@ -29,13 +29,13 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str)
     if train:
         losses.plot(*zip(*train, strict=True), color="tab:gray", linewidth=1, label="training")
     losses.plot(epochs, [e["validation_loss"] for e in validation], "o-", label="validation")
-    share = figure_name == "accuracy"
-    kind = "cross-entropy (nats)" if share else "mean squared error"
+    numbers = figure_name in ("r2", "rmse", "mae")
+    kind = "mean squared error" if numbers else "cross-entropy (nats)"
     losses.set(xlabel="epoch", ylabel=kind, ylim=(0, None))
     losses.legend(frameon=False)
     values = [e[f"validation_{figure_name}"] for e in validation]
     accuracies.plot(epochs, values, "o-", color="tab:blue")
-    accuracies.set(xlabel="epoch", ylabel=f"validation {figure_name}", ylim=(None, 1.005))
+    accuracies.set(xlabel="epoch", ylabel=f"validation {figure_name}", ylim=(None, None if figure_name == "perplexity" else 1.005))
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

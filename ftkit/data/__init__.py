@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
+from ftkit.data import conversations  # noqa: F401 - registers how they are read
 from ftkit.data.columns import input_columns, inputs_of, label_columns, resolve_columns
 from ftkit.data.inspect import Finding, inspect, unreadable
 from ftkit.data.labels import is_labelled, read_labels
@@ -89,7 +90,12 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     test_split = roles.get("test", roles["train"])
     lacking = () if strict else _lacking(names, labels)
     return Splits(
-        **rows, label_names=names, test_split=test_split, notes=tuple(notes), lacking=lacking
+        **rows,
+        label_names=names,
+        test_split=test_split,
+        notes=tuple(notes),
+        lacking=lacking,
+        task=task,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +40,7 @@ def resolve_columns(task: Any, features: Features) -> Any:
 def _(task: ImageClassification, features: Features) -> ImageClassification:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     if not images:
-        images = [name for name in IMAGE_NAMES if name in features and _is_text(features[name])]
+        images = [name for name in IMAGE_NAMES if name in features and is_text(features[name])]
     return task.model_copy(
         update={
             "image": pick("image", task.image, images, features),
@@ -51,7 +52,7 @@ def _(task: ImageClassification, features: Features) -> ImageClassification:
 @resolve_columns.register
 def _(task: TextClassification, features: Features) -> TextClassification:
     label = pick("label", task.label, _labels(features), features)
-    texts = [name for name in features if name != label and _is_text(features[name])]
+    texts = [name for name in features if name != label and is_text(features[name])]
     if len(texts) != 1:
         texts = [name for name in TEXT_NAMES if name in texts] or texts
     return task.model_copy(
@@ -131,7 +132,8 @@ def _labels(features: Features) -> list[str]:
     return classes
 
 
-def _is_text(feature: Any) -> bool:
+def is_text(feature: Any) -> bool:
+    """Return whether a column holds texts."""
     return isinstance(feature, Value) and feature.dtype in TEXT
 
 
@@ -174,17 +176,26 @@ def _only(rows: Dataset, column: str, name: str) -> Dataset:
 
 def find_bad_rows(rows: Dataset) -> dict[int, str]:
     """Return the position of every row that cannot be learned from, with the reason."""
-    if "image" in rows.column_names:
-        return find_bad_images(rows, "image")
-    if "text" in rows.column_names:
-        texts = rows["text"][:]
-        return {
-            position: "the text is empty"
-            for position, text in enumerate(texts)
-            if not (text or "").strip()
-        }
+    for column, find in FIND_BAD.items():
+        if column in rows.column_names:
+            return find(rows)
     bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
     return {
         int(row): f"number {int(bad[row].argmax()) + 1} of the row is missing or infinite"
         for row in np.flatnonzero(bad.any(1))
     }
+
+
+def _find_empty_texts(rows: Dataset) -> dict[int, str]:
+    return {
+        position: "the text is empty"
+        for position, text in enumerate(rows["text"][:])
+        if not (text or "").strip()
+    }
+
+
+FIND_BAD: dict[str, Callable[[Dataset], dict[int, str]]] = {
+    "image": partial(find_bad_images, column="image"),
+    "text": _find_empty_texts,
+}
+"""What finds the rows that cannot be learned from, by the column that it looks at."""

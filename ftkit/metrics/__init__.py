@@ -43,4 +43,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-from ftkit.metrics import classes, numbers  # noqa: E402, F401 - register their implementations
+from ftkit.metrics import classes, language, numbers  # noqa: E402, F401 - register their implementations
