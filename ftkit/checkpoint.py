@@ -54,5 +54,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _moving(model: nn.Module) -> dict[str, torch.Tensor]:
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    """Return what moves by name; a tensor that stands in two places once, under the first."""
+    passed = {p.data_ptr() for p in model.parameters() if not p.requires_grad}
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if not tensor.numel() or tensor.data_ptr() not in passed:
+            found[name] = tensor
+            passed.add(tensor.data_ptr())
+    return found
