@@ -86,8 +86,9 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
     """Return the names of the layers outside the head that low-rank updates are put beside.
 
-    Told by structure: every Linear (or GPT-2's Conv1D, which is one), and every Conv2d of one group where convolutions hold most of
-    the weights. Depthwise and grouped convolutions are left out: their updates cannot be merged.
+    Told by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
+    where convolutions hold most of the weights. Depthwise and grouped convolutions are left out:
+    their updates cannot be merged.
 
     Raises:
         ModelError: there is no such layer.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 import yaml
 from huggingface_hub import (
@@ -29,6 +32,38 @@ PLOTS = "../plots/"
 """Where a card in model/ finds the pictures; in a repository they lie beside it."""
 
 
+@dataclass(frozen=True)
+class Wording:
+    """What a card says otherwise for each kind of task."""
+
+    trained: str
+    """What was trained."""
+    answers: str
+    """What the model tells, a sentence."""
+    any_input: str
+    """What any input gets."""
+    picture: str
+    """The picture's name, which its file has in small letters."""
+    same: str
+    """What the reloaded model gave again."""
+    snippet: str
+    """The lines that load and use the folder."""
+
+
+@singledispatch
+def wording(task: Any, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+    """Return what the card says of this task."""
+    classes = "one of the classes above, also one that is none of them"
+    return Wording(
+        trained=STRATEGY_WORDS[recipe.strategy.kind],
+        answers=_answers(recipe, label_names),
+        any_input=classes if label_names else "a number",
+        picture="Confusion matrix" if label_names else "Predictions",
+        same="logits",
+        snippet=_snippet(recipe),
+    )
+
+
 def card(
     recipe: Recipe,
     result: RunResult,
@@ -43,30 +78,33 @@ def card(
         licences: of the backbone and the data, where they name one.
     """
     recipe = shareable(recipe)
-    figures = {name: figure.value for name, figure in result.metrics.items()}
-    noun, picture = recipe.task.noun, "Confusion matrix" if label_names else "Predictions"
+    figures = {
+        name: figure.value
+        for name, figure in result.metrics.items()
+        if not name.endswith("_before")  # of the backbone, not of this model
+    }
+    noun, words = recipe.task.noun, wording(recipe.task, recipe, label_names)
+    picture = words.picture
     return f"""---
 {metadata(recipe, figures, result.split, licences).to_yaml()}
 ---
 
 # {recipe.name}, {recipe.strategy.kind}
 
-{_what(recipe)}: {STRATEGY_WORDS[recipe.strategy.kind]} ({result.parameters_trained:,} of \
-{result.parameters_total:,} parameters). {_answers(recipe, label_names)}
+{_what(recipe)}: {words.trained} ({result.parameters_trained:,} of \
+{result.parameters_total:,} parameters). {words.answers}
 
 ## Use
 
 ```python
-{_snippet(recipe)}
+{words.snippet}
 ```
 
 ## Intended use and limits
 
-For {noun} like those of {_data(recipe)}. Any input gets \
-{"one of the classes above, also one that is none of them" if label_names else "a number"}. The \
-figures below hold for the split `{result.split}`; on {noun} of another origin they have to be \
-measured again. Nothing was tested for fairness between groups of people, or for use where a wrong \
-answer does harm.
+For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
+hold for the split `{result.split}`; on {noun} of another origin they have to be measured again. \
+Nothing was tested for fairness between groups of people, or for use where a wrong answer does harm.
 {_licence_text(licences)}
 ## Results on {result.n:,} test {noun}
 
@@ -76,7 +114,7 @@ answer does harm.
 
 The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
-the same logits.
+the same {words.same}.
 
 ![{picture}]({PLOTS}{picture.lower().replace(" ", "_")}.png)
 

@@ -103,14 +103,14 @@ class Targets(Tokens):
         return {**batch, "targets": batch["labels"]}
 
 
-def sums_of(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def sums_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return (B, 3): of each row nats, tokens to be told, and those told right."""
-    width = getattr(model, "config").get_text_config().vocab_size * inputs["targets"].shape[1]
+    width = model.config.get_text_config().vocab_size * inputs["targets"].shape[1]
     parts = zip(*(v.split(max(1, MOST_LOGITS // width)) for v in inputs.values()), strict=True)
     return torch.cat([_sums(model, dict(zip(inputs, part, strict=True))) for part in parts])
 
 
-def _sums(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def _sums(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     given = {name: values for name, values in inputs.items() if name != "targets"}
     told, logits = inputs["targets"][:, 1:], model(**given)["logits"][:, :-1].float()
     counts = told != UNTOLD

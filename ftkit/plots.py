@@ -35,7 +35,11 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str)
     losses.legend(frameon=False)
     values = [e[f"validation_{figure_name}"] for e in validation]
     accuracies.plot(epochs, values, "o-", color="tab:blue")
-    accuracies.set(xlabel="epoch", ylabel=f"validation {figure_name}", ylim=(None, None if figure_name == "perplexity" else 1.005))
+    accuracies.set(
+        xlabel="epoch",
+        ylabel=f"validation {figure_name}",
+        ylim=(None, None if figure_name == "perplexity" else 1.005),
+    )
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,7 +8,7 @@ computes is what anyone who downloads the folder gets.
 INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
 PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
-adapter. For a language model it has `losses` (N,), nats a token of each text, and the `answers` that
+adapter. For a language model it has `losses` (N,), nats a token of each text, and `answers`, which
 `pipeline` writes to some of the prompts.
 """
 
@@ -141,7 +141,8 @@ def talk_loss(model: Any, tokenizer: Any, most: int, talk: list[dict[str, str]])
 
 def shared(ids: list[int], beginning: list[int]) -> int:
     """Return how many tokens a beginning takes, one that joins with what follows counted to it."""
-    same = next((n for n, pair in enumerate(zip(ids, beginning)) if pair[0] != pair[1]), None)
+    pairs = enumerate(zip(ids, beginning, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), None)
     return len(beginning) if same is None else same + 1
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ftkit import (
     language,  # noqa: F401 - registers what language models do
+    language_card,  # noqa: F401 - and what their card says
     mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
     runtime,
 )

@@ -282,7 +282,8 @@ def _read_json(tables: list[Path], data: Data) -> Dataset:
 
 def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     """Return a row for each line with something on it, as `text`, and what was left out."""
-    parts = [_load("text", [table], encoding=read_text_form(table, data.encoding)) for table in tables]
+    encodings = [read_text_form(table, data.encoding) for table in tables]
+    parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
     empty = len(lines) - len(kept)

@@ -185,9 +185,7 @@ class Recipe(Settings):
             )
         own: dict[str, Strategy] = {s.kind: s for s in (*self.alternatives, self.strategy)}
         chosen = own.pop(kind, None) or STRATEGIES[kind]()
-        return Recipe(
-            **{**dict(self), "strategy": chosen, "alternatives": tuple(own.values())}
-        )
+        return Recipe(**{**dict(self), "strategy": chosen, "alternatives": tuple(own.values())})
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """Return this recipe with fields replaced by dotted path, as in {"train.epochs": 3}.
