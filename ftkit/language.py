@@ -88,7 +88,8 @@ def _(
     answers: dict[int, str] = {}
     if final and "messages" in rows.rows.column_names:
         answers = write_answers(task, model, rows, machine)
-    return Told(*whole.T, tuple(answers.get(row) for row in range(len(whole))))
+    nats, tokens, right = whole.T
+    return Told(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
 
 
 class Targets(Tokens):
@@ -197,8 +198,8 @@ def _(task: LanguageModelling, splits: Splits, outputs: Told, folder: Path, titl
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
-    ends = np.log10([found.min() * 0.99, found.max() * 1.01])
-    axes.hist(found, bins=np.logspace(*ends, 40), color="tab:blue")
+    bins = np.geomspace(found.min() * 0.99, found.max() * 1.01, 40).tolist()
+    axes.hist(found, bins=bins, color="tab:blue")
     whole = float(np.exp(outputs.nats.sum() / outputs.tokens.sum()))
     axes.axvline(whole, color="tab:gray", label=f"over all tokens: {whole:.1f}")
     axes.set(xscale="log", xlabel="perplexity of a text", ylabel="test texts", title=title)

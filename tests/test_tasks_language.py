@@ -76,12 +76,12 @@ def test_a_tokenizer_that_cannot_end_an_answer_is_refused():
 
 def test_a_token_that_joins_prompt_and_answer_is_not_told():
     tokenizer = tiny.byte_tokenizer(tiny.CHATML)
-    talk = [*TALK[:2], {"role": "assistant", "content": "\nNo."}]
+    talk = [*TALK[:2], {"role": "assistant", "content": "\n\nNo."}]
     joined = tokenizer("\n\n", add_special_tokens=False)["input_ids"]
     assert len(joined) == 1
     ids, answers = told(tokenizer, talk)
     assert joined[0] in ids
-    assert answers == ["No.<|im_end|>"]
+    assert answers == ["\nNo.<|im_end|>"]
 
 
 def test_a_template_that_writes_earlier_turns_anew_is_refused():
@@ -137,7 +137,7 @@ def test_a_packed_batch_has_the_loss_of_its_texts_alone(family, tmp_path):
     assert why_not_packed(model) is None
     rows = datasets.Dataset.from_dict({"text": tiny.SENTENCES})
     pieces = list(cut_texts(tiny.SENTENCES, tokenizer, 64))
-    groups = pack([len(piece.ids) for piece in pieces], 64)
+    groups = pack([len(piece.ids) for piece in pieces], 30)
     assert max(map(len, groups)) > 1
     assert len({sum(len(pieces[place].ids) for place in group) for group in groups}) > 1
     packed = Tokens(pieces, rows, tokenizer, groups, packed=True)
