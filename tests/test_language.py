@@ -176,7 +176,7 @@ def test_verification_sees_other_weights_and_other_answers(files, models, tmp_pa
     with torch.no_grad():
         model.model.layers[0].self_attn.q_proj.weight.add_(1.0)
     model.save_pretrained(folder)
-    with pytest.raises(VerificationError, match="losses after reloading differ"):
+    with pytest.raises(VerificationError, match="after reloading"):
         verify(folder, task, splits, outputs)
 
 
@@ -238,7 +238,7 @@ def test_micro_batches_of_unequal_tokens_count_as_one_batch(files, models, tmp_p
     monkeypatch.setattr("ftkit.run.verify", lambda *_: 0)
     found = {}
     for micro in (8, 1):
-        recipe = recipe_of(models("gpt2"), files["text"]).override(
+        recipe = recipe_of(models("llama"), files["text"]).override(
             {"train.batch_size": 8, "train.micro_batch_size": micro, "train.max_steps": 2}
         )
         found[micro] = finetune(recipe, tmp_path / str(micro)).metrics["perplexity"].value
