@@ -195,6 +195,11 @@ class Tokens(Dataset):
         """For each example the row of the split that its first piece comes from."""
         return np.array([self.pieces[group[0]].row for group in self.groups])
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example."""
+        return np.array([sum(len(self.pieces[p].ids) for p in group) for group in self.groups])
+
     def __len__(self) -> int:
         return len(self.groups)
 
