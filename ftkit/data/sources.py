@@ -286,6 +286,8 @@ def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
+    if not kept:
+        raise DataError(f"data '{tables[0]}': there are no rows in it")
     empty = len(lines) - len(kept)
     notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
     return lines.select(kept) if empty else lines, notes
