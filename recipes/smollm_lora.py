@@ -11,7 +11,7 @@ recipe = Recipe(
         revision="main",
     ),
     backbone=Backbone(id="HuggingFaceTB/SmolLM2-135M", revision="main"),
-    task=LanguageModelling(messages="messages", max_length=512),
+    task=LanguageModelling(max_length=512),
     strategy=Lora(learning_rate=5e-4, rank=16, alpha=32),
     alternatives=(Full(learning_rate=5e-5),),
     train=Train(epochs=2, batch_size=16, micro_batch_size=4, evaluation_batch_size=8),

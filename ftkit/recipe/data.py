@@ -25,8 +25,8 @@ class Data(Settings):
     revision: str | None = None
     """Commit, tag or branch of a Hub data set."""
     encoding: str | None = None
-    """How the characters of a CSV, JSON or text file are written, as in latin-1; UTF-8, or UTF-16 where
-    the file says so, when not given."""
+    """How the characters of a CSV, JSON or text file are written, as in latin-1; UTF-8, or UTF-16
+    where the file says so, when not given."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
     train: str = "train"
