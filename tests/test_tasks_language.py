@@ -239,3 +239,17 @@ def test_conversations_are_cut_and_what_has_no_answer_left_is_not_trained_on(tmp
     assert len(ready.inputs.train) == 12
     assert len(ready.inputs.test) == len(ready.inputs.test.labels) == 3
     assert ready.model.generation_config.eos_token_id == [0, 2]  # end of text, end of turn
+
+
+def test_rows_that_leave_nothing_to_tell_are_refused(tmp_path):
+    tiny.make("llama", tmp_path / "model", tiny.CHATML)
+    long = [{"role": "user", "content": "word " * 60}, {"role": "assistant", "content": "yes"}]
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps({'messages': long})}\n" * 12)
+    recipe = Recipe(
+        name="long",
+        data=Data(path=str(tmp_path / "rows.jsonl")),
+        backbone=Backbone(id=str(tmp_path / "model")),
+        task=LanguageModelling(max_length=32),
+    )
+    with pytest.raises(DataError, match="no train row has a token to be told within 32 tokens"):
+        make_ready(recipe, runtime.start(0))

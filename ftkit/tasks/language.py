@@ -90,12 +90,13 @@ def prepare_language(task: LanguageModelling, splits: Splits, processor: Any, se
         DataError: a conversation cannot be read, or nothing is to be learned from the rows.
     """
     found = {role: _pieces(task, getattr(splits, role), processor, role) for role in ROLES}
-    told = [piece for piece in found["train"] if bool((piece.labels != UNTOLD).any())]
-    if not told:
-        raise DataError(
-            f"no training row has a token to be told within {task.max_length} tokens; use a larger "
-            f"--set task.max_length"
-        )
+    for role, pieces in found.items():
+        if not any(_is_told(piece) for piece in pieces):
+            raise DataError(
+                f"no {role} row has a token to be told within {task.max_length} tokens; use a "
+                f"larger --set task.max_length"
+            )
+    told = [piece for piece in found["train"] if _is_told(piece)]
     lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
     if lost:
         log.info(
@@ -118,6 +119,10 @@ def prepare_language(task: LanguageModelling, splits: Splits, processor: Any, se
         Tokens(found[role], getattr(splits, role), processor) for role in ("validation", "test")
     )
     return Inputs(train=train, train_plain=train, validation=validation, test=test)
+
+
+def _is_told(piece: Piece) -> bool:
+    return bool((piece.labels != UNTOLD).any())
 
 
 def _pieces(
