@@ -283,6 +283,9 @@ def _read_json(tables: list[Path], data: Data) -> Dataset:
 def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     """Return a row for each line with something on it, as `text`, and what was left out."""
     encodings = [read_text_form(table, data.encoding) for table in tables]
+    for table in tables:
+        if not table.stat().st_size:
+            raise DataError(f"data '{table}': there are no rows in it")
     parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
