@@ -13,6 +13,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from ftkit.errors import ModelError
 from ftkit.models import head_names, new_head
@@ -65,6 +66,7 @@ def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
 def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
     head = new_head(model)
     targets = lora_targets(model, head)
+    turned = isinstance(model.get_submodule(targets[0]), Conv1D)
     if strategy.targets is not None:
         targets = [name for name in targets if name.endswith(strategy.targets)]
         if not targets:
@@ -77,7 +79,10 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
         lora_alpha=strategy.alpha,  # type: ignore[arg-type]
         lora_dropout=strategy.dropout,
         target_modules=targets,
-        modules_to_save=head or None,  # an adapter without a head that is new would be worthless
+        fan_in_fan_out=turned,  # how GPT-2's layers keep their weights
+        # a new head belongs to the adapter, which is worthless without it; one that writes texts
+        # is not new, and often the same matrix as the input's
+        modules_to_save=head or None,
     )
     return get_peft_model(model, config)
 
@@ -85,8 +90,9 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
     """Return the names of the layers outside the head that low-rank updates are put beside.
 
-    Told by structure: every Linear, and every Conv2d of one group where convolutions hold most of
-    the weights. Depthwise and grouped convolutions are left out: their updates cannot be merged.
+    Told by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
+    where convolutions hold most of the weights. Depthwise and grouped convolutions are left out:
+    their updates cannot be merged.
 
     Raises:
         ModelError: there is no such layer.
@@ -99,7 +105,7 @@ def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
         parent = model.get_submodule(name.rpartition(".")[0]) if name else model
         if inside_head or module is words or isinstance(parent, nn.MultiheadAttention):
             continue  # torch's own attention reads its projection's weight without calling it
-        if isinstance(module, nn.Linear):
+        if isinstance(module, (nn.Linear, Conv1D)):
             linear[name] = module.weight.numel()
         elif isinstance(module, nn.Conv2d) and module.groups == 1:
             convolution[name] = module.weight.numel()

@@ -12,7 +12,7 @@ from ftkit.data import Splits
 from ftkit.mlp_model import new_perceptron
 from ftkit.models import load_model
 from ftkit.recipe import Augment, Backbone, Mlp
-from ftkit.tasks import Inputs, prepare, suited
+from ftkit.tasks import Inputs, prepare, settled, suited
 from ftkit.tasks.vectors import encode_splits
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ class Built:
     processor: Any
     """Of transformers, or the perceptron's encoder; saved with the model."""
     inputs: Inputs
+    task: Any
+    """As this backbone can do it."""
 
 
 @singledispatch
@@ -47,8 +49,9 @@ def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
     model, processor = runtime.main_first(
         lambda: load_model(backbone, splits.label_names, seed, task)
     )
+    task = settled(task, splits, model, processor)
     inputs = prepare(task, splits, processor, seed)
-    return Built(model, processor, suited(task, inputs, model))
+    return Built(model, processor, suited(task, inputs, model), task)
 
 
 @build.register
@@ -59,4 +62,4 @@ def _(backbone: Mlp, task: Any, splits: Splits, seed: int) -> Built:
     log.info("%s: vectors of %s numbers, one pass in memory", backbone.id, f"{width:,}")
     if getattr(task, "augment", NO_CHANGES) != NO_CHANGES:
         log.info("task.augment is not used: a perceptron sees every image as it is")
-    return Built(model, encoder, inputs)
+    return Built(model, encoder, inputs, task)

@@ -163,7 +163,9 @@ def _split(splits: Splits, role: str) -> dict[str, int | str]:
         spread = f"{len(numbers):,} labels, {counts.min():,} to {counts.max():,} a class"
         return {"rows": len(values), "spread": spread}
     labels = np.asarray(values)
-    if not splits.label_names:
+    if not splits.label_names and labels.dtype.kind != "f":
+        spread = "no labels"
+    elif not splits.label_names:
         spread = f"labels from {labels.min():g} to {labels.max():g}"
     else:
         counts = np.bincount(labels, minlength=len(splits.label_names))

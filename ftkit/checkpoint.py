@@ -54,11 +54,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _moving(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return what moves and all buffers; weights that are tied, under their first name."""
-    moving = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if name in moving or name not in parameters
-    }
+    """Return what moves by name; a tensor that stands in two places once, under the first."""
+    passed = {p.data_ptr() for p in model.parameters() if not p.requires_grad}
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if not tensor.numel() or tensor.data_ptr() not in passed:
+            found[name] = tensor
+            passed.add(tensor.data_ptr())
+    return found

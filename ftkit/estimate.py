@@ -21,6 +21,7 @@ from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
+from ftkit.tasks.language import Tokens
 from ftkit.tasks.translation import Pairs
 from ftkit.tasks.vectors import Vectors
 from ftkit.tasks.words import Words
@@ -73,7 +74,7 @@ def _seconds_per_row(
     ready: Ready, rows: Rows, recipe: Recipe, machine: runtime.Machine, final: bool
 ) -> float:
     begin = time.perf_counter()
-    predict(recipe.task, ready.model, rows, recipe.train, machine, final)
+    predict(ready.task, ready.model, rows, recipe.train, machine, final)
     return (time.perf_counter() - begin) / len(rows)
 
 
@@ -97,6 +98,11 @@ def _(rows: Words, count: int) -> Rows:
 
 @few.register
 def _(rows: Pairs, count: int) -> Rows:
+    return rows.first(count)
+
+
+@few.register
+def _(rows: Tokens, count: int) -> Rows:
     return rows.first(count)
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ftkit.metrics.words import Tagged
 from ftkit.recipe import TokenClassification, Train
+from ftkit.result import Measured
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs, Rows, examples_of, stacked
 from ftkit.tasks.words import UNSEEN, Words
@@ -39,6 +40,17 @@ def predict(
         final: also what costs much more than a forward pass, such as translations.
     """
     return predict_logits(model, rows, settings, machine)
+
+
+@singledispatch
+def before(
+    task: Any, model: nn.Module, rows: Rows, settings: Train, machine: Machine
+) -> dict[str, Measured]:
+    """Return what the backbone does before training, on rows that training will not see.
+
+    Nothing, where its head is new. Every rank must call this.
+    """
+    return {}
 
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:

@@ -17,11 +17,13 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -38,6 +40,7 @@ from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import (
     Backbone,
     ImageClassification,
+    LanguageModelling,
     TextClassification,
     TextRegression,
     TextTagging,
@@ -72,6 +75,9 @@ AUTO: dict[type, Auto] = {
     TextRegression: TEXTS,
     TokenClassification: Auto(
         AutoModelForTokenClassification, AutoTokenizer, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    ),
+    LanguageModelling: Auto(
+        AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False
     ),
 }
 
@@ -116,7 +122,8 @@ def load_model(
             processor = _resized(processor, config, backbone.image_size)
         if task.noun == "texts" and processor.pad_token is None:
             processor.pad_token = processor.eos_token  # as GPT-like models are padded
-            config.pad_token_id = processor.pad_token_id
+            if auto.new_head:  # which stands on the last token that is no padding
+                config.pad_token_id = processor.pad_token_id
         model, loading = auto.model.from_pretrained(
             name,
             config=config,
@@ -130,7 +137,7 @@ def load_model(
         model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = new_head(model)
     _check_body(backbone, loading, head)
-    if list(was.id2label.values()) != list(label_names):
+    if auto.new_head and list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
@@ -351,6 +358,26 @@ def _(
     with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
         model.eval()(
             **processor(words, is_split_into_words=True, return_tensors="pt", padding=True)
+        )
+
+
+@check_forward.register
+def _(task: LanguageModelling, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
+    """Read two texts that differ in their end: what was said before must not know of it."""
+    size = model.config.get_text_config().vocab_size
+    if len(processor) > size:
+        raise ModelError(
+            f"backbone '{backbone.id}': its tokenizer has {len(processor):,} tokens and the model "
+            f"{size:,}; they do not belong together"
+        )
+    ids = torch.arange(6).remainder(size).repeat(2, 1)
+    ids[1, -1] = size - 1
+    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+        one, other = model.eval()(input_ids=ids).logits[:, :-1]
+    if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
+        raise ModelError(
+            f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so it "
+            f"cannot learn to tell them; give a backbone that reads from left to right, as GPT-2"
         )
 
 

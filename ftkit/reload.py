@@ -10,10 +10,12 @@ PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32
 PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
 adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a
 translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that
-the data has.
+the data has. For a language model it has `losses` (N,), nats a token of each text, and `answers`,
+which `pipeline` writes to some of the prompts.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from PIL import Image
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -149,6 +152,88 @@ def answer_translations(
     }
 
 
+def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """Return nats a token of every text, and what the pipeline writes after some prompts."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = load(folder, AutoModelForCausalLM)
+    if "text" in columns:
+        texts = columns["text"]
+        return {"losses": np.array([text_loss(model, tokenizer, task, text) for text in texts])}
+    talks = columns["messages"]
+    losses = [talk_loss(model, tokenizer, task["max_length"], talk) for talk in talks]
+    answers = {"losses": np.array(losses)}
+    if is_adapter(folder):
+        return answers
+    write: Any = pipeline("text-generation", model=str(folder), device="cpu")
+    most = task["max_new_tokens"]
+    written = []
+    for row in np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int):
+        prompt = until_last_answer(talks[row])
+        if len(chat_tokens(tokenizer, prompt, True)) + most <= task["max_length"]:
+            options = {"do_sample": False, "max_new_tokens": most, "return_full_text": False}
+            written.append(write(prompt, **options)[0]["generated_text"])
+    return {**answers, "answers": np.array(written, dtype=str)} if written else answers
+
+
+def text_loss(model: Any, tokenizer: Any, task: dict[str, Any], text: str) -> float:
+    """Return the mean of -log p over all tokens of a text but the first, and end-of-text."""
+    ids, end = tokenizer(text, verbose=False)["input_ids"], tokenizer.eos_token_id
+    if end is not None and ids[-1:] != [end]:
+        ids = [*ids, end]
+    most, nats = task["max_length"], []
+    for start in range(0, len(ids) - 1, most - 1):  # parts share one token, told once
+        nats += nats_of(model, ids[start : start + most])
+    return float(np.mean(nats)) if nats else float("nan")
+
+
+def talk_loss(model: Any, tokenizer: Any, most: int, talk: list[dict[str, str]]) -> float:
+    """Return the mean of -log p over the assistant's tokens within the first `most` tokens."""
+    ids = chat_tokens(tokenizer, talk)
+    template = tokenizer.get_chat_template()
+    if re.search(r"\{%-?\s*generation\s*-?%\}", template):
+        found = tokenizer.apply_chat_template(
+            talk, return_dict=True, return_assistant_tokens_mask=True
+        )
+        mine = {place for place, mark in enumerate(found["assistant_masks"]) if mark}
+    else:
+        mine = set()
+        for number, message in enumerate(talk):
+            if message["role"] == "assistant":
+                start = shared(ids, chat_tokens(tokenizer, talk[:number], True))
+                end = shared(ids, chat_tokens(tokenizer, talk[: number + 1]))
+                while end > start and not tokenizer.decode(ids[end - 1]).strip():
+                    end -= 1
+                mine |= set(range(start, end))
+    nats = nats_of(model, ids[:most])
+    told = [nats[place - 1] for place in sorted(mine) if 0 < place < min(most, len(ids))]
+    return float(np.mean(told)) if told else float("nan")
+
+
+def shared(ids: list[int], beginning: list[int]) -> int:
+    """Return how many tokens a beginning takes, one that joins with what follows counted to it."""
+    pairs = enumerate(zip(ids, beginning, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), None)
+    return len(beginning) if same is None else same + 1
+
+
+def chat_tokens(tokenizer: Any, talk: list[dict[str, str]], prompt: bool = False) -> list[int]:
+    """Return the tokens of a conversation in the tokenizer's chat template."""
+    found = tokenizer.apply_chat_template(talk, add_generation_prompt=prompt, return_dict=True)
+    return found["input_ids"]
+
+
+def until_last_answer(talk: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return what stands before the assistant's last message."""
+    return talk[: max(n for n, message in enumerate(talk) if message["role"] == "assistant")]
+
+
+def nats_of(model: Any, ids: list[int]) -> list[float]:
+    """Return -log p of each token but the first, given those before it."""
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0, :-1].float()
+    return (-logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]).tolist()
+
+
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
     """Return (N, C) float32."""
     with torch.inference_mode():
@@ -195,6 +280,7 @@ ANSWERS = {
     "text-tagging": answer_texts,
     "text-regression": answer_texts,
     "token-classification": answer_words,
+    "text-generation": answer_language,
     "translation": answer_translations,
 }
 """By kind of task."""

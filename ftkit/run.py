@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ftkit import (
+    language,  # noqa: F401 - registers what language models do
+    language_card,  # noqa: F401 - and what their card says
     mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
     runtime,
     text_card,  # noqa: F401 - registers what the cards of its tasks say
@@ -22,7 +24,7 @@ from ftkit.build import build
 from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
-from ftkit.evaluation import predict
+from ftkit.evaluation import before, predict
 from ftkit.folder import is_complete, open_folder, write_checks, write_plots, write_predictions
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
@@ -65,36 +67,42 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     clock.lap("data")
 
     place(ready.model, recipe.train.channels_last, machine.device)
+    task, test = ready.task, ready.inputs.test
+    with runtime.exact_float32():
+        earlier = before(task, ready.model, test, recipe.train, machine)
+    clock.lap("before")
     fitted = train(recipe.strategy, ready.model, ready.inputs, recipe, machine, folder, resume)
     clock.lap("train")
 
     with runtime.exact_float32():
-        outputs = predict(recipe.task, ready.model, ready.inputs.test, recipe.train, machine)
+        outputs = predict(task, ready.model, test, recipe.train, machine)
     clock.lap("evaluate")
 
     def finish() -> RunResult:
         """Save, verify and write everything, run.json last: where it lies, the run is complete."""
-        labels, names = ready.inputs.test.labels, ready.splits.label_names
+        labels, names = test.labels, ready.splits.label_names
         total, moved = count_parameters(ready.model)
-        used = recipe.model_copy(update={"strategy": fitted.strategy})
+        used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
-        verify(model_folder, recipe.task, ready.splits, outputs)
+        verify(model_folder, task, ready.splits, outputs)
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),
-            task=recipe.task.model_dump(mode="json"),
+            task=task.model_dump(mode="json"),
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
-            metrics=measure(recipe.task, labels, outputs, recipe.train.seed),
+            metrics={**measure(task, labels, outputs, recipe.train.seed), **earlier},
             parameters_total=total,
             parameters_trained=moved,
             seconds=Seconds(
                 data=clock.seconds["data"],
                 features=fitted.features_seconds,
                 train=fitted.train_seconds,
-                evaluate=fitted.validation_seconds + clock.seconds["evaluate"],
+                evaluate=fitted.validation_seconds
+                + clock.seconds["before"]
+                + clock.seconds["evaluate"],
                 total=clock.total(),
             ),
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
@@ -111,8 +119,8 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             finished=now(),
             status="complete",
         )
-        write_predictions(folder / "predictions.parquet", recipe.task, ready.splits, outputs)
-        write_plots(folder, recipe, ready.splits, outputs)
+        write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
+        write_plots(folder, used, ready.splits, outputs)
         text = card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
@@ -130,6 +138,8 @@ class Ready:
     model: Any
     processor: Any
     inputs: Inputs
+    task: Any
+    """As the backbone can do it."""
 
 
 def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
@@ -159,7 +169,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         f"{total:,}",
         100 * trained / total,
     )
-    return Ready(splits, adapted, built.processor, built.inputs)
+    return Ready(splits, adapted, built.processor, built.inputs, built.task)
 
 
 @dataclass

@@ -44,8 +44,7 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> int:
     Raises:
         VerificationError: it cannot be loaded, or answers otherwise.
     """
-    count = min(MOST_ROWS, len(splits.test))
-    rows = np.linspace(0, len(splits.test) - 1, count).round().astype(int)
+    rows = verified_rows(len(splits.test))
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
     with tempfile.TemporaryDirectory() as scratch:
         _write_inputs(task, splits.test.select(rows), Path(scratch))
@@ -55,10 +54,20 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> int:
                 "verified %s: reloaded in a fresh process, %d test rows, numbers differ by at most "
                 "%.1g",
                 artefact,
-                count,
+                len(rows),
                 difference,
             )
-    return count
+    return len(rows)
+
+
+def verified_rows(size: int) -> np.ndarray:
+    """Return the positions, in order, of the test rows that are compared, out of `size`."""
+    return spread_rows(size, MOST_ROWS)
+
+
+def spread_rows(size: int, most: int) -> np.ndarray:
+    """Return at most so many positions out of `size`, evenly spread, in order."""
+    return np.linspace(0, size - 1, min(most, size)).round().astype(int)
 
 
 def _write_inputs(task: Any, rows: Dataset, folder: Path) -> None:

@@ -184,7 +184,35 @@ def test_files_of_several_kinds_are_refused(tmp_path):
     write_table(tmp_path / "a.csv", [("x", "y")])
     write_table(tmp_path / "b.jsonl", [("x", "y")])
     assert "expected files of one kind" in refusal(tmp_path)
-    assert "found .txt" in refusal(lay(tmp_path, "c.txt") / "c.txt")
+    assert "found .pdf" in refusal(lay(tmp_path, "c.pdf") / "c.pdf")
+
+
+def test_every_line_of_a_text_file_is_a_row(tmp_path):
+    for name, text in (("train", "Ein Satz.\r\n\r\n  zwei\u2028Zeilen \nEnde"), ("test", "a\n")):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
+    source = read(Data(path=str(tmp_path)))
+    assert source.splits["train"]["text"][:] == ["Ein Satz.", "  zwei\u2028Zeilen ", "Ende"]
+    assert source.splits["test"]["text"][:] == ["a"]
+    assert source.notes == ("train.txt: 1 empty lines are left out",)
+
+
+def test_a_text_file_of_other_bytes_is_named_by_its_line(tmp_path):
+    (tmp_path / "a.txt").write_bytes("gut\nschön\n".encode("latin-1"))
+    assert "a.txt', line 2: byte 0xF6 is not UTF-8" in refusal(tmp_path / "a.txt")
+    source = read(Data(path=str(tmp_path / "a.txt"), encoding="latin-1"))
+    assert source.splits["train"]["text"][:] == ["gut", "schön"]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_text_file_without_a_line_is_named(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    assert "a.txt': there are no rows in it" in refusal(tmp_path / "a.txt")
+
+
+def test_a_text_file_beside_others_is_no_data(tmp_path):
+    write_table(tmp_path / "rows.csv", [("x.png", "cat")])
+    (tmp_path / "README.txt").write_text("about these rows")
+    assert read(Data(path=str(tmp_path))).splits["train"].column_names != ["text"]
 
 
 def test_two_tables_for_one_split_are_refused(tmp_path):

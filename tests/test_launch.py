@@ -7,11 +7,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import language_checkpoints as tiny
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from ftkit import Backbone, Data, Full, LanguageModelling, Recipe, Train
 from ftkit.launch import asked_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +70,33 @@ def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, t
     assert np.allclose(cached[0], cached[1], atol=1e-5)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 4
+
+
+def test_a_language_model_is_the_same_for_one_and_two_processes(tmp_path):
+    tiny.make("llama", tmp_path / "model", tiny.CHATML, 3.0)
+    pairs = [{"prompt": f"{n}?", "answer": text} for n, text in enumerate(tiny.SENTENCES * 9)]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    recipe = Recipe(
+        name="tiny-talks",
+        data=Data(path=str(tmp_path / "talks.jsonl")),
+        backbone=Backbone(id=str(tmp_path / "model")),
+        task=LanguageModelling(answers=5, max_new_tokens=4, pack=False),
+        strategy=Full(learning_rate=1e-2),
+        train=Train(epochs=2, batch_size=8),
+    )
+    (tmp_path / "mine.json").write_text(recipe.to_json())
+    figures, tables = [], []
+    for processes in (1, 2):
+        out = tmp_path / f"out{processes}"
+        done = launch(processes, "--recipe", tmp_path / "mine.json", "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        metrics = json.loads((out / "run.json").read_text())["metrics"]
+        figures.append([figure["value"] for figure in metrics.values()])
+        tables.append(pq.read_table(out / "predictions.parquet").to_pydict())
+    assert figures[0] == pytest.approx(figures[1], rel=1e-3)
+    for name in ("index", "tokens", "written"):
+        assert tables[0][name] == tables[1][name]
+    assert sum(text is not None for text in tables[0]["written"]) == 5
 
 
 def test_the_number_of_processes_is_read_from_accelerates_command_line():

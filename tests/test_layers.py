@@ -25,7 +25,8 @@ GROUPS = (
         "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
         "checkpoint",
         "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
-        "outcomes", "card", "text_card", "folder", "verify", "translate",
+        "outcomes", "card", "text_card", "folder", "verify", "translate", "language",
+        "language_card",
     ),
     # the main path, and what looks at runs
     ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),

@@ -1,10 +1,12 @@
 """The README's commands and snippets, run as they stand there (smoke size where they train)."""
 
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import language_checkpoints
 import pytest
 from conftest import COLOURS, make_image
 
@@ -30,6 +32,10 @@ def workplace(tmp_path_factory):
         (root / "photos" / colour).mkdir(parents=True)
         for number in range(8):
             make_image(colour, number).save(root / "photos" / colour / f"{number}.jpg")
+    talk = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b."}]
+    (root / "talks.jsonl").write_text(f"{json.dumps({'messages': talk})}\n" * 12)
+    (root / "book.txt").write_text("\n".join(language_checkpoints.SENTENCES * 3))
+    language_checkpoints.make("llama", root / "smollm")
     return root
 
 
@@ -47,6 +53,7 @@ def test_every_command_of_ftkit_runs(workplace, checkpoint, hub, monkeypatch, ca
         again = "--resume" in words
         smoke = ["--smoke"] if words[0] == "train" and "--smoke" not in words and not again else []
         other = ["--backbone", str(checkpoint("vit"))] if "vit-cifar" in words else []
+        other += ["--backbone", "smollm"] if "smollm-lora" in words else []
         used = [*words, *smoke, *other]
         if "--out" not in used and words[0] == "train":
             used += ["--out", f"runs/{len(list((workplace / 'runs').iterdir()))}"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
-from ftkit.data import lists  # noqa: F401 - registers tasks whose labels are lists
+from ftkit.data import conversations, lists  # noqa: F401 - register how theirs are read
 from ftkit.data.columns import (
     has_column,
     input_columns,
@@ -97,7 +97,12 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     test_split = roles.get("test", roles["train"])
     lacking = () if strict else _lacking(names, labels)
     return Splits(
-        **rows, label_names=names, test_split=test_split, notes=tuple(notes), lacking=lacking
+        **rows,
+        label_names=names,
+        test_split=test_split,
+        notes=tuple(notes),
+        lacking=lacking,
+        task=task,
     )
 
 

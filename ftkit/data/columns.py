@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any, cast
 
@@ -212,24 +213,9 @@ def _only(rows: Dataset, column: str, name: str) -> Dataset:
 
 def find_bad_rows(rows: Dataset) -> dict[int, str]:
     """Return the position of every row that cannot be learned from, with the reason."""
-    if "image" in rows.column_names:
-        return find_bad_images(rows, "image")
-    if "text" in rows.column_names:
-        missing = {
-            name: _empty(rows[name][:], f"the {name} is empty")
-            for name in ("pair", "text")
-            if name in rows.column_names
-        }
-        return missing.get("pair", {}) | missing["text"]
-    if "tokens" in rows.column_names:
-        return {
-            position: "it has no words" if not words else "one of its words is empty"
-            for position, words in enumerate(rows["tokens"][:])
-            if not words or not all((word or "").strip() for word in words)
-        }
-    if "source" in rows.column_names:
-        targets = _empty(rows["label"][:], "the translation is empty")
-        return targets | _empty(rows["source"][:], "the text is empty")
+    for column, find in FIND_BAD.items():
+        if column in rows.column_names:
+            return find(rows)
     bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
     return {
         int(row): f"number {int(bad[row].argmax()) + 1} of the row is missing or infinite"
@@ -237,5 +223,33 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
     }
 
 
+def _find_empty_texts(rows: Dataset) -> dict[int, str]:
+    empty = _empty(rows["text"][:], "the text is empty")
+    pairs = _empty(rows["pair"][:], "the pair is empty") if "pair" in rows.column_names else {}
+    return pairs | empty
+
+
+def _find_empty_words(rows: Dataset) -> dict[int, str]:
+    return {
+        position: "it has no words" if not words else "one of its words is empty"
+        for position, words in enumerate(rows["tokens"][:])
+        if not words or not all((word or "").strip() for word in words)
+    }
+
+
+def _find_empty_translations(rows: Dataset) -> dict[int, str]:
+    targets = _empty(rows["label"][:], "the translation is empty")
+    return targets | _empty(rows["source"][:], "the text is empty")
+
+
 def _empty(texts: list[Any], reason: str) -> dict[int, str]:
     return {row: reason for row, text in enumerate(texts) if not (text or "").strip()}
+
+
+FIND_BAD: dict[str, Callable[[Dataset], dict[int, str]]] = {
+    "image": partial(find_bad_images, column="image"),
+    "text": _find_empty_texts,
+    "tokens": _find_empty_words,
+    "source": _find_empty_translations,
+}
+"""What finds the rows that cannot be learned from, by the column that it looks at."""

@@ -25,14 +25,21 @@ from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
 from ftkit.data.remote import fetch, is_remote
-from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form
+from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 from ftkit.hub import hub_errors, loading_errors, patiently, said
 from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
-READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
+READERS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".txt": "text",
+}
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -114,7 +121,7 @@ def _read_folder(folder: Path, data: Data) -> Source:
     subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_noise(p))
     notes: tuple[str, ...] = ()
     for place in (folder, folder / "data"):
-        tables = sorted(p for p in place.glob("*") if p.suffix in READERS and not _is_noise(p))
+        tables = _tables_in(place)
         if tables and place == folder and _are_strays(tables, subfolders):
             there = ", ".join(table.name for table in tables)
             notes = (f"class folders are read; {there} beside them names no image and is not used",)
@@ -122,8 +129,8 @@ def _read_folder(folder: Path, data: Data) -> Source:
             return _read_tables(_by_split(tables), data)
     if not subfolders:
         raise DataError(
-            f"data '{folder}': expected a folder for each class, or parquet, CSV or JSONL files; "
-            f"it has neither"
+            f"data '{folder}': expected a folder for each class, or parquet, CSV, JSONL or text "
+            f"files; it has neither"
         )
     if all((p / KEPT).is_file() for p in subfolders):  # what `data_of` wrote
         return _read_tables({p.name: [p / KEPT] for p in subfolders}, data)
@@ -148,6 +155,14 @@ def _read_folder(folder: Path, data: Data) -> Source:
         roots = {role: p for p, role in roles.items() if role}
         return Source(_read_class_folders(roots), notes=notes)
     return Source(_read_class_folders({"train": folder}), notes=notes)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Return the tables in a folder, or its .txt files where there is nothing else in it."""
+    there = sorted(p for p in folder.glob("*") if not _is_noise(p))
+    tables = [p for p in there if p.suffix in READERS and READERS[p.suffix] != "text"]
+    alone = all(p.is_file() for p in there)
+    return tables or [p for p in there if alone and p.suffix in READERS]
 
 
 def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
@@ -226,6 +241,9 @@ def _read_tables(files: dict[str, list[Path]], data: Data) -> Source:
             notes += said_of_it
         elif reader == "json":
             found[split] = _read_json(tables, data)
+        elif reader == "text":
+            found[split], said_of_it = _read_lines(tables, data)
+            notes += said_of_it
         else:
             found[split] = _load(reader, tables)
     return Source(found, tables[0].parent.resolve(), tuple(notes))
@@ -260,6 +278,22 @@ def _read_json(tables: list[Path], data: Data) -> Dataset:
             if cause:
                 raise DataError(f"data '{table}', {cause}") from error
         raise
+
+
+def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
+    """Return a row for each line with something on it, as `text`, and what was left out."""
+    encodings = [read_text_form(table, data.encoding) for table in tables]
+    for table in tables:
+        if not table.stat().st_size:
+            raise DataError(f"data '{table}': there are no rows in it")
+    parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
+    lines = concatenate_datasets(parts)
+    kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
+    if not kept:
+        raise DataError(f"data '{tables[0]}': there are no rows in it")
+    empty = len(lines) - len(kept)
+    notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
+    return lines.select(kept) if empty else lines, notes
 
 
 def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:

@@ -34,6 +34,8 @@ class Splits:
     """Classes that the source has in another split and not in train: training refuses them."""
     findings: tuple[Finding, ...] = ()
     """What `ftkit.data.screen` saw in passing."""
+    task: Any = None
+    """The task with its columns filled in."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""

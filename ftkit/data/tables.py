@@ -105,10 +105,20 @@ def read_json_form(file: Path, encoding: str | None) -> dict[str, str]:
     Raises:
         DataError: the bytes do not fit the encoding.
     """
+    encoding = read_text_form(file, encoding)
+    return {} if encoding == "utf-8" else {"encoding": encoding}
+
+
+def read_text_form(file: Path, encoding: str | None) -> str:
+    """Return the encoding of a file, every line of which was read in it.
+
+    Raises:
+        DataError: the bytes do not fit the encoding.
+    """
     encoding = _encoding_of(file, encoding)
     for _ in _lines(file, encoding):
         pass
-    return {} if encoding == "utf-8" else {"encoding": encoding}
+    return encoding
 
 
 def find_bad_json(file: Path, encoding: str | None) -> str | None:

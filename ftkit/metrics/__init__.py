@@ -54,4 +54,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-from ftkit.metrics import classes, numbers, tags, translation, words  # noqa: E402, F401 - register
+from ftkit.metrics import classes, language, numbers, tags, translation, words  # noqa: E402, F401

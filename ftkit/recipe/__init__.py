@@ -86,6 +86,8 @@ Task = Union[
 ]
 FOR_MLP = (ImageClassification, TextClassification, TabularClassification, TabularRegression)
 FOR_TABLES = (TabularClassification, TabularRegression)
+WRITING = (LanguageModelling,)
+"""Tasks whose backbone keeps its own head."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
@@ -140,6 +142,11 @@ class Recipe(Settings):
                 f"train.best_by = '{self.best_by}': a {self.task.kind} has loss, "
                 f"{', '.join(self.task.figures)}"
             )
+        if isinstance(self.task, WRITING) and self.strategy.kind in ("head", "lpft"):
+            raise ValueError(
+                f"strategy {self.strategy.kind} trains a new head, and {self.task.kind} has none; "
+                f"use full or lora"
+            )
         if isinstance(self.backbone, Backbone):
             if isinstance(self.task, FOR_TABLES):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
@@ -190,7 +197,7 @@ class Recipe(Settings):
             )
         own: dict[str, Strategy] = {s.kind: s for s in (*self.alternatives, self.strategy)}
         chosen = own.pop(kind, None) or STRATEGIES[kind]()
-        return self.model_copy(update={"strategy": chosen, "alternatives": tuple(own.values())})
+        return Recipe(**{**dict(self), "strategy": chosen, "alternatives": tuple(own.values())})
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """Return this recipe with fields replaced by dotted path, as in {"train.epochs": 3}.

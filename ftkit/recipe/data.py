@@ -18,15 +18,15 @@ class Data(Settings):
     section = "data"
 
     path: str = Field(min_length=1)
-    """Hub data set id, a folder of class folders, a parquet/CSV/JSONL file, a pattern such as
-    rows/*.csv or a folder of them, a URL (https://, s3://, hf://), or `embedded:digits`."""
+    """Hub data set id, a folder of class folders, a parquet/CSV/JSONL/text file, a pattern such
+    as rows/*.csv or a folder of them, a URL (https://, s3://, hf://), or `embedded:digits`."""
     config: str | None = None
     """Configuration (subset) of a Hub data set."""
     revision: str | None = None
     """Commit, tag or branch of a Hub data set."""
     encoding: str | None = None
-    """How the characters of a CSV or JSON file are written, as in latin-1; UTF-8, or UTF-16 where
-    the file says so, when not given."""
+    """How the characters of a CSV, JSON or text file are written, as in latin-1; UTF-8, or UTF-16
+    where the file says so, when not given."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
     train: str = "train"

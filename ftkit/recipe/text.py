@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ftkit.recipe.task import CLASSIFICATION, TaskSettings
 
@@ -99,22 +99,30 @@ class LanguageModelling(TaskSettings):
 
     noun = "texts"
     figures = ("perplexity", "token_accuracy")
+    chosen_by = "perplexity"
 
     kind: Literal["text-generation"] = "text-generation"
     text: str | None = None
     """Column with plain text; found by itself when only one column can be meant."""
     messages: str | None = None
     """Column with conversations, lists of {"role": ..., "content": ...}, put into the backbone's
-    own chat template; the loss is on the assistant's answers alone."""
+    own chat template, or a plain one where it has none; the loss is on the assistant's answers
+    alone."""
     prompt: str | None = None
     """Column with an instruction, and `answer` that with its answer: a conversation of two."""
     answer: str | None = None
     """Column with the answer to `prompt`; the loss is on it alone."""
     max_length: MaxLength = None
-    """Tokens of a row; the most that the backbone takes, up to 512, when not given."""
+    """Tokens of a row; the most that the backbone takes, up to 512, when not given. A longer text
+    becomes several rows, a longer conversation is cut off there."""
     pack: bool = True
-    """Put several texts into one row up to `max_length`, each blind to the others, instead of
-    filling rows up with padding."""
+    """Put several texts into one row of training up to `max_length`, each blind to the others,
+    instead of filling rows up with padding; `train.batch_size` then counts such rows."""
+    answers: NonNegativeInt = 16
+    """Test conversations that the trained model writes an answer for, to be read in
+    predictions.parquet."""
+    max_new_tokens: PositiveInt = 64
+    """Tokens after which such an answer is cut off."""
 
     @model_validator(mode="after")
     def _rows_have_one_form(self) -> LanguageModelling:

@@ -86,6 +86,16 @@ def suited(task: Any, inputs: Inputs, model: Any) -> Inputs:
 
 
 @singledispatch
+def settled(task: Any, splits: Splits, model: Any, processor: Any) -> Any:
+    """Return the task as this backbone can do it, what was left open in it filled in.
+
+    May change the processor and how the model writes, never its weights. The default changes
+    nothing.
+    """
+    return task
+
+
+@singledispatch
 def digests(rows: Any, epoch: int = 0) -> np.ndarray:
     """Return (N,) S16: of each example in that epoch, a hash of all that it is made of.
 
@@ -110,4 +120,4 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-from ftkit.tasks import image, text, translation, words  # noqa: E402, F401 - register
+from ftkit.tasks import image, language, text, translation, words  # noqa: E402, F401

@@ -1,0 +1,215 @@
+"""Language models in training, measuring and showing: loss, sums over tokens, written answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from matplotlib.figure import Figure
+from torch import nn
+from torch.nn import functional as F
+
+from ftkit.data import Splits
+from ftkit.errors import RecipeError
+from ftkit.evaluation import before, for_each_row, predict
+from ftkit.losses import loss_of
+from ftkit.metrics import measure
+from ftkit.metrics.language import Told
+from ftkit.outcomes import columns, draw, expected
+from ftkit.recipe import LanguageModelling, Train
+from ftkit.result import Measured
+from ftkit.runtime import Machine
+from ftkit.tasks.chat import Messages, prompt_of
+from ftkit.tasks.language import UNTOLD, Tokens
+from ftkit.verify import spread_rows, verified_rows
+
+log = logging.getLogger(__name__)
+MOST_LOGITS = 2**26
+"""Numbers that a forward pass in evaluation may give at once, 0.3 GB in float32: a vocabulary is
+large, and a batch of long rows would not fit into memory."""
+SHOWN = 1000
+"""Characters of a text in predictions.parquet."""
+
+
+@loss_of.register
+def _(
+    task: LanguageModelling, settings: Train, labels: np.ndarray, classes: int
+) -> Callable[..., Any]:
+    if settings.class_weights != "none":
+        raise RecipeError("train.class_weights: a language model has no classes; leave it out")
+    return partial(token_loss, label_smoothing=settings.label_smoothing)
+
+
+def token_loss(
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
+
+    Args:
+        outputs: with `logits` (B, T, V), each of the token that follows.
+        labels: (B, T), -100 for tokens that are not to be told, the first of a text among them.
+        num_items_in_batch: tokens to be told in the whole step, over all devices and micro-batches.
+    """
+    told = labels[:, 1:]
+    total = F.cross_entropy(
+        outputs["logits"][:, :-1].flatten(0, 1).float(),
+        told.flatten(),
+        ignore_index=UNTOLD,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    counted = (told != UNTOLD).sum().clamp(min=1)
+    return total / (counted if num_items_in_batch is None else num_items_in_batch)
+
+
+@predict.register
+def _(
+    task: LanguageModelling,
+    model: nn.Module,
+    rows: Tokens,
+    settings: Train,
+    machine: Machine,
+    final: bool = True,
+) -> Told:
+    """Return the sums over the tokens of each text, and where `final` some written answers."""
+    model.eval()
+    sums = for_each_row(partial(sums_of, model), Targets(rows), settings, machine)
+    whole = np.zeros((len(rows.labels), 3))
+    np.add.at(whole, rows.owners, sums)
+    answers: dict[int, str] = {}
+    if final and "messages" in rows.rows.column_names:
+        answers = write_answers(task, model, rows, machine)
+    nats, tokens, right = whole.T
+    return Told(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
+
+
+class Targets(Tokens):
+    """The same rows, whose batches hold the labels once more, as an input of `sums_of`."""
+
+    def __init__(self, rows: Tokens) -> None:
+        super().__init__(rows.pieces, rows.rows, rows.tokenizer, rows.groups)
+
+    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a batch, see `Tokens.collate`."""
+        batch = super().collate(examples)
+        return {**batch, "targets": batch["labels"]}
+
+
+def sums_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return (B, 3): of each row nats, tokens to be told, and those told right."""
+    width = model.config.get_text_config().vocab_size * inputs["targets"].shape[1]
+    parts = zip(*(v.split(max(1, MOST_LOGITS // width)) for v in inputs.values()), strict=True)
+    return torch.cat([_sums(model, dict(zip(inputs, part, strict=True))) for part in parts])
+
+
+def _sums(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    given = {name: values for name, values in inputs.items() if name != "targets"}
+    told, logits = inputs["targets"][:, 1:], model(**given)["logits"][:, :-1].float()
+    counts = told != UNTOLD
+    nats = F.cross_entropy(logits.mT, told, ignore_index=UNTOLD, reduction="none")
+    right = (logits.argmax(-1) == told) & counts
+    return torch.stack([nats.sum(1), counts.sum(1).float(), right.sum(1).float()], 1)
+
+
+def write_answers(
+    task: LanguageModelling, model: Any, rows: Tokens, machine: Machine
+) -> dict[int, str]:
+    """Return what the model writes after the prompts of some rows, the likeliest token each time.
+
+    Of at most `task.answers` rows, among those that are verified, one by one, as `pipeline` does.
+    """
+    talks = rows.rows["messages"]
+    chosen = verified_rows(len(talks))
+    chosen = chosen[spread_rows(len(chosen), task.answers)]
+    found = {}
+    for row in chosen[machine.rank :: machine.world_size]:
+        answer = write_answer(task, model, rows.tokenizer, prompt_of(talks[int(row)]))
+        if answer is not None:
+            found[int(row)] = answer
+    return {row: text for part in gather_object([found]) for row, text in part.items()}
+
+
+def write_answer(
+    task: LanguageModelling, model: Any, tokenizer: Any, prompt: Messages
+) -> str | None:
+    """Return the answer to a prompt, or None where prompt and answer have no room in the model."""
+    ids = tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )["input_ids"].to(model.device)
+    if ids.shape[1] + task.max_new_tokens > (task.max_length or 0):
+        return None
+    with torch.inference_mode():
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=task.max_new_tokens,
+        )
+    return tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@before.register
+def _(
+    task: LanguageModelling, model: nn.Module, rows: Tokens, settings: Train, machine: Machine
+) -> dict[str, Measured]:
+    outputs = predict(task, model, rows, settings, machine, final=False)
+    found = measure(task, rows.labels, outputs, settings.seed)["perplexity"]
+    log.info("before training: perplexity %.2f [%.2f, %.2f]", found.value, found.low, found.high)
+    return {"perplexity_before": found}
+
+
+@columns.register
+def _(task: LanguageModelling, splits: Splits, outputs: Told) -> dict[str, Any]:
+    """`text`, or `prompt`, `answer` and `written`, each cut off; tokens, loss and perplexity."""
+    numbers = {
+        "tokens": outputs.tokens.astype(np.int64),
+        "loss": outputs.losses,
+        "perplexity": np.exp(outputs.losses),
+    }
+    if task.text is not None:
+        return {"text": [_cut(text) for text in splits.test["text"]], **numbers}
+    talks = splits.test["messages"][:]
+    prompts = [prompt_of(talk) for talk in talks]
+    pairs = zip(talks, prompts, strict=True)
+    return {
+        "prompt": [_cut(prompt[-1]["content"]) for prompt in prompts],
+        "answer": [_cut(talk[len(prompt)]["content"]) for talk, prompt in pairs],
+        "written": outputs.answers,
+        **numbers,
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
+
+
+@draw.register
+def _(task: LanguageModelling, splits: Splits, outputs: Told, folder: Path, title: str) -> None:
+    """Draw how many test texts have which perplexity: perplexity.png."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
+    bins = np.geomspace(found.min() * 0.99, found.max() * 1.01, 40).tolist()
+    axes.hist(found, bins=bins, color="tab:blue")
+    whole = float(np.exp(outputs.nats.sum() / outputs.tokens.sum()))
+    axes.axvline(whole, color="tab:gray", label=f"over all tokens: {whole:.1f}")
+    axes.set(xscale="log", xlabel="perplexity of a text", ylabel="test texts", title=title)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "perplexity.png", dpi=120)
+
+
+@expected.register
+def _(task: LanguageModelling, outputs: Told, rows: np.ndarray) -> dict[str, np.ndarray]:
+    answers = [outputs.answers[row] for row in rows if outputs.answers[row] is not None]
+    found: dict[str, np.ndarray] = {"losses": outputs.losses[rows]}
+    return {**found, "answers": np.array(answers, dtype=str)} if answers else found
