@@ -86,7 +86,7 @@ Task = Union[
 ]
 FOR_MLP = (ImageClassification, TextClassification, TabularClassification, TabularRegression)
 FOR_TABLES = (TabularClassification, TabularRegression)
-WRITING = (LanguageModelling,)
+WRITING = (LanguageModelling, Translation)
 """Tasks whose backbone keeps its own head."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
