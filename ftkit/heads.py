@@ -56,18 +56,20 @@ class _Shell(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         (shell,) = self.forward_of
-        self.body.features = features
+        self.body.given.features = features
         shell.training = self.training
         return shell(input_ids=None).logits
 
 
 class _Given(nn.Module):
-    """A body that gives the features that were put into it."""
+    """A body that gives the features that were put into it, in each thread its own."""
 
-    features: torch.Tensor
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = threading.local()
 
     def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutput:
-        return BaseModelOutput(last_hidden_state=self.features)
+        return BaseModelOutput(last_hidden_state=self.given.features)
 
 
 def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> str | None:
