@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ftkit.data import Splits
 from ftkit.errors import RecipeError
 from ftkit.evaluation import before, for_each_row, predict
-from ftkit.losses import loss_of
+from ftkit.losses import loss_of, token_loss
 from ftkit.metrics import measure
 from ftkit.metrics.language import Told
 from ftkit.outcomes import columns, draw, expected
@@ -43,10 +43,10 @@ def _(
 ) -> Callable[..., Any]:
     if settings.class_weights != "none":
         raise RecipeError("train.class_weights: a language model has no classes; leave it out")
-    return partial(token_loss, label_smoothing=settings.label_smoothing)
+    return partial(next_token_loss, label_smoothing=settings.label_smoothing)
 
 
-def token_loss(
+def next_token_loss(
     outputs: Any,
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
@@ -59,16 +59,8 @@ def token_loss(
         labels: (B, T), -100 for tokens that are not to be told, the first of a text among them.
         num_items_in_batch: tokens to be told in the whole step, over all devices and micro-batches.
     """
-    told = labels[:, 1:]
-    total = F.cross_entropy(
-        outputs["logits"][:, :-1].flatten(0, 1).float(),
-        told.flatten(),
-        ignore_index=UNTOLD,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
-    counted = (told != UNTOLD).sum().clamp(min=1)
-    return total / (counted if num_items_in_batch is None else num_items_in_batch)
+    ahead = {"logits": outputs["logits"][:, :-1]}
+    return token_loss(ahead, labels[:, 1:], num_items_in_batch, label_smoothing=label_smoothing)
 
 
 @predict.register

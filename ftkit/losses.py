@@ -92,16 +92,17 @@ def token_loss(
     num_items_in_batch: torch.Tensor | int | None = None,
     **settings: Any,
 ) -> torch.Tensor:
-    """Return the cross-entropy of a micro-batch's words as its share of the step's mean.
+    """Return the cross-entropy of a micro-batch's tokens as its share of the step's mean.
 
     Args:
         outputs: with `logits` (B, T, C).
         labels: (B, T); one that is NO_LABEL does not count.
-        num_items_in_batch: words of the whole step that count, over all devices.
+        num_items_in_batch: tokens of the whole step that count, over all devices.
     """
-    counts = is_label(labels)
-    words = {"logits": outputs["logits"][counts]}
-    return classification_loss(words, labels[counts], num_items_in_batch, **settings)
+    flat = {"logits": outputs["logits"].flatten(0, 1)}
+    counted = is_label(labels).sum().clamp(min=1)
+    count = counted if num_items_in_batch is None else num_items_in_batch
+    return classification_loss(flat, labels.flatten(), count, **settings)
 
 
 def elementwise_loss(

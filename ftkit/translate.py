@@ -28,7 +28,7 @@ from ftkit.evaluation import (
     in_batches,
     predict,
 )
-from ftkit.losses import loss_of
+from ftkit.losses import loss_of, token_loss
 from ftkit.metrics.translation import Translated, chrf_counts, chrf_of
 from ftkit.outcomes import columns, draw, expected, raw
 from ftkit.plots import plot_histogram
@@ -43,33 +43,6 @@ def _(task: Translation, settings: Train, labels: np.ndarray, classes: int) -> A
     if settings.class_weights != "none":
         raise RecipeError("train.class_weights: a translation has no classes; leave them out")
     return partial(token_loss, label_smoothing=settings.label_smoothing)
-
-
-def token_loss(
-    outputs: Any,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor | int | None = None,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor:
-    """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
-
-    The mean is over target tokens, so a long translation counts more than a short one.
-
-    Args:
-        outputs: with `logits` (B, T, V).
-        labels: (B, T), -100 where there is no token.
-        num_items_in_batch: target tokens of the whole step, over all devices and micro-batches.
-    """
-    total = F.cross_entropy(
-        outputs["logits"].float().flatten(0, 1),
-        labels.flatten(),
-        ignore_index=NO_LABEL,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
-    return total / (
-        (labels != NO_LABEL).sum() if num_items_in_batch is None else num_items_in_batch
-    )
 
 
 @predict.register

@@ -18,7 +18,7 @@ from ftkit import (
     Train,
     runtime,
 )
-from ftkit.language import token_loss
+from ftkit.language import next_token_loss
 from ftkit.models import load_model
 from ftkit.run import make_ready
 from ftkit.tasks.chat import encode, end_of_turn, give_template
@@ -144,7 +144,7 @@ def test_a_packed_batch_has_the_loss_of_its_texts_alone(family, tmp_path):
     batch = packed.collate([packed[place] for place in range(len(packed))])
     count = int((batch["labels"] != UNTOLD).sum())
     with torch.inference_mode():
-        together = token_loss(model(**inputs_of(batch)), batch["labels"], count)
+        together = next_token_loss(model(**inputs_of(batch)), batch["labels"], count)
         logits = [model(piece.ids[None]).logits[0, :-1] for piece in pieces]
         nats = [
             F.cross_entropy(found, piece.ids[1:], reduction="sum")
@@ -153,7 +153,7 @@ def test_a_packed_batch_has_the_loss_of_its_texts_alone(family, tmp_path):
         seen = model(input_ids=batch["input_ids"]).logits  # as if it were one long text
     assert count == sum(len(piece.ids) - 1 for piece in pieces)
     assert float(together) == pytest.approx(float(sum(nats)) / count, abs=1e-4)
-    leaky = float(token_loss({"logits": seen}, batch["labels"], count))
+    leaky = float(next_token_loss({"logits": seen}, batch["labels"], count))
     assert abs(leaky - float(together)) > 1e-2
 
 
@@ -212,9 +212,11 @@ def test_the_loss_agrees_with_transformers_own_and_smooths_labels(tmp_path):
     labels[0, :3] = UNTOLD
     with torch.inference_mode():
         outputs = model(input_ids=ids, labels=labels)
-        assert float(token_loss(outputs, labels)) == pytest.approx(float(outputs.loss), abs=1e-5)
+        assert float(next_token_loss(outputs, labels)) == pytest.approx(
+            float(outputs.loss), abs=1e-5
+        )
         smooth = F.cross_entropy(outputs.logits[0, 2:-1], ids[0, 3:], label_smoothing=0.1)
-        assert float(token_loss(outputs, labels, None, 0.1)) == pytest.approx(float(smooth))
+        assert float(next_token_loss(outputs, labels, None, 0.1)) == pytest.approx(float(smooth))
 
 
 def test_conversations_are_cut_and_what_has_no_answer_left_is_not_trained_on(tmp_path, caplog):
