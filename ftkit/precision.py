@@ -3,13 +3,15 @@
 On one CPU a step of MiniLM took 132 ms in bfloat16 and 204 in float32, a step of EfficientNet-Lite0
 302 in bfloat16 and 234 in float32, there with channels last, and 371 without. Another CPU or model
 may turn that round. So a second or two is spent on trying, once for each machine and model; the
-answer is kept in $FTKIT_CACHE.
+answer is kept in $FTKIT_CACHE. $FTKIT_PRECISION answers instead, where results are to be the same
+on machines of different speed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ import torch
 from torch import nn
 
 from ftkit.embedded import cache_folder
+from ftkit.errors import RecipeError
 from ftkit.evaluation import first_examples
 from ftkit.models import is_convolutional, place
 from ftkit.recipe import Train
@@ -33,6 +36,8 @@ ROWS = 16
 WORTH = 1.2
 """Another way than the plain one is taken where it is so many times as fast; less is noise on a
 busy machine."""
+FIXED = "FTKIT_PRECISION"
+"""Environment variable that says what "auto" means here, fp32 or bf16; nothing is measured then."""
 TOO_SHORT = 0.02
 """Seconds of a pass below which nothing is to be gained."""
 CLEAR = 1.6
@@ -63,17 +68,18 @@ def fastest_training(
     Raises:
         RecipeError: the device cannot compute in the precision that was asked for.
     """
+    wanted = _wanted(settings.precision)
     convolutional = is_convolutional(model)
     format_open = settings.channels_last is None and convolutional
     channels_last = convolutional if settings.channels_last is None else settings.channels_last
-    plain = Arithmetic(choose_precision(settings.precision, machine), channels_last)
-    precisions = ("fp32", "bf16") if settings.precision == "auto" else (plain.precision,)
+    plain = Arithmetic(choose_precision(wanted, machine), channels_last)
+    precisions = ("fp32", "bf16") if wanted == "auto" else (plain.precision,)
     ways = [
         Arithmetic(precision, last)
         for last in ((channels_last, not channels_last) if format_open else (channels_last,))
         for precision in precisions
     ]
-    if machine.device.type != "cpu" or len(ways) == 1:
+    if machine.device.type != "cpu" or len(ways) == 1 or os.environ.get(FIXED, "auto") != "auto":
         return plain
     batch = first_examples(inputs, ROWS, machine.device)
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -99,6 +105,7 @@ def fastest_precision(model: nn.Module, inputs: Inputs, wanted: str, machine: Ma
 
     Every rank must call this; rank 0 measures, on the first validation rows.
     """
+    wanted = _wanted(wanted)
     if wanted != "auto":
         return wanted
     batch = first_examples(inputs, ROWS, machine.device)
@@ -122,6 +129,18 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
         return nullcontext()
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype)
+
+
+def _wanted(setting: str) -> str:
+    """Return a recipe's precision, or what this machine's owner has said that "auto" means.
+
+    Raises:
+        RecipeError: the environment says something else than a precision.
+    """
+    fixed = os.environ.get(FIXED, "auto")
+    if fixed not in {"auto", "fp32", "bf16", "fp16"}:
+        raise RecipeError(f"{FIXED}={fixed}: expected fp32, bf16, fp16 or auto")
+    return fixed if setting == "auto" else setting
 
 
 def _fastest(

@@ -21,6 +21,7 @@ os.environ |= {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "FTKIT_PRECISION": "fp32",  # a tiny model on a busy machine may seem faster in bfloat16
     "ACCELERATE_LOG_LEVEL": "ERROR",
     "TOKENIZERS_PARALLELISM": "false",
     # the tests' own Hub: it is empty, so a test that reaches for the real one is refused at once

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ftkit import runtime
+from ftkit.errors import RecipeError
 from ftkit.evaluation import fitting
 from ftkit.precision import fastest_precision
 
@@ -28,6 +29,7 @@ class Slow(nn.Module):
 @pytest.fixture
 def inputs(tmp_path, monkeypatch):
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    monkeypatch.delenv("FTKIT_PRECISION")
     return SimpleNamespace(validation=[{"pixel_values": torch.zeros(3), "labels": 0, "index": 0}])
 
 
@@ -47,6 +49,17 @@ def test_what_the_recipe_asks_for_is_not_measured(inputs):
     model = Slow(0.06, 0.02)
     assert fastest_precision(model, inputs, "fp32", runtime.start(0)) == "fp32"
     assert model.calls == 0
+
+
+def test_the_owner_of_a_machine_may_say_what_auto_means(inputs, monkeypatch):
+    model, machine = Slow(0.06, 0.02), runtime.start(0)
+    monkeypatch.setenv("FTKIT_PRECISION", "bf16")
+    assert fastest_precision(model, inputs, "auto", machine) == "bf16"
+    assert fastest_precision(model, inputs, "fp32", machine) == "fp32"
+    assert model.calls == 0
+    monkeypatch.setenv("FTKIT_PRECISION", "half")
+    with pytest.raises(RecipeError, match="FTKIT_PRECISION=half: expected fp32, bf16"):
+        fastest_precision(model, inputs, "auto", machine)
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does():
