@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -30,12 +29,12 @@ from transformers import (
     AutoTokenizer,
     GenerationMixin,
     PreTrainedModel,
-    TimmWrapperConfig,
 )
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.hub import loading_errors
+from ftkit.model_checks import check_body, check_forward, check_kind, check_weights
 from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import (
     Backbone,
@@ -107,10 +106,10 @@ def load_model(
     if backbone.trust_remote_code:
         log.warning("backbone '%s': Python code that comes with it may run", backbone.id)
     torch.manual_seed(seed)
-    _check_weights(name, backbone)
+    check_weights(name, backbone)
     with loading_errors("backbone", backbone.id, ModelError):
         was = AutoConfig.from_pretrained(name, **where)
-        _check_kind(name, backbone, was, task)
+        check_kind(name, backbone, was, task, auto.known)
         settings = head_settings(task, label_names) if auto.new_head else {}
         config = AutoConfig.from_pretrained(name, **settings, **where)
         if getattr(config, "model_args", {}) is None:
@@ -136,7 +135,7 @@ def load_model(
     if is_hub_id(backbone.id):
         model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = new_head(model)
-    _check_body(backbone, loading, head)
+    check_body(backbone, loading, head)
     if auto.new_head and list(was.id2label.values()) != list(label_names):
         for part in head:
             for module in model.get_submodule(part).modules():
@@ -244,45 +243,6 @@ def is_convolutional(model: nn.Module) -> bool:
     return len(spatial) > 3
 
 
-def _check_weights(name: str, backbone: Backbone) -> None:
-    """Refuse a folder without weights, or with pickled ones, before anything is loaded."""
-    folder = Path(name)
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(
-            f"backbone '{backbone.id}' is an adapter, not a whole model; give the merged model, or "
-            f"the one that the adapter was made for"
-        )
-    if backbone.allow_pickle or any(folder.glob("*.safetensors")):
-        return
-    raise ModelError(
-        f"backbone '{backbone.id}': there are no safetensors weights in it; pickled ones "
-        f"can run code, load them with --set backbone.allow_pickle=true if you trust their author"
-    )
-
-
-def _check_kind(name: str, backbone: Backbone, config: Any, task: Any) -> None:
-    """Refuse what cannot do the task, and a local folder that does not say how it takes images.
-
-    Code of the backbone's own is taken at its word.
-    """
-    if backbone.trust_remote_code:
-        return
-    if type(config) not in AUTO[type(task)].known:
-        raise ModelError(
-            f"backbone '{backbone.id}': a model of type '{config.model_type}', which does no "
-            f"{task.kind}; give a backbone that does"
-        )
-    if task.noun == "texts":
-        return
-    settings = [Path(name) / f"{kind}_config.json" for kind in ("preprocessor", "processor")]
-    timm = isinstance(config, TimmWrapperConfig)  # says it in config.json
-    if Path(name).is_dir() and not timm and not any(file.exists() for file in settings):
-        raise ModelError(
-            f"backbone '{backbone.id}': there is no preprocessor_config.json in this folder, which "
-            f"says how images become inputs; copy it from the model that this one was made from"
-        )
-
-
 def _resized(processor: Any, config: Any, size: int) -> Any:
     """Return the processor for square images of that side; tells `config` where timm keeps it."""
     timm = getattr(config, "pretrained_cfg", None)
@@ -300,23 +260,6 @@ def _resized(processor: Any, config: Any, size: int) -> Any:
     return processor
 
 
-def _check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) -> None:
-    """Refuse a checkpoint that leaves a part of the backbone without pretrained weights."""
-    keys = [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
-    lost = sorted(
-        key
-        for key in keys
-        if not key.startswith(tuple(f"{name}." for name in head))
-        and not key.endswith("num_batches_tracked")
-    )
-    if lost:
-        raise ModelError(
-            f"backbone '{backbone.id}': the checkpoint has no weights of the right shape for "
-            f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
-            + (", or takes no other image size" if backbone.image_size else "")
-        )
-
-
 @singledispatch
 def settle(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
     """Write into model and processor what the task says of them; most say nothing.
@@ -324,81 +267,3 @@ def settle(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any
     Raises:
         ModelError: the backbone cannot be what the task says.
     """
-
-
-@singledispatch
-def check_forward(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
-    """Run one example through processor and model, so that a misfit is told before training.
-
-    Raises:
-        ModelError: the backbone does not take it.
-    """
-    raise TypeError(f"no task of type {type(task).__name__}")
-
-
-@check_forward.register(TextClassification)
-@check_forward.register(TextTagging)
-@check_forward.register(TextRegression)
-def _(task: Any, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
-    texts = [["a text", "another"]] * (1 if task.pair is None else 2)
-    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
-        model.eval()(**processor(*texts, return_tensors="pt", padding=True))
-
-
-@check_forward.register
-def _(
-    task: TokenClassification, backbone: Backbone, model: PreTrainedModel, processor: Any
-) -> None:
-    if not processor.is_fast:
-        raise ModelError(
-            f"backbone '{backbone.id}': its tokenizer ({type(processor).__name__}) does not say "
-            f"which word a token is of; give a backbone with a fast one"
-        )
-    words = [["a", "text"], ["another"]]
-    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
-        model.eval()(
-            **processor(words, is_split_into_words=True, return_tensors="pt", padding=True)
-        )
-
-
-@check_forward.register
-def _(task: LanguageModelling, backbone: Backbone, model: PreTrainedModel, processor: Any) -> None:
-    """Read two texts that differ in their end: what was said before must not know of it."""
-    size = model.config.get_text_config().vocab_size
-    if len(processor) > size:
-        raise ModelError(
-            f"backbone '{backbone.id}': its tokenizer has {len(processor):,} tokens and the model "
-            f"{size:,}; they do not belong together"
-        )
-    ids = torch.arange(6).remainder(size).repeat(2, 1)
-    ids[1, -1] = size - 1
-    with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
-        one, other = model.eval()(input_ids=ids).logits[:, :-1]
-    if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
-        raise ModelError(
-            f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so it "
-            f"cannot learn to tell them; give a backbone that reads from left to right, as GPT-2"
-        )
-
-
-@check_forward.register
-def _(
-    task: ImageClassification, backbone: Backbone, model: PreTrainedModel, processor: Any
-) -> None:
-    """Run one grey image; see `check_forward`."""
-    with loading_errors("backbone", backbone.id, ModelError):
-        pixels = processor(images=Image.new("RGB", (64, 64), "gray"), return_tensors="pt")
-    size = tuple(pixels["pixel_values"].shape[-2:])
-    if backbone.image_size is not None and size != (backbone.image_size, backbone.image_size):
-        raise ModelError(
-            f"backbone.image_size = {backbone.image_size}: the processor of '{backbone.id}' gives "
-            f"{size[0]}x{size[1]} pixels all the same; leave image_size out"
-        )
-    try:
-        with torch.inference_mode():
-            model.eval()(**pixels)
-    except (ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"backbone '{backbone.id}' does not take images of {size[0]}x{size[1]} pixels "
-            f"({' '.join(str(error).split())[:200]}); leave backbone.image_size out"
-        ) from error

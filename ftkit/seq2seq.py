@@ -15,7 +15,8 @@ from transformers import (
 
 from ftkit.errors import ModelError, nearest
 from ftkit.hub import loading_errors
-from ftkit.models import AUTO, Auto, check_forward, settle
+from ftkit.model_checks import check_forward
+from ftkit.models import AUTO, Auto, settle
 from ftkit.recipe import Backbone, Translation
 
 USUAL_MOST = 512

@@ -1,9 +1,7 @@
-"""Training with transformers' Trainer, made exact: which rows, which mode, which loss, which best.
+"""Training: `fit` trains what moves, with one Trainer for every pretrained model.
 
-`fit` maps a recipe's `Train` to `TrainingArguments` in one place and runs `FrozenTrainer`, which
-differs from Trainer where that one miscounts or drifts: frozen layers stay in eval mode, the loss
-is a mean over the examples of the whole optimiser step, validation counts each row once whatever
-the number of processes, and a loss that is no number stops the run.
+It maps a recipe's `Train` to `TrainingArguments` in one place, goes on from a checkpoint, makes
+do with less memory, and sees to it that the best checkpoint is the one that is kept.
 """
 
 from __future__ import annotations
@@ -15,30 +13,23 @@ import sys
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import psutil
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ftkit.adapt import training_modes
 from ftkit.backup import Backup
-from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
-from ftkit.checkpoint import load_moving, newest_checkpoint, save_moving
+from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import TrainingError
-from ftkit.evaluation import collate_of, evaluation_batch, lengths_of, predict, workers
+from ftkit.evaluation import evaluation_batch, workers
 from ftkit.journal import Journal, Progress
-from ftkit.losses import loss_of, mix
-from ftkit.metrics import score
 from ftkit.models import place
 from ftkit.precision import fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
 from ftkit.runtime import Machine, share_batch
 from ftkit.tasks import Inputs
+from ftkit.trainer import FrozenTrainer
 
 log = logging.getLogger(__name__)
 
@@ -196,141 +187,6 @@ def schedule_of(settings: Train, steps: int) -> tuple[str, int]:
     """Return (transformers' name of the schedule, steps of warm-up)."""
     name = {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule)
     return name, math.ceil(steps * settings.warmup)
-
-
-class FrozenTrainer(Trainer):
-    """Trainer for a model of which a part may be frozen. See the head of this file."""
-
-    def __init__(
-        self,
-        *,
-        recipe: Recipe,
-        machine: Machine,
-        inputs: Inputs,
-        **arguments: Any,
-    ) -> None:
-        settings = recipe.train
-        labels, classes = inputs.train.labels, arguments["model"].config.num_labels
-        loss = loss_of(recipe.task, settings, labels, classes)
-        super().__init__(
-            train_dataset=inputs.train,
-            eval_dataset=inputs.validation,
-            data_collator=collate_of(inputs.train),
-            compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
-            **arguments,
-        )
-        self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
-        self.task, self.best_by = recipe.task, recipe.best_by
-        self.rows_in_step: list[int] = []
-        modes = training_modes(arguments["model"])
-        self.frozen = [module for module, moves in modes if not moves]
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return this rank's share of the batches that any number of processes would see."""
-        world_size = self.machine.world_size
-        return DataLoader(
-            Keyed(self.inputs.train, self._memory_for_rows()),
-            batch_sampler=Batches(
-                len(self.inputs.train),
-                self.args.per_device_train_batch_size * world_size,
-                self.args.seed,
-                lambda: int(self.state.epoch or 0),
-                self.machine.rank,
-                world_size,
-                lengths_of(self.inputs.train),
-            ),
-            collate_fn=collate_of(self.inputs.train),
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-        )
-
-    def _memory_for_rows(self) -> int:
-        """Return how many bytes of examples may be kept: a quarter of what is free, in one process.
-
-        Several readers would each keep all of them.
-        """
-        alone = self.args.dataloader_num_workers == 0
-        return psutil.virtual_memory().available // 4 // self.machine.world_size if alone else 0
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of matrices and kernels: biases and norm scales have one dimension."""
-        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
-
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
-        counted = [torch.where(is_label(batch["labels"]), 0, NO_LABEL) for batch in batch_samples]
-        return super()._get_num_items_in_batch([{"labels": each} for each in counted], device)
-
-    def training_step(self, model: nn.Module, inputs: dict, *rest: Any) -> torch.Tensor:
-        """Take one step, and stop where the loss is no number."""
-        self.rows_in_step = inputs.pop("index").tolist()
-        loss = super().training_step(model, inputs, *rest)
-        if not torch.isfinite(loss):
-            mend = "--precision fp32" if self.args.fp16 or self.args.bf16 else "look at the rows"
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {self.state.global_step + 1} with learning "
-                f"rate {self._get_learning_rate():.2g}, training rows {self.rows_in_step[:8]}"
-                f"{'...' if len(self.rows_in_step) > 8 else ''}. Use a smaller --learning-rate, or "
-                f"{mend}"
-            )
-        return loss
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the loss of one micro-batch, its images mixed in pairs where asked for."""
-        for module in self.frozen:  # Trainer has put all in train mode
-            module.training = False
-        labels = inputs.pop("labels")
-        targets = [(1.0, labels)]
-        if self.inputs.mixing is not None:
-            key = (self.args.seed, self.state.global_step, *self.rows_in_step)
-            draw = np.random.default_rng(key)
-            partner = torch.from_numpy(draw.permutation(len(labels))).to(labels.device)
-            images, share = mix(inputs["pixel_values"], partner, self.inputs.mixing, draw)
-            inputs["pixel_values"] = images
-            targets = [(share, labels), (1 - share, labels[partner])]
-        outputs = model(**inputs)
-        loss = sum(
-            weight * self.loss_of(outputs, target, num_items_in_batch) for weight, target in targets
-        )
-        loss = loss * self.accelerator.num_processes  # DDP takes the mean over ranks, we the sum
-        return (loss, outputs) if return_outputs else loss
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """Return loss and figures of the validation rows, each counted once."""
-        metrics = self.score()
-        named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        self.log(dict(named))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
-        return named
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        assert output_dir is not None
-        if self.args.should_save:
-            save_moving(self.accelerator.unwrap_model(self.model), Path(output_dir))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_moving(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        load_moving(
-            self.accelerator.unwrap_model(self.model), Path(self.state.best_model_checkpoint or "")
-        )
-
-    def score(self) -> dict[str, float]:
-        """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
-        rows = self.inputs.validation
-        assert self.model is not None
-        cheap = self.best_by == "loss" or self.best_by == self.task.chosen_by
-        outputs = predict(self.task, self.model, rows, self.settings, self.machine, final=not cheap)
-        return score(self.task, rows.labels, outputs)
 
 
 def _check_best(trainer: FrozenTrainer) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import make_image
 
-from ftkit.cli import default_folder, main, resolve
+from ftkit.cli import main
 from ftkit.registry import find
+from ftkit.request import default_folder, resolve
 
 
 def run(*words, cwd, **environment):

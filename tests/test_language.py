@@ -254,7 +254,7 @@ def test_going_on_gives_the_same_figures_before_and_after(files, models, tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ftkit.training.FrozenTrainer._load_best_model", stop)
+        patched.setattr("ftkit.trainer.FrozenTrainer._load_best_model", stop)
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, tmp_path / "cut")
     again = finetune(recipe, tmp_path / "cut", resume=True)

@@ -19,18 +19,18 @@ GROUPS = (
     # the machine, the Hub, what was measured
     ("registry", "result", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
     # rows, inputs, models
-    ("data", "tasks", "models", "seq2seq", "mlp_model", "build"),
+    ("data", "tasks", "model_checks", "models", "seq2seq", "mlp_model", "build"),
     # the stages of a run
     (
         "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
-        "checkpoint",
+        "checkpoint", "trainer",
         "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
         "outcomes", "card", "text_card", "folder", "verify", "translate", "language",
         "language_card",
     ),
     # the main path, and what looks at runs
     ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),
-    ("cli", "cli_mlp", "cli_hub", "cli_cache"),
+    ("request", "cli", "cli_mlp", "cli_hub", "cli_cache"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

@@ -13,7 +13,8 @@ from ftkit import Augment, ImageClassification, TrainingError, finetune, runtime
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.evaluation import predict_logits
 from ftkit.run import make_ready
-from ftkit.training import FrozenTrainer, fit, training_arguments
+from ftkit.trainer import FrozenTrainer
+from ftkit.training import fit, training_arguments
 
 
 def losses(folder):

@@ -1,0 +1,133 @@
+"""What a command line asks for: a recipe, and everything that the words after it change.
+
+Flags come from the data model: every setting of `Train` is one, and any other field can be set by
+its path with --set.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, create_model
+
+from ftkit import registry
+from ftkit.errors import RecipeError
+from ftkit.recipe import Data, Full, Mlp, Recipe, Train
+
+
+def _flags() -> type[BaseModel]:
+    """Return a model with a flag for the learning rate and each plain setting of `Train`."""
+    fields: dict[str, Any] = {}
+    settings = {"learning_rate": Full.model_fields["learning_rate"], **Train.model_fields}
+    for name, field in settings.items():
+        kind = _plain(field.annotation)
+        if kind is not None:
+            fields[name] = (kind | None, Field(default=None, description=field.description))
+    return create_model("Flags", **fields)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the type that a flag of this annotation takes, or None where it needs more than one.
+
+    Limits are left to the recipe, whose message names field and value.
+    """
+    if typing.get_origin(annotation) is Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        kinds = [part for part in typing.get_args(annotation) if part is not type(None)]
+        return _plain(kinds[0]) if len(kinds) == 1 else None
+    return annotation
+
+
+Flags = _flags()
+
+
+def resolve(
+    name: str | None,
+    strategy: str | None,
+    data: str | None,
+    backbone: str | None,
+    changes: Sequence[str],
+    smoke: bool,
+    flags: BaseModel | None,
+) -> Recipe:
+    """Return the recipe with everything that the command line changes.
+
+    Raises:
+        RecipeError: there is no such recipe, field or value.
+    """
+    if name is None:
+        raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
+    recipe = registry.find(name)
+    if strategy is not None:
+        recipe = recipe.with_strategy(strategy)
+    wanted: dict[str, Any] = {}
+    if data is not None:
+        wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
+        for column in {"image", "text", "source", "target", "columns", "label"} & set(
+            type(recipe.task).model_fields
+        ):
+            wanted[f"task.{column}"] = None  # other data has other columns
+    if backbone is not None:
+        if isinstance(recipe.backbone, Mlp):
+            raise RecipeError(
+                f"--backbone {backbone}: recipe {recipe.name} trains a perceptron; take one with a "
+                f"pretrained backbone, or go on from a saved perceptron by --set backbone.start=RUN"
+            )
+        wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
+    for field, value in (flags.model_dump() if flags else {}).items():
+        if value is not None:
+            section = "strategy" if field == "learning_rate" else "train"
+            wanted[f"{section}.{field}"] = value
+    recipe = recipe.override(wanted)
+    if smoke:
+        recipe = recipe.override(
+            {f"data.{split}_rows": 64 for split in ("train", "validation", "test")}
+            | {"train.max_steps": 2}
+        )
+    return recipe.override(dict(_parse(change) for change in changes))
+
+
+def train_command(
+    name: str,
+    strategy: str | None,
+    data: str | None,
+    backbone: str | None,
+    changes: Sequence[str],
+    flags: BaseModel | None,
+) -> str:
+    """Return the command line that trains what these arguments of `check` say."""
+    given = {"strategy": strategy, "data": data, "backbone": backbone}
+    given |= flags.model_dump() if flags else {}
+    words = ["ftkit", "train", name]
+    for flag, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{flag.replace('_', '-')}")
+        elif value is not None:
+            words += [f"--{flag.replace('_', '-')}", str(value)]
+    for change in changes:
+        words += ["--set", change]
+    return shlex.join(words)
+
+
+def default_folder(recipe: Recipe, smoke: bool) -> Path:
+    """Return runs/RECIPE-STRATEGY-seedSEED, with -smoke where it is one."""
+    name = f"{recipe.name}-{recipe.strategy.kind}-seed{recipe.train.seed}"
+    return Path("runs") / (name + "-smoke" if smoke else name)
+
+
+def _parse(change: str) -> tuple[str, Any]:
+    """Return (path, value) of 'path=value'; the value is JSON where it can be, else text."""
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {change}: expected FIELD=VALUE, as in --set strategy.rank=16")
+    try:
+        return path, json.loads(text)
+    except json.JSONDecodeError:
+        return path, text
