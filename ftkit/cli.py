@@ -1,4 +1,5 @@
-"""The command line: `ftkit list | show | train | check | compare | push | cache | mlp | play`.
+"""The command line: `ftkit list | show | train | check | compare | push | cache | mlp | play |
+doctor`.
 
 Exit status: 0 done, 2 the request was wrong (one line, no traceback), 1 the run failed, 130 stopped
 by Ctrl-C.
@@ -18,7 +19,7 @@ from rich.table import Table
 from ftkit import cli_cache, registry
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
-from ftkit.errors import DataError, FtkitError
+from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import Flags, default_folder, resolve, train_command
 from ftkit.terminal import rank, speak
@@ -200,6 +201,27 @@ def check(
     if report.errors:
         more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
         raise DataError(f"training would refuse this data: {report.errors[0]}{more}")
+
+
+@app.command
+def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """Look at versions, devices, disk and Hub, and say what to do where something is wrong.
+
+    Exit status 1 where something is broken.
+
+    Parameters
+    ----------
+    json_
+        Print everything as JSON.
+    """
+    from ftkit.doctor import examine, to_json
+
+    findings = examine()
+    print(to_json(findings) if json_ else "\n".join(map(str, findings)))
+    wrong = [finding for finding in findings if finding.state == "wrong"]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise MachineError(f"{wrong[0].name}: {wrong[0].found}{more}")
 
 
 @app.command

@@ -36,6 +36,12 @@ class RunError(FtkitError):
     """The output folder cannot take this run."""
 
 
+class MachineError(FtkitError):
+    """Something that ftkit needs is missing or broken on this machine."""
+
+    exit_status = 1
+
+
 class TrainingError(FtkitError):
     """Training started and could not go on."""
 

@@ -79,10 +79,15 @@ def _modules() -> tuple[dict[str, str], list[str]]:
 
 def _check_owner(package: str) -> None:
     """Refuse a foreign top-level package `recipes`: torchtune's wheel installs one over ours."""
-    module = importlib.import_module(package)
-    if getattr(module, "OWNER", None) != "ftkit":
+    spec = importlib.util.find_spec(package)
+    try:
+        owner = getattr(importlib.import_module(package), "OWNER", None)
+    except Exception:  # torchtune's refuses to be imported
+        owner = None
+    if owner != "ftkit":
+        place = Path((spec and spec.origin) or "").parent
         raise RecipeError(
-            f"the package '{package}' at {Path(module.__file__ or '').parent} is not ftkit's: "
+            f"the package '{package}' at {place} is not ftkit's: "
             f"another distribution (torchtune has one) took the name. Reinstall ftkit after it, or "
             f"use two virtual environments"
         )

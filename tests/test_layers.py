@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
-        "mlp", "games", "encoders",
+        "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
     ("registry", "result", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
@@ -29,7 +29,7 @@ GROUPS = (
         "language_card",
     ),
     # the main path, and what looks at runs
-    ("run", "estimate", "check", "compare", "push", "mlp_show", "play"),
+    ("run", "estimate", "check", "compare", "push", "mlp_show", "play", "doctor"),
     ("request", "cli", "cli_mlp", "cli_hub", "cli_cache"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}

@@ -188,7 +188,9 @@ def test_another_distribution_that_is_broken_leaves_the_others_usable(install):
 
 
 @pytest.mark.parametrize(
-    "init", ["", "OWNER = 'torchtune'\n", None], ids=["plain", "owned", "none"]
+    "init",
+    ["", "OWNER = 'torchtune'\n", "raise ModuleNotFoundError('no package')\n", None],
+    ids=["plain", "owned", "refuses", "none"],
 )
 def test_a_foreign_package_recipes_before_ours_is_named(tmp_path, init):
     (tmp_path / "recipes").mkdir()
