@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from ftkit.errors import ModelError
-from ftkit.models import head_names, new_head
+from ftkit.models import head_names, new_head, pooler_name
 from ftkit.recipe import Full, HeadOnly, Lora, Lpft
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def _(strategy: Full, model: PreTrainedModel) -> PreTrainedModel:
 @adapt.register
 def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
     model.requires_grad_(False)
-    heads = [model.get_submodule(name) for name in head_names(model)]
+    names = head_names(model) + ([pooler_name(model)] if strategy.pooler else [])
+    heads = [model.get_submodule(name) for name in names]
     for head in heads:
         head.requires_grad_(True)
     if strategy.solver == "lbfgs" and not (len(heads) == 1 and isinstance(heads[0], nn.Linear)):

@@ -51,7 +51,8 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     """
     train, inputs = recipe.train, ready.inputs
     steps_per_epoch = math.ceil(len(inputs.train) / train.batch_size)
-    steps = train.max_steps or train.epochs * steps_per_epoch
+    epochs = getattr(recipe.strategy, "epochs", None) or train.epochs
+    steps = train.max_steps or epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
     some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
     _seconds_per_row(ready, few(inputs.test, machine.world_size), recipe, machine, final=True)

@@ -28,8 +28,7 @@ from transformers import PreTrainedModel
 
 from ftkit import cache
 from ftkit.evaluation import collate_of, evaluation_batch, first_examples, in_batches
-from ftkit.heads import Head, given_to_head, what_is_read
-from ftkit.models import head_names
+from ftkit.heads import Head, given_to_head, moving_names, what_is_read
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main, versions
@@ -223,7 +222,7 @@ def _store(
 
 def _identity(model: PreTrainedModel) -> str:
     """Return a hash of the frozen part: its code, its settings, and every weight and statistic."""
-    config, heads = model.config.to_dict(), head_names(model)
+    config, heads = model.config.to_dict(), moving_names(model)
     settings = {name: config[name] for name in sorted(config) if name not in OF_THE_HEAD}
     code = Path(inspect.getfile(type(model)))
     found = hashlib.sha256(f"{type(model).__name__} {heads} {settings}".encode())

@@ -2,7 +2,8 @@
 
 Most heads are one module, and what it is given is the module's input. Some are several modules with
 the model's own code between them (DistilBERT: a Linear layer, ReLU, dropout, another Linear layer).
-Then that code runs as it is, on a body that only hands out what the real one gave before.
+Then that code runs as it is, on a body that only hands out what the real one gave before. So it is
+with a head that is trained together with the body's pooler.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ftkit.evaluation import first_examples
 from ftkit.mlp_model import Perceptron
@@ -30,7 +31,7 @@ class Head(nn.Module):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        names = head_names(model)
+        names = moving_names(model)
         self.config = model.config
         if len(names) == 1:
             self.head = model.get_submodule(names[0])
@@ -47,11 +48,13 @@ class _Shell(nn.Module):
 
     def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({name: model.get_submodule(name) for name in names})
+        parts = {name: model.get_submodule(name) for name in names}
         body = model.base_model_prefix
+        pooler = parts.pop(f"{body}.pooler", None)
+        self.parts = nn.ModuleDict(parts)
         shell = copy.copy(model)  # the same weights, another list of parts
         shell._modules = {name: part for name, part in model._modules.items() if name != body}
-        shell._modules[body] = self.body = _Given()
+        shell._modules[body] = self.body = _Given(pooler)
         self.forward_of: Any = [shell]  # in a list, so that its parts are not counted as ours twice
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -64,12 +67,26 @@ class _Shell(nn.Module):
 class _Given(nn.Module):
     """A body that gives the features that were put into it, in each thread its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()
-        self.given = threading.local()
+        self.given, self.pooler = threading.local(), pooler
 
-    def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutput:
-        return BaseModelOutput(last_hidden_state=self.given.features)
+    def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutputWithPooling:
+        features = self.given.features
+        pooled = self.pooler(features) if self.pooler is not None else None
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=pooled)
+
+
+def moving_names(model: PreTrainedModel) -> list[str]:
+    """Return the names of the head's modules, and of the pooler where it moves and the body not."""
+    names, body = head_names(model), f"{model.base_model_prefix}."
+    moving = [
+        name.removeprefix(body)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and name.startswith(body)
+    ]
+    alone = bool(moving) and all(name.startswith("pooler.") for name in moving)
+    return [*names, f"{body}pooler"] if alone else names
 
 
 def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> str | None:
@@ -86,7 +103,7 @@ def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> s
                 return f"its head is called {len(given.values)} times for one row"
             same = torch.equal(head(given.values[0])["logits"], logits)
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        names = ", ".join(head_names(model))
+        names = ", ".join(moving_names(model))
         return f"its head ({names}) does not stand alone: {' '.join(str(error).split())[:80]}"
     return None if same else "its logits are not the output of its head alone"
 
@@ -112,7 +129,7 @@ class Given(threading.local):
 @contextmanager
 def given_to_head(model: PreTrainedModel) -> Iterator[Given]:
     """Collect what the head is given in every forward pass inside the block, for each thread."""
-    given, names = Given(), head_names(model)
+    given, names = Given(), moving_names(model)
     if len(names) == 1:
         head = model.get_submodule(names[0])
         hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))

@@ -219,6 +219,18 @@ def head_names(model: PreTrainedModel) -> list[str]:
     return names
 
 
+def pooler_name(model: PreTrainedModel) -> str:
+    """Return the name of the layer between the body's first token and the head.
+
+    Raises:
+        ModelError: there is none.
+    """
+    name = f"{model.base_model_prefix}.pooler"
+    if not any(True for found, _ in model.named_modules() if found == name):
+        raise ModelError(f"{type(model).__name__} has no pooler; leave strategy.pooler out")
+    return name
+
+
 def new_head(model: PreTrainedModel) -> list[str]:
     """Return the head's names, none of a model that writes texts: it keeps all it has."""
     return [] if isinstance(model, GenerationMixin) else head_names(model)

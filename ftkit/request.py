@@ -83,7 +83,7 @@ def resolve(
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():
         if value is not None:
-            section = "strategy" if field == "learning_rate" else "train"
+            section = "strategy" if field in type(recipe.strategy).model_fields else "train"
             wanted[f"{section}.{field}"] = value
     recipe = recipe.override(wanted)
     if smoke:

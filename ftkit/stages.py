@@ -65,8 +65,8 @@ def _(
     folder: Path,
     resume: bool = False,
 ) -> Fitted:
-    if strategy.weight_decay is not None:
-        recipe = recipe.override({"train.weight_decay": strategy.weight_decay})
+    own = {"weight_decay": strategy.weight_decay, "epochs": strategy.epochs}
+    recipe = recipe.override({f"train.{k}": v for k, v in own.items() if v is not None})
     reason = why_not_alone(model, inputs, machine) if strategy.cache else "it was not asked for"
     if reason:
         log.info("features: not cached, the backbone runs in every epoch: %s", reason)
@@ -80,7 +80,7 @@ def _(
         recipe = choose(head, features, recipe, machine)
     searched = time.perf_counter()
     fitted = SOLVERS[strategy.solver](head, features, recipe, machine, folder, resume)
-    used = {"weight_decay": recipe.train.weight_decay}
+    used = {name: getattr(recipe.train, name) for name in own}
     return replace(
         fitted,
         strategy=recipe.strategy.model_copy(update=used),

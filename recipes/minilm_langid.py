@@ -10,7 +10,7 @@ recipe = Recipe(
     task=TextClassification(text="text", label="label"),
     strategy=Full(learning_rate=2e-4),
     alternatives=(
-        HeadOnly(solver="lbfgs", weight_decay=1e-6),
+        HeadOnly(learning_rate=2e-2, pooler=True, weight_decay=0.1, epochs=40),
         Lora(learning_rate=2e-3, rank=16, alpha=32),
     ),
     train=Train(epochs=3, batch_size=32),

@@ -4,8 +4,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import checkpoints
 import numpy as np
@@ -15,13 +13,11 @@ from conftest import make_image
 from PIL import Image
 
 from ftkit import HeadOnly, features, finetune, runtime
-from ftkit.adapt import adapt
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
 from ftkit.models import head_names
 from ftkit.run import make_ready
-from ftkit.tasks import Inputs, digests
-from ftkit.training import fit
+from ftkit.tasks import digests
 
 
 @pytest.fixture(autouse=True)
@@ -307,71 +303,3 @@ def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, 
     (whole,) = (tmp_path / "undisturbed" / "features").iterdir()
     assert whole.name == store.name
     assert (whole / "features.safetensors").read_bytes() == killed_and_mended
-
-
-class Sentences:
-    """Token ids of different lengths, padded to one length in batches of one."""
-
-    def __init__(self, count):
-        draw = np.random.default_rng(0)
-        self.ids = draw.integers(3, 50, (count, 9))
-        self.labels = draw.integers(0, 3, count)
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, key):
-        position = key % len(self)
-        tokens = torch.from_numpy(self.ids[position])
-        return {"input_ids": tokens, "labels": self.labels[position], "index": position}
-
-
-def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
-    import transformers as hf
-
-    torch.manual_seed(0)
-    model = hf.RobertaForSequenceClassification(
-        hf.RobertaConfig(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-            vocab_size=50, num_labels=3,
-        )
-    ).eval()  # fmt: skip
-    rows, machine = Sentences(20), runtime.start(0)
-    inputs = Inputs(rows, rows, rows, rows)
-    assert why_not_alone(model, inputs, machine) is None
-    cached = cache_features(model, inputs, recipe, machine)
-    assert cached.train.values.shape == (20, 1, 16)
-    with torch.inference_mode():
-        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
-        got = Head(model).eval()(cached.train.at(np.arange(20)))["logits"]
-    assert torch.allclose(got, expected, atol=1e-5)
-
-
-def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
-    import transformers as hf
-
-    torch.manual_seed(0)
-    model = hf.DistilBertForSequenceClassification(
-        hf.DistilBertConfig(
-            dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50, num_labels=3
-        )
-    ).eval()
-    rows, machine = Sentences(20), runtime.start(0)
-    inputs = Inputs(rows, rows, rows, rows)
-    assert why_not_alone(model, inputs, machine) is None
-    cached = cache_features(model, inputs, recipe, machine)
-    assert cached.train.values.shape == (20, 1, 16)
-    head, at = Head(model), cached.train.at(np.arange(20))
-    with torch.inference_mode():
-        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
-        assert torch.allclose(head.eval()(at)["logits"], expected, atol=1e-5)
-        with ThreadPoolExecutor(4) as pool:  # as a CPU evaluates
-            wait = head.head.body.register_forward_pre_hook(lambda *_: time.sleep(0.005))
-            found = list(pool.map(lambda row: head(at[row : row + 1])["logits"], range(20)))
-            wait.remove()
-        assert torch.allclose(torch.cat(found), expected, atol=1e-5)
-    adapt(recipe.strategy, model)
-    before = {name: values.clone() for name, values in model.state_dict().items()}
-    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
-    moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
-    assert {name.partition(".")[0] for name in moved} == {"pre_classifier", "classifier"}

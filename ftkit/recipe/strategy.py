@@ -47,6 +47,11 @@ class HeadOnly(Settings):
     own: seconds, on cached features."""
     weight_decay: NonNegativeFloat | None = None
     """Weight decay of the head; `train.weight_decay` when not given."""
+    pooler: bool = False
+    """Train the backbone's pooler with the head: the layer that BERT-like models put on their first
+    token was often pretrained for another task, or not at all."""
+    epochs: PositiveInt | None = None
+    """Epochs of the head, cheap on cached features; `train.epochs` when not given."""
 
     @model_validator(mode="after")
     def _trying_needs_the_cache(self) -> HeadOnly:

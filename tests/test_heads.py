@@ -1,0 +1,136 @@
+"""Heads that stand alone: several modules, one token of a sequence, a pooler before them."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from ftkit import HeadOnly, runtime
+from ftkit.adapt import adapt
+from ftkit.errors import ModelError
+from ftkit.features import cache_features
+from ftkit.heads import Head, why_not_alone
+from ftkit.tasks import Inputs
+from ftkit.training import fit
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A cache of its own for each test."""
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def recipe(tiny_recipe):
+    return tiny_recipe.override({"strategy": HeadOnly()})
+
+
+class Sentences:
+    """Token ids of different lengths, padded to one length in batches of one."""
+
+    def __init__(self, count):
+        draw = np.random.default_rng(0)
+        self.ids = draw.integers(3, 50, (count, 9))
+        self.labels = draw.integers(0, 3, count)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, key):
+        position = key % len(self)
+        tokens = torch.from_numpy(self.ids[position])
+        return {"input_ids": tokens, "labels": self.labels[position], "index": position}
+
+
+def distilbert():
+    torch.manual_seed(0)
+    config = hf.DistilBertConfig(
+        dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50, num_labels=3
+    )
+    return hf.DistilBertForSequenceClassification(config).eval()
+
+
+def bert():
+    torch.manual_seed(0)
+    config = hf.BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        vocab_size=50, num_labels=3,
+    )  # fmt: skip
+    return hf.BertForSequenceClassification(config).eval()
+
+
+def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
+    torch.manual_seed(0)
+    model = hf.RobertaForSequenceClassification(
+        hf.RobertaConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            vocab_size=50, num_labels=3,
+        )
+    ).eval()  # fmt: skip
+    rows, machine = Sentences(20), runtime.start(0)
+    inputs = Inputs(rows, rows, rows, rows)
+    assert why_not_alone(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    assert cached.train.values.shape == (20, 1, 16)
+    with torch.inference_mode():
+        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
+        got = Head(model).eval()(cached.train.at(np.arange(20)))["logits"]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
+    model = distilbert()
+    rows, machine = Sentences(20), runtime.start(0)
+    inputs = Inputs(rows, rows, rows, rows)
+    assert why_not_alone(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    assert cached.train.values.shape == (20, 1, 16)
+    head, at = Head(model), cached.train.at(np.arange(20))
+    with torch.inference_mode():
+        expected = model(input_ids=torch.from_numpy(rows.ids)).logits
+        assert torch.allclose(head.eval()(at)["logits"], expected, atol=1e-5)
+        with ThreadPoolExecutor(4) as pool:  # as a CPU evaluates
+            wait = head.head.body.register_forward_pre_hook(lambda *_: time.sleep(0.005))
+            found = list(pool.map(lambda row: head(at[row : row + 1])["logits"], range(20)))
+            wait.remove()
+        assert torch.allclose(torch.cat(found), expected, atol=1e-5)
+    adapt(recipe.strategy, model)
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
+    moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
+    assert {name.partition(".")[0] for name in moved} == {"pre_classifier", "classifier"}
+
+
+def test_a_pooler_is_trained_with_the_head_on_cached_features(recipe, tmp_path):
+    model, rows, machine = bert(), Sentences(20), runtime.start(0)
+    inputs, recipe = Inputs(rows, rows, rows, rows), recipe.override({"strategy.pooler": True})
+    adapt(recipe.strategy, model)
+    assert why_not_alone(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    assert cached.train.values.shape == (20, 1, 16)  # the first token is all that it reads
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    head = Head(model)
+    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
+    moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
+    assert {name.rpartition(".")[0] for name in moved} == {"bert.pooler.dense", "classifier"}
+    with torch.inference_mode():
+        expected = model.eval()(input_ids=torch.from_numpy(rows.ids)).logits
+        got = head.eval()(cached.train.at(np.arange(20)))["logits"]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_features_of_a_pooler_are_not_taken_for_those_of_a_head(recipe, caplog):
+    rows, machine = Sentences(20), runtime.start(0)
+    for pooler, shape in ((False, (20, 16)), (True, (20, 1, 16))):
+        chosen = recipe.override({"strategy.pooler": pooler})
+        model = adapt(chosen.strategy, bert())
+        cached = cache_features(model, Inputs(rows, rows, rows, rows), chosen, machine)
+        assert cached.train.values.shape == shape
+
+
+def test_a_pooler_that_is_not_there_is_refused():
+    with pytest.raises(ModelError, match="has no pooler; leave"):
+        adapt(HeadOnly(pooler=True), distilbert())
