@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from conftest import make_image
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PillowImage
 from PIL import ImageEnhance
 
@@ -15,6 +15,8 @@ from ftkit import (
     TabularClassification,
     TabularRegression,
     TextClassification,
+    TextTagging,
+    TokenClassification,
 )
 from ftkit.data import examine, load_splits
 from ftkit.data.images import open_rgb
@@ -204,6 +206,43 @@ def test_uneven_and_twice_written_classes_are_found(tmp_path):
     assert about(findings, "classes 'Cat' and 'cat ' differ only in case")
     assert about(findings, "classes are uneven: '3' has 30 rows in train, 'Cat' 1")
     assert about(findings, "classes are numbers as well as words: 3; Cat, cat ")
+
+
+def test_classes_in_lists_are_counted_by_rows(tmp_path):
+    names = ["angry", "calm", "glad"]
+    features = Features({"text": Value("string"), "label": List(ClassLabel(names=names))})
+
+    def rows(split, labels):
+        texts = [f"{split} {n}" for n in range(len(labels))]
+        return Dataset.from_dict({"text": texts, "label": labels}, features=features)
+
+    train = rows("train", [[0, 1]] + [[1]] * 19)
+    test = rows("test", [[0], [2, 1], [1, 2], []])
+    splits = {"train": train, "validation": test.select([0]), "test": test}
+    findings = found(tmp_path, splits, TextTagging())
+    assert about(findings, "class 'glad' has 2 rows in test and none in train")[2] == (
+        {"test": (1,)},
+        {"test": (2,)},
+    )
+    uneven = about(findings, "classes are uneven: 'calm' has 20 rows in train, 'angry' 1")
+    assert uneven[1].endswith("look at macro_f1 too")
+
+
+def test_a_tag_that_train_lacks_is_found_and_untagged_words_are_not_uneven(tmp_path):
+    names = ["O", "B-PER", "B-LOC"]
+    kinds = {"tokens": List(Value("string")), "label": List(ClassLabel(names=names))}
+
+    def rows(split, tags):
+        words = [[f"{split}{n}{i}" for i in range(len(row))] for n, row in enumerate(tags)]
+        return Dataset.from_dict({"tokens": words, "label": tags}, features=Features(kinds))
+
+    plain, person = [0] * 30, [0] * 29 + [1]
+    train = rows("train", [person, *[plain] * 19])
+    test = rows("test", [plain, [2, 0], person])
+    splits = {"train": train, "validation": test.select([0]), "test": test}
+    findings = found(tmp_path, splits, TokenClassification())
+    assert about(findings, "class 'B-LOC' has 1 row in test and none in train")
+    assert not [message for _, message, _ in findings if "uneven" in message]
 
 
 def test_classes_numbered_otherwise_are_matched_by_name_and_noted(tmp_path):

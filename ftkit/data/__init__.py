@@ -20,7 +20,8 @@ from ftkit.data.columns import (
     label_columns,
     resolve_columns,
 )
-from ftkit.data.inspect import Finding, inspect, unreadable
+from ftkit.data.findings import Finding, unreadable
+from ftkit.data.inspect import inspect
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.prints import look
 from ftkit.data.sources import SPLITS, read

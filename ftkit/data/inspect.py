@@ -8,37 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_of
 from ftkit.data.prints import Prints, near_pairs, normalised
 from ftkit.data.splits import ROLES, Splits
 from ftkit.data.translation import untranslated
 
-MOST_EXAMPLES = 5
 UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
 LONG = 100_000
 """Characters; no model here reads so many."""
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-Rows = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong or odd with the rows."""
-
-    severity: Literal["error", "warning"]
-    message: str
-    """One line."""
-    examples: tuple[Rows, ...] = ()
-    """The first few: row numbers in the source by split; rows that stand together are one."""
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.message}{_shown(self.examples)}"
 
 
 def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]:
@@ -64,29 +48,6 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
 
-def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
-    """Return a finding for each reason for which rows cannot be read.
-
-    Args:
-        bad: of each split {position: reason}, from `ftkit.data.prints.look`.
-        skip: whether such rows are left out instead of refused.
-    """
-    reasons: dict[str, list[tuple[str, int]]] = {}
-    for role in ROLES:
-        index = np.asarray(getattr(splits, role)["index"][:])
-        for position, reason in bad[role].items():
-            reasons.setdefault(reason, []).append((role, int(index[position])))
-    end = "left out" if skip else "mend them, or leave them out: --set data.on_bad_row=skip"
-    return [
-        Finding(
-            "warning" if skip else "error",
-            f"{_rows(len(places))} cannot be used, {reason}; {end}",
-            tuple({role: (row,)} for role, row in places[:MOST_EXAMPLES]),
-        )
-        for reason, places in reasons.items()
-    ]
-
-
 class _Seen:
     """The rows of a split that can be read: prints, numbers in the source, labels."""
 
@@ -99,6 +60,7 @@ class _Seen:
         self.same = np.zeros(len(prints.positions), bool)
         if self.pairs:
             self.same = untranslated(rows["source"][:], labels)[prints.positions]
+        self.classes, self.rows = _classes(labels, prints.positions)
         if labels and isinstance(labels[0], (list, dict, str)):
             labels = np.array([repr(label) for label in labels])
         self.labels = np.asarray(labels)[prints.positions]
@@ -106,18 +68,38 @@ class _Seen:
     def at(self, rows: Iterable[Any]) -> Rows:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
 
+    def rows_of_each(self, classes: int) -> np.ndarray:
+        """Return in how many rows each class is."""
+        return np.bincount(self.classes, minlength=classes)
+
+
+def _classes(labels: Any, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of all rows, one after the other, and the row that each is in.
+
+    Args:
+        labels: of each row a class number, or a list of them. Anything else is no class.
+    """
+    if any(isinstance(label, list) for label in labels[:1]):
+        lists = [np.unique(np.array(labels[position], int)) for position in positions]
+        rows = np.repeat(np.arange(len(lists)), [len(classes) for classes in lists])
+        return np.concatenate([*lists, np.array([], int)]), rows
+    classes = np.asarray(labels)[positions]
+    if classes.dtype.kind not in "iu":
+        classes = np.array([], int)
+    return classes, np.arange(len(classes))
+
 
 def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     names = splits.label_names
     if not _has_classes(splits, seen):
         return
-    counts = {role: np.bincount(seen[role].labels, minlength=len(names)) for role in ROLES}
+    counts = {role: seen[role].rows_of_each(len(names)) for role in ROLES}
     for role in ("validation", "test"):
         for label in np.flatnonzero((counts[role] > 0) & (counts["train"] == 0)):
-            rows = np.flatnonzero(seen[role].labels == label)
+            rows = seen[role].rows[seen[role].classes == label]
             yield Finding(
                 "error" if names[label] in splits.lacking else "warning",
-                f"class '{names[label]}' has {_rows(len(rows))} in {role} and none in train",
+                f"class '{names[label]}' has {rows_of(len(rows))} in {role} and none in train",
                 tuple(seen[role].at([row]) for row in rows[:MOST_EXAMPLES]),
             )
     unmeasured = [names[label] for label in np.flatnonzero(counts["test"] == 0)]
@@ -126,7 +108,7 @@ def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Find
         yield Finding(
             "warning",
             f"{len(unmeasured)} of {len(names)} classes have no test row, so nothing is measured "
-            f"of them: {_some(unmeasured)}",
+            f"of them: {first_few(unmeasured)}",
         )
 
 
@@ -146,24 +128,28 @@ def _odd_names(splits: Splits) -> Iterator[Finding]:
     if numbers and words:
         yield Finding(
             "warning",
-            f"classes are numbers as well as words: {_some(numbers)}; {_some(words)}",
+            f"classes are numbers as well as words: {first_few(numbers)}; {first_few(words)}",
         )
 
 
 def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     if not _has_classes(splits, seen):
         return
-    counts = np.bincount(seen["train"].labels, minlength=len(splits.label_names))
+    if "tokens" in splits.train.column_names:  # most words have no tag, and are no mistake
+        return
+    names = splits.label_names
+    counts = seen["train"].rows_of_each(len(names))
     there = np.flatnonzero(counts)
     if not len(there):
         return
     most, fewest = there[counts[there].argmax()], there[counts[there].argmin()]
+    single = len(seen["train"].classes) == len(seen["train"].labels)
+    advice = "balanced_accuracy too, and try --set train.class_weights=balanced"
     if counts[most] >= UNEVEN * counts[fewest]:
         yield Finding(
             "warning",
-            f"classes are uneven: '{splits.label_names[most]}' has {_rows(counts[most])} in train, "
-            f"'{splits.label_names[fewest]}' {counts[fewest]:,}; look at balanced_accuracy too, "
-            f"and try --set train.class_weights=balanced",
+            f"classes are uneven: '{names[most]}' has {rows_of(counts[most])} in train, "
+            f"'{names[fewest]}' {counts[fewest]:,}; look at {advice if single else 'macro_f1 too'}",
         )
 
 
@@ -191,7 +177,7 @@ def _marked(
         rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
         yield Finding(
             "warning",
-            f"{_rows(count)} {'is' if count == 1 else 'are'} {about}",
+            f"{rows_of(count)} {'is' if count == 1 else 'are'} {about}",
             tuple(seen[role].at([row]) for role, row in islice(rows, MOST_EXAMPLES)),
         )
 
@@ -209,7 +195,7 @@ def _duplicates(train: _Seen) -> Iterator[Finding]:
         groups = groups[np.argsort(first[groups])]
         yield Finding(
             "warning",
-            f"{_rows(again)} of train {'repeats' if again == 1 else 'repeat'} another one "
+            f"{rows_of(again)} of train {'repeats' if again == 1 else 'repeat'} another one "
             f"({again / len(which):.2%})",
             tuple(train.at(np.flatnonzero(which == group)[:4]) for group in groups[:MOST_EXAMPLES]),
         )
@@ -238,7 +224,7 @@ def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) ->
     if pairs:
         yield Finding(
             "warning",
-            f"{_rows(len(pairs))} of {others.role} {'is' if len(pairs) == 1 else 'are'} {how} "
+            f"{rows_of(len(pairs))} of {others.role} {'is' if len(pairs) == 1 else 'are'} {how} "
             f"{some.role} ({len(pairs) / len(others.index):.2%})",
             tuple({**some.at([one]), **others.at([other])} for one, other in pairs[:MOST_EXAMPLES]),
         )
@@ -279,21 +265,4 @@ def _pairs_of_splits(seen: Mapping[str, _Seen]) -> list[tuple[_Seen, _Seen]]:
 
 
 def _has_classes(splits: Splits, seen: Mapping[str, _Seen]) -> bool:
-    return bool(splits.label_names) and all(one.labels.dtype.kind in "iu" for one in seen.values())
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
-
-
-def _shown(examples: tuple[Rows, ...]) -> str:
-    """Return row numbers for a screen, as in ': train 3 = test 17, train 5 = test 20'."""
-    groups = [
-        " = ".join(f"{role} {row}" for role, rows in example.items() for row in rows)
-        for example in examples
-    ]
-    return f": {', '.join(groups)}" if groups else ""
+    return bool(splits.label_names) and any(len(one.classes) for one in seen.values())

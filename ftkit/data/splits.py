@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, Value
 
 if TYPE_CHECKING:
-    from ftkit.data.inspect import Finding
+    from ftkit.data.findings import Finding
 
 ROLES = ("train", "validation", "test")
 

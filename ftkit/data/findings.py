@@ -1,0 +1,68 @@
+"""What is found in rows: an error or a warning of one line, with the rows that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ftkit.data.splits import ROLES, Splits
+
+MOST_EXAMPLES = 5
+Rows = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or odd with the rows."""
+
+    severity: Literal["error", "warning"]
+    message: str
+    """One line."""
+    examples: tuple[Rows, ...] = ()
+    """The first few: row numbers in the source by split; rows that stand together are one."""
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.message}{_shown(self.examples)}"
+
+
+def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
+    """Return a finding for each reason for which rows cannot be read.
+
+    Args:
+        bad: of each split {position: reason}, from `ftkit.data.prints.look`.
+        skip: whether such rows are left out instead of refused.
+    """
+    reasons: dict[str, list[tuple[str, int]]] = {}
+    for role in ROLES:
+        index = np.asarray(getattr(splits, role)["index"][:])
+        for position, reason in bad[role].items():
+            reasons.setdefault(reason, []).append((role, int(index[position])))
+    end = "left out" if skip else "mend them, or leave them out: --set data.on_bad_row=skip"
+    return [
+        Finding(
+            "warning" if skip else "error",
+            f"{rows_of(len(places))} cannot be used, {reason}; {end}",
+            tuple({role: (row,)} for role, row in places[:MOST_EXAMPLES]),
+        )
+        for reason, places in reasons.items()
+    ]
+
+
+def rows_of(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def first_few(names: list[str]) -> str:
+    return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
+
+
+def _shown(examples: tuple[Rows, ...]) -> str:
+    """Return row numbers for a screen, as in ': train 3 = test 17, train 5 = test 20'."""
+    groups = [
+        " = ".join(f"{role} {row}" for role, rows in example.items() for row in rows)
+        for example in examples
+    ]
+    return f": {', '.join(groups)}" if groups else ""
