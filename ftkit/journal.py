@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ log = logging.getLogger(__name__)
 MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
 
 
-class Progress(ProgressCallback):
+@dataclass(frozen=True)
+class Position:
+    """How far a log has come; a checkpoint remembers it."""
+
+    lines: int = 0
+    train_seconds: float = 0.0
+    validation_seconds: float = 0.0
+
+
+class Bar(ProgressCallback):
     """A bar of training steps on the terminal; the figures are the journal's."""
 
     def on_log(self, *arguments: Any, **rest: Any) -> None:
@@ -32,16 +42,20 @@ class Journal(TrainerCallback):
     process that `writes` touches the file.
     """
 
-    def __init__(self, file: Path, writes: bool, checkpoint: Path | None) -> None:
-        self.file, self.writes = file, writes
-        self.train_seconds = self.validation_seconds = 0.0
+    def __init__(self, file: Path, writes: bool, position: Position | None = None) -> None:
+        """Begin the file, or go on at a position: what was written after it is left out."""
+        position = position or Position()
+        self.file, self.writes, self.lines = file, writes, position.lines
+        self.train_seconds = position.train_seconds
+        self.validation_seconds = position.validation_seconds
         if writes:
-            kept = [] if checkpoint is None else _entries_until(checkpoint, file)
-            for entry in kept:
-                self.train_seconds = entry["seconds"]
-                self.validation_seconds += entry.get("validation_seconds", 0.0)
-            _write_whole(file, "".join(map(_line, kept)))
+            _write_whole(file, "".join(_first_lines(file, position.lines)))
         self.mark = time.perf_counter()
+
+    @property
+    def position(self) -> Position:
+        """Where it is now."""
+        return Position(self.lines, self.train_seconds, self.validation_seconds)
 
     def _lap(self) -> float:
         now = time.perf_counter()
@@ -88,6 +102,7 @@ class Journal(TrainerCallback):
             entry |= {"loss": logs["loss"], "learning_rate": logs["learning_rate"]}
         else:
             return
+        self.lines += 1
         if self.writes:
             append(self.file, entry)
 
@@ -98,20 +113,15 @@ def append(file: Path, entry: dict[str, Any]) -> None:
         lines.write(_line(entry))
 
 
-def _entries_until(checkpoint: Path, file: Path) -> list[dict[str, Any]]:
-    """Return what was logged up to a checkpoint; the last line may have been cut off by a kill."""
-    last_step = int(checkpoint.name.rpartition("-")[2])
-    entries: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            log.warning("%s: line %d was cut off; it is left out", file, len(entries) + 1)
-            break
-        if entry["step"] > last_step:
-            break
-        entries.append(entry)
-    return entries
+def _first_lines(file: Path, count: int) -> list[str]:
+    """Return the first lines of a log, without what a kill has cut off."""
+    if not count or not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < count:
+        log.warning("%s has %d of the %d lines it had", file, len(whole), count)
+    return whole
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -130,11 +140,9 @@ class Lines:
 
     def __init__(self, file: Path, writes: bool, kept: int) -> None:
         """Begin the file, or go on after so many of its lines."""
-        there = file.exists() and file.read_text(encoding="utf-8").splitlines(keepends=True)
-        lines = (there or [])[:kept]
-        self.file, self.writes, self.count = file, writes, len(lines)
+        self.file, self.writes, self.count = file, writes, kept
         if writes:
-            _write_whole(file, "".join(lines))
+            _write_whole(file, "".join(_first_lines(file, kept)))
 
     def write(self, **entry: Any) -> None:
         """Add a line."""

@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import reduce
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from ftkit.backup import push_checkpoint
+from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import RecipeError, TrainingError
+from ftkit.interruption import held
 from ftkit.journal import Lines
 from ftkit.metrics import score
 from ftkit.mlp import Moments, Network, Training
 from ftkit.mlp_model import Perceptron
-from ftkit.mlp_training import Epoch, one_hot, predict, train
+from ftkit.mlp_state import LEAST_SECONDS, Keeper, State, read_state
+from ftkit.mlp_training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import LOWER_IS_BETTER, Mlp, Recipe
-from ftkit.runtime import Machine
+from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, fit
 
 log = logging.getLogger(__name__)
-STATE = "mlp.safetensors"
-
-
-@dataclass
-class State:
-    """Where a training stands after an epoch; written as one file and read again by --resume."""
-
-    stage: int = 0
-    """0 is the training, 1 the fine-tuning after it."""
-    epoch: int = 0
-    """Epochs done in this stage."""
-    epochs: int = 0
-    """Epochs done in all."""
-    steps: int = 0
-    best: tuple[float, float] | None = None
-    """Best validation figure so far and the loss beside it, so signed that more is better."""
-    waited: int = 0
-    """Epochs since then."""
-    moments_step: int = 0
-    train_seconds: float = 0.0
-    validation_seconds: float = 0.0
-    lines: int = 0
-    """Lines of log.jsonl that belong to it."""
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    """parameters, m, v, and the parameters of the best epoch, each (P,)."""
 
 
 @fit.register
@@ -69,19 +43,36 @@ def fit_by_hand(
     network, scaler = model.network, Scaler.of(model, inputs)
     X, Y = (tensor.to(machine.device) for tensor in scaler.targets(inputs.train))
     X_validation = torch.from_numpy(inputs.validation.values).to(machine.device)  # type: ignore[attr-defined]
-    file = folder / "checkpoints" / STATE
-    state = read_state(file) if resume and file.exists() else State()
+    keeper = Keeper(folder / "checkpoints", recipe.train, machine)
+    found = on_main(lambda: newest_checkpoint(keeper.folder)) if resume else None
+    state = read_state(found) if found else State()
     journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
     if recipe.backbone.start:  # type: ignore[union-attr]
         scaler.unfold(network)
     moments = Moments(network)
     if state.tensors:
-        log.info("going on from %s, epoch %d", file, state.epochs)
+        log.info("going on from %s, epoch %d", found, state.epochs)
         for name, buffer in _buffers(network, moments).items():
             buffer.copy_(state.tensors[name])
         moments.step = state.moments_step
     all_epochs = sum(stage.epochs for stage in stages)
+
+    def within(part: Part) -> None:
+        """Write a checkpoint in the middle of an epoch where one is due; end where told to."""
+        at = state.steps + part.steps
+        if not math.isfinite(float(part.total)):
+            raise no_number(float(part.total), at)
+        if keeper.due(at):
+            state.begin_part(part)
+            keeper.take(at, state, _buffers(network, moments), moments.step, journal.count)
+
+    def no_number(loss: float, step: int) -> TrainingError:
+        return TrainingError(
+            f"the loss became {loss} by step {step} with learning rate "
+            f"{recipe.strategy.learning_rate:.2g}. Use a smaller --learning-rate, or look at the "
+            f"rows"
+        )
 
     def after(epoch: Epoch) -> bool:
         """Measure, keep the best, write the checkpoint; return whether to stop."""
@@ -89,10 +80,7 @@ def fit_by_hand(
         state.epoch, state.epochs, state.steps = epoch.number, state.epochs + 1, state.steps + steps
         state.train_seconds += epoch.seconds
         if not math.isfinite(epoch.train_loss):
-            raise TrainingError(
-                f"the loss became {epoch.train_loss} in epoch {state.epochs} with learning rate "
-                f"{epoch.learning_rate:.2g}. Use a smaller --learning-rate, or look at the rows"
-            )
+            raise no_number(epoch.train_loss, state.steps)
         begin = time.perf_counter()
         outputs = scaler.outputs(predict(network, X_validation))
         figures = score(recipe.task, inputs.validation.labels, outputs)
@@ -113,11 +101,9 @@ def fit_by_hand(
         if better:
             state.best = now
             state.tensors["best"] = network.parameters.clone()
-        state.moments_step, state.lines = moments.step, journal.count
-        if machine.is_main:
-            write_state(file, state, _buffers(network, moments))
-            if recipe.train.push_checkpoints:
-                push_checkpoint(file, recipe.train.push_checkpoints)
+        state.part_steps = 0
+        if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
+            keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)
         return stopped()
 
     def stopped() -> bool:
@@ -134,17 +120,20 @@ def fit_by_hand(
             moments = Moments(network)
         if stopped():  # a resumed run whose stage had ended already
             continue
-        train(
-            network,
-            X,
-            Y,
-            stage,
-            on_epoch=after,
-            begin=state.epoch,
-            moments=moments,
-            average=average if several else None,
-            ranks=(machine.rank, machine.world_size),
-        )
+        with held():
+            train(
+                network,
+                X,
+                Y,
+                stage,
+                on_epoch=after,
+                begin=state.epoch,
+                moments=moments,
+                average=average if several else None,
+                ranks=(machine.rank, machine.world_size),
+                on_part=within,
+                part=state.part(machine.rank),
+            )
     network.parameters.copy_(state.tensors["best"])
     scaler.fold(network)
     return Fitted(
@@ -243,23 +232,6 @@ class Scaler:
         W, b = network.layers[-1]
         W.div_(self.deviation)
         b.sub_(self.mean).div_(self.deviation)
-
-
-def write_state(file: Path, state: State, buffers: dict[str, torch.Tensor]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: value for name, value in vars(state).items() if name != "tensors"}
-    tensors = {name: t.cpu() for name, t in {**state.tensors, **buffers}.items()}
-    unfinished = file.with_suffix(".part")
-    save_file(tensors, unfinished, metadata={"state": json.dumps(plain)})
-    unfinished.replace(file)
-
-
-def read_state(file: Path) -> State:
-    """Return what `write_state` wrote."""
-    with safe_open(file, framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in list(stored.keys())}
-        return State(**json.loads(stored.metadata()["state"]), tensors=tensors)
 
 
 def _buffers(network: Network, moments: Moments) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -30,6 +30,8 @@ from ftkit.mlp import (
 )
 
 EVALUATION_ROWS = 1024
+PART_STEPS = 16
+"""Steps between two moments at which an epoch may be left; those of the gradient norms too."""
 # Multiply-adds of the largest product of a step from which a second CPU thread pays. Two threads
 # took 157 microseconds for (784, 256) (256, 64) and one 274; at 32 rows 96 and 38.
 THREADS_PAY_FROM = 8_000_000
@@ -54,6 +56,21 @@ class Epoch:
     """Training alone, validation left out."""
 
 
+@dataclass
+class Part:
+    """What is known in the middle of an epoch, besides parameters and moments."""
+
+    steps: int
+    """Done in this epoch."""
+    total: Tensor
+    """() summed error, of this process's rows."""
+    norms: Tensor
+    """(L,) of the gradient of each layer, its part of the mean so far."""
+    seconds: float
+    drop: Tensor
+    """State of the generator of dropout's masks."""
+
+
 def train(
     network: Network,
     X: Tensor,
@@ -66,6 +83,8 @@ def train(
     moments: Moments | None = None,
     average: Callable[[Tensor], None] | None = None,
     ranks: tuple[int, int] = (0, 1),
+    on_part: Callable[[Part], None] | None = None,
+    part: Part | None = None,
 ) -> list[Epoch]:
     """Train the network in place and return what each epoch showed.
 
@@ -81,6 +100,8 @@ def train(
         average: puts the mean over processes in place of a buffer; every rank calls it equally
             often. Every rank holds all rows.
         ranks: this process's rank, and how many there are.
+        on_part: called within an epoch after every 16 steps; may end the training by raising.
+        part: of the epoch after `begin`, what `on_part` was given: it goes on from there.
 
     Raises:
         ValueError: the shapes do not fit the network, or patience without validation rows.
@@ -98,7 +119,7 @@ def train(
     history: list[Epoch] = []
     lowest, kept, waited = math.inf, network.parameters.clone(), 0
     for number in range(how.epochs):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), 0.0
         order = torch.randperm(len(X), generator=shuffle).to(X.device)
         if number < begin:
             continue
@@ -106,12 +127,27 @@ def train(
         work.drop.manual_seed(how.seed + 1 + rank + world_size * number)
         rates = [learning_rate(number * steps + i, how.epochs * steps, how) for i in range(steps)]
         with torch.inference_mode(), cpu_threads(how.threads or useful_threads(network, share)):
-            total, norms = one_epoch(
-                network, work, moments, (X, Y, order), rates, how, ranks, average
-            )
+            total, norms = torch.zeros_like(work.error), work.y.new_zeros(len(network.layers))
+            now = Part(0, total, norms, 0.0, work.drop.get_state())
+            if part is not None:
+                now = replace(part, total=total.copy_(part.total), norms=norms.copy_(part.norms))
+                work.drop.set_state(part.drop)
+                before, part = part.seconds, None
+            for first in range(now.steps, steps, PART_STEPS):
+                rows = order[first * how.batch_size : (first + PART_STEPS) * how.batch_size]
+                some = rates[first : first + PART_STEPS]
+                error, norm = one_epoch(
+                    network, work, moments, (X, Y, rows), some, how, ranks, average
+                )
+                total.add_(error)
+                norms.add_(norm, alpha=1 / len(rates[::PART_STEPS]))
+                now.steps, now.drop = first + len(some), work.drop.get_state()
+                now.seconds = before + time.perf_counter() - start
+                if on_part is not None and now.steps < steps:
+                    on_part(now)
             if average is not None:
                 average(total)
-        train_loss, seconds = total.item() / len(X), time.perf_counter() - start
+        train_loss, seconds = total.item() / len(X), before + time.perf_counter() - start
         checked = evaluate(network, *validation) if validation else (None, None)
         epoch = Epoch(
             number=number + 1,

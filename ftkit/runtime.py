@@ -96,6 +96,15 @@ def on_main(work: Callable[[], Value]) -> Value:
     return answer[0]
 
 
+def in_any(machine: Machine, *flags: bool) -> list[bool]:
+    """Return which of these flags are set in any process. Every rank must call this."""
+    if machine.world_size == 1:
+        return list(flags)
+    found = torch.tensor(flags, dtype=torch.uint8, device=machine.device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
+
+
 def main_first(work: Callable[[], Value]) -> Value:
     """Run `work` on rank 0 and then on the others, who find its downloads and caches ready.
 

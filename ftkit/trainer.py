@@ -7,7 +7,7 @@ counts each row once whatever the number of processes, and a loss that is no num
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,22 @@ import psutil
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from ftkit.adapt import training_modes
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
-from ftkit.checkpoint import load_moving, save_moving
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate_of, lengths_of, predict
+from ftkit.interruption import Interrupted, held, leave_to_parent, requested
+from ftkit.journal import Journal
 from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
 from ftkit.recipe import Recipe
+from ftkit.resuming import Cadence, ExactTrainer, random_state_of
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs
 
 
-class FrozenTrainer(Trainer):
+class FrozenTrainer(ExactTrainer):
     """See the head of this file."""
 
     def __init__(
@@ -38,11 +39,15 @@ class FrozenTrainer(Trainer):
         recipe: Recipe,
         machine: Machine,
         inputs: Inputs,
+        journal: Journal,
+        channels_last: bool = False,
         **arguments: Any,
     ) -> None:
         settings = recipe.train
         labels, classes = inputs.train.labels, arguments["model"].config.num_labels
         loss = loss_of(recipe.task, settings, labels, classes)
+        self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
+        self.journal, self.channels_last = journal, channels_last
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
@@ -50,11 +55,11 @@ class FrozenTrainer(Trainer):
             compute_loss_func=loss,  # also makes Trainer count the examples of a whole step
             **arguments,
         )
-        self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
         self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
         modes = training_modes(arguments["model"])
         self.frozen = [module for module, moves in modes if not moves]
+        self.cadence = Cadence(self)
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this rank's share of the batches that any number of processes would see."""
@@ -74,6 +79,7 @@ class FrozenTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
+            worker_init_fn=leave_to_parent,
         )
 
     def _memory_for_rows(self) -> int:
@@ -97,12 +103,10 @@ class FrozenTrainer(Trainer):
         self.rows_in_step = inputs.pop("index").tolist()
         loss = super().training_step(model, inputs, *rest)
         if not torch.isfinite(loss):
-            mend = "--precision fp32" if self.args.fp16 or self.args.bf16 else "look at the rows"
             raise TrainingError(
                 f"the loss became {loss.item()} at step {self.state.global_step + 1} with learning "
-                f"rate {self._get_learning_rate():.2g}, training rows {self.rows_in_step[:8]}"
-                f"{'...' if len(self.rows_in_step) > 8 else ''}. Use a smaller --learning-rate, or "
-                f"{mend}"
+                f"rate {self._get_learning_rate():.2g}, training rows {self._rows()}. Use a "
+                f"smaller --learning-rate, or {self._mend()}"
             )
         return loss
 
@@ -135,25 +139,45 @@ class FrozenTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Return loss and figures of the validation rows, each counted once."""
-        metrics = self.score()
+        """Return loss and figures of the validation rows, each counted once.
+
+        Raises:
+            Interrupted: a signal came; a checkpoint was written from which validation begins again.
+        """
+        before = random_state_of(self.machine)
+        alone = self.machine.world_size == 1  # several processes go through the rows together
+        stop = self.cadence.stopping or (alone and requested())
+        try:
+            if not stop:
+                with held(not alone):
+                    metrics = self.score()
+        except Interrupted:
+            stop = True
+        if stop:
+            self.take_checkpoint(evaluated=False, random_state=before)
+            self.cadence.stopping = True
+            self.callback_handler.on_save(self.args, self.state, self.control)  # which ends the run
         named = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(dict(named))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        assert output_dir is not None
-        if self.args.should_save:
-            save_moving(self.accelerator.unwrap_model(self.model), Path(output_dir))
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not self.args.fp16 and not math.isfinite(float(norm)):  # fp16: its scaler takes them out
+            raise TrainingError(
+                f"the gradient became {float(norm)} at step {self.state.global_step + 1} with "
+                f"learning rate {self._get_learning_rate():.2g}, training rows {self._rows()}; the "
+                f"loss was a number. Use a smaller --learning-rate, or {self._mend()}"
+            )
+        return norm
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_moving(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
+    def _rows(self) -> str:
+        """Return the numbers of the first rows of this step."""
+        return f"{self.rows_in_step[:8]}{'...' if len(self.rows_in_step) > 8 else ''}"
 
-    def _load_best_model(self) -> None:
-        load_moving(
-            self.accelerator.unwrap_model(self.model), Path(self.state.best_model_checkpoint or "")
-        )
+    def _mend(self) -> str:
+        return "--precision fp32" if self.args.fp16 or self.args.bf16 else "look at the rows"
 
     def score(self) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""

@@ -23,11 +23,13 @@ from ftkit.backup import Backup
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
-from ftkit.journal import Journal, Progress
+from ftkit.interruption import held
+from ftkit.journal import Bar, Journal
 from ftkit.models import place
-from ftkit.precision import fastest_training
+from ftkit.precision import Arithmetic, fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
-from ftkit.runtime import Machine, share_batch
+from ftkit.resuming import Progress
+from ftkit.runtime import Machine, on_main, share_batch
 from ftkit.tasks import Inputs
 from ftkit.trainer import FrozenTrainer
 
@@ -86,30 +88,40 @@ def _train(
 ) -> Fitted | None:
     """Train once through; return None where memory ran out and it can be tried with fewer rows."""
     settings = recipe.train
-    way = fastest_training(model, inputs, settings, machine)
+    checkpoints = folder / "checkpoints"
+    checkpoint = on_main(lambda: newest_checkpoint(checkpoints)) if resume else None
+    past = Progress.read(checkpoint) if checkpoint else None
+    way = (
+        Arithmetic(past.precision, past.channels_last)
+        if past
+        else fastest_training(model, inputs, settings, machine)
+    )
     place(model, way.channels_last, machine.device)
     arguments = training_arguments(recipe, machine, folder, len(inputs.train), way.precision)
-    checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
-    journal = Journal(folder / "log.jsonl", machine.is_main, checkpoint)
+    journal = Journal(folder / "log.jsonl", machine.is_main, past.position if past else None)
     trainer = FrozenTrainer(
         model=model,
         args=arguments,
         recipe=recipe,
         machine=machine,
         inputs=inputs,
+        journal=journal,
+        channels_last=way.channels_last,
         callbacks=[journal, *_early_stopping(settings)],
     )
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
-        trainer.add_callback(Progress())
+        trainer.add_callback(Bar())
     if machine.is_main and settings.push_checkpoints:
-        trainer.add_callback(Backup(settings.push_checkpoints, folder / "checkpoints"))
+        trainer.add_callback(Backup(settings.push_checkpoints, checkpoints))
+    trainer.add_callback(trainer.cadence)
     if checkpoint:
         log.info("going on from %s", checkpoint)
     statistics = {name: values.clone() for name, values in model.named_buffers()}
     gc.freeze()  # Trainer looks for garbage first, a third of a second over all that was imported
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with held():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
         _require_another_try(trainer, error)
         model.zero_grad()
@@ -171,7 +183,6 @@ def training_arguments(
         remove_unused_columns=False,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model=recipe.best_by,
         greater_is_better=recipe.best_by not in LOWER_IS_BETTER,

@@ -14,6 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
+        "interruption",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
@@ -23,8 +24,9 @@ GROUPS = (
     # the stages of a run
     (
         "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
-        "checkpoint", "trainer",
-        "training", "mlp_fit", "mlp_reload", "probe", "stages", "precision", "saving", "plots",
+        "checkpoint", "resuming", "trainer",
+        "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
+        "saving", "plots",
         "outcomes", "card", "text_card", "folder", "verify", "translate", "language",
         "language_card",
     ),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from test_launch import launch
 
 import ftkit.mlp_fit
+import ftkit.mlp_state
 import ftkit.run
 from ftkit import (
     Data,
@@ -158,19 +159,20 @@ def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(
 ):
     recipe = colours.override({"backbone.fine_tune": FineTune(epochs=2), "train.epochs": 3})
     finetune(recipe, tmp_path / "whole")
-    write = ftkit.mlp_fit.write_state
+    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
+    write = ftkit.mlp_state.write_state
     for stop_at in (2, 4):  # in the training, and in the fine-tuning
 
-        def stop(file, state, buffers, stop_at=stop_at):
-            write(file, state, buffers)
+        def stop(checkpoint, state, buffers, kept, stop_at=stop_at):
+            write(checkpoint, state, buffers, kept)
             if state.epochs == stop_at:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(ftkit.mlp_fit, "write_state", stop)
+        monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
         run = tmp_path / f"stopped{stop_at}"
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, run)
-        monkeypatch.setattr(ftkit.mlp_fit, "write_state", write)
+        monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
         with (run / "log.jsonl").open("a") as lines:
             lines.write('{"step": 99, "los')  # a kill in the middle of a line
         finetune(recipe, run, resume=True)
@@ -259,17 +261,18 @@ def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path
     }  # its loss goes up and down
     recipe = flowers.override({"train.epochs": 200, "train.early_stopping": 1, **rough})
     finetune(recipe, tmp_path / "whole")
-    write = ftkit.mlp_fit.write_state
+    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
+    write = ftkit.mlp_state.write_state
 
-    def stop(file, state, buffers):
-        write(file, state, buffers)
+    def stop(checkpoint, state, buffers, kept):
+        write(checkpoint, state, buffers, kept)
         if state.waited == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ftkit.mlp_fit, "write_state", stop)
+    monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
     with pytest.raises(KeyboardInterrupt):
         finetune(recipe, tmp_path / "stopped")
-    monkeypatch.setattr(ftkit.mlp_fit, "write_state", write)
+    monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
     finetune(recipe, tmp_path / "stopped", resume=True)
     whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(whole[name].equal(stopped[name]) for name in whole)
@@ -337,7 +340,7 @@ def test_a_loss_that_is_no_number_stops_the_run(flowers, tmp_path):
     recipe = flowers.override(
         {"strategy.learning_rate": 1e30, "backbone.update": "sgd", "backbone.activation": "relu"}
     )
-    with pytest.raises(TrainingError, match="the loss became nan in epoch"):
+    with pytest.raises(TrainingError, match="the loss became nan by step"):
         finetune(recipe, tmp_path / "run")
 
 

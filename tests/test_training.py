@@ -12,6 +12,7 @@ from conftest import make_image
 from ftkit import Augment, ImageClassification, TrainingError, finetune, runtime
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.evaluation import predict_logits
+from ftkit.journal import Journal
 from ftkit.run import make_ready
 from ftkit.trainer import FrozenTrainer
 from ftkit.training import fit, training_arguments
@@ -89,6 +90,7 @@ def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
         recipe=tiny_recipe,
         machine=machine,
         inputs=ready.inputs,
+        journal=Journal(tmp_path / "log.jsonl", True),
     )
     decayed = set(trainer.get_decay_parameter_names(ready.model))
     assert "vit.layers.0.mlp.fc1.weight" in decayed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -14,6 +15,9 @@ from pydantic import (
 
 from ftkit.recipe.figures import MetricName
 from ftkit.settings import Fraction, Settings
+
+CADENCE = r"^(epoch|[1-9]\d*|\d*\.?\d+ ?(s|min|h))$"
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class Train(Settings):
@@ -55,12 +59,24 @@ class Train(Settings):
     of classes, r2 of numbers of a table, perplexity of texts to be written."""
     early_stopping: PositiveInt | None = None
     """Stop when `best_by` has not improved for so many evaluations."""
+    checkpoint_every: Annotated[str, Field(pattern=CADENCE)] = "epoch"
+    """A checkpoint is written at the end of every epoch, and besides after so many optimiser steps,
+    as 500, or so much time, as 90s, 10min or 2h."""
+    checkpoints_kept: PositiveInt = 2
+    """Newest checkpoints that are kept; that with the best weights is kept besides."""
     push_checkpoints: str | None = None
     """Hub repository, OWNER/NAME, whose branch `checkpoints` gets the checkpoint of every epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the splits, the new head, the order of rows and the augmentation."""
     workers: Annotated[int, Field(ge=0, le=128)] | None = None
     """Processes that read images for each device; chosen from the CPU count when not given."""
+
+    def checkpoint_cadence(self) -> tuple[int | None, float | None]:
+        """Return after how many steps, or after how many seconds, a checkpoint is due."""
+        number, unit = re.findall(r"^([\d.]*)\s*(\w*)$", self.checkpoint_every)[0]
+        if not number:
+            return None, None
+        return (None, float(number) * SECONDS[unit]) if unit else (int(number), None)
 
 
 class Expect(Settings):

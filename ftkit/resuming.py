@@ -1,0 +1,304 @@
+"""Trainer whose checkpoints hold all that decides what comes next, so that it goes on exactly.
+
+    checkpoints/checkpoint-STEP/
+        moving.safetensors   the weights that move, and the statistics
+        state.pt             optimiser, schedule, scaler; of each process its random states and the
+                             loss since the last line of log.jsonl
+        trainer_state.json   step, epoch, best figure so far; what was logged
+        progress.json        `Progress`: where in the run it was taken
+        checksums.json       see `ftkit.checkpoint`
+
+The rows of a step follow from seed, epoch and step (`ftkit.batches`), and so do their random
+changes; so a position is all that the order of rows needs. A checkpoint is taken at the end of
+every epoch, after its validation, and in between as `train.checkpoint_every` says or a signal asks.
+A signal during the validation leaves one whose epoch is still to be validated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+
+from ftkit import interruption
+from ftkit.checkpoint import keep_newest, load_moving, save_moving, written
+from ftkit.interruption import Interrupted
+from ftkit.journal import Journal, Position
+from ftkit.recipe import Train
+from ftkit.runtime import Machine, in_any, on_main
+
+PROGRESS, STATE = "progress.json", "state.pt"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in a run a checkpoint was taken."""
+
+    step: int
+    """Optimiser steps done."""
+    evaluated: bool
+    """Not so: the epoch is at its end, and its validation is still to come."""
+    stopped: bool
+    """Training is over: by the number of steps, or early."""
+    waited: int
+    """Validations without gain, for early stopping."""
+    best_step: int | None
+    """Step of the best validation; its checkpoint holds the best weights."""
+    logged_step: int
+    """Step of the last line of log.jsonl with a training loss."""
+    lines: int
+    train_seconds: float
+    validation_seconds: float
+    precision: str
+    channels_last: bool
+    processes: int
+
+    @property
+    def position(self) -> Position:
+        """Where log.jsonl was."""
+        return Position(self.lines, self.train_seconds, self.validation_seconds)
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> Progress:
+        """Return what lies in a whole checkpoint."""
+        return cls(**json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8")))
+
+
+class ExactTrainer(Trainer):
+    """See the head of this file."""
+
+    machine: Machine
+    settings: Train
+    journal: Journal
+    channels_last = False
+    progress: Progress | None = None
+    """Of the checkpoint from which training goes on, until it does."""
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the checkpoint of that step."""
+        return Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+
+    def take_checkpoint(self, evaluated: bool, random_state: dict[str, Any]) -> None:
+        """Write a checkpoint of this moment and remove older ones. Every rank must call this.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        best = self.state.best_global_step or None
+        self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
+        of_each = gather_object([random_state | {"loss": self._tr_loss.detach().cpu()}])
+        on_main(lambda: self._write(evaluated, best, of_each))
+
+    def _write(self, evaluated: bool, best: int | None, of_each: list[dict[str, Any]]) -> None:
+        position = self.journal.position
+        progress = Progress(
+            step=self.state.global_step,
+            evaluated=evaluated,
+            stopped=self.control.should_training_stop,
+            waited=self._patience.early_stopping_patience_counter if self._patience else 0,
+            best_step=best,
+            logged_step=self._globalstep_last_logged,
+            **asdict(position),
+            precision="bf16" if self.args.bf16 else "fp16" if self.args.fp16 else "fp32",
+            channels_last=self.channels_last,
+            processes=self.machine.world_size,
+        )
+        scaler = getattr(self.accelerator, "scaler", None)
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.lr_scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "of_each": of_each,
+        }
+        name_of_best = self.checkpoint(best).name if best else None
+        with written(self.checkpoint(self.state.global_step), name_of_best) as folder:
+            save_moving(self.accelerator.unwrap_model(self.model), folder)
+            with (folder / STATE).open("wb") as file:
+                torch.save(state, file)
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            text = json.dumps(asdict(progress), indent=2)
+            (folder / PROGRESS).write_text(text + "\n", encoding="utf-8")
+        checkpoints = Path(str(self.args.output_dir))
+        keep_newest(checkpoints, self.settings.checkpoints_kept, name_of_best)
+
+    @property
+    def _patience(self) -> EarlyStoppingCallback | None:
+        found = (c for c in self.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback))
+        return next(found, None)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.take_checkpoint(evaluated=True, random_state=random_state_of(self.machine))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_moving(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        load_moving(
+            self.accelerator.unwrap_model(self.model), Path(self.state.best_model_checkpoint or "")
+        )
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        wanted = [(group["lr"], group["weight_decay"]) for group in self._groups_as_made()]
+        state = _read_state(checkpoint)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["schedule"])
+        done = self.lr_scheduler.last_epoch
+        self.lr_scheduler.base_lrs = [rate for rate, _ in wanted]
+        groups = self.optimizer.param_groups
+        for group, factor, (rate, decay) in zip(
+            groups, self.lr_scheduler.lr_lambdas, wanted, strict=True
+        ):  # the same, or what --resume-anyway has changed
+            group |= {"initial_lr": rate, "lr": rate * factor(done), "weight_decay": decay}
+
+    def _groups_as_made(self) -> list[dict[str, Any]]:
+        """Return the groups of parameters with the peak learning rate and decay of the recipe."""
+        assert self.optimizer is not None
+        return [
+            {"lr": group["initial_lr"], "weight_decay": group["weight_decay"]}
+            for group in self.optimizer.param_groups
+        ]
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        scaler = getattr(self.accelerator, "scaler", None)
+        if checkpoint is not None and scaler is not None:
+            state = _read_state(checkpoint)["scaler"]
+            if state is not None:
+                scaler.load_state_dict(state)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            states = _read_state(checkpoint)["of_each"]
+            if self.machine.rank < len(states):
+                set_random_state(states[self.machine.rank], self.machine)
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        begun, batches = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is None:
+            return begun, batches
+        self.progress = progress = Progress.read(Path(resume_from_checkpoint))
+        best = progress.best_step
+        self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
+        if self._patience:
+            self._patience.early_stopping_patience_counter = progress.waited
+        if not progress.evaluated:  # Trainer is to come to the end of that epoch once more
+            return math.ceil(progress.step / num_update_steps_per_epoch) - 1, 0
+        return begun, batches
+
+    def _run_epoch(self, **given: Any) -> None:  # type: ignore[override]
+        progress, self.progress = self.progress, None
+        if progress is not None:
+            states = _read_state(given["resume_from_checkpoint"])["of_each"]
+            if self.machine.rank < len(states):
+                self._tr_loss.copy_(states[self.machine.rank]["loss"])
+            self._globalstep_last_logged = progress.logged_step
+        if progress is None or (progress.evaluated and not progress.stopped):
+            super()._run_epoch(**given)
+            return
+        self.control.should_training_stop = progress.stopped
+        if not progress.evaluated:
+            self._load_rng_state(given["resume_from_checkpoint"])
+            self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
+            self._maybe_log_save_evaluate(
+                self._tr_loss,
+                None,
+                given["model"],
+                given["trial"],
+                given["epoch"],
+                given["ignore_keys_for_eval"],
+                given["start_time"],
+            )
+
+
+class Cadence(TrainerCallback):
+    """Says when a checkpoint is due, and ends the run after it where a signal has come.
+
+    Must be the last callback, so that others see the checkpoint.
+    """
+
+    def __init__(self, trainer: ExactTrainer) -> None:
+        self.trainer = trainer
+        self.steps, self.seconds = trainer.settings.checkpoint_cadence()
+        self.last = time.monotonic()
+        self.stopping = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Start the clock."""
+        self.last = time.monotonic()
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any
+    ) -> None:
+        """Ask for a checkpoint where one is due; at the end of an epoch one comes anyway."""
+        late = self.seconds is not None and time.monotonic() - self.last >= self.seconds
+        told = bool(interruption.requested())
+        self.stopping, late = in_any(self.trainer.machine, told, late)
+        due = self.stopping or late or (self.steps and state.global_step % self.steps == 0)
+        ends = float(state.epoch).is_integer() or control.should_training_stop
+        if due and not ends:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: TrainerState, control: Any, **rest: Any) -> None:
+        """End the run here where a signal has come."""
+        self.last = time.monotonic()
+        told = self.stopping or bool(interruption.requested())
+        (self.stopping,) = in_any(self.trainer.machine, told)
+        if self.stopping:
+            raise self.end(state)
+
+    def end(self, state: TrainerState) -> Interrupted:
+        """Return what ends the run and says where."""
+        return Interrupted(
+            f"stopped by {interruption.requested() or 'a signal'} at step {state.global_step} of "
+            f"{state.max_steps}, {self.trainer.checkpoint(state.global_step)} written"
+        )
+
+
+def random_state_of(machine: Machine) -> dict[str, Any]:
+    """Return the random states of this process: python, numpy, torch and its device."""
+    name, keys, *rest = np.random.get_state()
+    cuda = machine.device.type == "cuda"
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(machine.device) if cuda else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], machine: Machine) -> None:
+    """Put back what `random_state_of` returned."""
+    name, keys, *rest = state["numpy"]
+    random.setstate(state["python"])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and machine.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], machine.device)
+
+
+def _read_state(checkpoint: str) -> dict[str, Any]:
+    return torch.load(Path(checkpoint) / STATE, map_location="cpu", weights_only=True)
