@@ -9,7 +9,9 @@ recipe = Recipe(
     name="distilbert-ner",
     description="DistilBERT (Transformer) on CoNLL-2003, names in news",
     data=Data(path="lhoestq/conll2003", revision="main"),
-    backbone=Backbone(id="distilbert/distilbert-base-cased", revision="main"),
+    backbone=Backbone(
+        id="distilbert/distilbert-base-cased", revision="6ea81172465e8b0ad3fddeed32b986cdcdcffcf0"
+    ),
     task=TokenClassification(tokens="tokens", label="ner_tags"),
     strategy=Full(learning_rate=5e-5),
     alternatives=(HeadOnly(learning_rate=1e-3), Lora(learning_rate=5e-4, rank=16, alpha=32)),

@@ -9,8 +9,14 @@ from ftkit import Backbone, Data, Full, HeadOnly, Lora, Recipe, TextClassificati
 recipe = Recipe(
     name="distilbert-sst2",
     description="DistilBERT (Transformer) on SST-2, sentiment of sentences",
-    data=Data(path="stanfordnlp/sst2", revision="main", test="validation"),
-    backbone=Backbone(id="distilbert/distilbert-base-uncased", revision="main"),
+    data=Data(
+        path="stanfordnlp/sst2",
+        revision="8d51e7e4887a4caaa95b3fbebbf53c0490b58bbb",
+        test="validation",
+    ),
+    backbone=Backbone(
+        id="distilbert/distilbert-base-uncased", revision="12040accade4e8a0f71eabdb258fecc2e7e948be"
+    ),
     task=TextClassification(text="sentence", label="label", max_length=128),
     strategy=Full(learning_rate=3e-5),
     alternatives=(HeadOnly(learning_rate=1e-3), Lora(learning_rate=5e-4, rank=16, alpha=32)),

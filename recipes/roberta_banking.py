@@ -9,7 +9,9 @@ recipe = Recipe(
     name="roberta-banking",
     description="RoBERTa (Transformer) on Banking77, 77 matters of a bank's customers",
     data=Data(path="mteb/banking77", revision="0fd18e25b25c072e09e0d92ab615fda904d66300"),
-    backbone=Backbone(id="FacebookAI/roberta-base", revision="main"),
+    backbone=Backbone(
+        id="FacebookAI/roberta-base", revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b"
+    ),
     task=TextClassification(text="text", label="label_text", max_length=128),
     strategy=Full(learning_rate=5e-5),
     alternatives=(HeadOnly(learning_rate=3e-3), Lora(learning_rate=1e-3, rank=16, alpha=32)),

@@ -8,9 +8,11 @@ recipe = Recipe(
     data=Data(
         path="HuggingFaceTB/smoltalk",
         config="everyday-conversations",
-        revision="main",
+        revision="5feaf2fd3ffca7c237fc38d1861bc30365d48ffa",
     ),
-    backbone=Backbone(id="HuggingFaceTB/SmolLM2-135M", revision="main"),
+    backbone=Backbone(
+        id="HuggingFaceTB/SmolLM2-135M", revision="93efa2f097d58c2a74874c7e644dbc9b0cee75a2"
+    ),
     task=LanguageModelling(max_length=512),
     strategy=Lora(learning_rate=5e-4, rank=16, alpha=32),
     alternatives=(Full(learning_rate=5e-5),),

@@ -9,7 +9,7 @@ recipe = Recipe(
     name="t5-multi30k",
     description="T5-small (encoder-decoder) on Multi30k, English to German",
     data=Data(path="bentrevett/multi30k", revision="main"),
-    backbone=Backbone(id="google-t5/t5-small", revision="main"),
+    backbone=Backbone(id="google-t5/t5-small", revision="df1b051c49625cf57a3d0d8d3863ed4d13564fe4"),
     task=Translation(
         source="en",
         target="de",
