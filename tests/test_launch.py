@@ -100,9 +100,19 @@ def test_a_language_model_is_the_same_for_one_and_two_processes(tmp_path):
 
 
 def test_the_number_of_processes_is_read_from_accelerates_command_line():
-    assert asked_for(["python", "accelerate", "launch", "--cpu", "--num_processes", "3"]) == 3
-    assert asked_for(["python", "accelerate", "launch", "--num_processes=2", "x.py"]) == 2
-    assert asked_for(["bash"]) == 1
+    command = ["python", "accelerate", "launch", "--cpu"]
+    assert asked_for([*command, "--num_processes", "3"]).num_processes == 3
+    assert asked_for([*command, "--num-processes=2", "x.py"]).num_processes == 2
+    assert asked_for(["bash"]).num_processes == 1
+
+
+def test_the_file_for_the_cpu_starts_two_processes(recipe_file, tmp_path):
+    file = ROOT / "scripts" / "accelerate" / "cpu.yaml"
+    command = ["accelerate", "launch", "--config_file", file, ROOT / "scripts" / "finetune.py"]
+    words = ["--recipe", recipe_file, "--out", tmp_path / "out", "--smoke"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["world_size"] == 2
 
 
 def test_an_error_is_said_once_by_all_processes_together(recipe_file, tmp_path):

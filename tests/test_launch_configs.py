@@ -1,0 +1,89 @@
+"""The configuration files in scripts/accelerate, read by accelerate itself."""
+
+import os
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
+
+from ftkit.launch import Wanted, asked_for, torchrun_flags
+
+FOLDER = Path(__file__).resolve().parent.parent / "scripts" / "accelerate"
+KINDS = {
+    "cpu": DistributedType.MULTI_CPU,
+    "one_gpu": DistributedType.NO,
+    "multi_gpu": DistributedType.MULTI_GPU,
+    "fsdp2": DistributedType.FSDP,
+    "two_hosts": DistributedType.MULTI_GPU,
+}
+
+
+def launched(name, *flags):
+    """Return the arguments that accelerate launches with this file."""
+    words = ["--config_file", str(FOLDER / f"{name}.yaml"), *flags, "x.py", "--recipe", "y"]
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    return arguments
+
+
+def test_each_file_is_tested_here():
+    assert {file.stem for file in FOLDER.iterdir()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_accelerate_reads_it(name):
+    config = load_config_from_file(str(FOLDER / f"{name}.yaml"))
+    assert isinstance(config, ClusterConfig)
+    assert config.distributed_type == KINDS[name]
+    assert config.mixed_precision == "no"  # an unquoted no is False in YAML
+    arguments = launched(name)
+    known = set(vars(launch_command_parser().parse_args(["x.py"])))
+    assert set(config.fsdp_config) <= known
+    assert arguments.num_processes == config.num_processes >= 1
+
+
+def test_the_cpu_file_starts_its_processes(monkeypatch):
+    _, environment = prepare_simple_launcher_cmd_env(launched("cpu"))
+    assert environment["ACCELERATE_USE_CPU"] == "True"
+    wanted = asked_for(["accelerate", "launch", "--config_file", str(FOLDER / "cpu.yaml"), "x.py"])
+    assert wanted == Wanted(num_processes=2)
+    assert torchrun_flags(wanted) == ["--standalone", "--nproc_per_node=2"]
+
+
+def test_the_fsdp_file_makes_a_plugin_of_version_2(monkeypatch):
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    environment = prepare_multi_gpu_env(launched("fsdp2"))
+    assert environment["ACCELERATE_USE_FSDP"] == "true"
+    for name, value in environment.items():
+        if name.startswith("FSDP_") or name not in os.environ:
+            monkeypatch.setenv(name, value)
+    plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2
+    assert plugin.reshard_after_forward is True
+    assert plugin.state_dict_type.name == "FULL_STATE_DICT"
+
+
+def test_flags_come_before_the_file_and_machines_share_the_processes():
+    file = str(FOLDER / "two_hosts.yaml")
+    command = f"python accelerate launch --config_file={file} --cpu --machine-rank 1"
+    wanted = asked_for([*command.split(), "--num_processes", "2", "--main_process_ip", "a.b"])
+    assert wanted == Wanted(2, 2, 1, "a.b", 29500)
+    assert torchrun_flags(wanted) == [
+        "--nproc_per_node=1",
+        "--nnodes=2",
+        "--node_rank=1",
+        "--master_addr=a.b",
+        "--master_port=29500",
+    ]
+
+
+def test_what_accelerate_config_wrote_counts_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert asked_for(["accelerate", "launch", "x.py"]) == Wanted()
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate" / "default_config.yaml").write_text("num_processes: 3\n")
+    assert asked_for(["accelerate", "launch", "x.py"]).num_processes == 3
+    assert asked_for(["accelerate", "launch", "--cpu", "x.py"]) == Wanted()  # as accelerate does
