@@ -7,13 +7,29 @@ The command line prints the message of an `FtkitError` without a traceback and e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST = 1_000
+"""Characters of a message; the middle of a longer one is left out."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class FtkitError(Exception):
-    """Base of every error that ftkit raises on purpose."""
+    """Base of every error that ftkit raises on purpose. Its message is one line, whatever it tells.
+
+    Names, values and what libraries say may hold line breaks and be of any length.
+    """
 
     exit_status = 2
+
+    def __init__(self, message: str) -> None:
+        line = CONTROL.sub(
+            lambda found: " " if found[0].isspace() else ascii(found[0])[1:-1], message
+        )
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
+        super().__init__(line)
 
 
 class RecipeError(FtkitError):

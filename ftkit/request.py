@@ -6,7 +6,6 @@ its path with --set.
 
 from __future__ import annotations
 
-import json
 import shlex
 import types
 import typing
@@ -19,6 +18,7 @@ from pydantic import BaseModel, Field, create_model
 from ftkit import registry
 from ftkit.errors import RecipeError
 from ftkit.recipe import Data, Full, Mlp, Recipe, Train
+from ftkit.settings import read_json
 
 
 def _flags() -> type[BaseModel]:
@@ -128,6 +128,6 @@ def _parse(change: str) -> tuple[str, Any]:
     if not equals or not path:
         raise RecipeError(f"--set {change}: expected FIELD=VALUE, as in --set strategy.rank=16")
     try:
-        return path, json.loads(text)
-    except json.JSONDecodeError:
+        return path, read_json(text)
+    except ValueError:
         return path, text

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ftkit.errors import RecipeError, nearest
 
+LONE = re.compile("[\\ud800-\\udfff]")
+"""How Python writes bytes of a file name that are no UTF-8; no file can be written with them."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -31,12 +35,36 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise RecipeError(_explain(error, type(self))) from None
 
+    @model_validator(mode="after")
+    def _texts_can_be_written(self) -> Settings:
+        for name, value in self:
+            texts = value if isinstance(value, tuple) else (value,)
+            if any(LONE.search(text) for text in texts if isinstance(text, str)):
+                raise ValueError(f"{name} holds bytes that are no characters of UTF-8")
+        return self
+
+
+def read_json(text: str) -> Any:
+    """Return what a text of JSON holds.
+
+    Raises:
+        ValueError: it is not JSON, or holds a number or a nesting that nobody means.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, line {error.lineno}: {error.msg}") from None
+    except ValueError:  # which Python raises before it computes for minutes
+        raise ValueError("a number has more digits than can be read") from None
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
+
 
 def replace(root: Settings, values: dict[str, Any], path: str, value: Any) -> None:
     """Set `path` in the dumped `values` of `root`, following the types of the settings.
 
     Raises:
-        RecipeError: the path names no field.
+        RecipeError: the path names no field, or one of what was replaced as a whole.
     """
     node: Any = root
     *parents, leaf = path.split(".")
@@ -44,6 +72,8 @@ def replace(root: Settings, values: dict[str, Any], path: str, value: Any) -> No
         if part not in type(node).model_fields or not isinstance(getattr(node, part), Settings):
             raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
         node, values = getattr(node, part), values[part]
+        if not isinstance(values, dict):
+            raise RecipeError(f"'{path}' cannot be set: '{part}' was just set to {values!r}")
     if leaf not in type(node).model_fields:
         raise RecipeError(f"'{path}' is not a field{nearest(path, _paths(root))}")
     values[leaf] = value.model_dump() if isinstance(value, Settings) else value

@@ -22,7 +22,7 @@ def test_every_error_can_be_caught_as_the_base(kind):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_wrong_request_exits_with_two_and_a_failed_run_with_one(kind):
-    failed_runs = {"TrainingError", "VerificationError"}
+    failed_runs = {"MachineError", "TrainingError", "VerificationError"}
     assert kind.exit_status == (1 if kind.__name__ in failed_runs else 2)
 
 
@@ -48,3 +48,11 @@ def test_a_name_like_none_is_answered_with_nothing():
 def test_names_may_come_as_any_iterable():
     assert nearest("imgae", (name for name in ("image", "label"))) == "; did you mean 'image'?"
     assert nearest("imgae", {"image": 1, "label": 2}) == "; did you mean 'image'?"
+
+
+def test_a_message_is_one_line_of_bounded_length_whatever_it_tells():
+    error = FtkitError("no file 'a\nb\x07\udcff':\r\n  gone\u2028" + "x" * 9_000)
+    assert str(error).startswith("no file 'a b\\x07\\udcff': ")
+    assert len(str(error)) < 1_000
+    assert str(error).isprintable()
+    assert str(FtkitError(str(error))) == str(error)

@@ -250,3 +250,20 @@ def test_importing_ftkit_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_part_that_was_replaced_by_no_settings_has_no_fields(tiny_recipe):
+    changes = {"task.augment": None, "task.augment.crop": None}
+    with pytest.raises(RecipeError, match=r"'task.augment.crop' cannot be set: 'augment' was just"):
+        tiny_recipe.override(changes)
+
+
+@pytest.mark.parametrize("text", ["9" * 5_000, "[" * 100_000, '"\\ud800"'])
+def test_json_that_python_refuses_is_a_recipe_error(text):
+    with pytest.raises(RecipeError):
+        Recipe.from_json(text)
+
+
+def test_bytes_that_are_no_characters_are_refused(tiny_recipe):
+    with pytest.raises(RecipeError, match="revision holds bytes that are no characters of UTF-8"):
+        tiny_recipe.override({"data.revision": "v\udcff"})

@@ -7,7 +7,6 @@ refuses a bad setting at once with a `RecipeError`: the field, what was given, w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Union
 
@@ -40,7 +39,7 @@ from ftkit.recipe.text import (
     Translation,
 )
 from ftkit.recipe.train import Expect, Train
-from ftkit.settings import Settings, replace
+from ftkit.settings import Settings, read_json, replace
 
 __all__ = [
     "CLASSIFICATION",
@@ -222,9 +221,9 @@ class Recipe(Settings):
             RecipeError: the text is not JSON, or not a recipe.
         """
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise RecipeError(f"recipe: not JSON, line {error.lineno}: {error.msg}") from None
+            values = read_json(text)
+        except ValueError as error:
+            raise RecipeError(f"recipe: {error}") from None
         if not isinstance(values, dict):
             raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
         return cls(**values)
