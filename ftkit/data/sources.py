@@ -20,7 +20,6 @@ from datasets import (
     load_dataset,
     load_from_disk,
 )
-from datasets.exceptions import DatasetGenerationError
 from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
@@ -299,8 +298,11 @@ def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
 def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:
     names = [str(table) for table in tables]
     try:
-        return load_dataset(reader, data_files=names, split="train", **options)
-    except (DatasetGenerationError, ValueError, StopIteration) as error:
+        rows = load_dataset(reader, data_files=names, split="train", **options)
+        if reader == "parquet":
+            rows.data.validate(full=True)  # texts that are no UTF-8 are seen only when looked at
+        return rows
+    except Exception as error:  # libraries raise anything over a file that is not what it says
         empty = isinstance(error.__cause__ or error, StopIteration)
         cause = "there are no rows in it" if empty else said(error)
         raise DataError(f"data '{names[0]}': {cause}") from error

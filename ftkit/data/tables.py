@@ -131,6 +131,8 @@ def find_bad_json(file: Path, encoding: str | None) -> str | None:
             if "Unterminated" in error.msg:
                 cut = " (it seems to be cut off)"
             return f"line {number} is not JSON: {error.msg} at column {error.colno}{cut}"
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a nesting as deep
+            return f"line {number} cannot be read: {error}"
         if not isinstance(row, dict):
             return f"line {number} holds {type(row).__name__}, not an object with named columns"
     return None
