@@ -7,6 +7,7 @@ by Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ftkit import cli_cache, registry
+from ftkit import cli_cache, peers, registry
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.errors import DataError, FtkitError, MachineError
@@ -34,6 +35,7 @@ app.command(play)
 app.command(push)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")
+GO_ON = "go on with the same command and --resume, on every machine where there are several"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,13 +54,29 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(console, str(error), error.exit_status)
     except KeyboardInterrupt:
         return _fail(console, "stopped; go on with the same command and --resume", 130)
+    except Exception as error:
+        if not peers.is_lost(error):
+            peers.is_first_to_say(repr(error))  # so that the others leave it to the traceback
+            raise
+        if peers.has_said_why():
+            return 1
+        said = " ".join(str(error).split())[:200]
+        return _fail(console, f"another process of this run is gone ({said}); {GO_ON}", 1)
     return 0
 
 
 def _fail(console: Console, message: str, status: int) -> int:
-    if rank() == 0:
-        console.print("error:", message, markup=False)
+    if peers.is_first_to_say(message):
+        where = f" (process {rank()})" if rank() else ""
+        console.print(f"error{where}:", message, markup=False)
     return status
+
+
+def _end(message: str) -> None:
+    """Say that a machine is gone and end at once: the main thread waits for it."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}; {GO_ON}")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @app.command(name="list")
@@ -154,7 +172,8 @@ def train(
     if resolved.train.push_checkpoints is not None and rank() == 0:
         claim(resolved.train.push_checkpoints, private)
     try:
-        result = finetune(resolved, folder, resume)
+        with peers.watched(_end):
+            result = finetune(resolved, folder, resume)
     finally:
         stop()
     if rank() == 0:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,9 @@ from ftkit.errors import FtkitError, RecipeError
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other: rank 0 may download data meanwhile. One that has ended is
+noticed at once, and a machine that is gone by `ftkit.peers`."""
 PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "evaluate", "timm")
 
 
@@ -53,7 +57,7 @@ def start(seed: int) -> Machine:
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (
         several and not torch.cuda.is_available()
     )
-    state = PartialState(cpu=on_cpu)
+    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -30,7 +30,7 @@ SETTINGS += ["train.batch_size=16", "train.epochs=2", "train.precision=fp32", "t
 IMAGES = [*SETTINGS, "backbone.image_size=48", "task.augment.crop=[0.7,1.0]"]
 CASES = {
     "image-head": ("effnet-digits", "head", [*IMAGES, "strategy.cache=false"]),
-    "image-lora": ("effnet-digits", "lora", IMAGES),
+    "image-lora": ("effnet-digits", "lora", [*IMAGES, "strategy.learning_rate=1e-4"]),
     "text-full": ("minilm-langid", "full", SETTINGS),
     "text-lora": ("minilm-langid", "lora", SETTINGS),
 }

@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
-        "interruption",
+        "interruption", "peers",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
