@@ -23,6 +23,7 @@ from ftkit.data.columns import (
 from ftkit.data.findings import Finding, unreadable
 from ftkit.data.inspect import inspect
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
+from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
 from ftkit.data.sources import SPLITS, read
 from ftkit.data.splits import ROLES, Splits, cut, labels_of, limit
@@ -45,7 +46,7 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
         HubError: it is on the Hub, and the Hub does not give it.
     """
     found = read(data)
-    source = found.splits
+    source = with_parts(found.splits, data)
     roles = _assign(data, source)
     train = source[roles["train"]]
     task = resolve_columns(task, train.features)

@@ -23,6 +23,7 @@ from datasets import (
 from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
+from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch, is_remote
 from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
 from ftkit.embedded import PREFIX
@@ -72,6 +73,10 @@ def read(data: Data) -> Source:
         DataError: the path or its content is not what ftkit can read.
         HubError: it is no local path, and the Hub does not give it.
     """
+    if data.stream and not is_hub_id(data.path):
+        raise DataError(
+            f"data '{data.path}': only data sets of the Hub are streamed; leave data.stream out"
+        )
     if data.path.startswith(PREFIX):
         return Source(embedded_data(data.path.removeprefix(PREFIX)))
     path = Path(data.path).expanduser()
@@ -88,11 +93,19 @@ def read(data: Data) -> Source:
         return _read_tables(_by_split(files), data)
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
-    return Source(_splits(_read_hub(data)))
-
-
-def _read_hub(data: Data) -> DatasetDict | Dataset:
     commit = resolve("dataset", data.path, data.revision)
+    return Source(_stream_hub(data, commit) if data.stream else _splits(_read_hub(data, commit)))
+
+
+def _stream_hub(data: Data, commit: str) -> dict[str, Dataset]:
+    with (
+        loading_errors("data set", data.path, DataError),
+        hub_errors("data set", data.path, data.revision),
+    ):
+        return patiently(lambda: streamed(data, commit))
+
+
+def _read_hub(data: Data, commit: str) -> DatasetDict | Dataset:
 
     def load(again: bool) -> DatasetDict | Dataset:
         mode = "reuse_cache_if_exists" if again else "reuse_dataset_if_exists"

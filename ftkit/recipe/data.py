@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import (
     Field,
     PositiveInt,
+    model_validator,
 )
 
 from ftkit.settings import Settings
@@ -30,11 +31,11 @@ class Data(Settings):
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
     train: str = "train"
-    """Name of the training split."""
+    """Name of the training split, or a part of one, as in train[:80%] or train[1000:2000]."""
     validation: str = "validation"
-    """Name of the validation split; cut from train when the data has none."""
+    """Name of the validation split, or a part; cut from train when the data has none."""
     test: str = "test"
-    """Name of the test split; cut from train when the data has none."""
+    """Name of the test split, or a part; cut from train when the data has none."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training rows that becomes the validation split when there is none."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -45,5 +46,14 @@ class Data(Settings):
     """Use only so many validation rows."""
     test_rows: PositiveInt | None = None
     """Use only so many test rows."""
+    stream: bool = False
+    """Of a Hub data set that is larger than the disk, keep only the rows that `train_rows` and the
+    others ask for, taken as they come."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What a row that cannot be read does: stop before training, or be left out and listed."""
+
+    @model_validator(mode="after")
+    def _a_stream_has_an_end(self) -> Data:
+        if self.stream and self.train_rows is None:
+            raise ValueError("stream: say how many rows to take, by train_rows")
+        return self
