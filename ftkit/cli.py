@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import cli_cache, peers, registry
+from ftkit.cli_compare import compare
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.errors import DataError, FtkitError, MachineError
@@ -33,6 +34,7 @@ app = App(
 app.command(mlp)
 app.command(play)
 app.command(push)
+app.command(compare)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")
 GO_ON = "go on with the same command and --resume, on every machine where there are several"
@@ -241,21 +243,6 @@ def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fa
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise MachineError(f"{wrong[0].name}: {wrong[0].found}{more}")
-
-
-@app.command
-def compare(*runs: Path) -> None:
-    """Show finished runs in one table.
-
-    Parameters
-    ----------
-    runs
-        Folders of finished runs.
-    """
-    from ftkit.compare import table
-    from ftkit.result import RunResult
-
-    Console().print(table([RunResult.read(run) for run in runs]))
 
 
 def loads_with(recipe: Recipe) -> str:

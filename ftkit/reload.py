@@ -11,12 +11,14 @@ PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipe
 adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a
 translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that
 the data has. For a language model it has `losses` (N,), nats a token of each text, and `answers`,
-which `pipeline` writes to some of the prompts.
+which `pipeline` writes to some of the prompts. Where the pipeline answered one by one, `seconds`
+(N,) says how long each took.
 """
 
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -
     if not is_adapter(folder):
         classify: Any = pipeline("image-classification", model=str(folder), device="cpu")
         names = list(model.config.id2label.values())
-        found = [classify(str(file), top_k=len(names)) for file in files]
+        found, answers["seconds"] = timed(lambda file: classify(str(file), top_k=len(names)), files)
         answers["probabilities"] = in_order(found, names)
     return answers
 
@@ -86,7 +88,10 @@ def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
         names = list(model.config.id2label.values())
         # softmax also for two classes; long texts are cut where training cut them
         function, name = SCORES[task["kind"]]
-        found = classify(texts, top_k=None, function_to_apply=function, truncation=True)
+        found, answers["seconds"] = timed(
+            lambda text: classify(text, top_k=None, function_to_apply=function, truncation=True),
+            texts,
+        )
         answers[name] = in_order(found, names)
     return answers
 
@@ -232,6 +237,15 @@ def nats_of(model: Any, ids: list[int]) -> list[float]:
     with torch.inference_mode():
         logits = model(torch.tensor([ids])).logits[0, :-1].float()
     return (-logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]).tolist()
+
+
+def timed(answer: Any, inputs: list[Any]) -> tuple[list[Any], np.ndarray]:
+    """Return the answer for each input by itself, and the seconds (N,) that each took."""
+    answers, clock = [], [time.perf_counter()]
+    for one in inputs:
+        answers.append(answer(one))
+        clock.append(time.perf_counter())
+    return answers, np.diff(clock)
 
 
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:

@@ -60,6 +60,9 @@ class RunResult(Settings):
     peak_memory_bytes: dict[str, int]
     model_bytes: int
     """Size of the weights in model/, without an adapter kept beside them."""
+    latency_seconds: float | None = None
+    """An example at batch 1, from what a user has to the answer, by the saved model in a fresh
+    process on the CPU; None where nobody measured it."""
     model_sha256: dict[str, str] = Field(default_factory=dict)
     """Checksum of each weights file below model/, as it was verified."""
     seed: int

@@ -85,7 +85,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
-        verify(model_folder, task, ready.splits, outputs)
+        verified = verify(model_folder, task, ready.splits, outputs)
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),
@@ -108,6 +108,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
             peak_memory_bytes=runtime.peak_memory(machine),
             model_bytes=weight_bytes(model_folder),
+            latency_seconds=verified.latency_seconds,
             model_sha256=weight_checksums(model_folder),
             seed=recipe.train.seed,
             world_size=machine.world_size,

@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
@@ -70,6 +70,7 @@ def start(seed: int) -> Machine:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         torch.cuda.reset_peak_memory_stats(state.device)
+    _forget_peak_host()
     return Machine(state.process_index, state.num_processes, state.device, name)
 
 
@@ -172,6 +173,15 @@ def peak_memory(machine: Machine) -> dict[str, int]:
     """Return the most memory used so far in bytes: this process on the host, and its device."""
     cuda = machine.device.type == "cuda"
     return {"host": _peak_host(), "device": torch.cuda.max_memory_allocated() if cuda else 0}
+
+
+def _forget_peak_host() -> None:
+    """Let the peak of this process count from now: of several runs in it each has its own.
+
+    Linux alone can do that; elsewhere the peak is that of all runs so far.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_host() -> int:

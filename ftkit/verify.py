@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,19 @@ to 2e-4 (where the run computed in channels_last, the reloaded model does not); 
 gave 0.33."""
 
 
-def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> int:
-    """Return how many test rows the saved model, and the adapter beside it, were compared on.
+@dataclass(frozen=True)
+class Verified:
+    """What a fresh process found."""
+
+    rows: int
+    """Test rows that were compared."""
+    latency_seconds: float | None
+    """Median over them of the time that one takes by itself, from what a user has to the answer;
+    None where it was not measured."""
+
+
+def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
+    """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
     Loads each in a process of its own through transformers and peft, and compares what it gives,
     and what its pipeline gives, on up to 256 test rows.
@@ -48,8 +60,10 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> int:
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
     with tempfile.TemporaryDirectory() as scratch:
         _write_inputs(task, splits.test.select(rows), Path(scratch))
+        latency = None
         for artefact in artefacts:
-            difference = _compare(artefact, Path(scratch), expected(task, outputs, rows))
+            difference, seconds = _compare(artefact, Path(scratch), expected(task, outputs, rows))
+            latency = seconds if latency is None else latency
             log.info(
                 "verified %s: reloaded in a fresh process, %d test rows, numbers differ by at most "
                 "%.1g",
@@ -57,7 +71,7 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> int:
                 len(rows),
                 difference,
             )
-    return len(rows)
+    return Verified(len(rows), latency)
 
 
 def verified_rows(size: int) -> np.ndarray:
@@ -78,8 +92,13 @@ def _write_inputs(task: Any, rows: Dataset, folder: Path) -> None:
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 
-def _compare(artefact: Path, inputs: Path, wanted: dict[str, np.ndarray]) -> float:
-    """Return the largest difference between what was measured and what a fresh process gives."""
+def _compare(
+    artefact: Path, inputs: Path, wanted: dict[str, np.ndarray]
+) -> tuple[float, float | None]:
+    """Return the largest difference between what was measured and what a fresh process gives.
+
+    And the median seconds of a row by itself.
+    """
     output = inputs / "answers.npz"
     kind = json.loads((artefact / "config.json").read_text(encoding="utf-8")).get("model_type")
     script = ["-m", "ftkit.mlp_reload"] if kind == "ftkit-mlp" else [reload.__file__]
@@ -106,7 +125,8 @@ def _compare(artefact: Path, inputs: Path, wanted: dict[str, np.ndarray]) -> flo
                 f"measured (largest {scale:.3g})"
             )
         largest = max(largest, difference)
-    return largest
+    seconds = answers["seconds"] if "seconds" in answers.files else np.empty(0)
+    return largest, float(np.median(seconds)) if len(seconds) else None
 
 
 def _require_equal(artefact: Path, name: str, measured: np.ndarray, again: np.ndarray) -> None:

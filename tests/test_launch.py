@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
 
 
-def launch(processes, *words, cwd, **environment):
+def launch(processes, *words, cwd, script="finetune.py", **environment):
     command = [*LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no"]
-    command += [str(ROOT / "scripts" / "finetune.py"), *map(str, words)]
+    command += [str(ROOT / "scripts" / script), *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment
     )
@@ -70,6 +70,21 @@ def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, t
     assert np.allclose(cached[0], cached[1], atol=1e-5)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 4
+
+
+def test_two_processes_make_one_comparison(recipe_file, tmp_path):
+    words = (recipe_file, "--strategies", "majority,knn,mlp,head", "--out", tmp_path / "out")
+    done = launch(2, *words, "--set", "train.epochs=1", cwd=tmp_path, script="compare.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("over knn for") == 1  # rank 0 alone speaks
+    assert done.stdout.count("at n = 26") == 1
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [row["label"] for row in found["rows"]] == ["majority", "knn", "mlp", "head"]
+    sizes = [
+        json.loads((Path(row["runs"][0]["folder"]) / "run.json").read_text())["world_size"]
+        for row in found["rows"]
+    ]
+    assert sizes == [2, 2, 2, 2]
 
 
 def test_a_language_model_is_the_same_for_one_and_two_processes(tmp_path):

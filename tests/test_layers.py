@@ -31,8 +31,8 @@ GROUPS = (
         "language_card",
     ),
     # the main path, and what looks at runs
-    ("run", "estimate", "check", "compare", "push", "mlp_show", "play", "doctor"),
-    ("request", "cli", "cli_mlp", "cli_hub", "cli_cache"),
+    ("run", "estimate", "check", "compare", "report", "push", "mlp_show", "play", "doctor"),
+    ("request", "cli", "cli_mlp", "cli_hub", "cli_cache", "cli_compare"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

@@ -53,6 +53,8 @@ def test_every_command_of_ftkit_runs(workplace, checkpoint, hub, monkeypatch, ca
         again = "--resume" in words
         smoke = ["--smoke"] if words[0] == "train" and "--smoke" not in words and not again else []
         other = ["--backbone", str(checkpoint("vit"))] if "vit-cifar" in words else []
+        recipes = words[0] == "compare" and not Path(words[1]).is_dir()
+        smoke += ["--smoke", "--strategies", "majority,mlp"] if recipes else []
         other += ["--backbone", "smollm"] if "smollm-lora" in words else []
         used = [*words, *smoke, *other]
         if "--out" not in used and words[0] == "train":

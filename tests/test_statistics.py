@@ -56,11 +56,11 @@ def test_the_paired_bootstrap_covers_the_truth_and_raises_one_false_alarm_in_twe
     """Means over three seeds: every example is harder or easier for all of them."""
     random = np.random.default_rng(3)
     covered, alarms, single = [], [], []
-    for seed in range(2 * EXPERIMENTS):
+    for seed in range(5 * EXPERIMENTS):
         ease = random.beta(8, 1, 200)  # true accuracy 8/9 of both
         first, second = (random.random((2, 3, 200)) < ease).mean(1)
-        paired = paired_bootstrap(mean_of(first), mean_of(second), 200, seed)
-        low, high = interval(mean_of(first), 200, seed)
+        paired = paired_bootstrap(mean_of(first), mean_of(second), 200, seed, 400)
+        low, high = interval(mean_of(first), 200, seed, 400)
         single.append(low <= 8 / 9 <= high)
         covered.append(paired.low <= 0 <= paired.high)
         alarms.append(paired.p < 0.05)

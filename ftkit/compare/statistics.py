@@ -87,9 +87,11 @@ def paired_bootstrap(
     return Paired(seen, float(low), float(high), p, N, f"paired bootstrap, {count} resamples")
 
 
-def interval(statistic: Statistic, N: int, seed: int = 0) -> tuple[float, float]:
+def interval(
+    statistic: Statistic, N: int, seed: int = 0, count: int = RESAMPLES
+) -> tuple[float, float]:
     """Return the ends of a figure's 95 % percentile bootstrap interval over N examples."""
-    drawn = np.concatenate([statistic(weights) for weights in resamples(N, RESAMPLES, seed)])
+    drawn = np.concatenate([statistic(weights) for weights in resamples(N, count, seed)])
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from ftkit.compare.runs import Run
+from ftkit.compare.statistics import Paired
+from ftkit.compare.summary import Comparison, Row
 from ftkit.errors import RunError
 from ftkit.result import Measured, RunResult
 
@@ -36,7 +39,7 @@ def table(results: Sequence[RunResult]) -> Table:
             result.recipe,
             str(result.strategy["kind"]),
             ("" if figure else f"{_first(result)} ")
-            + _with_interval(result.metrics[_first(result)]),
+            + with_interval(result.metrics[_first(result)]),
             f"{result.parameters_trained / result.parameters_total:.1%}",
             f"{result.seconds.features + result.seconds.train:.0f} s",
             f"{result.model_bytes / 1e6:.1f} MB",
@@ -55,7 +58,7 @@ def sheet(result: RunResult) -> Table:
     shown.add_column(no_wrap=True)
     shown.add_column()
     for name, figure in result.metrics.items():
-        shown.add_row(name.replace("_", " "), _with_interval(figure))
+        shown.add_row(name.replace("_", " "), with_interval(figure))
     shown.add_row(
         "parameters trained", f"{result.parameters_trained:,} of {result.parameters_total:,}"
     )
@@ -70,10 +73,96 @@ def sheet(result: RunResult) -> Table:
     return shown
 
 
-def _with_interval(figure: Measured) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
-
-
 def _first(result: RunResult) -> str:
     """Return the name of the figure that stands for the run: accuracy, or r2 of a regression."""
     return next(iter(result.metrics))
+
+
+def overview(found: Comparison, width: int) -> list[Table]:
+    """Return the table of a comparison; two, one below the other, where it is wider than that.
+
+    Args:
+        width: of the terminal in characters.
+    """
+    parts = [range(len(HEADINGS))] if width >= WIDE else [range(4), range(4, len(HEADINGS))]
+    tables = []
+    for columns in parts:
+        shown = Table(box=box.SIMPLE_HEAD)
+        shown.add_column("strategy", overflow="fold")
+        for column in columns:
+            name = HEADINGS[column].format(found.figure, found.baseline)
+            shown.add_column(name, justify="right", no_wrap=True)
+        for row in found.rows:
+            every = cells(row, found)
+            shown.add_row(row.label, *(every[column] for column in columns))
+        tables.append(shown)
+    tables[0].title = f"{found.n:,} test rows of {found.dataset}"
+    tables[-1].caption = "in brackets: 95 % interval over test rows; p: paired tests, with Holm"
+    return tables
+
+
+WIDE = 118
+"""Characters of a table in one piece."""
+HEADINGS = (
+    "{0}", "seeds", "p, best", "p, {1}", "trained", "train", "memory", "model", "latency",
+)  # fmt: skip
+
+
+def cells(row: Row, found: Comparison) -> tuple[str, ...]:
+    """Return what stands under `HEADINGS`."""
+    return (
+        with_interval(row.score),
+        "{:.3f} to {:.3f}".format(*row.spread) if row.spread else str(len(row.runs)),
+        p_value(row.to_best, "best" if row.label == found.best else ""),
+        p_value(row.over_baseline, "baseline" if row.label == found.baseline else ""),
+        share(row),
+        duration(row.seconds),
+        size(row.memory),
+        size(row.model_bytes) if row.model_bytes else "–",
+        "–" if row.latency is None else f"{1000 * row.latency:.3g} ms",
+    )
+
+
+def rung_line(run: Run, now: Comparison) -> str:
+    """Return what a run reached, and what its rung bought over the one before it."""
+    row = now.row(run.label)
+    said = (
+        f"{run.label:<10} seed {run.result.seed}  {run.figure} {with_interval(run.score)}  "
+        f"{share(row)} trained in {duration(run.seconds)}"
+    )
+    place = now.rows.index(row)
+    if place == 0:
+        return said
+    previous = now.rows[place - 1]
+    gained, dearer = row.score.value - previous.score.value, row.seconds - previous.seconds
+    return f"{said}; {gained:+.3f} over {previous.label} for {dearer:+.0f} s"
+
+
+def with_interval(figure: Measured) -> str:
+    """Return a figure, and its interval in brackets."""
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def p_value(paired: Paired | None, otherwise: str) -> str:
+    """Return the p-value of a test, or what stands there of a row that has none."""
+    if paired is None:
+        return otherwise or "–"
+    return f"{paired.p:.2g}" if paired.p >= 0.001 else "<0.001"
+
+
+def share(row: Row) -> str:
+    """Return the share of the parameters that are trained."""
+    return f"{row.trained / row.total:.1%}" if row.total else "0.0%"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds, as short as they matter."""
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Return bytes in the unit that suits them."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} B"

@@ -1,0 +1,129 @@
+"""`ftkit compare`: is fine-tuning worth it here, which kind, and how sure are we?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from ftkit.errors import RecipeError, RunError
+from ftkit.request import resolve
+from ftkit.terminal import rank, speak
+
+UNITS = {"": 1, "s": 1, "min": 60, "h": 3600}
+
+
+def compare(
+    *targets: str,
+    strategies: str | None = None,
+    seeds: int = 1,
+    budget: str | None = None,
+    data: str | None = None,
+    backbone: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    smoke: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
+) -> None:
+    """Run strategies side by side, the cheapest first, and say which differences are real.
+
+    What is finished is not run again: the same command goes on with an interrupted comparison.
+
+    Parameters
+    ----------
+    targets
+        Recipes: names, paths of .py or .json files, or Hub models of ftkit's. Or folders of
+        finished runs, which are shown in one table.
+    strategies
+        What to run, with commas: majority, knn, mlp, head, lora, lpft, full. Those that suit the
+        recipe when not given.
+    seeds
+        Runs of each, with seeds one after the other. The first goes up the whole ladder before the
+        second begins.
+    budget
+        Start no run that would not fit into this time: 90s, 30min, 2h.
+    data
+        Your own data instead of the recipes': a folder of class folders, a file, a Hub id.
+    backbone
+        Another backbone: a Hub id or a local model folder.
+    set_
+        Any field by its path, as in --set train.epochs=2. Can be repeated.
+    smoke
+        64 rows and 2 steps each: does it run at all?
+    out
+        Folder for the runs and the report; runs/compare-RECIPE when not given.
+    """
+    if not targets:
+        raise RecipeError("compare what? Give recipes, or folders of finished runs")
+    folders = [Path(target) for target in targets if Path(target).is_dir()]
+    if folders and len(folders) < len(targets):
+        raise RecipeError("give recipes, or folders of finished runs, not both")
+    if folders:
+        return _show(folders, out)
+    limit = None if budget is None else seconds_of(budget)
+    if seeds < 1:
+        raise RecipeError(f"--seeds {seeds}: at least one")
+    recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
+    kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
+    from ftkit.compare.rungs import ladder
+
+    rungs = ladder(recipes, kinds)
+    speak()
+    from ftkit.compare.run import compare as run_all
+    from ftkit.compare.tables import overview
+    from ftkit.report import write
+    from ftkit.runtime import stop
+
+    name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
+    folder = out or Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
+    try:
+        found, failed = run_all(rungs, range(seeds), folder, limit)
+    finally:
+        stop()
+    if rank() == 0:
+        console = Console()
+        console.print(*overview(found, console.width))
+        for note in found.notes:
+            print(note)
+        print(found.verdict)
+        html, markdown = write(found, folder)
+        print(f"report   {html}, {markdown}")
+    if failed:
+        raise RunError(f"{failed} of the runs failed; the same command tries them again")
+    return None
+
+
+def _show(folders: list[Path], out: Path | None) -> None:
+    """Print a table of finished runs, and what tells them apart where they can be compared."""
+    from ftkit.compare.runs import read_runs
+    from ftkit.compare.summary import summarize
+    from ftkit.compare.tables import table
+    from ftkit.report import write
+
+    speak()
+    runs = read_runs(folders)
+    Console().print(table([run.result for run in runs]))
+    tested = {(run.result.dataset, run.result.split, run.figure) for run in runs}
+    if out is not None or (len(runs) > 1 and len(tested) == 1):
+        found = summarize(runs)
+        print(found.verdict)
+        if out is not None:
+            html, markdown = write(found, out)
+            print(f"report   {html}, {markdown}")
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90, 90s, 30min or 2h.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        return float(found[1]) * UNITS[found[2]]
+    except (KeyError, ValueError):
+        raise RecipeError(f"--budget {text}: expected a time such as 90s, 30min or 2h") from None

@@ -1,0 +1,330 @@
+"""What training must beat: the most frequent class, and the nearest training rows.
+
+Both give the mean of training labels: of all rows, or of the nearest ones in the frozen backbone's
+features. Their folders hold run.json and predictions.parquet as every run's does, and baseline.json
+instead of recipe.json; there is no model/.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logit
+
+from ftkit import runtime
+from ftkit.data import load_splits, screen
+from ftkit.data.splits import Splits
+from ftkit.errors import ModelError, RunError
+from ftkit.evaluation import collate_of, for_each_row
+from ftkit.features import cache_features
+from ftkit.folder import write_predictions
+from ftkit.heads import given_to_head, why_not_alone
+from ftkit.metrics import measure, score
+from ftkit.metrics.ranking import one_hot
+from ftkit.models import count_parameters, place
+from ftkit.precision import autocast, fastest_precision
+from ftkit.recipe import Recipe, TabularRegression, TextRegression, TextTagging
+from ftkit.result import FILE, RunResult, Seconds
+from ftkit.run import Clock, Ready, make_ready, now
+from ftkit.tasks import Inputs, Rows
+from ftkit.tasks.text import label_array
+from ftkit.tasks.vectors import Vectors
+
+log = logging.getLogger(__name__)
+NAME = "baseline.json"
+NEIGHBOURS = (1, 5, 20)
+"""Tried on the validation rows; 20 is DINO's."""
+TEMPERATURE = 0.07
+"""A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
+SMALLEST = 1e-6
+"""Probability of a class that no neighbour has."""
+TIMED = 20
+"""Rows that are told one by one to measure how long that takes."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a baseline makes of the test rows."""
+
+    splits: Splits
+    task: Any
+    outputs: np.ndarray
+    """As a model of the task would give them."""
+    settings: dict[str, Any]
+    parameters: int = 0
+    features_seconds: float = 0.0
+    size: int = 0
+    """Bytes that it needs to answer."""
+    latency: float | None = None
+
+
+def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
+    """Return what the baseline of that kind reaches, and leave its folder. Every rank calls this.
+
+    Args:
+        recipe: whose rows, and features, it takes; see `ftkit.compare.rungs`.
+        folder: that of a finished baseline is read.
+
+    Raises:
+        RunError: the folder holds something else.
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+    """
+    clock, machine = Clock(), runtime.start(recipe.train.seed)
+    if runtime.on_main(lambda: holds(kind, recipe, folder)):
+        return RunResult.read(folder)
+    runtime.on_main(lambda: _open(kind, recipe, folder))
+    clock.lap("data")
+    told = KINDS[kind](recipe, machine)
+    clock.lap("evaluate")
+
+    def finish() -> RunResult:
+        splits = told.splits
+        labels = label_array(told.task, splits.test, len(splits.label_names))
+        result = RunResult(
+            recipe=recipe.name,
+            strategy={"kind": kind, **told.settings},
+            task=told.task.model_dump(mode="json"),
+            dataset=recipe.data.path,
+            split=splits.test_split,
+            n=len(labels),
+            metrics=measure(told.task, labels, told.outputs, recipe.train.seed),
+            parameters_total=told.parameters,
+            parameters_trained=0,
+            seconds=Seconds(
+                data=clock.seconds["data"],
+                features=told.features_seconds,
+                train=0.0,
+                evaluate=clock.seconds["evaluate"] - told.features_seconds,
+                total=clock.total(),
+            ),
+            examples_per_second=0.0,
+            peak_memory_bytes=runtime.peak_memory(machine),
+            model_bytes=told.size,
+            latency_seconds=told.latency,
+            seed=recipe.train.seed,
+            world_size=machine.world_size,
+            device=machine.device_name,
+            precision="fp32",
+            versions=runtime.versions(),
+            commit=runtime.commit(),
+            started=clock.started,
+            finished=now(),
+            status="complete",
+        )
+        write_predictions(folder / "predictions.parquet", told.task, splits, told.outputs)
+        result.write(folder)
+        return result
+
+    return runtime.on_main(finish)
+
+
+def holds(kind: str, recipe: Recipe, folder: Path) -> bool:
+    """Return whether this baseline is finished in the folder.
+
+    Raises:
+        RunError: the folder holds something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    file = folder / NAME
+    if not file.is_file() or file.read_text(encoding="utf-8") != _about(kind, recipe):
+        raise RunError(f"{folder} holds something else than this baseline; give another --out")
+    return (folder / FILE).exists()
+
+
+def _about(kind: str, recipe: Recipe) -> str:
+    return json.dumps({"baseline": kind, "recipe": recipe.model_dump(mode="json")}, indent=2) + "\n"
+
+
+def _open(kind: str, recipe: Recipe, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NAME).write_text(_about(kind, recipe), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+
+
+def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
+    """Tell of every row the mean label of the training rows: most often the frequent class."""
+    seed = recipe.train.seed
+    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task, seed))
+    splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
+    task = splits.task or recipe.task
+    mean = _targets(task, splits.train, splits).mean(0, keepdims=True)
+    outputs = _outputs(task, mean.repeat(len(splits.test), 0))
+    return Told(splits, task, outputs, {}, size=mean.nbytes)
+
+
+def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
+    """Tell of every row the weighted mean label of the nearest training rows, by cosine.
+
+    Raises:
+        ModelError: the backbone gives no features of whole rows.
+    """
+    ready = make_ready(recipe, machine)
+    place(ready.model, recipe.train.channels_last, machine.device)
+    begin = time.perf_counter()
+    train, validation, of_rows = _features(ready, recipe, machine)
+    cached = time.perf_counter()
+    classes = len(ready.splits.label_names)
+    truth = label_array(ready.task, ready.splits.validation, classes)
+    targets = _targets(ready.task, ready.splits.train, ready.splits)
+    first = next(iter(ready.task.figures))
+
+    def value(k: int) -> float:
+        outputs = _outputs(ready.task, vote(validation, train, targets, k))
+        return score(ready.task, truth, outputs)[first]
+
+    k = max(sorted({min(k, len(train)) for k in NEIGHBOURS}), key=value)
+    test = of_rows(ready.inputs.test)
+    outputs = _outputs(ready.task, vote(test, train, targets, k))
+    parameters, _ = count_parameters(ready.model)
+    weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
+    return Told(
+        ready.splits,
+        ready.task,
+        outputs,
+        {"neighbours": k},
+        parameters,
+        cached - begin,
+        weights + train.nbytes,
+        _latency(lambda rows: vote(of_rows(rows), train, targets, k), ready.inputs.test, machine),
+    )
+
+
+def vote(rows: np.ndarray, train: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Return (M, K): the mean target of the k nearest training rows, the nearer the heavier.
+
+    Args:
+        rows: (M, D) features of length 1.
+        train: (N, D) features of length 1.
+        targets: (N, K) of the training rows.
+    """
+    found = []
+    for start in range(0, len(rows), 1024):
+        similar = rows[start : start + 1024] @ train.T
+        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        closeness = np.take_along_axis(similar, near, axis=1)
+        weights = np.exp((closeness - closeness.max(1, keepdims=True)) / TEMPERATURE)
+        found.append((weights[..., None] * targets[near]).sum(1) / weights.sum(1, keepdims=True))
+    return np.concatenate(found)
+
+
+def _features(
+    ready: Ready, recipe: Recipe, machine: runtime.Machine
+) -> tuple[np.ndarray, np.ndarray, Callable[[Rows], np.ndarray]]:
+    """Return features of length 1 of training and validation rows, and a function for others."""
+    inputs: Inputs = ready.inputs
+    if isinstance(inputs.train, Vectors) and isinstance(inputs.validation, Vectors):
+
+        def as_they_are(rows: Rows) -> np.ndarray:
+            return _unit(np.stack([rows[row]["features"].numpy() for row in range(len(rows))]))
+
+        return _unit(inputs.train.values), _unit(inputs.validation.values), as_they_are
+    reason = why_not_alone(ready.model, inputs, machine)
+    if reason:
+        raise ModelError(f"{recipe.backbone.id} gives no features of whole rows: {reason}")
+    cached = cache_features(ready.model, inputs, recipe, machine)
+    train, validation = (
+        _unit(rows.at(np.arange(len(rows))).numpy())  # type: ignore[attr-defined]
+        for rows in (cached.train, cached.validation)
+    )
+    precision = fastest_precision(ready.model, inputs, recipe.train.precision, machine)
+    width = train.shape[1]
+    ready.model.eval()
+
+    def of_rows(rows: Rows) -> np.ndarray:
+        with given_to_head(ready.model) as given:
+
+            def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
+                with autocast(precision, machine.device):
+                    ready.model(**row)
+                values = given.pop()
+                whole = values.flatten(1)
+                return whole if whole.shape[1] == width else values[:, 0]
+
+            return _unit(for_each_row(compute, rows, recipe.train, machine))
+
+    return train, validation, of_rows
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Return rows of any shape as vectors (N, D) float32 of length 1."""
+    flat = values.reshape(len(values), -1).astype(np.float32)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+
+
+def _latency(answer: Callable[[Rows], Any], rows: Rows, machine: runtime.Machine) -> float | None:
+    """Return the median seconds of a row by itself; None in several processes."""
+    if machine.world_size > 1:
+        return None
+    seconds = []
+    for row in range(min(TIMED, len(rows))):
+        begin = time.perf_counter()
+        answer(_One(rows, row))  # type: ignore[arg-type]
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds))
+
+
+class _One:
+    """One row of others as rows of its own."""
+
+    def __init__(self, rows: Rows, row: int) -> None:
+        self.rows, self.row, self.collate = rows, row, collate_of(rows)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        return self.rows[self.row]
+
+
+@singledispatch
+def _targets(task: Any, rows: Any, splits: Splits) -> np.ndarray:
+    """Return (N, K) what is averaged: 1 of each class of a row."""
+    C = len(splits.label_names)
+    return one_hot(label_array(task, rows, C), C).astype(np.float32)
+
+
+@_targets.register(TextTagging)
+def _(task: TextTagging, rows: Any, splits: Splits) -> np.ndarray:
+    return label_array(task, rows, len(splits.label_names))
+
+
+@_targets.register(TabularRegression)
+@_targets.register(TextRegression)
+def _(task: Any, rows: Any, splits: Splits) -> np.ndarray:
+    """The number."""
+    return label_array(task, rows, 0).astype(np.float64)[:, None]
+
+
+@singledispatch
+def _outputs(task: Any, mean: np.ndarray) -> np.ndarray:
+    """Return (N, C) logits whose probabilities are these means of targets."""
+    return np.log(mean + SMALLEST)
+
+
+@_outputs.register
+def _(task: TextTagging, mean: np.ndarray) -> np.ndarray:
+    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST))
+
+
+@_outputs.register(TabularRegression)
+@_outputs.register(TextRegression)
+def _(task: Any, mean: np.ndarray) -> np.ndarray:
+    return mean
+
+
+KINDS: dict[str, Callable[[Recipe, runtime.Machine], Told]] = {
+    "majority": majority,
+    "knn": nearest,
+}

@@ -1,0 +1,53 @@
+"""compare(ladder, seeds, out): runs, table, verdict and report of a comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftkit import runtime
+from ftkit.compare.rungs import Ladder
+from ftkit.compare.runner import Done, climb
+from ftkit.compare.summary import Comparison, summarize
+from ftkit.compare.tables import rung_line
+from ftkit.errors import RunError
+
+log = logging.getLogger(__name__)
+ONE_SEED = (
+    "One seed: the tests know how much the test rows vary, not how much training does; --seeds 3 "
+    "shows that too."
+)
+
+
+def compare(
+    ladder: Ladder, seeds: Sequence[int], out: Path, budget: float | None = None
+) -> tuple[Comparison, int]:
+    """Return what a comparison found, and how many of its runs failed. Goes on where it was.
+
+    Under `accelerate launch` every process calls this; rank 0 speaks and writes.
+
+    Args:
+        seeds: added to that of the recipe.
+        out: gets the runs.
+        budget: seconds; see `ftkit.compare.runner.climb`.
+
+    Raises:
+        RunError: no run was finished.
+    """
+    first = ladder.rungs[0].seed
+    for sentence in ladder.left_out:
+        log.info("%s", sentence)
+
+    def say(done: Done) -> None:
+        line = runtime.on_main(lambda: rung_line(done.runs[-1], summarize(done.runs)))
+        log.info("%s", line)
+
+    done = climb(ladder, [first + seed for seed in seeds], out, budget, say)
+    if not done.runs:
+        raise RunError(f"no run was finished: {'; '.join(done.not_run)}")
+    notes = [*ladder.left_out, *done.not_run]
+    if len(seeds) == 1:
+        notes.append(ONE_SEED)
+    found = runtime.on_main(lambda: summarize(done.runs, notes))
+    return found, done.failed

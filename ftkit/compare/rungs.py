@@ -1,0 +1,203 @@
+"""The rungs of a comparison: what is run on the same rows, the cheapest first.
+
+majority   the most frequent class of the training rows, or their mean
+knn        the nearest training rows in the frozen backbone's features
+mlp        a perceptron written out by hand, from new weights
+head, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ftkit import registry
+from ftkit.errors import RecipeError, nearest
+from ftkit.recipe import (
+    Augment,
+    Full,
+    HeadOnly,
+    ImageClassification,
+    Mlp,
+    Recipe,
+    Train,
+)
+
+BASELINES = ("majority", "knn")
+"""Rungs without training."""
+SHARED = ("majority", "mlp")
+"""Rungs that do not look at the backbone: one for all recipes."""
+LADDER = (*BASELINES, "mlp", "head", "lora", "lpft", "full")
+"""All rungs, the cheapest first."""
+USUAL_MLP = {
+    "images": (Mlp(hidden=(256, 128), image_size=32, update="adamw", dropout=0.2), 1e-3, 20),
+    "texts": (Mlp(hidden=(128,), update="adamw", dropout=0.2), 2e-3, 12),
+}
+"""Perceptron, learning rate and epochs for data that no installed recipe has one for."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One run of a comparison."""
+
+    kind: str
+    """Of `LADDER`."""
+    recipe: Recipe
+    """What is run, its strategy and seed in it; of a baseline, whose rows and features it takes."""
+    label: str
+    """What tables call it."""
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self.recipe.train.seed
+
+    @property
+    def folder(self) -> str:
+        """Name of its run folder."""
+        kind = self.recipe.strategy.kind if self.kind == "mlp" else self.kind
+        return f"{self.recipe.name}-{kind}-seed{self.seed}"
+
+    def with_seed(self, seed: int) -> Rung:
+        """Return the same rung for another seed."""
+        return replace(self, recipe=self.recipe.override({"train.seed": seed}))
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What is compared, and what cannot be."""
+
+    rungs: tuple[Rung, ...]
+    left_out: tuple[str, ...]
+    """One sentence for each."""
+
+
+def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
+    """Return the rungs of these recipes, for the first seed.
+
+    Args:
+        recipes: with equal data.
+        kinds: of `LADDER`; the baselines, the perceptron, the head, and each recipe's own
+            strategies when not given.
+
+    Raises:
+        RecipeError: there is no such rung, nothing is left of them, or the data are not equal.
+    """
+    for kind in kinds or ():
+        if kind not in LADDER:
+            raise RecipeError(
+                f"--strategies: there is no '{kind}'; choose from {', '.join(LADDER)}"
+                f"{nearest(kind, LADDER)}"
+            )
+    _check_rows(recipes)
+    found: list[Rung] = []
+    left_out: list[str] = []
+    for kind in LADDER:
+        for recipe in recipes:
+            if kind not in (kinds or _usual(recipe)):
+                continue
+            if kind in SHARED and any(rung.kind == kind for rung in found):
+                continue
+            alone = len(recipes) == 1 or kind in SHARED
+            try:
+                label = kind if alone else f"{recipe.name} {kind}"
+                found.append(Rung(kind, _recipe_of(kind, recipe), label))
+            except RecipeError as error:
+                left_out.append(f"{kind} of {recipe.name} is left out: {error}")
+    if not found:
+        raise RecipeError(f"nothing to compare: {'; '.join(left_out)}")
+    return Ladder(tuple(found), tuple(left_out))
+
+
+def _check_rows(recipes: Sequence[Recipe]) -> None:
+    """Refuse recipes that are tested on different rows."""
+    first = recipes[0]
+    for other in recipes[1:]:
+        if other.data != first.data or other.train.seed != first.train.seed:
+            raise RecipeError(
+                f"{first.name} and {other.name} are tested on different rows "
+                f"({first.data.path}, {other.data.path}); give both the same by --data"
+            )
+        if first.task.figures[0] != other.task.figures[0]:
+            raise RecipeError(
+                f"{first.name} and {other.name} are measured differently: {first.task.figures[0]} "
+                f"and {other.task.figures[0]}"
+            )
+
+
+def _usual(recipe: Recipe) -> Iterator[str]:
+    """Yield what is compared where nothing is asked for."""
+    yield from BASELINES
+    yield "mlp"
+    if not isinstance(recipe.backbone, Mlp):
+        yield from {"head", recipe.strategy.kind, *(s.kind for s in recipe.alternatives)}
+
+
+def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
+    """Return what this rung of a recipe runs.
+
+    Raises:
+        RecipeError: the recipe's task or backbone does not have it.
+    """
+    if kind in BASELINES:
+        return _baseline(kind, recipe)
+    if kind == "mlp":
+        return recipe if isinstance(recipe.backbone, Mlp) else perceptron(recipe)
+    if isinstance(recipe.backbone, Mlp):
+        raise RecipeError("its backbone is a perceptron, which is a rung of its own")
+    return recipe.with_strategy(kind)
+
+
+def _baseline(kind: str, recipe: Recipe) -> Recipe:
+    """Return the rows and the backbone of a recipe, without what training needs."""
+    task = recipe.task
+    if not hasattr(task, "label") or task.kind == "token-classification":
+        raise RecipeError(f"a {task.kind} has no single class or number to tell")
+    return Recipe(
+        name=recipe.name,
+        data=recipe.data,
+        backbone=recipe.backbone,
+        task=task,
+        strategy=HeadOnly(),
+        train=Train(seed=recipe.train.seed),
+    )
+
+
+def perceptron(recipe: Recipe) -> Recipe:
+    """Return a recipe that trains a perceptron on the rows of another one.
+
+    With the settings of the installed recipe for the same data, where there is one.
+
+    Raises:
+        RecipeError: the task is not for a perceptron.
+    """
+    task = recipe.task
+    if isinstance(task, ImageClassification):
+        task = task.model_copy(update={"augment": Augment(crop=None, flip=False)})
+    for name in registry.names():
+        known = registry.find(name)
+        same = (known.data.path, known.task.kind) == (recipe.data.path, task.kind)
+        if same and isinstance(known.backbone, Mlp):
+            changed = known.train.model_copy(update={"seed": recipe.train.seed})
+            return Recipe(**{**dict(known), "data": recipe.data, "task": task, "train": changed})
+    backbone, learning_rate, epochs = USUAL_MLP[task.noun]
+    return Recipe(
+        name=f"mlp-{recipe.name}",
+        description=f"perceptron by hand on the rows of {recipe.name}",
+        data=recipe.data,
+        backbone=backbone,
+        task=task,
+        strategy=Full(learning_rate=learning_rate),
+        train=Train(
+            epochs=epochs,
+            batch_size=64,
+            weight_decay=0.05,
+            seed=recipe.train.seed,
+        ),
+    )
+
+
+def place_of(rung: Rung, out: Path) -> tuple[Path, Path]:
+    """Return the folder of a rung in a comparison, and that where `ftkit train` would put it."""
+    return out / rung.folder, Path("runs") / rung.folder

@@ -1,0 +1,141 @@
+"""Runs what a comparison lacks, the cheapest first, and says at once what each rung bought.
+
+The first seed goes up the whole ladder before the second begins. So the first answers come in
+seconds, and whatever time is given, it is spent on all rungs alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ftkit import runtime
+from ftkit.compare.baselines import holds, run_baseline
+from ftkit.compare.rungs import BASELINES, Ladder, Rung
+from ftkit.compare.runs import Run
+from ftkit.errors import FtkitError
+from ftkit.estimate import estimate
+from ftkit.pull import pin
+from ftkit.recipe import Recipe
+from ftkit.result import FILE, RunResult
+from ftkit.run import finetune, make_ready
+from ftkit.terminal import quiet
+
+log = logging.getLogger(__name__)
+TRIED = ("lora", "lpft", "full")
+"""Rungs whose time two steps tell; that of the others is short."""
+
+
+@dataclass
+class Done:
+    """What came out of the ladder."""
+
+    runs: list[Run] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)
+    """One sentence for each run that was not started, or failed."""
+    failed: int = 0
+
+    def leave_out(self, sentence: str) -> None:
+        """Say and remember that a run was not made."""
+        self.not_run.append(sentence)
+        log.warning("%s", sentence)
+
+
+def climb(
+    ladder: Ladder,
+    seeds: Sequence[int],
+    out: Path,
+    budget: float | None = None,
+    say: Callable[[Done], None] = lambda done: None,
+) -> Done:
+    """Return all runs of the ladder, of which only those that are not there yet are run.
+
+    Under `accelerate launch` every process calls this. A run that fails is named, and the others go
+    on.
+
+    Args:
+        seeds: of the runs of each rung.
+        out: gets a run folder for each; a finished one in runs/ is taken as it is.
+        budget: seconds; no run is started that would not fit, but the first.
+        say: called after every run.
+    """
+    runtime.start(seeds[0])
+    begin, done = time.monotonic(), Done()
+    for rung in (rung.with_seed(seed) for seed in seeds for rung in ladder.rungs):
+        try:
+            recipe = runtime.on_main(partial(pin, rung.recipe))
+            folder, finished = runtime.on_main(partial(find, rung, recipe, out))
+            if budget is not None and done.runs and not finished:
+                left = budget - runtime.on_main(lambda: time.monotonic() - begin)
+                likely = expected_seconds(rung, recipe, done.runs, left)
+                if likely > left:
+                    done.leave_out(
+                        f"{rung.label}, seed {rung.seed}, was not started: about {likely:.0f} s, "
+                        f"and {max(left, 0):.0f} s of {budget:.0f} s are left"
+                    )
+                    continue
+            with quiet():
+                result = work(rung, recipe, folder)
+        except FtkitError as error:
+            done.leave_out(f"{rung.label}, seed {rung.seed}, failed: {error}")
+            done.failed += 1
+            continue
+        done.runs.append(Run(rung.label, folder, result))
+        say(done)
+    return done
+
+
+def work(rung: Rung, recipe: Recipe, folder: Path) -> RunResult:
+    """Return what the rung gives: go on with its run in the folder, or begin it."""
+    if rung.kind in BASELINES:
+        return run_baseline(rung.kind, recipe, folder)
+    return finetune(recipe, folder, resume=True)
+
+
+def find(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
+    """Return the folder of this run, and whether it is finished there.
+
+    Args:
+        recipe: pinned, as the folder would hold it.
+    """
+    own, usual = out / rung.folder, Path("runs") / rung.folder
+    for folder in (own, usual):
+        with suppress(FtkitError):
+            if (folder / FILE).is_file() and _holds(rung, folder, recipe):
+                return folder, True
+    return own, False
+
+
+def _holds(rung: Rung, folder: Path, recipe: Recipe) -> bool:
+    if rung.kind in BASELINES:
+        return holds(rung.kind, recipe, folder)
+    file = folder / "recipe.json"
+    return file.is_file() and Recipe.from_json(file.read_text(encoding="utf-8")) == recipe
+
+
+def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: float) -> float:
+    """Return what a run will take, as far as it can be known. Every rank must call this.
+
+    As long as the last run of its rung; what comes first of a rung that trains the backbone is
+    tried in two real steps, where the time left allows that much, and has the rest of the dearest
+    run before it, such as loading and saving; else as long as the dearest run.
+
+    Args:
+        left: seconds.
+    """
+    own = [run.result.seconds.total for run in runs if run.label == rung.label]
+    if own:
+        return own[-1]
+    dearest = max(run.result.seconds.total for run in runs)
+    if rung.kind not in TRIED or left < dearest:
+        return dearest
+    log.info("%s, seed %d: two steps, to see how long it takes", rung.label, rung.seed)
+    rest = max(run.result.seconds.total - run.seconds for run in runs)
+    machine = runtime.start(recipe.train.seed)
+    with quiet():
+        return rest + estimate(recipe, make_ready(recipe, machine), machine).seconds

@@ -1,0 +1,262 @@
+"""What a comparison found: a row for each strategy, tests between them, one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ftkit.compare.evidence import Evidence, evidence, measured, paired
+from ftkit.compare.runs import Run, by_label
+from ftkit.compare.statistics import Paired, holm
+from ftkit.errors import RunError
+from ftkit.recipe import LOWER_IS_BETTER
+from ftkit.result import Measured
+
+LEVEL = 0.05
+"""Of the tests, over all comparisons with the best together."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy: what it reached, over its seeds, and what that took."""
+
+    label: str
+    runs: tuple[Run, ...]
+    score: Measured
+    """Mean over seeds, with a 95 % interval over test examples."""
+    spread: tuple[float, float] | None
+    """Lowest and highest of the seeds; None of one seed."""
+    trained: int
+    total: int
+    """Parameters."""
+    seconds: float
+    """Of training, features included, the mean over seeds."""
+    memory: int
+    """Peak in bytes, on the device where it has memory of its own, else on the host."""
+    model_bytes: int
+    latency: float | None
+    """Seconds an example at batch 1."""
+    to_best: Paired | None = None
+    """What sets the best apart from this one, p adjusted by Holm; None of the best."""
+    over_baseline: Paired | None = None
+    """What sets this one apart from the baseline; None of the baseline."""
+    front_of_seconds: bool = False
+    """No other is as good in less time."""
+    front_of_trained: bool = False
+    """No other is as good with fewer trained parameters."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of it."""
+
+    figure: str
+    """What is compared, such as accuracy."""
+    n: int
+    """Test examples."""
+    dataset: str
+    rows: tuple[Row, ...]
+    best: str
+    baseline: str | None
+    verdict: str
+    notes: tuple[str, ...] = ()
+    """What was left out, not run, or cannot be tested."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the figure is an error."""
+        return self.figure in LOWER_IS_BETTER
+
+    def row(self, label: str) -> Row:
+        """Return the row of that label."""
+        return next(row for row in self.rows if row.label == label)
+
+
+def summarize(runs: Sequence[Run], notes: Sequence[str] = ()) -> Comparison:
+    """Return what these runs show, in the order in which their labels first come.
+
+    Raises:
+        RunError: there is no run, or they were measured on different things.
+    """
+    if not runs:
+        raise RunError("no run to show: give the folders of finished runs")
+    figures = sorted({run.figure for run in runs})
+    tested = sorted({f"{run.result.dataset}, split {run.result.split}" for run in runs})
+    for kinds in (figures, tested):
+        if len(kinds) > 1:
+            raise RunError(f"runs of {' and of '.join(kinds)} cannot be compared")
+    groups = by_label(runs)
+    said = list(notes)
+    found: dict[str, Evidence] = {}
+    for label, group in groups.items():
+        try:
+            found[label] = evidence(group)
+        except RunError as error:
+            said.append(f"{label}: {error}")
+    rows = [_row(label, group, found.get(label)) for label, group in groups.items()]
+    sign = -1 if figures[0] in LOWER_IS_BETTER else 1
+    best = max(rows, key=lambda row: sign * row.score.value)
+    baseline = _baseline(rows)
+    tests = _tests(found, groups)
+    rows = [
+        replace(
+            row,
+            to_best=tests(row.label, best.label),
+            over_baseline=tests(baseline.label, row.label) if baseline else None,
+        )
+        for row in rows
+    ]
+    rows = _marked(_adjusted(rows), sign)
+    n = max((row.to_best.n for row in rows if row.to_best), default=runs[0].result.n)
+    named = baseline.label if baseline else None
+    return Comparison(
+        figures[0],
+        n,
+        runs[0].result.dataset,
+        tuple(rows),
+        best.label,
+        named,
+        verdict(rows, best.label, named, n, sign),
+        tuple(said),
+    )
+
+
+def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
+    results = [run.result for run in runs]
+    values = [run.score.value for run in runs]
+    waits = [result.latency_seconds for result in results if result.latency_seconds is not None]
+    return Row(
+        label,
+        tuple(runs),
+        measured(runs, found),
+        (min(values), max(values)) if len(values) > 1 else None,
+        results[0].parameters_trained,
+        results[0].parameters_total,
+        float(np.mean([run.seconds for run in runs])),
+        max(
+            result.peak_memory_bytes.get("device") or result.peak_memory_bytes["host"]
+            for result in results
+        ),
+        results[0].model_bytes,
+        float(np.median(waits)) if waits else None,
+    )
+
+
+def _baseline(rows: Sequence[Row]) -> Row | None:
+    """Return the perceptron's row, else the first; None of a single row."""
+    by_hand = [row for row in rows if row.runs[0].by_hand]
+    return None if len(rows) < 2 else (by_hand or list(rows))[0]
+
+
+def _tests(
+    found: dict[str, Evidence], groups: dict[str, list[Run]]
+) -> Callable[[str, str], Paired | None]:
+    """Return a function from two labels to what sets the second apart, on the seeds of both."""
+
+    def test(first: str, second: str) -> Paired | None:
+        if first == second or first not in found or second not in found:
+            return None
+        seeds = {run.result.seed for run in groups[first]} & {
+            run.result.seed for run in groups[second]
+        }
+        if not seeds:
+            return None
+
+        def shared(label: str) -> Evidence:
+            both = [run for run in groups[label] if run.result.seed in seeds]
+            return found[label] if len(both) == len(groups[label]) else evidence(both)
+
+        return paired(shared(first), shared(second))
+
+    return test
+
+
+def _adjusted(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with the p-values of their tests against the best adjusted together."""
+    tested = [row.to_best.p for row in rows if row.to_best]
+    adjusted = iter(holm(tested))
+    return [
+        replace(row, to_best=replace(row.to_best, p=next(adjusted))) if row.to_best else row
+        for row in rows
+    ]
+
+
+def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
+    """Return the rows, those of the Pareto fronts marked."""
+
+    def on_front(row: Row, cost: str) -> bool:
+        mine = sign * row.score.value, getattr(row, cost)
+        others = ((sign * other.score.value, getattr(other, cost)) for other in rows)
+        return not any(
+            score >= mine[0] and price <= mine[1] and (score, price) != mine
+            for score, price in others
+        )
+
+    return [
+        replace(
+            row,
+            front_of_seconds=on_front(row, "seconds"),
+            front_of_trained=on_front(row, "trained"),
+        )
+        for row in rows
+    ]
+
+
+def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: int = 1) -> str:
+    """Return one sentence: what the evidence supports, and nothing more."""
+    winner = next(row for row in rows if row.label == best)
+    others = [row for row in rows if row.label != best]
+    if not others:
+        return f"One strategy was run, {best}; there is nothing to compare it with."
+    untested = [row for row in others if row.to_best is None]
+    if untested:
+        return (
+            f"{best} has the best figure at n = {n:,}, but no paired test could be made against "
+            f"{_listed([row.label for row in untested])}."
+        )
+    alike = [row for row in others if row.to_best and row.to_best.p >= LEVEL]
+    if alike:
+        cheapest = min([*alike, winner], key=lambda row: (row.trained, row.seconds))
+        said = (
+            f"{_listed([*(row.label for row in alike), best])} cannot be told apart at n = {n:,}; "
+            f"{cheapest.label} trains {_trained(cheapest, winner)} in {cheapest.seconds:.3g} s"
+        )
+    else:
+        second = max(others, key=lambda row: sign * row.score.value)
+        gap = second.to_best
+        assert gap is not None
+        said = (
+            f"{best} is better than all others at n = {n:,}, than {second.label} by "
+            f"{abs(gap.difference):.3f} (p {equals(gap.p)})"
+        )
+    lost = [
+        row.label
+        for row in others
+        if row.over_baseline
+        and row.label != baseline
+        and not (row.over_baseline.p < LEVEL and sign * row.over_baseline.difference > 0)
+        and row not in alike
+        and row.trained
+    ]
+    more = f"; {_listed(lost)} could not be shown to beat {baseline}" if lost else ""
+    return f"{said}{more}."
+
+
+def _trained(row: Row, other: Row) -> str:
+    """Return how much a strategy trains: as a share where the other has about the same model."""
+    if row.trained == row.total == other.total:
+        return "all parameters"
+    if abs(row.total / other.total - 1) < 0.2:  # adapters add a little
+        return f"{100 * row.trained / row.total:.2g} % of the parameters"
+    return f"{row.trained:,} parameters"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def equals(p: float) -> str:
+    """Return a p-value as it is read after a p: "= 0.03"."""
+    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"

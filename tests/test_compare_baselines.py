@@ -1,0 +1,79 @@
+"""What training must beat is what scikit-learn says it is."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.neighbors import KNeighborsClassifier
+
+from ftkit import RunError, RunResult
+from ftkit.compare.baselines import TEMPERATURE, run_baseline, vote
+from ftkit.compare.rungs import ladder
+from ftkit.data import load_splits
+from ftkit.data.splits import labels_of
+from ftkit.registry import find
+
+
+def rung(recipe, kind):
+    return ladder([recipe], [kind]).rungs[0].recipe
+
+
+def test_the_majority_is_scikit_learns(tmp_path):
+    recipe = rung(find("mlp-tictactoe"), "majority")
+    result = run_baseline("majority", recipe, tmp_path / "run")
+    splits = load_splits(recipe.data, recipe.task, 0)
+    train, test = labels_of(splits.train), labels_of(splits.test)
+    dummy = DummyClassifier(strategy="prior").fit(train[:, None], train)
+    assert result.metrics["accuracy"].value == pytest.approx(dummy.score(test[:, None], test))
+    told = pq.read_table(tmp_path / "run" / "predictions.parquet")
+    expected = dummy.predict_proba(test[:, None])
+    np.testing.assert_allclose(np.array(told["probability"].to_pylist()), expected, atol=1e-5)
+    assert told["index"].to_pylist() == splits.test["index"][:]
+    assert (result.parameters_trained, result.strategy["kind"]) == (0, "majority")
+
+
+def test_a_mean_explains_nothing_of_numbers(tmp_path):
+    result = run_baseline("majority", rung(find("mlp-diabetes"), "majority"), tmp_path / "run")
+    assert -0.2 < result.metrics["r2"].value <= 0
+
+
+def test_one_neighbour_is_scikit_learns():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(300, 5)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels = random.integers(0, 3, 200)
+    train, test = features[:200], features[200:]
+    theirs = KNeighborsClassifier(1, metric="cosine").fit(train, labels).predict(test)
+    ours = vote(test, train, np.eye(3)[labels], 1)
+    assert (ours.argmax(1) == theirs).all()
+    weighted = KNeighborsClassifier(
+        7, metric="cosine", weights=lambda far: np.exp((1 - far) / TEMPERATURE)
+    ).fit(train, labels)
+    seven = vote(test, train, np.eye(3)[labels], 7)
+    np.testing.assert_allclose(seven, weighted.predict_proba(test), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def neighbours(tiny_recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("neighbours") / "run"
+    return folder, run_baseline("knn", rung(tiny_recipe, "knn"), folder)
+
+
+def test_neighbours_in_the_features_of_a_backbone_tell_colours_apart(neighbours):
+    folder, result = neighbours
+    assert result.metrics["accuracy"].value > 0.5  # three classes
+    assert result.parameters_total > 0 == result.parameters_trained
+    assert 0 < result.latency_seconds < 60
+    assert json.loads((folder / "baseline.json").read_text())["baseline"] == "knn"
+    assert RunResult.read(folder) == result
+
+
+def test_a_finished_baseline_is_read_and_another_one_is_refused(neighbours, tiny_recipe):
+    folder, result = neighbours
+    then = (folder / "run.json").stat().st_mtime_ns
+    assert run_baseline("knn", rung(tiny_recipe, "knn"), folder) == result
+    assert (folder / "run.json").stat().st_mtime_ns == then
+    with pytest.raises(RunError, match="holds something else"):
+        run_baseline("majority", rung(tiny_recipe, "majority"), folder)

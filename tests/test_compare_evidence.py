@@ -1,0 +1,171 @@
+"""Figures from predictions.parquet are those of the run; the verdict says what tests support."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sacrebleu.metrics import BLEU
+from scipy.stats import pearsonr
+from sklearn.metrics import f1_score, r2_score
+from test_compare import make
+
+from ftkit import RunError
+from ftkit.compare.evidence import evidence, measured, paired
+from ftkit.compare.runs import Run
+from ftkit.compare.summary import summarize
+from ftkit.result import Measured
+
+NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
+
+
+def a_run(folder, label, table, seed=0, task="image-classification", figure="accuracy", **changes):
+    """A run folder with these columns of predictions, whose run.json has the right figure."""
+    place = folder / f"{label}-{seed}"
+    place.mkdir()
+    pq.write_table(pa.table(table), place / "predictions.parquet")
+    right = np.mean([a == b for a, b in zip(table["label"], table["prediction"], strict=True)])
+    values = {
+        "seed": seed,
+        "n": len(table["label"]),
+        "task": {"kind": task},
+        "metrics": {figure: Measured(value=right, low=right - 0.1, high=right + 0.1, method="x")},
+    }
+    result = make("some-data", label, (0, 0, 0), **(values | changes))
+    result.write(place)
+    return Run(label, place, result)
+
+
+def of_classes(right, start=0):
+    """Predictions of which these are right."""
+    return {
+        "index": np.arange(start, start + len(right)),
+        "label": ["yes"] * len(right),
+        "prediction": ["yes" if one else "no" for one in right],
+    }
+
+
+TEXTS = (["the cat sat on the mat today", "dogs run far"], ["the cat sat on a mat", "dogs run"])
+CASES = {
+    "image-classification": ("abba", "abab", 0.5),
+    "tabular-regression": (*NUMBERS, r2_score(*NUMBERS)),
+    "text-regression": (*NUMBERS, pearsonr(*NUMBERS)[0]),
+    "text-tagging": (
+        [["a"], ["a", "b"], []],
+        [["a", "b"], ["b"], []],
+        f1_score([[1, 0], [1, 1], [0, 0]], [[1, 1], [0, 1], [0, 0]], average="micro"),
+    ),
+    "token-classification": (
+        [["B-PER", "I-PER", "O"], ["O", "B-LOC"]],
+        [["B-PER", "I-PER", "O"], ["B-LOC", None]],
+        2 / 3,  # one name of one right, another found where there is none, one unseen
+    ),
+    "translation": (TEXTS[1], TEXTS[0], BLEU().corpus_score(TEXTS[0], [TEXTS[1]]).score),
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
+    label, prediction, value = CASES[kind]
+    table = {
+        "index": np.arange(len(label)),
+        "label": list(label),
+        "prediction": list(prediction),
+    }
+    found = evidence([a_run(tmp_path, "full", table, task=kind)])
+    statistic = found.of(found.index)
+    once = np.ones((1, len(label)))
+    assert statistic(once)[0] == pytest.approx(value)
+    assert statistic(3 * once)[0] == pytest.approx(value)
+
+
+def test_perplexity_is_that_of_all_tokens(tmp_path):
+    table = {"index": [0, 1], "loss": [1.0, 2.0], "tokens": [30, 10]}
+    table |= {"label": ["", ""], "prediction": ["", ""]}
+    found = evidence([a_run(tmp_path, "full", table, task="text-generation")])
+    assert found.of(found.index)(np.ones((1, 2)))[0] == pytest.approx(np.exp(1.25))
+
+
+def test_examples_are_paired_by_their_index_and_not_by_their_place(tmp_path):
+    right = np.array([True] * 6 + [False] * 4)
+    table = of_classes(right)
+    first = a_run(tmp_path, "first", table)
+    turned = {name: list(values)[::-1] for name, values in table.items()}
+    second = a_run(tmp_path, "second", turned)
+    found = paired(evidence([first]), evidence([second]))
+    assert (found.difference, found.p, found.n) == (0, 1, 10)
+    assert "0 examples tell" in found.method
+    other = a_run(tmp_path, "other", of_classes(right, start=100))
+    with pytest.raises(RunError, match="share no test example"):
+        paired(evidence([first]), evidence([other]))
+
+
+def test_one_seed_is_as_in_run_json_and_several_are_their_mean(tmp_path):
+    random = np.random.default_rng(0)
+    runs = [
+        a_run(tmp_path, "full", of_classes(random.random(300) < 0.8), seed=seed)
+        for seed in range(3)
+    ]
+    found = evidence(runs)
+    assert measured(runs[:1], found) == runs[0].score
+    mean = measured(runs, found)
+    assert mean.value == pytest.approx(np.mean([run.score.value for run in runs]))
+    # three independent answers to each of 300 examples: a third of the variance of one
+    assert mean.high - mean.low == pytest.approx(2 * 1.96 * np.sqrt(0.16 / 900), rel=0.2)
+
+
+def rung(folder, label, right, **changes):
+    return a_run(folder, label, of_classes(right), **changes)
+
+
+def test_the_verdict_names_what_cannot_be_told_apart_and_the_cheapest_of_it(tmp_path):
+    right = np.arange(360) < 340
+    alike = right.copy()
+    alike[:3], alike[-2:] = False, True
+    worse = np.arange(360) < 250
+    runs = [
+        rung(tmp_path, "head", worse, parameters_trained=1_000),
+        rung(tmp_path, "lora", alike, parameters_trained=200_000),
+        rung(tmp_path, "full", right, parameters_trained=4_000_000),
+    ]
+    found = summarize(runs)
+    assert found.verdict == (
+        "lora and full cannot be told apart at n = 360; lora trains 5 % of the parameters in 122 s."
+    )
+    assert (found.best, found.baseline, found.n) == ("full", "head", 360)
+    assert found.row("head").to_best.p < 1e-6
+    assert found.row("full").over_baseline.difference == pytest.approx(90 / 360)
+    assert found.row("full").to_best is None
+    assert found.row("lora").front_of_trained
+    assert found.row("head").front_of_trained
+
+
+def test_the_verdict_names_the_best_where_it_is(tmp_path):
+    good, bad = np.arange(360) < 350, np.arange(360) < 300
+    runs = [
+        rung(tmp_path, "mlp", bad),
+        rung(tmp_path, "head", np.roll(bad, 3)),
+        rung(tmp_path, "full", good),
+    ]
+    verdict = summarize(runs).verdict
+    assert verdict.startswith("full is better than all others at n = 360, than ")
+    assert "by 0.139 (p < 0.001)" in verdict
+    assert verdict.endswith("head could not be shown to beat mlp.")
+
+
+def test_strategies_are_tested_on_the_seeds_that_both_have(tmp_path):
+    random = np.random.default_rng(1)
+    runs = [rung(tmp_path, "head", random.random(90) < 0.7, seed=seed) for seed in (0, 1)]
+    runs.append(rung(tmp_path, "full", random.random(90) < 0.9, seed=0))
+    found = summarize(runs)
+    assert "McNemar" in found.row("head").to_best.method
+    assert found.row("head").spread is not None
+    assert found.row("full").spread is None
+
+
+def test_runs_of_different_data_are_not_compared(tmp_path):
+    runs = [
+        rung(tmp_path, "head", np.ones(9, bool)),
+        rung(tmp_path, "full", np.ones(9, bool), dataset="others"),
+    ]
+    with pytest.raises(RunError, match="cannot be compared"):
+        summarize(runs)

@@ -1,0 +1,145 @@
+"""A comparison runs what is missing, the cheapest first, and nothing twice."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ftkit import Data, Mlp, Recipe, RecipeError, RunResult, TabularRegression
+from ftkit.cli import main
+from ftkit.cli_compare import seconds_of
+from ftkit.compare.rungs import ladder
+from ftkit.compare.runner import climb
+from ftkit.registry import find
+
+
+@pytest.fixture
+def tiny_file(tiny_recipe, tmp_path):
+    file = tmp_path / "tiny.json"
+    file.write_text(tiny_recipe.override({"train.epochs": 1}).to_json())
+    return file
+
+
+def kinds(recipes, wanted=None):
+    return [rung.kind for rung in ladder(recipes, wanted).rungs]
+
+
+def test_the_usual_ladder_of_a_recipe_is_its_own_strategies_and_the_baselines():
+    found = kinds([find("effnet-digits")])
+    assert found == ["majority", "knn", "mlp", "head", "lora", "full"]
+    assert kinds([find("mlp-digits")]) == ["majority", "knn", "mlp"]
+    assert kinds([find("effnet-digits")], ["full", "lpft", "mlp"]) == ["mlp", "lpft", "full"]
+
+
+def test_the_perceptron_is_that_of_the_recipe_for_the_same_rows():
+    recipe = find("effnet-digits").override({"train.seed": 3, "data.train_rows": 100})
+    (rung,) = ladder([recipe], ["mlp"]).rungs
+    known = find("mlp-digits")
+    assert rung.recipe == known.override({"train.seed": 3, "data.train_rows": 100})
+    assert rung.folder == "mlp-digits-full-seed3"
+    own = find("effnet-digits").override({"data.path": "photos"})
+    (rung,) = ladder([own], ["mlp"]).rungs
+    assert (rung.recipe.name, rung.recipe.data.path) == ("mlp-effnet-digits", "photos")
+    assert isinstance(rung.recipe.backbone, Mlp)
+
+
+def test_what_a_task_does_not_have_is_left_out_aloud():
+    found = ladder([find("t5-multi30k")])
+    assert [rung.kind for rung in found.rungs] == ["lora", "full"]
+    assert any("mlp of t5-multi30k is left out" in one for one in found.left_out)
+    assert any("head of t5-multi30k is left out" in one for one in found.left_out)
+
+
+def test_recipes_of_other_rows_and_unknown_strategies_are_refused():
+    with pytest.raises(RecipeError, match=r"different rows .*--data"):
+        ladder([find("effnet-digits"), find("vit-cifar")])
+    with pytest.raises(RecipeError, match="there is no 'loar'"):
+        ladder([find("effnet-digits")], ["loar"])
+    table = Recipe(name="t", data=Data(path="t.csv"), backbone=Mlp(), task=TabularRegression())
+    assert [rung.label for rung in ladder([table], ["mlp"]).rungs] == ["mlp"]
+
+
+def test_recipes_on_the_same_rows_share_the_perceptron_and_the_most_frequent_class():
+    first = find("effnet-digits")
+    recipes = [first, first.override({"name": "other"})]
+    found = ladder(recipes, ["majority", "mlp", "head"]).rungs
+    labels = ["majority", "mlp", "effnet-digits head", "other head"]
+    assert [rung.label for rung in found] == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5min", 90), ("2h", 7200)]
+)
+def test_a_budget_is_a_time(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "1.2.3s", "3d", ""])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(RecipeError, match="--budget"):
+        seconds_of(text)
+
+
+def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
+    tiny_file, tmp_path, capsys, caplog
+):
+    caplog.set_level(logging.INFO, "ftkit")
+    out = tmp_path / "out"
+    words = ["compare", str(tiny_file), "--out", str(out)]
+    assert main([*words, "--strategies", "mlp"]) == 0
+    (first,) = out.glob("*/run.json")
+    then = first.stat().st_mtime_ns
+    assert main([*words, "--strategies", "mlp,head"]) == 0
+    assert first.stat().st_mtime_ns == then
+    names = sorted(path.parent.name for path in out.glob("*/run.json"))
+    assert names == ["mlp-tiny-colours-full-seed0", "tiny-colours-head-seed0"]
+    said = capsys.readouterr().out
+    assert "at n =" in said
+    (line,) = [one for one in caplog.messages if one.startswith("head")]
+    assert "over mlp for" in line
+    latency = RunResult.read(out / names[1]).latency_seconds
+    assert 0 < latency < 60
+    # the folders of finished runs are one table, with the same verdict
+    assert main(["compare", *(str(out / name) for name in names)]) == 0
+    assert "at n =" in capsys.readouterr().out
+
+
+def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["mlp", "full"])
+    done = climb(rungs, [0], tmp_path, budget=1e-6)
+    assert [run.label for run in done.runs] == ["mlp"]
+    (sentence,) = done.not_run
+    assert sentence.startswith("full, seed 0, was not started: about ")
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(tiny_recipe, tmp_path):
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["mlp", "head"])
+    (tmp_path / "mlp-tiny-colours-full-seed0").write_text("in the way")
+    done = climb(rungs, [0], tmp_path)
+    assert [run.label for run in done.runs] == ["head"]
+    assert done.failed == 1
+    assert "mlp, seed 0, failed" in done.not_run[0]
+
+
+def test_after_a_kill_nothing_finished_is_repeated(tiny_file, tmp_path):
+    out = tmp_path / "out"
+    words = ["compare", str(tiny_file), "--strategies", "mlp,full", "--out", str(out)]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "ftkit.cli", *words], stdout=subprocess.DEVNULL, env=os.environ
+    )
+    last, deadline = out / "tiny-colours-full-seed0", time.monotonic() + 300
+    while not last.exists() and time.monotonic() < deadline:
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    finished = {file: file.stat().st_mtime_ns for file in out.glob("*/run.json")}
+    assert len(finished) == 1
+    assert not (last / "run.json").exists()
+    assert main(words) == 0
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    assert (last / "run.json").exists()

@@ -1,0 +1,201 @@
+"""A report shows the figures of run.json, needs no network, and is fit for eyes and ears."""
+
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_compare_evidence import a_run, of_classes
+
+from ftkit.cli import main
+from ftkit.compare.runs import read_runs
+from ftkit.compare.summary import summarize
+from ftkit.report import details, write
+from ftkit.report.charts import Point, costs, curves
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+AUDIT = """
+<script>{axe}</script><script>
+axe.run().then(found => {{
+  const wide = document.documentElement.scrollWidth - window.innerWidth;
+  const said = {{passes: found.passes.length, wide,
+    violations: found.violations.map(v => v.id + ": " + v.nodes[0].html)}};
+  document.body.innerHTML = "<pre id=audit>" + btoa(JSON.stringify(said)) + "</pre>";
+}});
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def runs(finished_run, tiny_recipe, tmp_path_factory):
+    """Two real runs: of the tiny recipe, and of a perceptron on the same rows."""
+    folder = tmp_path_factory.mktemp("report")
+    file = folder / "tiny.json"
+    file.write_text(tiny_recipe.to_json())
+    shutil.copytree(finished_run, folder / "out" / "tiny-colours-full-seed0")
+    words = ["compare", str(file), "--strategies", "mlp,full", "--out", str(folder / "out")]
+    assert main(words) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    return (runs / "report.html").read_text(encoding="utf-8")
+
+
+class Cells(HTMLParser):
+    """The rows of every table, as texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.inside = [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        self.inside = tag in ("td", "th")
+        if self.inside:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.inside:
+            self.rows[-1][-1] += data
+
+
+def test_the_figures_are_those_of_run_json(runs, page):
+    rows = {row[0]: row for row in Cells(page).rows if row and re.search(r"\[", row[1])}
+    markdown = (runs / "report.md").read_text(encoding="utf-8")
+    values = json.loads((runs / "comparison.json").read_text())
+    assert [row["label"] for row in values["rows"]] == ["mlp", "full"]
+    for row in values["rows"]:
+        (run,) = row["runs"]
+        measured = json.loads((Path(run["folder"]) / "run.json").read_text())
+        accuracy = measured["metrics"]["accuracy"]
+        assert row["score"] == accuracy
+        shown = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**accuracy)
+        assert rows[row["label"]][1] == shown
+        assert shown in markdown
+        assert row["trained"] == measured["parameters_trained"]
+        assert row["model_bytes"] == measured["model_bytes"]
+        assert row["latency"] == measured["latency_seconds"]
+        spent = measured["seconds"]["features"] + measured["seconds"]["train"]
+        assert row["seconds"] == pytest.approx(spent)
+    assert values["verdict"] in html.unescape(page)
+    assert values["verdict"] in markdown
+
+
+def test_it_needs_nothing_else(runs, page):
+    found = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)""", page)
+    assert all(one.startswith("data:") for pair in found for one in pair if one)
+    assert "<script" not in page
+    assert len(page) < 3_000_000
+    for picture in re.findall(r"\]\((report/[^)]*)\)", (runs / "report.md").read_text()):
+        assert "prefers-color-scheme" in (runs / picture).read_text()
+
+
+def test_it_shows_what_is_wrong_as_an_image(runs):
+    (run,) = read_runs([runs / "tiny-colours-full-seed0"])
+    classes = details.classes_of(run)
+    examples = details.wrong_examples(run)
+    assert classes.counts.sum() == run.result.n
+    assert len(examples) == min(details.SHOWN, classes.counts.sum() - classes.counts.trace())
+    for example in examples:
+        assert base64.b64decode(example.image.partition("base64,")[2])[:4] in (
+            b"\x89PNG",
+            b"\xff\xd8\xff\xe0",
+        )
+        assert example.label != example.prediction
+    assert sorted(examples, key=lambda one: -one.confidence) == examples
+
+
+def test_calibration_by_hand():
+    """Two bins: ten sure of 0.95 and right nine times, ten sure of 0.55 and right all times."""
+    confidence = np.array([0.95] * 10 + [0.55] * 10)
+    right = np.array([True] * 9 + [False] + [True] * 10)
+    bins, error = details.calibration(confidence, right)
+    assert bins == (
+        (pytest.approx(0.55), 1.0, 10),
+        (pytest.approx(0.95), pytest.approx(0.9), 10),
+    )
+    assert error == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    evil = '<script>alert("x")</script>|'
+    runs = [
+        a_run(tmp_path, "a<b|c", of_classes(np.arange(50) < 40), dataset=evil),
+        a_run(tmp_path, "full", of_classes(np.arange(50) < 45), dataset=evil),
+    ]
+    page, markdown = (file.read_text() for file in write(summarize(runs), tmp_path / "out"))
+    assert "<script" not in page
+    assert "a&lt;b|c" in page
+    assert "a<b\\|c" in markdown
+
+
+def test_a_chart_of_costs_marks_the_front_and_keeps_outliers_at_the_edge():
+    points = [
+        Point("majority", 0, 0.1, 0.08, 0.12, True),
+        Point("head", 5, 0.95, 0.93, 0.97, True),
+        Point("lora", 90, 0.94, 0.92, 0.96, False),
+        Point("full", 99, 0.99, 0.98, 1.0, True),
+    ]
+    chart = costs(points, "seconds", "accuracy")
+    assert chart.count('fill="var(--paper)"') == 1
+    assert "majority 0.100" in chart
+    assert ">head<" in chart
+    assert 'role="img"' in chart
+    assert "lora: accuracy 0.940 at seconds 90;" in chart
+
+
+def test_curves_name_every_line():
+    lines = [details.Line(f"line {n}", (1.0, 10.0), (0.5, 0.9)) for n in range(10)]
+    chart = curves(lines, "seconds", "accuracy")
+    assert all(f">line {n}<" in chart for n in range(10))
+
+
+def axe():
+    """The file of axe-core, where npm has it."""
+    places = [os.environ.get("FTKIT_AXE"), "node_modules/axe-core/axe.min.js"]
+    npm = shutil.which("npm")
+    if npm:
+        root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True).stdout.strip()
+        places.append(f"{root}/axe-core/axe.min.js")
+    return next((Path(place) for place in places if place and Path(place).is_file()), None)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 520)])
+def test_an_audit_in_a_browser_finds_nothing(page, tmp_path, scheme, width):
+    script = axe()
+    if CHROMIUM is None or script is None:
+        pytest.skip("needs Chromium, and axe-core: npm install -g axe-core, or FTKIT_AXE=FILE")
+    file = tmp_path / "page.html"
+    audit = AUDIT.format(axe=script.read_text(encoding="utf-8"))
+    file.write_text(page.replace("</body>", audit), encoding="utf-8")
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
+            f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
+            "--virtual-time-budget=60000", "--dump-dom", file.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )  # fmt: skip
+    found = re.search(r'<pre id="audit">([^<]*)', done.stdout)
+    assert found, done.stderr[-2000:]
+    said = json.loads(base64.b64decode(found[1]))
+    assert said["violations"] == []
+    assert said["passes"] > 20
+    assert said["wide"] <= 0
+    assert "CONSOLE" not in done.stderr
