@@ -7,7 +7,6 @@ by Ctrl-C.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from ftkit.cli_mlp import mlp, play
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import Flags, default_folder, resolve, train_command
-from ftkit.terminal import rank, speak
+from ftkit.terminal import GO_ON, end, rank, speak
 
 app = App(
     name="ftkit",
@@ -37,7 +36,6 @@ app.command(push)
 app.command(compare)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")
-GO_ON = "go on with the same command and --resume, on every machine where there are several"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -72,13 +70,6 @@ def _fail(console: Console, message: str, status: int) -> int:
         where = f" (process {rank()})" if rank() else ""
         console.print(f"error{where}:", message, markup=False)
     return status
-
-
-def _end(message: str) -> None:
-    """Say that a machine is gone and end at once: the main thread waits for it."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}; {GO_ON}")
-    sys.stderr.flush()
-    os._exit(1)
 
 
 @app.command(name="list")
@@ -174,7 +165,7 @@ def train(
     if resolved.train.push_checkpoints is not None and rank() == 0:
         claim(resolved.train.push_checkpoints, private)
     try:
-        with peers.watched(_end):
+        with peers.watched(end):
             result = finetune(resolved, folder, resume)
     finally:
         stop()

@@ -9,9 +9,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from ftkit import peers
 from ftkit.errors import RecipeError, RunError
 from ftkit.request import resolve
-from ftkit.terminal import rank, speak
+from ftkit.terminal import end, rank, speak
 
 UNITS = {"": 1, "s": 1, "min": 60, "h": 3600}
 
@@ -79,7 +80,8 @@ def compare(
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
     folder = out or Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
-        found, failed = run_all(rungs, range(seeds), folder, limit)
+        with peers.watched(end):
+            found, failed = run_all(rungs, range(seeds), folder, limit)
     finally:
         stop()
     if rank() == 0:

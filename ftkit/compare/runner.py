@@ -55,8 +55,8 @@ def climb(
 ) -> Done:
     """Return all runs of the ladder, of which only those that are not there yet are run.
 
-    Under `accelerate launch` every process calls this. A run that fails is named, and the others go
-    on.
+    A run that fails is named, and the others go on; under `accelerate launch`, where every process
+    calls this, it ends all of them.
 
     Args:
         seeds: of the runs of each rung.
@@ -64,7 +64,7 @@ def climb(
         budget: seconds; no run is started that would not fit, but the first.
         say: called after every run.
     """
-    runtime.start(seeds[0])
+    machine = runtime.start(seeds[0])
     begin, done = time.monotonic(), Done()
     for rung in (rung.with_seed(seed) for seed in seeds for rung in ladder.rungs):
         try:
@@ -82,6 +82,8 @@ def climb(
             with quiet():
                 result = work(rung, recipe, folder)
         except FtkitError as error:
+            if machine.world_size > 1:  # the others may not have it
+                raise
             done.leave_out(f"{rung.label}, seed {rung.seed}, failed: {error}")
             done.failed += 1
             continue
