@@ -13,6 +13,7 @@ from ftkit import RunError
 from ftkit.compare.evidence import evidence, measured, paired
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
+from ftkit.compare.tables import rung_line
 from ftkit.result import Measured
 
 NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
@@ -160,6 +161,26 @@ def test_strategies_are_tested_on_the_seeds_that_both_have(tmp_path):
     assert "McNemar" in found.row("head").to_best.method
     assert found.row("head").spread is not None
     assert found.row("full").spread is None
+
+
+def test_runs_without_a_test_row_in_common_have_no_test(tmp_path):
+    runs = [
+        rung(tmp_path, "head", np.ones(9, bool)),
+        a_run(tmp_path, "full", of_classes(np.zeros(9, bool), start=9)),
+    ]
+    found = summarize(runs)
+    assert found.row("full").to_best is None
+    assert found.verdict == (
+        "head has the best figure at n = 9, but no paired test could be made against full."
+    )
+
+
+def test_a_line_says_what_a_rung_bought_over_the_one_before_it(tmp_path):
+    runs = [rung(tmp_path, "mlp", np.arange(10) < 5)]
+    assert "over" not in rung_line(runs)
+    runs.append(rung(tmp_path, "head", np.arange(10) < 8))
+    assert rung_line(runs).endswith("; +0.300 over mlp for +0 s")
+    assert "over" not in rung_line([*runs, rung(tmp_path, "mlp", np.arange(10) < 5, seed=1)])
 
 
 def test_runs_of_different_data_are_not_compared(tmp_path):

@@ -40,7 +40,7 @@ def compare(
         log.info("%s", sentence)
 
     def say(done: Done) -> None:
-        line = runtime.on_main(lambda: rung_line(done.runs[-1], summarize(done.runs)))
+        line = runtime.on_main(lambda: rung_line(done.runs))
         log.info("%s", line)
 
     done = climb(ladder, [first + seed for seed in seeds], out, budget, say)

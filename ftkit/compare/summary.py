@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,7 +169,9 @@ def _tests(
             both = [run for run in groups[label] if run.result.seed in seeds]
             return found[label] if len(both) == len(groups[label]) else evidence(both)
 
-        return paired(shared(first), shared(second))
+        with suppress(RunError):  # of rows that both were tested on there may be none
+            return paired(shared(first), shared(second))
+        return None
 
     return test
 

@@ -115,7 +115,7 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
         "{:.3f} to {:.3f}".format(*row.spread) if row.spread else str(len(row.runs)),
         p_value(row.to_best, "best" if row.label == found.best else ""),
         p_value(row.over_baseline, "baseline" if row.label == found.baseline else ""),
-        share(row),
+        share(row.trained, row.total),
         duration(row.seconds),
         size(row.memory),
         size(row.model_bytes) if row.model_bytes else "–",
@@ -123,19 +123,19 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
     )
 
 
-def rung_line(run: Run, now: Comparison) -> str:
-    """Return what a run reached, and what its rung bought over the one before it."""
-    row = now.row(run.label)
+def rung_line(runs: Sequence[Run]) -> str:
+    """Return what the last run reached, and what it bought over the rung before it."""
+    run, earlier = runs[-1], [run for run in runs[:-1] if run.result.seed == runs[-1].result.seed]
+    trained = share(run.result.parameters_trained, run.result.parameters_total)
     said = (
         f"{run.label:<10} seed {run.result.seed}  {run.figure} {with_interval(run.score)}  "
-        f"{share(row)} trained in {duration(run.seconds)}"
+        f"{trained} trained in {duration(run.seconds)}"
     )
-    place = now.rows.index(row)
-    if place == 0:
+    if not earlier:
         return said
-    previous = now.rows[place - 1]
-    gained, dearer = row.score.value - previous.score.value, row.seconds - previous.seconds
-    return f"{said}; {gained:+.3f} over {previous.label} for {dearer:+.0f} s"
+    before = earlier[-1]
+    gained, dearer = run.score.value - before.score.value, run.seconds - before.seconds
+    return f"{said}; {gained:+.3f} over {before.label} for {dearer:+.0f} s"
 
 
 def with_interval(figure: Measured) -> str:
@@ -150,9 +150,9 @@ def p_value(paired: Paired | None, otherwise: str) -> str:
     return f"{paired.p:.2g}" if paired.p >= 0.001 else "<0.001"
 
 
-def share(row: Row) -> str:
+def share(trained: int, total: int) -> str:
     """Return the share of the parameters that are trained."""
-    return f"{row.trained / row.total:.1%}" if row.total else "0.0%"
+    return f"{trained / total:.1%}" if total else "0.0%"
 
 
 def duration(seconds: float) -> str:
