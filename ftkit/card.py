@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any
 
-import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
-
+from ftkit.card_metadata import metadata
+from ftkit.card_words import HERE, wording
 from ftkit.embedded import PREFIX
 from ftkit.pull import Licences, is_pinned, revision_of, shareable
 from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult
 
-STRATEGY_WORDS = {
-    "full": "every parameter was trained",
-    "head": "only the new classification head was trained",
-    "lpft": "the new classification head was trained first, then every parameter (LP-FT)",
-    "lora": "low-rank updates (LoRA) and the new classification head were trained",
-}
-HERE = "PATH_OR_REPO"
-"""Stands in a card for where its model lies; `ftkit push` puts the repository there."""
 PLOTS = "../plots/"
 """Where a card in model/ finds the pictures; in a repository they lie beside it."""
-
-
-@dataclass(frozen=True)
-class Wording:
-    """What a card says otherwise for each kind of task."""
-
-    trained: str
-    """What was trained."""
-    answers: str
-    """What the model tells, a sentence."""
-    any_input: str
-    """What any input gets."""
-    picture: str
-    """The picture's name, which its file has in small letters."""
-    same: str
-    """What the reloaded model gave again."""
-    snippet: str
-    """The lines that load and use the folder."""
-
-
-@singledispatch
-def wording(task: Any, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
-    """Return what the card says of this task."""
-    classes = "one of the classes above, also one that is none of them"
-    return Wording(
-        trained=STRATEGY_WORDS[recipe.strategy.kind],
-        answers=_answers(recipe, label_names),
-        any_input=classes if label_names else "a number",
-        picture="Confusion matrix" if label_names else "Predictions",
-        same="logits",
-        snippet=_snippet(recipe),
-    )
 
 
 def card(
@@ -171,68 +122,6 @@ On the same {result.n:,} test rows.
 """
 
 
-def metadata(
-    recipe: Recipe,
-    figures: Mapping[str, float],
-    split: str,
-    licences: Licences,
-) -> ModelCardData:
-    """Return the head of the card.
-
-    Args:
-        figures: value of each metric on the test rows.
-        split: name of the split that they are of.
-    """
-    adapter = recipe.strategy.kind == "lora" and not recipe.strategy.merge
-    data = recipe.data.path.removeprefix(PREFIX).removeprefix("./")
-    base = recipe.backbone.id if is_pinned(revision_of(recipe)) else None
-    library = "peft" if adapter else "transformers"
-    return ModelCardData(
-        library_name="ftkit" if isinstance(recipe.backbone, Mlp) else library,
-        license=licences.backbone,
-        pipeline_tag=recipe.task.pipeline or recipe.task.kind,
-        tags=["ftkit", recipe.strategy.kind],
-        base_model=base,
-        base_model_relation=("adapter" if adapter else "finetune") if base else None,
-        datasets=[recipe.data.path] if is_pinned(recipe.data.revision) else None,
-        model_name=f"{recipe.name}-{recipe.strategy.kind}",
-        eval_results=[
-            EvalResult(
-                task_type=recipe.task.pipeline or recipe.task.kind,
-                dataset_type=data,
-                dataset_name=data,
-                dataset_config=recipe.data.config,
-                dataset_split=split,
-                dataset_revision=recipe.data.revision,
-                metric_type=name,
-                metric_value=round(value, 6),
-            )
-            for name, value in figures.items()
-        ],
-    )
-
-
-def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
-    """Return {path: YAML} of the files by which the Hub lists results under their data set.
-
-    Empty where the data set is not on the Hub.
-    """
-    if not is_pinned(recipe.data.revision):
-        return {}
-    name, figure = next(iter(result.metrics.items()))
-    entry = EvalResultEntry(
-        dataset_id=recipe.data.path,
-        task_id=recipe.data.config or "default",
-        value=round(figure.value, 6),
-        dataset_revision=recipe.data.revision,
-        date=result.finished,
-        notes=f"{name} on split {result.split}, {result.n} rows, 95 % interval "
-        f"{figure.low:.4f} to {figure.high:.4f}",
-    )
-    file = f".eval_results/{recipe.data.path.replace('/', '--')}.yaml"
-    return {file: yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}
-
-
 def _backbone(recipe: Recipe) -> str:
     return _linked(recipe.backbone.id, revision_of(recipe), "")
 
@@ -306,57 +195,3 @@ def _what(recipe: Recipe) -> str:
             f"backpropagation written out by hand"
         )
     return f"{_backbone(recipe)} fine-tuned on {_data(recipe)} with ftkit"
-
-
-def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
-    """Return what the model tells."""
-    if not label_names:
-        label = getattr(recipe.task, "label", None) or "the label"
-        return f"It tells a number of {recipe.task.noun}: `{label}`."
-    return (
-        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: {listed(label_names)}."
-    )
-
-
-def listed(label_names: tuple[str, ...]) -> str:
-    """Return the names of the first classes."""
-    return ", ".join(label_names[:20]) + (", ..." if len(label_names) > 20 else "")
-
-
-EXAMPLES = {"images": "image.png", "texts": "a text"}
-CLASSES = {
-    "images": ("AutoImageProcessor", "AutoModelForImageClassification"),
-    "texts": ("AutoTokenizer", "AutoModelForSequenceClassification"),
-}
-INPUTS = {
-    "images": '[Image.open("image.png").convert("RGB")]',
-    "texts": '["a text"]',
-    "rows": "[[0.0, 1.0]]  # the columns in their order, as many as in training",
-}
-
-
-def _snippet(recipe: Recipe) -> str:
-    """Return the lines that load and use the folder."""
-    if isinstance(recipe.backbone, Mlp):
-        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
-        return f"""{pillow}from ftkit import load_perceptron
-
-model = load_perceptron("{HERE}")
-inputs = {INPUTS[recipe.task.noun]}
-print(model.predict(inputs))"""
-    processor, model = CLASSES[recipe.task.noun]
-    if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
-        return f"""from peft import PeftModel
-from transformers import AutoConfig, {processor}, {model}
-
-config = AutoConfig.from_pretrained("{HERE}")
-base = {model}.from_pretrained(
-    "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
-)
-model = PeftModel.from_pretrained(base, "{HERE}")
-processor = {processor}.from_pretrained("{HERE}")"""
-    return f"""from transformers import pipeline
-
-classify = pipeline("{recipe.task.pipeline or recipe.task.kind}", model="{HERE}")
-for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
-    print(answer["label"], answer["score"])"""

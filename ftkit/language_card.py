@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.card import HERE, Wording, wording
+from ftkit.card_words import HERE, Wording, wording
 from ftkit.recipe import LanguageModelling, Recipe
 
 TRAINED = {

@@ -23,7 +23,9 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import RepoFile
 from yaml import YAMLError
 
-from ftkit.card import HERE, PLOTS, beside, eval_results, metadata
+from ftkit.card import PLOTS, beside
+from ftkit.card_metadata import eval_results, metadata
+from ftkit.card_words import HERE
 from ftkit.checksums import git_sha1, sha256_of, weight_checksums
 from ftkit.errors import HubError, RunError
 from ftkit.hub import hub_errors, patiently

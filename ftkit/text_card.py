@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ftkit.card import HERE, STRATEGY_WORDS, Wording, listed, wording
+from ftkit.card_words import HERE, STRATEGY_WORDS, Wording, listed, wording
 from ftkit.recipe import (
     Recipe,
     TextClassification,

@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch import nn
 from torch.nn import functional as F
 
-from ftkit.card import HERE, STRATEGY_WORDS, Wording, wording
+from ftkit.card_words import HERE, STRATEGY_WORDS, Wording, wording
 from ftkit.data import Splits
 from ftkit.errors import RecipeError
 from ftkit.evaluation import (

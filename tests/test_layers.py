@@ -27,7 +27,8 @@ GROUPS = (
         "checkpoint", "resuming", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
         "saving", "plots",
-        "outcomes", "card", "text_card", "folder", "verify", "translate", "language",
+        "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",
+        "translate", "language",
         "language_card",
     ),
     # the main path, and what looks at runs

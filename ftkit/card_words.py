@@ -1,0 +1,104 @@
+"""What a model card says otherwise for each kind of task: what it tells, and how it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+from ftkit.recipe import Mlp, Recipe
+
+STRATEGY_WORDS = {
+    "full": "every parameter was trained",
+    "head": "only the new classification head was trained",
+    "lpft": "the new classification head was trained first, then every parameter (LP-FT)",
+    "lora": "low-rank updates (LoRA) and the new classification head were trained",
+}
+HERE = "PATH_OR_REPO"
+"""Stands in a card for where its model lies; `ftkit push` puts the repository there."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a card says otherwise for each kind of task."""
+
+    trained: str
+    """What was trained."""
+    answers: str
+    """What the model tells, a sentence."""
+    any_input: str
+    """What any input gets."""
+    picture: str
+    """The picture's name, which its file has in small letters."""
+    same: str
+    """What the reloaded model gave again."""
+    snippet: str
+    """The lines that load and use the folder."""
+
+
+@singledispatch
+def wording(task: Any, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+    """Return what the card says of this task."""
+    classes = "one of the classes above, also one that is none of them"
+    return Wording(
+        trained=STRATEGY_WORDS[recipe.strategy.kind],
+        answers=_answers(recipe, label_names),
+        any_input=classes if label_names else "a number",
+        picture="Confusion matrix" if label_names else "Predictions",
+        same="logits",
+        snippet=_snippet(recipe),
+    )
+
+
+def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
+    """Return what the model tells."""
+    if not label_names:
+        label = getattr(recipe.task, "label", None) or "the label"
+        return f"It tells a number of {recipe.task.noun}: `{label}`."
+    return (
+        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: {listed(label_names)}."
+    )
+
+
+def listed(label_names: tuple[str, ...]) -> str:
+    """Return the names of the first classes."""
+    return ", ".join(label_names[:20]) + (", ..." if len(label_names) > 20 else "")
+
+
+EXAMPLES = {"images": "image.png", "texts": "a text"}
+CLASSES = {
+    "images": ("AutoImageProcessor", "AutoModelForImageClassification"),
+    "texts": ("AutoTokenizer", "AutoModelForSequenceClassification"),
+}
+INPUTS = {
+    "images": '[Image.open("image.png").convert("RGB")]',
+    "texts": '["a text"]',
+    "rows": "[[0.0, 1.0]]  # the columns in their order, as many as in training",
+}
+
+
+def _snippet(recipe: Recipe) -> str:
+    """Return the lines that load and use the folder."""
+    if isinstance(recipe.backbone, Mlp):
+        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
+        return f"""{pillow}from ftkit import load_perceptron
+
+model = load_perceptron("{HERE}")
+inputs = {INPUTS[recipe.task.noun]}
+print(model.predict(inputs))"""
+    processor, model = CLASSES[recipe.task.noun]
+    if recipe.strategy.kind == "lora" and not recipe.strategy.merge:
+        return f"""from peft import PeftModel
+from transformers import AutoConfig, {processor}, {model}
+
+config = AutoConfig.from_pretrained("{HERE}")
+base = {model}.from_pretrained(
+    "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
+)
+model = PeftModel.from_pretrained(base, "{HERE}")
+processor = {processor}.from_pretrained("{HERE}")"""
+    return f"""from transformers import pipeline
+
+classify = pipeline("{recipe.task.pipeline or recipe.task.kind}", model="{HERE}")
+for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
+    print(answer["label"], answer["score"])"""
