@@ -20,12 +20,13 @@ from ftkit.data.columns import (
     label_columns,
     resolve_columns,
 )
+from ftkit.data.files import SPLITS
 from ftkit.data.findings import Finding, unreadable
 from ftkit.data.inspect import inspect
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
-from ftkit.data.sources import SPLITS, read
+from ftkit.data.sources import read
 from ftkit.data.splits import ROLES, Splits, cut, labels_of, limit
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from datasets import (
@@ -16,54 +14,25 @@ from datasets import (
     Features,
     Image,
     Value,
-    concatenate_datasets,
     load_dataset,
     load_from_disk,
 )
 from PIL.Image import registered_extensions
 
 from ftkit.data.embedded import embedded_data
+from ftkit.data.files import READERS, SPLITS, Source, by_split, read_tables
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch, is_remote
-from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
-from ftkit.hub import hub_errors, loading_errors, patiently, said
+from ftkit.hub import hub_errors, loading_errors, patiently
 from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
 
-READERS = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".txt": "text",
-}
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 KEPT = "rows.parquet"
 """What each split's folder of `ftkit.data_of` holds."""
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
 """What stands before and after a file's name in a table, or in the name itself."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Every split of a source as it is there, and the folder its relative file names start from."""
-
-    splits: dict[str, Dataset]
-    folder: Path | None = None
-    notes: tuple[str, ...] = ()
-    """What was decided about it, one sentence each."""
 
 
 def read(data: Data) -> Source:
@@ -85,12 +54,12 @@ def read(data: Data) -> Source:
     if path.is_dir():
         return _read_folder(path, data)
     if path.is_file():
-        return _read_tables({"train": [path]}, data)
+        return read_tables({"train": [path]}, data)
     if has_magic(data.path):
         files = sorted(Path(name) for name in glob(str(path), recursive=True))
         if not files:
             raise DataError(f"data '{data.path}': no file has such a name")
-        return _read_tables(_by_split(files), data)
+        return read_tables(by_split(files), data)
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
     commit = resolve("dataset", data.path, data.revision)
@@ -138,14 +107,14 @@ def _read_folder(folder: Path, data: Data) -> Source:
             there = ", ".join(table.name for table in tables)
             notes = (f"class folders are read; {there} beside them names no image and is not used",)
         elif tables:
-            return _read_tables(_by_split(tables), data)
+            return read_tables(by_split(tables), data)
     if not subfolders:
         raise DataError(
             f"data '{folder}': expected a folder for each class, or parquet, CSV, JSONL or text "
             f"files; it has neither"
         )
     if all((p / KEPT).is_file() for p in subfolders):  # what `data_of` wrote
-        return _read_tables({p.name: [p / KEPT] for p in subfolders}, data)
+        return read_tables({p.name: [p / KEPT] for p in subfolders}, data)
     roles = {p: SPLITS.get(p.name.lower()) for p in subfolders}
     if all(roles.values()) and "train" not in roles.values():
         raise DataError(
@@ -213,112 +182,6 @@ def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
         features = Features({"image": Image(), "label": ClassLabel(names=names)})
         found[split] = Dataset.from_dict({"image": images, "label": labels}, features=features)
     return found
-
-
-def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
-    """Group files by the split that begins their name, as in train-00000-of-00002.parquet.
-
-    Raises:
-        DataError: two words for one split are there, as val and validation.
-    """
-    found: dict[str, list[Path]] = {}
-    named: dict[str, tuple[str, Path]] = {}
-    for table in tables:
-        word = re.split(r"[-_.]", table.stem.lower())[0]
-        split = SPLITS.get(word, "train")
-        if word in SPLITS:
-            other, first = named.setdefault(split, (word, table))
-            if other != word:
-                raise DataError(
-                    f"data '{table.parent}': {first.name} and {table.name} name the same split; "
-                    f"keep one"
-                )
-        found.setdefault(split, []).append(table)
-    return found
-
-
-def _read_tables(files: dict[str, list[Path]], data: Data) -> Source:
-    found: dict[str, Dataset] = {}
-    notes: list[str] = []
-    for split, tables in files.items():
-        kinds = {table.suffix for table in tables}
-        if len(kinds) > 1 or not kinds <= READERS.keys():
-            raise DataError(
-                f"data '{tables[0]}': expected files of one kind out of {', '.join(READERS)}; "
-                f"found {', '.join(sorted(kinds))}"
-            )
-        reader = READERS[kinds.pop()]
-        if reader == "csv":
-            found[split], said_of_it = _read_csv(tables, data)
-            notes += said_of_it
-        elif reader == "json":
-            found[split] = _read_json(tables, data)
-        elif reader == "text":
-            found[split], said_of_it = _read_lines(tables, data)
-            notes += said_of_it
-        else:
-            found[split] = _load(reader, tables)
-    return Source(found, tables[0].parent.resolve(), tuple(notes))
-
-
-def _read_csv(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
-    """Return the rows of CSV files with equal columns, and what was found out about them."""
-    written = [read_csv_form(table, data.encoding, data.separator) for table in tables]
-    features = merged([(str(t), form.features) for t, form in zip(tables, written, strict=True)])
-    parts, notes = [], []
-    for table, form in zip(tables, written, strict=True):
-        parts.append(_load("csv", [table], **replace(form, features=features).options()))
-        if data.separator is None and form.separator != {".tsv": "\t"}.get(table.suffix, ","):
-            notes.append(f"{table.name} is separated by {form.separator!r}")
-        if data.encoding is None and form.encoding.startswith("utf-16"):
-            notes.append(f"{table.name} is written in {form.encoding.upper()}")
-        if not form.quoted:
-            notes.append(f"{table.name}: quotes are part of the text")
-    return concatenate_datasets(parts) if len(parts) > 1 else parts[0], notes
-
-
-def _read_json(tables: list[Path], data: Data) -> Dataset:
-    forms = [read_json_form(table, data.encoding) for table in tables]
-    if any(form != forms[0] for form in forms):
-        raise DataError(f"data '{tables[0]}': files of one split must be written in one encoding")
-    try:
-        return _load("json", tables, **forms[0])
-    except DataError as error:
-        for table in tables:
-            lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
-            cause = find_bad_json(table, data.encoding) if lines else None
-            if cause:
-                raise DataError(f"data '{table}', {cause}") from error
-        raise
-
-
-def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
-    """Return a row for each line with something on it, as `text`, and what was left out."""
-    encodings = [read_text_form(table, data.encoding) for table in tables]
-    for table in tables:
-        if not table.stat().st_size:
-            raise DataError(f"data '{table}': there are no rows in it")
-    parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
-    lines = concatenate_datasets(parts)
-    kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
-    if not kept:
-        raise DataError(f"data '{tables[0]}': there are no rows in it")
-    empty = len(lines) - len(kept)
-    notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
-    return lines.select(kept) if empty else lines, notes
-
-
-def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:
-    names = [str(table) for table in tables]
-    try:
-        rows = load_dataset(reader, data_files=names, split="train", **options)
-        if reader == "parquet":
-            rows.data.validate(full=True)  # texts that are no UTF-8 are seen only when looked at
-        return rows
-    except Exception as error:  # libraries raise anything over a file that is not what it says
-        empty = isinstance(error.__cause__ or error, StopIteration)
-        cause = "there are no rows in it" if empty else said(error)
-        raise DataError(f"data '{names[0]}': {cause}") from error
 
 
 def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
