@@ -26,11 +26,12 @@ from ftkit import (
 from ftkit.interruption import Interrupted, watched
 from ftkit.result import RunResult
 from ftkit.trainer import FrozenTrainer
+from ftkit.verify import Verified
 
 
 @pytest.fixture(autouse=True)
 def _unverified(monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: 0)
+    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from ftkit.losses import loss_of
 from ftkit.metrics import measure, score
 from ftkit.metrics.words import Tagged
 from ftkit.run import make_ready
+from ftkit.verify import Verified
 
 FRUIT, METAL = ["apple", "pear-plum", "cherry"], ["iron", "gold-tin", "lead"]
 LABELS = ["O", "B-FRUIT", "I-FRUIT", "B-METAL", "I-METAL"]
@@ -152,7 +153,7 @@ def test_the_pipeline_gives_the_predictions(strategy, recipe, rows, tmp_path, ca
 
 
 def test_names_are_learned(recipe, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: 0)
+    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
     easy = [
         {**row, "ner_tags": [tag.replace("I-", "B-") for tag in row["ner_tags"]]} for row in rows
     ]

@@ -19,6 +19,7 @@ from ftkit import (
     Train,
     finetune,
 )
+from ftkit.verify import Verified
 
 ROWS = [
     {
@@ -43,7 +44,7 @@ TASKS = {
 @pytest.mark.parametrize("strategy", [Full(), Lora(rank=2, merge=False)], ids=["model", "adapter"])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_snippet_of_a_card_runs(task, strategy, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: 0)
+    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     recipe = Recipe(
         name="bert-card",
