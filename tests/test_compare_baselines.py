@@ -75,5 +75,10 @@ def test_a_finished_baseline_is_read_and_another_one_is_refused(neighbours, tiny
     then = (folder / "run.json").stat().st_mtime_ns
     assert run_baseline("knn", rung(tiny_recipe, "knn"), folder) == result
     assert (folder / "run.json").stat().st_mtime_ns == then
+    # what an older version wrote lacks settings that are new
+    about = json.loads((folder / "baseline.json").read_text())
+    del about["recipe"]["strategy"]["solver"]
+    (folder / "baseline.json").write_text(json.dumps(about))
+    assert run_baseline("knn", rung(tiny_recipe, "knn"), folder) == result
     with pytest.raises(RunError, match="holds something else"):
         run_baseline("majority", rung(tiny_recipe, "majority"), folder)

@@ -23,7 +23,7 @@ from scipy.special import logit
 from ftkit import runtime
 from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
-from ftkit.errors import ModelError, RunError
+from ftkit.errors import ModelError, RecipeError, RunError
 from ftkit.evaluation import collate_of, for_each_row
 from ftkit.features import cache_features
 from ftkit.folder import write_predictions
@@ -135,10 +135,22 @@ def holds(kind: str, recipe: Recipe, folder: Path) -> bool:
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    file = folder / NAME
-    if not file.is_file() or file.read_text(encoding="utf-8") != _about(kind, recipe):
+    there = read_baseline(folder)
+    if there != (kind, recipe):
         raise RunError(f"{folder} holds something else than this baseline; give another --out")
     return (folder / FILE).exists()
+
+
+def read_baseline(folder: Path) -> tuple[str, Recipe] | None:
+    """Return which baseline the folder holds, and whose rows it took; None where it holds none."""
+    file = folder / NAME
+    if not file.is_file():
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return values["baseline"], Recipe(**values["recipe"])
+    except (ValueError, KeyError, RecipeError):
+        return None
 
 
 def _about(kind: str, recipe: Recipe) -> str:

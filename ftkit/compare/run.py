@@ -46,8 +46,10 @@ def compare(
     done = climb(ladder, [first + seed for seed in seeds], out, budget, say)
     if not done.runs:
         raise RunError(f"no run was finished: {'; '.join(done.not_run)}")
+    order = [rung.label for rung in ladder.rungs]
+    runs = sorted(done.runs, key=lambda run: order.index(run.label))
     notes = [*ladder.left_out, *done.not_run]
     if len(seeds) == 1:
         notes.append(ONE_SEED)
-    found = runtime.on_main(lambda: summarize(done.runs, notes))
+    found = runtime.on_main(lambda: summarize(runs, notes))
     return found, done.failed

@@ -8,13 +8,13 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from ftkit.compare.baselines import read_baseline
 from ftkit.compare.runs import Run
 from ftkit.data import load_splits
 from ftkit.data.images import open_rgb
@@ -193,12 +193,11 @@ def _uri(image: Any) -> str:
 
 def recipe_of(run: Run) -> Recipe | None:
     """Return the recipe of a run, or that of a baseline's rows; None where it is not there."""
-    for name in ("recipe.json", "baseline.json"):
-        file = Path(run.folder) / name
-        if file.is_file():
-            values = json.loads(file.read_text(encoding="utf-8"))
-            return Recipe(**values.get("recipe", values) if name == "baseline.json" else values)
-    return None
+    file = run.folder / "recipe.json"
+    if file.is_file():
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    found = read_baseline(run.folder)
+    return found[1] if found else None
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
