@@ -14,6 +14,7 @@ from ftkit.compare.evidence import evidence, measured, paired
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import rung_line
+from ftkit.report import write
 from ftkit.result import Measured
 
 NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
@@ -161,6 +162,16 @@ def test_strategies_are_tested_on_the_seeds_that_both_have(tmp_path):
     assert "McNemar" in found.row("head").to_best.method
     assert found.row("head").spread is not None
     assert found.row("full").spread is None
+
+
+def test_where_the_majority_is_as_good_as_the_rest_it_trains_nothing(tmp_path):
+    right = np.arange(90) < 60
+    none = {"parameters_trained": 0, "parameters_total": 0}
+    runs = [rung(tmp_path, "majority", right, **none), rung(tmp_path, "full", right[::-1])]
+    found = summarize(runs)
+    assert found.verdict.startswith("full and majority cannot be told apart at n = 90; majority ")
+    assert "trains nothing in" in found.verdict
+    assert "majority" in (write(found, tmp_path / "out")[0]).read_text()
 
 
 def test_runs_without_a_test_row_in_common_have_no_test(tmp_path):

@@ -90,18 +90,18 @@ def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
     caplog.set_level(logging.INFO, "ftkit")
     out = tmp_path / "out"
     words = ["compare", str(tiny_file), "--out", str(out)]
-    assert main([*words, "--strategies", "mlp"]) == 0
+    assert main([*words, "--strategies", "majority"]) == 0
     (first,) = out.glob("*/run.json")
     then = first.stat().st_mtime_ns
-    assert main([*words, "--strategies", "mlp,head"]) == 0
+    assert main([*words, "--strategies", "majority,mlp"]) == 0
     assert first.stat().st_mtime_ns == then
     names = sorted(path.parent.name for path in out.glob("*/run.json"))
-    assert names == ["mlp-tiny-colours-full-seed0", "tiny-colours-head-seed0"]
+    assert names == ["mlp-tiny-colours-full-seed0", "tiny-colours-majority-seed0"]
     said = capsys.readouterr().out
     assert "at n =" in said
-    (line,) = [one for one in caplog.messages if one.startswith("head")]
-    assert "over mlp for" in line
-    latency = RunResult.read(out / names[1]).latency_seconds
+    (line,) = [one for one in caplog.messages if one.startswith("mlp")]
+    assert "over majority for" in line
+    latency = RunResult.read(out / names[0]).latency_seconds
     assert 0 < latency < 60
     # the folders of finished runs are one table, with the same verdict
     assert main(["compare", *(str(out / name) for name in names)]) == 0
@@ -109,25 +109,25 @@ def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
 
 
 def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
-    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["mlp", "full"])
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "full"])
     done = climb(rungs, [0], tmp_path, budget=1e-6)
-    assert [run.label for run in done.runs] == ["mlp"]
+    assert [run.label for run in done.runs] == ["majority"]
     (sentence,) = done.not_run
     assert sentence.startswith("full, seed 0, was not started: about ")
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tiny_recipe, tmp_path):
-    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["mlp", "head"])
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
     (tmp_path / "mlp-tiny-colours-full-seed0").write_text("in the way")
     done = climb(rungs, [0], tmp_path)
-    assert [run.label for run in done.runs] == ["head"]
+    assert [run.label for run in done.runs] == ["majority"]
     assert done.failed == 1
     assert "mlp, seed 0, failed" in done.not_run[0]
 
 
 def test_after_a_kill_nothing_finished_is_repeated(tiny_file, tmp_path):
     out = tmp_path / "out"
-    words = ["compare", str(tiny_file), "--strategies", "mlp,full", "--out", str(out)]
+    words = ["compare", str(tiny_file), "--strategies", "majority,full", "--out", str(out)]
     running = subprocess.Popen(
         [sys.executable, "-m", "ftkit.cli", *words], stdout=subprocess.DEVNULL, env=os.environ
     )

@@ -73,18 +73,18 @@ def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, t
 
 
 def test_two_processes_make_one_comparison(recipe_file, tmp_path):
-    words = (recipe_file, "--strategies", "majority,knn,mlp,head", "--out", tmp_path / "out")
+    words = (recipe_file, "--strategies", "majority,knn,mlp", "--out", tmp_path / "out")
     done = launch(2, *words, "--set", "train.epochs=1", cwd=tmp_path, script="compare.py")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("over knn for") == 1  # rank 0 alone speaks
     assert done.stdout.count("at n = 26") == 1
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["label"] for row in found["rows"]] == ["majority", "knn", "mlp", "head"]
+    assert [row["label"] for row in found["rows"]] == ["majority", "knn", "mlp"]
     sizes = [
         json.loads((Path(row["runs"][0]["folder"]) / "run.json").read_text())["world_size"]
         for row in found["rows"]
     ]
-    assert sizes == [2, 2, 2, 2]
+    assert sizes == [2, 2, 2]
 
 
 def test_a_language_model_is_the_same_for_one_and_two_processes(tmp_path):

@@ -249,9 +249,11 @@ def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: 
 
 def _trained(row: Row, other: Row) -> str:
     """Return how much a strategy trains: as a share where the other has about the same model."""
+    if not row.trained:
+        return "nothing"
     if row.trained == row.total == other.total:
         return "all parameters"
-    if abs(row.total / other.total - 1) < 0.2:  # adapters add a little
+    if 0.8 * other.total < row.total < 1.2 * other.total:  # adapters add a little
         return f"{100 * row.trained / row.total:.2g} % of the parameters"
     return f"{row.trained:,} parameters"
 

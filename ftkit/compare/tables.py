@@ -40,7 +40,7 @@ def table(results: Sequence[RunResult]) -> Table:
             str(result.strategy["kind"]),
             ("" if figure else f"{_first(result)} ")
             + with_interval(result.metrics[_first(result)]),
-            f"{result.parameters_trained / result.parameters_total:.1%}",
+            share(result.parameters_trained, result.parameters_total),
             f"{result.seconds.features + result.seconds.train:.0f} s",
             f"{result.model_bytes / 1e6:.1f} MB",
         )
