@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftkit.errors import ModelError
 from ftkit.models import head_names, new_head, pooler_name
+from ftkit.pissa import start_from_principal
 from ftkit.recipe import Full, HeadOnly, Lora, Lpft
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
     config = LoraConfig(
         r=strategy.rank,
         lora_alpha=strategy.alpha,  # type: ignore[arg-type]
+        use_rslora=strategy.rslora,
+        use_dora=strategy.dora,
         lora_dropout=strategy.dropout,
         target_modules=targets,
         fan_in_fan_out=turned,  # how GPT-2's layers keep their weights
@@ -85,7 +88,10 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
         # is not new, and often the same matrix as the input's
         modules_to_save=head or None,
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    if strategy.init == "pissa":
+        start_from_principal(adapted)
+    return adapted
 
 
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from ftkit.estimate import Estimate, estimate
 from ftkit.models import count_parameters
 from ftkit.recipe import Recipe
 from ftkit.run import make_ready
-from ftkit.terminal import quiet
+from ftkit.terminal import duration, quiet
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Report:
         )
         yield f"machine    {self.machine}, {plan.precision}"
         yield (
-            f"time       about {_duration(estimate.seconds)} beside loading and saving"
+            f"time       about {duration(estimate.seconds)} beside loading and saving"
             + (f", {step:.2g} s a step" if (step := estimate.seconds_per_step) else "")
         )
         yield f"memory     about {memory}"
@@ -171,9 +171,3 @@ def _split(splits: Splits, role: str) -> dict[str, int | str]:
         counts = np.bincount(labels, minlength=len(splits.label_names))
         spread = f"{counts.min():,} to {counts.max():,} a class"
     return {"rows": len(labels), "spread": spread}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,5 +1,4 @@
-"""The command line: `ftkit list | show | train | check | compare | push | cache | mlp | play |
-doctor`.
+"""The command line: `ftkit list | show | train | check | compare | sweep | push | ...`.
 
 Exit status: 0 done, 2 the request was wrong (one line, no traceback), 1 the run failed, 130 stopped
 by Ctrl-C.
@@ -20,9 +19,10 @@ from ftkit import cli_cache, peers, registry
 from ftkit.cli_compare import compare
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
+from ftkit.cli_sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.recipe import Mlp, Recipe
-from ftkit.request import Flags, default_folder, resolve, train_command
+from ftkit.request import AUTO, Flags, default_folder, resolve, seconds_of, train_command
 from ftkit.terminal import GO_ON, end, rank, speak
 
 app = App(
@@ -34,6 +34,7 @@ app.command(mlp)
 app.command(play)
 app.command(push)
 app.command(compare)
+app.command(sweep)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")
 
@@ -102,6 +103,7 @@ def train(
     recipe: str | None = None,
     *,
     strategy: str | None = None,
+    budget: str | None = None,
     out: Path | None = None,
     data: str | None = None,
     backbone: str | None = None,
@@ -122,7 +124,9 @@ def train(
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
-        Which parameters move: full, head, lpft or lora.
+        Which parameters move: full, head, lpft, lora, or auto: what is best in the time there is.
+    budget
+        Time for the whole command, as 90s, 30min or 2h: epochs (and image size) are made to fit.
     out
         New folder for the run; runs/RECIPE-STRATEGY-seedSEED when not given.
     data
@@ -152,9 +156,12 @@ def train(
     if show:
         print(resolved.to_json(), end="")
         return None
-    folder = out or default_folder(resolved, smoke)
+    folder = out or default_folder(resolved, smoke, strategy)
+    limit = None if budget is None else seconds_of(budget)
+    automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
     from ftkit.compare import sheet
+    from ftkit.decide import Wanted, decide
     from ftkit.pull import pin
     from ftkit.push import claim, publish
     from ftkit.run import finetune
@@ -166,6 +173,8 @@ def train(
         claim(resolved.train.push_checkpoints, private)
     try:
         with peers.watched(end):
+            if wanted := Wanted(*automatic, limit):
+                resolved, resume = decide(resolved, wanted, folder, resume), True
             result = finetune(resolved, folder, resume)
     finally:
         stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,8 @@ from rich.console import Console
 
 from ftkit import peers
 from ftkit.errors import RecipeError, RunError
-from ftkit.request import resolve
+from ftkit.request import resolve, seconds_of
 from ftkit.terminal import end, rank, speak
-
-UNITS = {"": 1, "s": 1, "min": 60, "h": 3600}
 
 
 def compare(
@@ -114,18 +111,3 @@ def _show(folders: list[Path], out: Path | None) -> None:
         if out is not None:
             html, markdown = write(found, out)
             print(f"report   {html}, {markdown}")
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of a time such as 90, 90s, 30min or 2h.
-
-    Raises:
-        RecipeError: it is none.
-    """
-    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip())
-    try:
-        if found is None:
-            raise ValueError
-        return float(found[1]) * UNITS[found[2]]
-    except (KeyError, ValueError):
-        raise RecipeError(f"--budget {text}: expected a time such as 90s, 30min or 2h") from None

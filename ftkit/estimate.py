@@ -40,6 +40,8 @@ class Estimate:
     """0 where the head alone is trained, on what the backbone gave once."""
     seconds: float
     """Features, training, validation after each epoch, and test."""
+    seconds_test: float
+    """Of them, test."""
     peak_memory_bytes: dict[str, int]
     """Of this process on the host, and on its device."""
 
@@ -68,7 +70,7 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
         evaluated += math.ceil(steps / steps_per_epoch) * len(inputs.validation)
         per_step = _seconds_per_step(ready.model, inputs, recipe, machine)
     seconds = steps * per_step + evaluated * per_row + tested
-    return Estimate(steps, per_step, seconds, runtime.peak_memory(machine))
+    return Estimate(steps, per_step, seconds, tested, runtime.peak_memory(machine))
 
 
 def _seconds_per_row(

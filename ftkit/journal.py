@@ -6,7 +6,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,24 @@ from transformers.trainer_callback import ProgressCallback
 
 log = logging.getLogger(__name__)
 MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
+
+
+WATCHERS: ContextVar[tuple[Callable[[Mapping[str, float]], None], ...]]
+WATCHERS = ContextVar("WATCHERS", default=())
+
+
+@contextmanager
+def watched(watcher: Callable[[Mapping[str, float]], None]) -> Iterator[None]:
+    """Call `watcher` with the figures of each validation that happens in the block.
+
+    They are named validation_*, as in log.jsonl. What the watcher raises ends the training. Every
+    process of a run calls its own, at the same validations.
+    """
+    token = WATCHERS.set((*WATCHERS.get(), watcher))
+    try:
+        yield
+    finally:
+        WATCHERS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -105,6 +125,8 @@ class Journal(TrainerCallback):
         self.lines += 1
         if self.writes:
             append(self.file, entry)
+        if "eval_loss" in logs:
+            _show(figures)
 
 
 def append(file: Path, entry: dict[str, Any]) -> None:
@@ -158,6 +180,7 @@ class Lines:
         self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
         if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
             say(epoch, epochs, named, step, seconds)
+        _show(named)
 
 
 def say(
@@ -175,6 +198,12 @@ def say(
         step,
         seconds,
     )
+
+
+def _show(figures: Mapping[str, float]) -> None:
+    """Let those who watch see the figures of a validation."""
+    for watcher in WATCHERS.get():
+        watcher(figures)
 
 
 def _first(figures: Mapping[str, float]) -> tuple[str, float]:

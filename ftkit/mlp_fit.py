@@ -159,6 +159,7 @@ def stages_of(recipe: Recipe, model: Perceptron, rows: int) -> list[Training]:
     """
     mlp, settings = recipe.backbone, recipe.train
     assert isinstance(mlp, Mlp)
+    assert settings.schedule != "wsd"
     epochs = settings.epochs
     if settings.max_steps is not None:  # whole epochs: at least so many steps
         epochs = min(epochs, math.ceil(settings.max_steps / math.ceil(rows / settings.batch_size)))

@@ -110,6 +110,7 @@ def save_perceptron(model: Perceptron, encoder: Encoder, recipe: Recipe, folder:
     """Write model.safetensors and config.json, for `load_perceptron` and `mlp_estimator.load`."""
     assert isinstance(recipe.backbone, Mlp)
     mlp, train, names = recipe.backbone, recipe.train, model.label_names
+    assert train.schedule != "wsd"
     estimator = (MlpClassifier if names else MlpRegressor)(
         hidden=mlp.hidden,
         activation=mlp.activation,

@@ -247,6 +247,9 @@ def place(model: nn.Module, channels_last: bool | None, device: torch.device) ->
     wanted = is_convolutional(model) if channels_last is None else channels_last
     model.to(device)
     model.to(memory_format=torch.channels_last if wanted else torch.contiguous_format)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:  # peft's DoRA takes views of them
+            parameter.data = parameter.data.contiguous()
 
 
 def is_convolutional(model: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,28 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str,
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
+    figure.savefig(file, dpi=120)
+
+
+def plot_range_test(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    means: np.ndarray,
+    chosen: float,
+    file: Path,
+    title: str,
+) -> None:
+    """Draw the loss of each step (N,) and its running mean (N,) over its learning rate."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.plot(rates, losses, ".", color="tab:gray", markersize=3, label="each step")
+    axes.plot(rates, means, color="tab:blue", label="running mean")
+    axes.axvline(chosen, color="tab:red", linewidth=1, label=f"chosen: {chosen:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+    axes.set_ylim(0, 1.3 * max(means[0], means.min()))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
 

@@ -106,8 +106,8 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
         weight_decay=settings.weight_decay,
     )
     steps = settings.max_steps or settings.epochs * len(batches)
-    schedule, warmup = schedule_of(settings, steps)
-    scheduler = get_scheduler(schedule, optimizer, warmup, steps)
+    schedule, warmup, options = schedule_of(settings, steps)
+    scheduler = get_scheduler(schedule, optimizer, warmup, steps, options)
     device, step, found = parameters[0].device, 0, []
     while step < steps:
         head.train()

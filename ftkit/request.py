@@ -6,12 +6,13 @@ its path with --set.
 
 from __future__ import annotations
 
+import re
 import shlex
 import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -24,8 +25,10 @@ from ftkit.settings import read_json
 def _flags() -> type[BaseModel]:
     """Return a model with a flag for the learning rate and each plain setting of `Train`."""
     fields: dict[str, Any] = {}
-    settings = {"learning_rate": Full.model_fields["learning_rate"], **Train.model_fields}
-    for name, field in settings.items():
+    rate = Full.model_fields["learning_rate"].description
+    about = f"{rate} `auto` finds it by a range test of some seconds."
+    fields["learning_rate"] = (float | Literal["auto"] | None, Field(None, description=about))
+    for name, field in Train.model_fields.items():
         kind = _plain(field.annotation)
         if kind is not None:
             fields[name] = (kind | None, Field(default=None, description=field.description))
@@ -46,6 +49,9 @@ def _plain(annotation: Any) -> Any:
 
 
 Flags = _flags()
+AUTO = "auto"
+"""What the command line leaves to measurement (`ftkit.decide`)."""
+UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
 def resolve(
@@ -61,11 +67,13 @@ def resolve(
 
     Raises:
         RecipeError: there is no such recipe, field or value.
+
+    A strategy or learning rate that is `auto` stays the recipe's own.
     """
     if name is None:
         raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
     recipe = registry.find(name)
-    if strategy is not None:
+    if strategy not in (None, AUTO):
         recipe = recipe.with_strategy(strategy)
     wanted: dict[str, Any] = {}
     if data is not None:
@@ -82,7 +90,7 @@ def resolve(
             )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():
-        if value is not None:
+        if value is not None and value != AUTO:
             section = "strategy" if field in type(recipe.strategy).model_fields else "train"
             wanted[f"{section}.{field}"] = value
     recipe = recipe.override(wanted)
@@ -116,10 +124,26 @@ def train_command(
     return shlex.join(words)
 
 
-def default_folder(recipe: Recipe, smoke: bool) -> Path:
+def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> Path:
     """Return runs/RECIPE-STRATEGY-seedSEED, with -smoke where it is one."""
-    name = f"{recipe.name}-{recipe.strategy.kind}-seed{recipe.train.seed}"
+    kind = AUTO if strategy == AUTO else recipe.strategy.kind
+    name = f"{recipe.name}-{kind}-seed{recipe.train.seed}"
     return Path("runs") / (name + "-smoke" if smoke else name)
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90, 90s, 30min or 2h.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        return float(found[1]) * UNITS[found[2]]
+    except (KeyError, ValueError):
+        raise RecipeError(f"--budget {text}: expected a time such as 90s, 30min or 2h") from None
 
 
 def _parse(change: str) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from ftkit.mlp_model import Perceptron, save_perceptron
+from ftkit.pissa import for_original_backbone
 from ftkit.recipe import Recipe
 
 
@@ -51,6 +52,8 @@ def _(model: PeftModel, processor: Any, recipe: Recipe, folder: Path) -> None:
 
 def _save_adapter(model: PeftModel, recipe: Recipe, folder: Path) -> None:
     """Write adapter, head, and the config that the backbone must be loaded with."""
+    if getattr(recipe.strategy, "init", None) == "pissa":
+        model = for_original_backbone(model)
     model.peft_config["default"].revision = getattr(recipe.backbone, "revision", None)
     model.save_pretrained(str(folder))
     (folder / "README.md").unlink()  # peft's empty template; the card stands in model/

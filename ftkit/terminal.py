@@ -61,3 +61,10 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         ours.setLevel(before)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

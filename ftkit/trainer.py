@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ftkit.adapt import training_modes
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate_of, lengths_of, predict
@@ -24,10 +23,12 @@ from ftkit.interruption import Interrupted, held, leave_to_parent, requested
 from ftkit.journal import Journal
 from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
+from ftkit.optimiser import parameter_groups
 from ftkit.recipe import Recipe
 from ftkit.resuming import Cadence, ExactTrainer, random_state_of
 from ftkit.runtime import Machine
 from ftkit.tasks import Inputs
+from ftkit.unfreezing import Unfreezing
 
 
 class FrozenTrainer(ExactTrainer):
@@ -57,8 +58,10 @@ class FrozenTrainer(ExactTrainer):
         )
         self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
-        modes = training_modes(arguments["model"])
-        self.frozen = [module for module, moves in modes if not moves]
+        self.strategy = recipe.strategy
+        self.unfreezing = Unfreezing(
+            recipe.strategy, arguments["model"], recipe.train.epochs, machine.world_size == 1
+        )
         self.cadence = Cadence(self)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -91,8 +94,25 @@ class FrozenTrainer(ExactTrainer):
         return psutil.virtual_memory().available // 4 // self.machine.world_size if alone else 0
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of matrices and kernels: biases and norm scales have one dimension."""
-        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+        """Return the names of matrices and kernels: biases and norm scales have one dimension.
+
+        DoRA's lengths of kernels have four, three of them of size one.
+        """
+        return [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.ndim > 1 and "lora_magnitude_vector" not in name
+        ]
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Return the optimiser, with the learning rates of the strategy."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            decaying = set(self.get_decay_parameter_names(model))
+            groups = parameter_groups(self.strategy, model, self.args.weight_decay, decaying)
+            self.optimizer = kind(groups, **options)
+        return self.optimizer
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         counted = [torch.where(is_label(batch["labels"]), 0, NO_LABEL) for batch in batch_samples]
@@ -101,14 +121,23 @@ class FrozenTrainer(ExactTrainer):
     def training_step(self, model: nn.Module, inputs: dict, *rest: Any) -> torch.Tensor:
         """Take one step, and stop where the loss is no number."""
         self.rows_in_step = inputs.pop("index").tolist()
-        loss = super().training_step(model, inputs, *rest)
+        with self.unfreezing.step(int(self.state.epoch or 0)):
+            loss = super().training_step(model, inputs, *rest)
+        self.require_number(loss)
+        return loss
+
+    def require_number(self, loss: torch.Tensor) -> None:
+        """Stop where the loss of a step is no number.
+
+        Raises:
+            TrainingError: it is so.
+        """
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss.item()} at step {self.state.global_step + 1} with learning "
                 f"rate {self._get_learning_rate():.2g}, training rows {self._rows()}. Use a "
                 f"smaller --learning-rate, or {self._mend()}"
             )
-        return loss
 
     def compute_loss(
         self,
@@ -118,7 +147,7 @@ class FrozenTrainer(ExactTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the loss of one micro-batch, its images mixed in pairs where asked for."""
-        for module in self.frozen:  # Trainer has put all in train mode
+        for module in self.unfreezing.frozen:  # Trainer has put all in train mode
             module.training = False
         labels = inputs.pop("labels")
         targets = [(1.0, labels)]

@@ -11,10 +11,10 @@ import pytest
 
 from ftkit import Data, Mlp, Recipe, RecipeError, RunResult, TabularRegression
 from ftkit.cli import main
-from ftkit.cli_compare import seconds_of
 from ftkit.compare.rungs import ladder
 from ftkit.compare.runner import climb
 from ftkit.registry import find
+from ftkit.request import seconds_of
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ GROUPS = (
     ("data", "tasks", "model_checks", "models", "seq2seq", "mlp_model", "build"),
     # the stages of a run
     (
-        "adapt", "evaluation", "backup", "heads", "features", "losses", "journal", "batches",
-        "checkpoint", "resuming", "trainer",
+        "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
+        "batches", "checkpoint", "resuming", "layers", "optimiser", "unfreezing", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
         "saving", "plots",
         "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",
@@ -32,8 +32,11 @@ GROUPS = (
         "language_card",
     ),
     # the main path, and what looks at runs
-    ("run", "estimate", "check", "compare", "report", "push", "mlp_show", "play", "doctor"),
-    ("request", "cli", "cli_mlp", "cli_hub", "cli_cache", "cli_compare"),
+    (
+        "run", "estimate", "range_test", "choose", "decide", "search_space", "sweep", "check",
+        "compare", "report", "push", "mlp_show", "play", "doctor",
+    ),
+    ("request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

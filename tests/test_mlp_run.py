@@ -38,6 +38,7 @@ from ftkit import (
 )
 from ftkit.cli import main
 from ftkit.mlp_estimator import load
+from ftkit.verify import Verified
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = Train(epochs=3, batch_size=8, weight_decay=0)
@@ -46,7 +47,7 @@ TRAIN = Train(epochs=3, batch_size=8, weight_decay=0)
 @pytest.fixture
 def unverified(monkeypatch):
     """Leave out the fresh process, which other tests of this file have."""
-    monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ def test_going_on_reads_inputs_as_the_first_training_did(flowers, tmp_path, unve
 
 
 def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path, monkeypatch):
-    monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
     rough = {
         "train.schedule": "constant",
         "strategy.learning_rate": 0.3,

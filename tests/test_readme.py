@@ -56,6 +56,9 @@ def test_every_command_of_ftkit_runs(workplace, checkpoint, hub, monkeypatch, ca
         recipes = words[0] == "compare" and not Path(words[1]).is_dir()
         smoke += ["--smoke", "--strategies", "majority,mlp"] if recipes else []
         other += ["--backbone", "smollm"] if "smollm-lora" in words else []
+        if words[0] == "sweep":
+            words[words.index("--trials") + 1] = "1"
+            other += ["--epochs", "1"]
         used = [*words, *smoke, *other]
         if "--out" not in used and words[0] == "train":
             used += ["--out", f"runs/{len(list((workplace / 'runs').iterdir()))}"]

@@ -61,7 +61,12 @@ def test_json_gives_the_same_recipe_again(strategy):
 def test_json_writes_out_every_default():
     written = json.loads(make().to_json())
     assert written["train"]["epochs"] == 3
-    assert written["strategy"] == {"kind": "full", "learning_rate": 5e-5}
+    assert written["strategy"] == {
+        "kind": "full",
+        "learning_rate": 5e-5,
+        "layer_decay": None,
+        "unfreeze": "all",
+    }
     assert written["data"]["train_rows"] is None
     assert written["task"]["augment"]["crop"] == [0.5, 1.0]
 

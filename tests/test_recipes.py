@@ -9,6 +9,7 @@ from conftest import make_image
 
 from ftkit import Backbone, Recipe, RunResult, finetune, registry
 from ftkit.cli import main
+from ftkit.verify import Verified
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -66,7 +67,7 @@ def test_a_hub_recipe_trains_on_a_tiny_backbone_of_its_family(
         }
     )
     if (name, strategy) != ("vit-cifar", "lora"):  # test_run verifies every strategy
-        monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+        monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
     result = finetune(recipe, tmp_path_factory.mktemp("run") / "out")
     assert result.n == 5
     assert result.strategy["kind"] == strategy
@@ -111,7 +112,7 @@ def test_a_recipe_of_texts_runs_at_smoke_size(
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / f"{split}.jsonl").write_text(text)
     if strategy != "full":  # test_tasks_text and test_tasks_words verify every strategy
-        monkeypatch.setattr(ftkit.run, "verify", lambda *_: 0)
+        monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
     recipe = registry.find(name).with_strategy(strategy)
     words = ["train", name, "--strategy", strategy, "--smoke", "--out", str(tmp_path / "run")]
     words += ["--data", str(tmp_path), "--backbone", str(checkpoint(family))]

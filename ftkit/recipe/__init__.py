@@ -46,6 +46,7 @@ __all__ = [
     "LOWER_IS_BETTER",
     "REGRESSION",
     "STRATEGIES",
+    "WRITING",
     "Augment",
     "Backbone",
     "Data",
@@ -165,6 +166,12 @@ class Recipe(Settings):
         for name in NOT_FOR_MLP:
             if getattr(self.train, name) != getattr(usual, name):
                 raise ValueError(f"train.{name} is not for Mlp")
+        if self.train.schedule == "wsd":
+            raise ValueError("train.schedule wsd is not for Mlp; use cosine, linear or constant")
+        if isinstance(self.strategy, Full) and self.strategy != Full(
+            learning_rate=self.strategy.learning_rate
+        ):
+            raise ValueError("strategy.layer_decay and strategy.unfreeze are not for Mlp")
         return self
 
     def _choices_suit_the_labels(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -13,6 +14,8 @@ from pydantic import (
 )
 
 from ftkit.settings import Fraction, Settings
+
+Decay = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Full(Settings):
@@ -23,6 +26,12 @@ class Full(Settings):
     kind: Literal["full"] = "full"
     learning_rate: PositiveFloat = 5e-5
     """Peak learning rate of AdamW."""
+    layer_decay: Decay | None = None
+    """Each group of layers has the learning rate of the one above it times this, the head the whole
+    one: what lies deeper was learned better. Usual are 0.65 to 0.95."""
+    unfreeze: Literal["all", "gradually"] = "all"
+    """`gradually`: the head alone in the first epoch, one group of layers more in each one after it
+    (Howard and Ruder 2018)."""
 
 
 class HeadOnly(Settings):
@@ -87,6 +96,16 @@ class Lora(Settings):
     """Rank of each update."""
     alpha: PositiveFloat = 16.0
     """Scale: each update is multiplied by alpha / rank."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead: high ranks then learn no slower (Kalajdzievski 2023)."""
+    dora: bool = False
+    """Train length and direction of each weight apart (DoRA, Liu et al. 2024): slower."""
+    init: Literal["default", "pissa"] = "default"
+    """`default`: the update begins at zero. `pissa`: it begins as the principal part of the weight,
+    and the rest is frozen (PiSSA, Meng et al. 2024); the saved adapter is a plain one of twice the
+    rank, for the backbone as it was."""
+    lora_plus: PositiveFloat | None = None
+    """Learning rate of B as a multiple of A's (LoRA+, Hayou et al. 2024, who use 16)."""
     dropout: Fraction = 0.0
     """Dropout before each update."""
     targets: tuple[str, ...] | None = None
@@ -94,6 +113,12 @@ class Lora(Settings):
     merge: bool = True
     """Put the plain merged model in model/ and the adapter in model/adapter/; false keeps the
     adapter alone."""
+
+    @model_validator(mode="after")
+    def _variants_go_together(self) -> Lora:
+        if self.dora and self.init == "pissa":
+            raise ValueError("dora and init pissa both rewrite the weights; choose one of them")
+        return self
 
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora]

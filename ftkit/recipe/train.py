@@ -40,8 +40,9 @@ class Train(Settings):
     """Weight decay of AdamW; never applied to biases and norm layers."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises from zero."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate goes on after the warm-up."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate goes on after the warm-up; `wsd` (warm-up, stable, decay) comes down in
+    the last fifth of the steps."""
     max_grad_norm: NonNegativeFloat = 1.0
     """Gradients are scaled down to this global norm; 0 is off."""
     label_smoothing: Fraction = 0.0
@@ -90,6 +91,8 @@ class Expect(Settings):
     """Lowest value seen."""
     high: Annotated[float, Field(ge=0, le=1)]
     """Highest value seen."""
+    mean: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Mean over seeds."""
     source: str = Field(min_length=1)
     """Command, hardware, seeds and commit of the measurement, or the publication."""
 
@@ -97,4 +100,6 @@ class Expect(Settings):
     def _range_is_ordered(self) -> Expect:
         if self.low > self.high:
             raise ValueError(f"low {self.low} lies above high {self.high}")
+        if self.mean is not None and not self.low <= self.mean <= self.high:
+            raise ValueError(f"mean {self.mean} lies outside of {self.low} to {self.high}")
         return self

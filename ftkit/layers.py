@@ -1,0 +1,77 @@
+"""The layers of a backbone in groups, told by its structure: `layer_groups`.
+
+What goes by depth needs an order: layer-wise decay of the learning rate, gradual unfreezing. A
+backbone is embeddings, a row of blocks (a CNN's stages), and on top its last norm, pooler and head.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from torch import nn
+
+from ftkit.errors import ModelError
+
+ROWS = (nn.ModuleList, nn.Sequential)
+
+
+def layer_groups(model: nn.Module) -> list[list[str]]:
+    """Return the names of all parameters in groups, from the top down to the embeddings.
+
+    The first group is the head and what lies between the last block and it, the last one what lies
+    before the first block; each group between them is a block. A parameter that stands in two
+    places belongs to the first, as `named_parameters` has it.
+
+    Raises:
+        ModelError: the model is no single row of blocks, as an encoder beside a decoder.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    blocks = [f"{block}." for block in _blocks(model)]
+    below, above = [], []
+    inside: dict[str, list[str]] = {block: [] for block in blocks}
+    for name in names:
+        block = next((block for block in blocks if name.startswith(block)), None)
+        if block is not None:
+            inside[block].append(name)
+        elif any(inside.values()):
+            above.append(name)
+        else:
+            below.append(name)
+    groups = [above, *(inside[block] for block in reversed(blocks)), below]
+    return [group for group in groups if group]
+
+
+def _blocks(model: nn.Module) -> list[str]:
+    """Return the names of the blocks, in order.
+
+    Of the rows of modules that lie in no other row, those beside each other that hold most: where
+    it is one, its members are the blocks (BERT's `encoder.layer`); where there are several, they
+    are themselves (`layer1` to `layer4` of timm's ResNet).
+    """
+    outermost: dict[str, list[str]] = defaultdict(list)
+    passed: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{row}.") for row in passed):
+            continue
+        if isinstance(module, ROWS) and _weight(module):
+            outermost[name.rpartition(".")[0]].append(name)
+            passed.append(name)
+    rows = max(outermost.values(), key=lambda rows: _weight(model, rows), default=[])
+    rivals = [other for other in outermost.values() if other is not rows]
+    rivals = [other for other in rivals if 2 * _weight(model, other) > _weight(model, rows)]
+    blocks = rows
+    if len(rows) == 1:
+        members = model.get_submodule(rows[0]).named_children()
+        blocks = [f"{rows[0]}.{name}" for name, member in members if _weight(member)]
+    if len(blocks) < 2 or rivals:
+        raise ModelError(
+            f"{type(model).__name__} is no single row of blocks, its layers have no order to go "
+            f"by; leave strategy.layer_decay and strategy.unfreeze as they are"
+        )
+    return blocks
+
+
+def _weight(model: nn.Module, names: list[str] | None = None) -> int:
+    """Return how many parameters the model holds, or these modules in it."""
+    modules = [model] if names is None else [model.get_submodule(name) for name in names]
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

@@ -1,0 +1,276 @@
+"""The learning rate by a range test: rates that grow from step to step, and the loss they give.
+
+Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3. The rate grows
+exponentially from 1e-6 to 1e-1 until the loss diverges; weights, statistics and random states are
+then as they were. `ftkit train --learning-rate auto` takes the rate that `pick` says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+
+from ftkit.adapt import adapt
+from ftkit.errors import RecipeError, TrainingError
+from ftkit.features import cache_features
+from ftkit.heads import Head, why_not_alone
+from ftkit.journal import Journal
+from ftkit.mlp_model import Perceptron
+from ftkit.models import place
+from ftkit.precision import fastest_training
+from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
+from ftkit.runtime import Machine, on_main
+from ftkit.stages import train
+from ftkit.tasks import Inputs
+from ftkit.trainer import FrozenTrainer
+from ftkit.training import training_arguments
+
+log = logging.getLogger(__name__)
+LOWEST, HIGHEST, STEPS = 1e-6, 1e-1, 80
+"""16 steps for each factor of ten; most tests end at 1e-2, after 64."""
+MEMORY = 0.8
+"""Share that the smoothed loss keeps of itself in each step."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test gave."""
+
+    rates: tuple[float, ...]
+    """Learning rate of each step."""
+    losses: tuple[float, ...]
+    """Training loss of the step's batch, before the step."""
+    chosen: float
+    seconds: float
+
+    def write(self, file: Path) -> None:
+        """Write it as JSON, the smoothed losses with it."""
+        values = {**asdict(self), "smoothed": [float(v) for v in smoothed(self.losses)]}
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def range_test(
+    model: Any, inputs: Inputs, recipe: Recipe, machine: Machine, steps: int = STEPS
+) -> RangeTest:
+    """Return what learning rates do to the loss of this model; it is as before afterwards.
+
+    Every rank must call this.
+
+    Args:
+        model: adapted to the recipe's strategy.
+
+    Raises:
+        RecipeError: the strategy has no learning rate to look for.
+        TrainingError: no rate made the loss smaller, or the memory does not suffice.
+    """
+    begin = time.perf_counter()
+    place(model, recipe.train.channels_last, machine.device)
+    with as_before(model):
+        part, seen = what_learns(recipe.strategy, model, inputs, recipe, machine)
+        rates, losses = _curve(part, seen, recipe, machine, steps)
+    chosen = pick(rates, losses)
+    seconds = time.perf_counter() - begin
+    log.info(
+        "range test: learning rate %.2g, from %d steps up to %.2g in %.1f s",
+        chosen,
+        len(rates),
+        rates[-1],
+        seconds,
+    )
+    return RangeTest(tuple(rates), tuple(losses), chosen, seconds)
+
+
+@singledispatch
+def what_learns(
+    strategy: Any, model: Any, inputs: Inputs, recipe: Recipe, machine: Machine
+) -> tuple[nn.Module, Inputs]:
+    """Return what the strategy's learning rate is for, and what it reads."""
+    if isinstance(model, Perceptron):
+        raise RecipeError(
+            "--learning-rate auto is not for a perceptron, which trains in seconds: try some rates"
+        )
+    return model, inputs
+
+
+@what_learns.register
+def _(
+    strategy: HeadOnly, model: Any, inputs: Inputs, recipe: Recipe, machine: Machine
+) -> tuple[nn.Module, Inputs]:
+    if strategy.solver == "lbfgs":
+        raise RecipeError(
+            "--learning-rate auto: solver lbfgs has no learning rate; use --set "
+            "strategy.solver=adamw, or leave it out"
+        )
+    if not strategy.cache or why_not_alone(model, inputs, machine):
+        return model, inputs
+    return Head(model), cache_features(model, inputs, recipe, machine)
+
+
+@what_learns.register
+def _(
+    strategy: Lpft, model: Any, inputs: Inputs, recipe: Recipe, machine: Machine
+) -> tuple[nn.Module, Inputs]:
+    """The whole model, once its head is trained."""
+    first, probe = recipe.override({"strategy": strategy.probe}), strategy.probe
+    folder = Path(on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
+    train(probe, adapt(probe, model), inputs, first, machine, folder)
+    return adapt(Full(), model), inputs
+
+
+class RangeTrainer(FrozenTrainer):
+    """Takes steps with a learning rate that grows; every parameter keeps its share of it."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule of a range test."""
+        peak, steps = self.strategy.learning_rate, num_training_steps
+        optimizer = optimizer or self.optimizer
+        assert optimizer is not None
+        self.lr_scheduler = LambdaLR(optimizer, lambda step: rate_of(step, steps) / peak)
+        return self.lr_scheduler
+
+    def require_number(self, loss: torch.Tensor) -> None:
+        """Accept any loss: a test ends where it is no number."""
+
+
+class Curve(TrainerCallback):
+    """Notes the loss of each step and stops where it has diverged."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict | None = None, **rest: Any
+    ) -> None:
+        """Note the loss of the step, a mean over all processes."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if np.isfinite(loss):
+            self.rates.append(rate_of(state.global_step - 1, self.steps))
+            self.losses.append(float(loss))
+        control.should_training_stop |= not np.isfinite(loss) or diverged(self.losses)
+
+
+def _curve(
+    model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, steps: int
+) -> tuple[list[float], list[float]]:
+    way = fastest_training(model, inputs, recipe.train, machine)
+    recipe = recipe.override({"train.max_steps": steps, "train.early_stopping": None})
+    curve = Curve(steps)
+    with tempfile.TemporaryDirectory(prefix="ftkit-") as folder:
+        arguments = training_arguments(
+            recipe, machine, Path(folder), len(inputs.train), way.precision
+        )
+        arguments.logging_steps, arguments.warmup_steps = 1, 0
+        arguments.load_best_model_at_end = False
+        arguments.eval_strategy = arguments.save_strategy = "no"
+        trainer = RangeTrainer(
+            model=model,
+            args=arguments,
+            recipe=recipe,
+            machine=machine,
+            inputs=inputs,
+            journal=Journal(Path(folder) / "log.jsonl", writes=False),
+            callbacks=[curve],
+        )
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train()
+        except TrainingError:  # a gradient that is no number, which is the same on every rank
+            log.debug("the range test ended by a gradient that is no number")
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"out of memory in the range test with {arguments.per_device_train_batch_size} "
+                f"rows at once on each device; use --set train.micro_batch_size=..."
+            ) from error
+        finally:
+            trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    return curve.rates, curve.losses
+
+
+@contextmanager
+def as_before(model: nn.Module) -> Iterator[None]:
+    """Put back, after the block, every weight and buffer, what moves, modes, and random states."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    moves = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
+    modes = [(module, module.training) for module in model.modules()]
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(values[name])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(moves[name])
+            parameter.grad = None
+        for module, training in modes:
+            module.training = training
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+
+
+def rate_of(step: int, steps: int) -> float:
+    """Return the learning rate of a step, counted from 0."""
+    return LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
+
+
+def smoothed(losses: Any) -> np.ndarray:
+    """Return (N,) exponential means of losses (N,), the bias of the first ones corrected.
+
+    As Adam's moments (Kingma and Ba 2015, section 3).
+    """
+    mean, found = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        mean = MEMORY * mean + (1 - MEMORY) * loss
+        found.append(mean / (1 - MEMORY**step))
+    return np.array(found)
+
+
+def diverged(losses: list[float]) -> bool:
+    """Return whether the smoothed loss has risen by half of what it had fallen, and a quarter."""
+    means = smoothed(losses)
+    first, least = means[0], means.min()
+    return bool(means[-1] > least + max(0.5 * (first - least), 0.25 * first))
+
+
+def pick(rates: Any, losses: Any) -> float:
+    """Return the learning rate that such a curve speaks for: a quarter of that of the least loss.
+
+    That one is already at the edge of diverging. A tenth of it, the usual rule, was too careful for
+    effnet-digits, and the steepest fall too bold for minilm-langid: docs/choosing.md.
+
+    Raises:
+        TrainingError: the loss fell at no rate.
+    """
+    means = smoothed(losses)
+    best = int(means.argmin())
+    if means[best] > 0.995 * means[0]:
+        raise TrainingError(
+            f"the range test found no learning rate: the training loss began at {means[0]:.4g} and "
+            f"fell to {means[best]:.4g} at most; give --learning-rate a number"
+        )
+    return float(f"{rates[best] / 4:.2g}")

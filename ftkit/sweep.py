@@ -1,0 +1,246 @@
+"""Hyper-parameter search by Optuna: `sweep(recipe, space, trials, out)`.
+
+Every trial is an ordinary run in a folder of its own. What is optimised is the recipe's validation
+figure; test rows are measured as in any run, and play no part in the search. The study lies in a
+journal file or a database, so that it goes on where it was, and several machines can share it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from ftkit.errors import RecipeError, RunError, TrainingError, VerificationError
+from ftkit.journal import watched
+from ftkit.recipe import LOWER_IS_BETTER, Recipe
+from ftkit.run import finetune
+from ftkit.runtime import on_main
+from ftkit.search_space import Choices, Range, Space, require_allowed
+
+log = logging.getLogger(__name__)
+WARMUP = 1
+"""Validations of a trial before it may be cut off."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, as the study knows it."""
+
+    number: int
+    state: str
+    """complete, pruned or fail."""
+    values: dict[str, Any]
+    """Of the fields that were tried."""
+    figure: float | None
+    """Best validation figure."""
+    folder: Path
+
+
+def sweep(
+    recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None = None
+) -> list[Trial]:
+    """Return all trials of the study, the best first, after running those that are missing.
+
+    The study is complete with so many trials that ended, on whatever machine. One that was cut off
+    by the end of its process is run again. Under `accelerate launch` all processes work on one
+    trial after the other; every one must call this.
+
+    Args:
+        space: which fields are tried.
+        out: of the study; trial N lies in trial-N there.
+        storage: URL of a database, or path of a journal file; `study.journal` in `out` when not
+            given.
+
+    Raises:
+        RecipeError: the space holds what the recipe does not allow.
+        RunError: the study there is of another recipe or space, or no trial reached its end.
+    """
+    require_allowed(recipe, space)
+    held: list[Study] = []  # on rank 0 alone
+    on_main(lambda: held.append(Study(recipe, space, out, storage)))
+    while (asked := on_main(lambda: held[0].ask(trials))) is not None:
+        number, values = asked
+        said = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values.items())
+        log.info("trial %d: %s", number, said)
+        folder = folder_of(out, number)
+        state, figure, why = _run(recipe, values, folder, lambda value: held[0].cut_off(value))
+        log.info("trial %d: %s", number, why)
+        on_main(partial(lambda *ended: held[0].end(*ended), state, figure, why))
+    return on_main(lambda: held[0].trials())
+
+
+def _run(
+    recipe: Recipe, values: Mapping[str, Any], folder: Path, cut_off: Callable[[float], bool]
+) -> tuple[TrialState, float | None, str]:
+    """Return how a trial ended, its figure, and both in words."""
+
+    def validated(figures: Mapping[str, float]) -> None:
+        value = figures[f"validation_{recipe.best_by}"]
+        if on_main(lambda: cut_off(value)):
+            raise optuna.TrialPruned
+
+    try:
+        with watched(validated):
+            finetune(recipe.override(values), folder)
+    except optuna.TrialPruned:
+        on_main(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
+        return TrialState.PRUNED, None, "cut off, it was below the median of those before it"
+    except (RecipeError, TrainingError, VerificationError) as error:
+        return TrialState.FAIL, None, f"failed: {error}"
+    figure = on_main(lambda: best_validation(folder, recipe.best_by))
+    return TrialState.COMPLETE, figure, f"validation {recipe.best_by} {figure:.4f}"
+
+
+class Study:
+    """Optuna's study of a recipe, on rank 0."""
+
+    def __init__(self, recipe: Recipe, space: Space, out: Path, storage: str | None) -> None:
+        """Open it, or make it.
+
+        Raises:
+            RunError: it is of another recipe or space, or cannot be opened.
+        """
+        self.recipe, self.space, self.out = recipe, space, out
+        self.lower = recipe.best_by in LOWER_IS_BETTER
+        self.trial: optuna.Trial | None = None
+        self.reports = 0
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        out.mkdir(parents=True, exist_ok=True)
+        self.study = optuna.create_study(
+            storage=_storage(storage or str(out / "study.journal")),
+            study_name=f"{recipe.name}-{recipe.strategy.kind}",
+            direction="minimize" if self.lower else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_warmup_steps=WARMUP),
+            load_if_exists=True,
+        )
+        seed = recipe.train.seed + len(self.study.trials)  # else a sweep that goes on tries again
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        about = {"recipe": recipe.to_json(), "space": repr(dict(sorted(space.items())))}
+        for name, text in about.items():
+            if self.study.user_attrs.setdefault(name, text) != text:
+                raise RunError(
+                    f"the study in {storage or out} has another {name}; give another --out or "
+                    f"--storage, or the arguments that it was begun with"
+                )
+            self.study.set_user_attr(name, text)
+        self._run_again_what_was_cut_off()
+
+    def ask(self, trials: int) -> tuple[int, dict[str, Any]] | None:
+        """Return number and values of the next trial, or None where the study has enough."""
+        if sum(map(_counts, self.study.trials)) >= trials:
+            return None
+        space = {path: _distribution(dimension) for path, dimension in self.space.items()}
+        self.trial, self.reports = self.study.ask(space), 0
+        self.trial.set_user_attr("host", socket.gethostname())
+        self.trial.set_user_attr("pid", os.getpid())
+        return self.trial.number, dict(self.trial.params)
+
+    def cut_off(self, value: float) -> bool:
+        """Report a validation figure of the trial and return whether it should end here."""
+        assert self.trial is not None
+        self.trial.report(value, self.reports)
+        self.reports += 1
+        return math.isnan(value) or self.trial.should_prune()
+
+    def end(self, state: TrialState, figure: float | None, why: str) -> None:
+        """Tell the study how the trial ended."""
+        assert self.trial is not None
+        self.trial.set_user_attr("ended", why)
+        self.study.tell(self.trial, figure, state=state)
+
+    def trials(self) -> list[Trial]:
+        """Return the trials that ended, the best first.
+
+        Raises:
+            RunError: none of them is complete.
+        """
+        found = [
+            Trial(
+                number=trial.number,
+                state=trial.state.name.lower(),
+                values=trial.params,
+                figure=trial.value if trial.state == TrialState.COMPLETE else None,
+                folder=folder_of(self.out, trial.number),
+            )
+            for trial in self.study.trials
+            if trial.state.is_finished() and _counts(trial)
+        ]
+        if not any(trial.state == "complete" for trial in found):
+            last = self.study.trials[-1].user_attrs.get("ended", "") if self.study.trials else ""
+            raise RunError(f"no trial of the sweep in {self.out} is complete; the last one {last}")
+        worst = math.inf if self.lower else -math.inf
+        return sorted(
+            found,
+            key=lambda trial: worst if trial.figure is None else trial.figure,
+            reverse=not self.lower,
+        )
+
+    def _run_again_what_was_cut_off(self) -> None:
+        """Queue the values of trials whose process on this machine is gone."""
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            about = trial.user_attrs
+            if about.get("host") != socket.gethostname():
+                continue
+            if about["pid"] == os.getpid() or not psutil.pid_exists(about["pid"]):
+                self.study.tell(trial.number, state=TrialState.FAIL)
+                self.study.enqueue_trial(trial.params)
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Return whether a trial is one of those asked for: one cut off by a dead process is not."""
+    if trial.state == TrialState.WAITING:
+        return False
+    return trial.state != TrialState.FAIL or "ended" in trial.user_attrs
+
+
+def _distribution(dimension: Range | Choices) -> BaseDistribution:
+    if isinstance(dimension, Choices):
+        return CategoricalDistribution(dimension.values)
+    if isinstance(dimension.low, int) and isinstance(dimension.high, int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _storage(where: str) -> Any:
+    """Return the database at a URL, or the journal in a file."""
+    if "://" in where:
+        return where
+    file = Path(where)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileOpenLock(str(file))  # of a link, as is usual, Windows has none
+    return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def folder_of(out: Path, number: int) -> Path:
+    """Return the run folder of a trial."""
+    return out / f"trial-{number:04d}"
+
+
+def best_validation(folder: Path, name: str) -> float:
+    """Return the best validation figure of a run, from its log.jsonl: that of the model it kept."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = map(json.loads, lines)
+    key = f"validation_{name}"
+    figures = [entry[key] for entry in entries if key in entry]
+    return float(min(figures) if name in LOWER_IS_BETTER else max(figures))

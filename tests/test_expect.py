@@ -1,0 +1,40 @@
+"""What recipes say that they reach: measured over seeds, and true of the code as it is."""
+
+import pytest
+
+import ftkit.run
+from ftkit import Expect, RecipeError, finetune, registry
+from ftkit.verify import Verified
+
+MEASURED = {
+    "mlp-digits": "full",
+    "mlp-diabetes": "full",
+    "mlp-text": "full",
+    "mlp-tictactoe": "full",
+    "effnet-digits": "head",
+}
+
+
+@pytest.mark.parametrize(("name", "strategy"), MEASURED.items())
+def test_an_embedded_recipe_says_what_five_seeds_gave_and_how(name, strategy):
+    recipe = registry.find(name)
+    (expect,) = recipe.expect
+    assert expect.strategy == strategy
+    assert expect.metric == recipe.task.figures[0]
+    assert expect.low < expect.mean < expect.high
+    assert f"measure_expect.py {name}" in expect.source
+    assert "--seeds 5" in expect.source
+    assert "commit" in expect.source
+
+
+def test_the_perceptron_on_digits_is_as_good_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))  # test_mlp_run does so
+    recipe = registry.find("mlp-digits")
+    (expect,) = recipe.expect
+    value = finetune(recipe, tmp_path / "out").metrics[expect.metric].value
+    assert expect.low - 0.0005 <= value <= expect.high + 0.0005  # they have three digits
+
+
+def test_a_mean_outside_of_its_range_is_refused():
+    with pytest.raises(RecipeError, match=r"mean 0\.9 lies outside of 0\.1 to 0\.2"):
+        Expect(strategy="full", low=0.1, high=0.2, mean=0.9, source="x")

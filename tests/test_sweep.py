@@ -1,0 +1,200 @@
+"""A sweep: its space is checked first, its study goes on, its trials are ordinary runs."""
+
+import json
+import os
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import ftkit.run
+from ftkit import RecipeError, RunError, RunResult, registry
+from ftkit.cli import main
+from ftkit.search_space import Choices, Range, parse_space, require_allowed
+from ftkit.sweep import Study, best_validation, sweep
+from ftkit.verify import Verified
+
+SPACE = {
+    "strategy.learning_rate": Range(1e-4, 1e-1, log=True),
+    "train.batch_size": Choices((16, 32)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _not_verified(monkeypatch):
+    """test_run verifies what runs leave; here that is a process for every trial."""
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+
+
+@pytest.fixture
+def recipe():
+    """A perceptron on digits: a trial takes a fraction of a second."""
+    return registry.find("mlp-digits").override(
+        {"train.epochs": 3, "data.train_rows": 300, "data.test_rows": 60}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("strategy.learning_rate=1e-5..1e-3[log]", Range(1e-5, 1e-3, log=True)),
+        ("strategy.rank=4..32", Range(4, 32)),
+        ("train.warmup=0..0.5", Range(0, 0.5)),
+        ("strategy.rank=4,8,16", Choices((4, 8, 16))),
+        ("train.schedule=cosine,linear", Choices(("cosine", "linear"))),
+        ("strategy.dora=true,false", Choices((True, False))),
+        ("strategy.layer_decay=null,0.8", Choices((None, 0.8))),
+        ("train.epochs=3", None),
+        ("backbone.hidden=[64,32]", None),
+        ("data.path=../photos", None),
+    ],
+)
+def test_a_flag_is_a_range_choices_or_a_value(text, expected):
+    space, fixed = parse_space([text])
+    path = text.partition("=")[0]
+    assert (space, fixed) == (({path: expected}, []) if expected else ({}, [text]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["train.warmup=0.5..0.1"], "expected a range with low < high"),
+        (["strategy.learning_rate=0..1[log]"], "0 < low < high"),
+        (["train.epochs=1,2", "train.epochs=3,4"], "given twice"),
+        (["train.epochs=1..."], "two numbers"),
+        (["strategy.learnin_rate=1e-5..1e-3"], "did you mean 'strategy.learning_rate'"),
+        (["train.warmup=0..2"], "train.warmup = 2"),
+        (["train.epochs=3"], "nothing to try"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused_before_any_training(changes, message, recipe):
+    with pytest.raises(RecipeError, match=message):
+        require_allowed(recipe, parse_space(changes)[0])
+
+
+def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tmp_path):
+    found = sweep(recipe, SPACE, 3, tmp_path)
+    assert len(found) == 3
+    complete = [trial for trial in found if trial.state == "complete"]
+    assert found[: len(complete)] == complete
+    assert [t.figure for t in complete] == sorted((t.figure for t in complete), reverse=True)
+    for trial in complete:
+        assert RunResult.read(trial.folder).status == "complete"
+        written = json.loads((trial.folder / "recipe.json").read_text())
+        assert written["strategy"]["learning_rate"] == trial.values["strategy.learning_rate"]
+        assert written["train"]["batch_size"] == trial.values["train.batch_size"]
+        assert trial.figure == best_validation(trial.folder, "accuracy")
+
+
+def test_a_study_goes_on_and_repeats_nothing(recipe, tmp_path):
+    first = {trial.number: trial.values for trial in sweep(recipe, SPACE, 2, tmp_path)}
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("trial-*/run.json")}
+    more = {trial.number: trial.values for trial in sweep(recipe, SPACE, 3, tmp_path)}
+    assert first.items() < more.items()
+    assert len({str(values) for values in more.values()}) == 3
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert len(sweep(recipe, SPACE, 3, tmp_path)) == 3
+
+
+def test_a_trial_whose_process_died_is_run_again(recipe, tmp_path):
+    study = Study(recipe, SPACE, tmp_path, None)
+    number, values = study.ask(1)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    study.trial.set_user_attr("pid", gone.pid)
+    (found,) = sweep(recipe, SPACE, 1, tmp_path)
+    assert found.number == number + 1
+    assert found.values == values
+
+
+def test_a_trial_of_a_process_that_lives_is_left_to_it(recipe, tmp_path):
+    study = Study(recipe, SPACE, tmp_path, None)
+    study.ask(3)
+    study.trial.set_user_attr("pid", os.getppid())
+    assert len(sweep(recipe, SPACE, 3, tmp_path)) == 2  # two beside the one under way
+
+
+def test_a_trial_below_the_median_is_cut_off(recipe, tmp_path):
+    study = Study(recipe, SPACE, tmp_path, None)
+    for _ in range(5):
+        study.ask(100)
+        assert not any([study.cut_off(0.9), study.cut_off(0.95), study.cut_off(0.96)])
+        study.end(TrialState.COMPLETE, 0.96, "")
+    bad = {"strategy.learning_rate": 1e-4, "train.batch_size": 32}
+    study.study.enqueue_trial(bad)
+    found = sweep(recipe, SPACE, 6, tmp_path)
+    (trial,) = [trial for trial in found if trial.values == bad]
+    assert trial.state == "pruned"
+    assert trial.figure is None
+    entries = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
+    assert sum("validation_accuracy" in entry for entry in entries) == 2
+    assert not (trial.folder / "run.json").exists()
+
+
+def test_trials_of_a_trainer_are_cut_off_too(tiny_recipe, tmp_path):
+    from ftkit.sweep import _run
+
+    recipe = tiny_recipe.override({"train.epochs": 3})
+    seen = []
+
+    def after_two(value):
+        seen.append(value)
+        return len(seen) == 2
+
+    state, figure, _ = _run(recipe, {"strategy.learning_rate": 1e-3}, tmp_path / "t", after_two)
+    assert (state, figure, len(seen)) == (TrialState.PRUNED, None, 2)
+    assert not (tmp_path / "t" / "checkpoints").exists()
+
+
+def test_a_trial_that_fails_counts_and_says_why(tiny_recipe, tmp_path):
+    recipe = tiny_recipe.with_strategy("lora")
+    space = {
+        "strategy.dora": Choices((True, False)),
+        "strategy.init": Choices(("pissa", "default")),
+    }
+    study = Study(recipe, space, tmp_path, None)
+    study.study.enqueue_trial({"strategy.dora": True, "strategy.init": "pissa"})
+    with pytest.raises(RunError, match=r"no trial .* is complete; the last one failed: .*choose"):
+        sweep(recipe, space, 1, tmp_path)
+
+
+def test_another_recipe_does_not_go_on_with_a_study(recipe, tmp_path):
+    sweep(recipe, SPACE, 1, tmp_path)
+    with pytest.raises(RunError, match="has another recipe"):
+        sweep(recipe.override({"train.epochs": 4}), SPACE, 2, tmp_path)
+    with pytest.raises(RunError, match="has another space"):
+        sweep(recipe, {"train.batch_size": SPACE["train.batch_size"]}, 2, tmp_path)
+
+
+def test_two_processes_share_a_study_in_a_database(tmp_path):
+    words = ["ftkit", "sweep", "mlp-digits", "--trials", "3", "--epochs", "1", "--set"]
+    words += ["strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
+    words += ["--out", str(tmp_path / "runs"), "--storage", f"sqlite:///{tmp_path}/study.db"]
+    command = [sys.executable, "-m", "ftkit.cli", *words[1:]]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    texts = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert any("ftkit train --recipe" in text for text in texts)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * len(study.trials)
+    assert len(study.trials) in (3, 4)  # both may ask for the last one at once
+    assert len({t.user_attrs["pid"] for t in study.trials}) == 2
+
+
+def test_the_command_names_the_best_recipe_and_how_to_run_it(tmp_path, capsys):
+    words = ["sweep", "mlp-digits", "--trials", "2", "--epochs", "2", "--out", str(tmp_path)]
+    words += ["--set", "strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
+    assert main(words) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    (path,) = [line.split()[1] for line in out.splitlines() if line.startswith("recipe ")]
+    assert f"ftkit train --recipe {path}" in out
+    assert main(["train", "--recipe", path, "--out", str(tmp_path / "again")]) == 0
+
+
+def test_without_optuna_the_command_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "ftkit.sweep", raising=False)
+    assert main(["sweep", "mlp-digits", "--set", "train.epochs=1,2"]) == 2
+    assert "pip install 'ftkit[sweep]'" in capsys.readouterr().err
