@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
+from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 
@@ -36,6 +37,7 @@ from ftkit.interruption import Interrupted
 from ftkit.journal import Journal, Position
 from ftkit.recipe import Train
 from ftkit.runtime import Machine, in_any, on_main
+from ftkit.sharded import make_whole, share, share_state, whole_state
 
 PROGRESS, STATE = "progress.json", "state.pt"
 
@@ -81,6 +83,8 @@ class ExactTrainer(Trainer):
     settings: Train
     journal: Journal
     channels_last = False
+    model_itself: nn.Module | None = None
+    """Where a copy of the model is trained, shared among processes: see `ftkit.sharded`."""
     progress: Progress | None = None
     """Of the checkpoint from which training goes on, until it does."""
 
@@ -97,9 +101,33 @@ class ExactTrainer(Trainer):
         best = self.state.best_global_step or None
         self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
         of_each = gather_object([random_state | {"loss": self._tr_loss.detach().cpu()}])
-        on_main(lambda: self._write(evaluated, best, of_each))
+        assert self.optimizer is not None
+        model, optimizer = self.whole(), whole_state(self.optimizer)
+        on_main(lambda: self._write(evaluated, best, of_each, model, optimizer))
 
-    def _write(self, evaluated: bool, best: int | None, of_each: list[dict[str, Any]]) -> None:
+    def whole(self) -> nn.Module:
+        """Return the model with the weights of this moment. Every rank must call this."""
+        trained = self.accelerator.unwrap_model(self.model)
+        if self.model_itself is None:
+            return trained
+        make_whole(self.model_itself, trained)
+        return self.model_itself
+
+    def _put_back(self, checkpoint: Path) -> None:
+        """Give the model the weights of a checkpoint."""
+        trained = self.accelerator.unwrap_model(self.model)
+        load_moving(self.model_itself or trained, checkpoint)
+        if self.model_itself is not None:
+            share(self.model_itself, trained)
+
+    def _write(
+        self,
+        evaluated: bool,
+        best: int | None,
+        of_each: list[dict[str, Any]],
+        model: nn.Module,
+        optimizer: dict[str, Any],
+    ) -> None:
         position = self.journal.position
         progress = Progress(
             step=self.state.global_step,
@@ -114,17 +142,16 @@ class ExactTrainer(Trainer):
             processes=self.machine.world_size,
         )
         scaler = getattr(self.accelerator, "scaler", None)
-        assert self.optimizer is not None
         assert self.lr_scheduler is not None
         state = {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "schedule": self.lr_scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
             "of_each": of_each,
         }
         name_of_best = self.checkpoint(best).name if best else None
         with written(self.checkpoint(self.state.global_step), name_of_best) as folder:
-            save_moving(self.accelerator.unwrap_model(self.model), folder)
+            save_moving(model, folder)
             with (folder / STATE).open("wb") as file:
                 torch.save(state, file)
             self.state.save_to_json(str(folder / "trainer_state.json"))
@@ -142,12 +169,10 @@ class ExactTrainer(Trainer):
         self.take_checkpoint(evaluated=True, random_state=random_state_of(self.machine))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_moving(self.accelerator.unwrap_model(self.model), Path(resume_from_checkpoint))
+        self._put_back(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        load_moving(
-            self.accelerator.unwrap_model(self.model), Path(self.state.best_model_checkpoint or "")
-        )
+        self._put_back(Path(self.state.best_model_checkpoint or ""))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
@@ -157,6 +182,7 @@ class ExactTrainer(Trainer):
         wanted = [(group["lr"], group["weight_decay"]) for group in self._groups_as_made()]
         state = _read_state(checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
+        share_state(self.optimizer)
         self.lr_scheduler.load_state_dict(state["schedule"])
         done = self.lr_scheduler.last_epoch
         self.lr_scheduler.base_lrs = [rate for rate, _ in wanted]

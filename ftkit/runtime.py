@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import DistributedType, broadcast_object_list, parse_flag_from_env
 
 from ftkit.errors import FtkitError, RecipeError
 
@@ -58,6 +58,13 @@ def start(seed: int) -> Machine:
         several and not torch.cuda.is_available()
     )
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    if state.distributed_type == DistributedType.MULTI_CPU and parse_flag_from_env(
+        "ACCELERATE_USE_FSDP"
+    ):
+        raise RecipeError(
+            "FSDP: accelerate shares a model among GPUs alone, and would train without sharing on "
+            "CPUs; use scripts/accelerate/cpu.yaml"
+        )
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

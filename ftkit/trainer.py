@@ -42,6 +42,7 @@ class FrozenTrainer(ExactTrainer):
         inputs: Inputs,
         journal: Journal,
         channels_last: bool = False,
+        model_itself: nn.Module | None = None,
         **arguments: Any,
     ) -> None:
         settings = recipe.train
@@ -49,6 +50,7 @@ class FrozenTrainer(ExactTrainer):
         loss = loss_of(recipe.task, settings, labels, classes)
         self.settings, self.machine, self.inputs, self.loss_of = settings, machine, inputs, loss
         self.journal, self.channels_last = journal, channels_last
+        self.model_itself = model_itself
         super().__init__(
             train_dataset=inputs.train,
             eval_dataset=inputs.validation,
@@ -211,7 +213,9 @@ class FrozenTrainer(ExactTrainer):
     def score(self) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
         rows = self.inputs.validation
-        assert self.model is not None
         cheap = self.best_by == "loss" or self.best_by == self.task.chosen_by
-        outputs = predict(self.task, self.model, rows, self.settings, self.machine, final=not cheap)
+        model = self.whole().to(self.machine.device)
+        outputs = predict(self.task, model, rows, self.settings, self.machine, final=not cheap)
+        if self.model_itself is not None:
+            self.model_itself.cpu()
         return score(self.task, rows.labels, outputs)

@@ -6,6 +6,7 @@ do with less memory, and sees to it that the best checkpoint is the one that is 
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import math
@@ -31,6 +32,7 @@ from ftkit.precision import Arithmetic, fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
 from ftkit.resuming import Progress
 from ftkit.runtime import Machine, on_main, share_batch
+from ftkit.sharded import is_shared, name_layers
 from ftkit.tasks import Inputs
 from ftkit.trainer import FrozenTrainer
 
@@ -100,8 +102,12 @@ def _train(
     place(model, way.channels_last, machine.device)
     arguments = training_arguments(recipe, machine, folder, len(inputs.train), way.precision)
     journal = Journal(folder / "log.jsonl", machine.is_main, past.position if past else None)
+    shared = is_shared()
+    if shared:
+        name_layers(model)
     trainer = FrozenTrainer(
-        model=model,
+        model=copy.deepcopy(model) if shared else model,
+        model_itself=model.cpu() if shared else None,
         args=arguments,
         recipe=recipe,
         machine=machine,
@@ -132,6 +138,7 @@ def _train(
     finally:
         gc.unfreeze()
     _check_best(trainer)
+    place(trainer.whole(), way.channels_last, machine.device)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
     steps = trainer.state.global_step
     epochs = steps / math.ceil(len(inputs.train) / settings.batch_size)

@@ -1,4 +1,4 @@
-"""One run on 1, 2 and 4 CPU processes: does each step have the same loss, each figure its value?
+"""One run on 1, 2 and 4 CPU processes, by DDP and FSDP2: has each step the same loss?
 
 python scripts/equality.py [--write docs/processes.md] [--cases text-full ...]
 
@@ -22,11 +22,37 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESSES = (1, 2, 4)
 BOUND = 1e-5
 ROWS = {"train": 90, "validation": 33, "test": 41}
+KINDS = {"DDP": (1, 2, 4), "FSDP2": (2, 4)}
+"""Processes by the way in which they share the work; DDP: each holds the whole model."""
+ON_CPU = """
+import os, sys
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+begin = PartialState.__init__
+
+def begin_as_if_on_gpus(self, *arguments, **named):
+    # accelerate 1.15 shares a model only where it sees GPUs, and trains by DDP here without a word
+    begin(self, *arguments, **named)
+    if self.distributed_type == DistributedType.MULTI_CPU:
+        self.distributed_type = DistributedType.MULTI_GPU
+
+PartialState.__init__ = begin_as_if_on_gpus
+os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+os.environ |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
+from ftkit.cli import main
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
 SETTINGS = [f"data.{split}_rows={rows}" for split, rows in ROWS.items()]
-SETTINGS += ["train.batch_size=16", "train.epochs=2", "train.precision=fp32", "train.warmup=0"]
+SETTINGS += [
+    "data.validation_fraction=0.4",
+    "train.batch_size=16",
+    "train.epochs=2",
+    "train.precision=fp32",
+    "train.warmup=0",
+]
 IMAGES = [*SETTINGS, "backbone.image_size=48", "task.augment.crop=[0.7,1.0]"]
 CASES = {
     "image-head": ("effnet-digits", "head", [*IMAGES, "strategy.cache=false"]),
@@ -41,6 +67,7 @@ MARKS = ("<!-- equality begins -->\n", "<!-- equality ends -->\n")
 class Run:
     """What a run on so many processes gave."""
 
+    kind: str
     processes: int
     losses: list[float]
     """Of each step."""
@@ -51,12 +78,15 @@ class Run:
     """Test rows, in the order of predictions.parquet."""
 
 
-def run(case: str, processes: int, folder: Path) -> Run:
+def run(case: str, kind: str, processes: int, folder: Path) -> Run:
     """Train this case on so many processes."""
     recipe, strategy, settings = CASES[case]
-    out = folder / f"{case}-{processes}"
+    out, script = folder / f"{case}-{kind}-{processes}", ROOT / "scripts" / "finetune.py"
+    if kind == "FSDP2":
+        script = folder / "on_cpu.py"
+        script.write_text(ON_CPU, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={processes}", str(ROOT / "scripts" / "finetune.py")]
+    command += [f"--nproc_per_node={processes}", str(script)]
     command += ["--recipe", recipe, "--strategy", strategy, "--out", str(out)]
     for setting in settings:
         command += ["--set", setting]
@@ -68,6 +98,7 @@ def run(case: str, processes: int, folder: Path) -> Run:
         raise SystemExit(f"{case} on {processes} processes failed:\n{done.stderr[-3000:]}")
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return Run(
+        kind,
         processes,
         [line["loss"] for line in lines if "loss" in line],
         [line["validation_loss"] for line in lines if "validation_loss" in line],
@@ -99,7 +130,7 @@ def tables(case: str, runs: list[Run]) -> tuple[list[str], bool]:
     """Return the tables of a case in Markdown, and whether all is equal."""
     recipe, strategy, _ = CASES[case]
     first, *others = runs
-    counts = [f"{each.processes} processes" for each in others]
+    counts = [f"{each.kind}, {each.processes}" for each in others]
     lines = [f"**{recipe}, {strategy}**", "", f"| step | 1 process | {' | '.join(counts)} |"]
     lines.append("|---" * (2 + len(others)) + "|")
     for step, loss in enumerate(first.losses):
@@ -129,7 +160,11 @@ def main() -> int:
     lines, good = [], True
     with tempfile.TemporaryDirectory() as folder:
         for case in given.cases:
-            runs = [run(case, processes, Path(folder)) for processes in PROCESSES]
+            runs = [
+                run(case, kind, processes, Path(folder))
+                for kind in KINDS
+                for processes in KINDS[kind]
+            ]
             shown, equal = tables(case, runs)
             print("\n".join(shown))
             lines += shown

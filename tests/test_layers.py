@@ -24,7 +24,7 @@ GROUPS = (
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "checkpoint", "resuming", "layers", "optimiser", "unfreezing", "trainer",
+        "batches", "checkpoint", "sharded", "resuming", "layers", "optimiser", "unfreezing", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
         "saving", "plots",
         "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",

@@ -73,6 +73,14 @@ def said(folder, host):
     return (folder / HOSTS[host] / "said").read_text()
 
 
+def wait(process, host, folder):
+    """Wait for the end of a host's process and return its status."""
+    try:
+        return process.wait(200)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"host {host} does not end; it said\n{said(folder, host)}")
+
+
 def lines(out, name):
     """Return one figure of log.jsonl, by step."""
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -133,7 +141,7 @@ def test_a_host_that_is_cut_off_ends_the_other_and_resume_goes_on(how, hosts, wo
         ip("-n", HOSTS[1], "link", "set", f"{HOSTS[1]}-0", "down")
         if how == "power":
             os.killpg(processes[1].pid, signal.SIGKILL)
-        ended = [each.wait(300) for each in processes]
+        ended = [wait(each, host, tmp_path) for host, each in enumerate(processes)]
         print(f"{how}: both ended after {time.monotonic() - begin:.0f} s with {ended}")
         assert ended[0] == 1
         errors = [line for line in said(tmp_path, 0).splitlines() if line.startswith("error")]
