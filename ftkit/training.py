@@ -102,11 +102,13 @@ def _train(
     place(model, way.channels_last, machine.device)
     arguments = training_arguments(recipe, machine, folder, len(inputs.train), way.precision)
     journal = Journal(folder / "log.jsonl", machine.is_main, past.position if past else None)
-    shared = is_shared()
+    shared, trained = is_shared(), model
     if shared:
-        name_layers(model)
+        trained = copy.deepcopy(model)
+        place(trained, False, machine.device)  # FSDP2 takes no other format
+        name_layers(trained)
     trainer = FrozenTrainer(
-        model=copy.deepcopy(model) if shared else model,
+        model=trained,
         model_itself=model.cpu() if shared else None,
         args=arguments,
         recipe=recipe,

@@ -95,7 +95,7 @@ def run(case: str, kind: str, processes: int, folder: Path) -> Run:
     threads = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{case} on {processes} processes failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{case} on {processes} processes failed:\n{done.stderr[-8000:]}")
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return Run(
         kind,
