@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ftkit import cli_cache, peers, registry
+from ftkit import cli_cache, machines, peers, registry
 from ftkit.cli_compare import compare
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
@@ -23,7 +23,7 @@ from ftkit.cli_sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import AUTO, Flags, default_folder, resolve, seconds_of, train_command
-from ftkit.terminal import GO_ON, end, rank, speak
+from ftkit.terminal import GO_ON, rank, speak
 
 app = App(
     name="ftkit",
@@ -172,7 +172,7 @@ def train(
     if resolved.train.push_checkpoints is not None and rank() == 0:
         claim(resolved.train.push_checkpoints, private)
     try:
-        with peers.watched(end):
+        with machines.watched():
             if wanted := Wanted(*automatic, limit):
                 resolved, resume = decide(resolved, wanted, folder, resume), True
             result = finetune(resolved, folder, resume)

@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from ftkit import peers
+from ftkit import machines
 from ftkit.errors import RecipeError, RunError
 from ftkit.request import resolve, seconds_of
-from ftkit.terminal import end, rank, speak
+from ftkit.terminal import rank, speak
 
 
 def compare(
@@ -77,7 +77,7 @@ def compare(
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
     folder = out or Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
-        with peers.watched(end):
+        with machines.watched():
             found, failed = run_all(rungs, range(seeds), folder, limit)
     finally:
         stop()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
 
 GO_ON = "go on with the same command and --resume, on every machine where there are several"
 
@@ -42,13 +39,6 @@ def speak(quieten: bool = True) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-
-
-def end(message: str) -> None:
-    """Say that a machine is gone and end at once: the main thread waits for it."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}; {GO_ON}")
-    sys.stderr.flush()
-    os._exit(1)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
-        "interruption", "peers",
+        "interruption", "peers", "machines",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
@@ -24,7 +24,8 @@ GROUPS = (
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "checkpoint", "sharded", "resuming", "layers", "optimiser", "unfreezing", "trainer",
+        "batches", "checkpoint", "sharded", "resuming", "layers", "optimiser", "unfreezing",
+        "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
         "saving", "plots",
         "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",

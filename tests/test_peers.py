@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
-import threading
 import time
+from datetime import timedelta
 
+import psutil
 import pytest
+from torch.distributed import TCPStore
 
-from ftkit import peers
+from ftkit import machines, peers
 
 SECONDS = 30.0
 """What all processes may take to end; the start is not counted."""
@@ -55,48 +57,48 @@ def test_what_ends_one_process_ends_all_and_is_said_once(what, tiny_recipe, tmp_
     assert "Traceback" not in ours, done.stderr
 
 
-class Signs:
-    """A store in which another machine gives signs until it is told to be silent."""
+PARENT = """
+import sys, time
+from ftkit.machines import watched
 
-    def __init__(self):
-        self.count, self.silent = 0, False
-
-    def set(self, key, value):
-        pass
-
-    def check(self, keys):
-        return True
-
-    def get(self, key):
-        self.count += not self.silent
-        return str(self.count).encode()
+with watched(6.0):
+    print("watching", flush=True)
+    time.sleep(120)
+"""
 
 
-def test_a_machine_that_gives_no_sign_is_missed_and_others_are_not(monkeypatch):
-    signs, ended = Signs(), threading.Event()
-    environment = {"GROUP_WORLD_SIZE": "2", "GROUP_RANK": "0", "LOCAL_RANK": "0"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(peers, "_store", lambda: signs)
-    monkeypatch.setattr(peers, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(peers, "SILENCE_SECONDS", 3.0)
-    said = []
-
-    def end(message):
-        said.append(message)
-        ended.set()
-
-    with peers.watched(end):
-        assert not ended.wait(6)
-        signs.silent = True
-        assert ended.wait(60)
-    assert said[0].startswith("nothing was heard of machine 1 of this run for 3 s")
+def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
+    kept = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {
+        "GROUP_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "test",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(kept.port),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    here, there = peers.key("sign", "0"), peers.key("sign", "1")
+    kept.wait([here], timedelta(seconds=100))  # this machine gives signs
+    for count in range(10):  # and so does the other one
+        kept.set(there, str(count))
+        time.sleep(1)
+    assert process.poll() is None
+    _, said = process.communicate(timeout=100)  # and now no longer
+    assert process.returncode == -9
+    assert said.startswith("error: nothing was heard of machine 1 of this run for 6 s")
 
 
 def test_one_process_alone_speaks_and_watches_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    before = threading.active_count()
-    with peers.watched(lambda message: None):
-        assert threading.active_count() == before
+    with machines.watched():
+        assert not psutil.Process().children()
     assert peers.is_first_to_say("anything")
     assert not peers.is_lost(RuntimeError("Connection closed by peer"))
