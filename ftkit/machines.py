@@ -1,7 +1,6 @@
 """A machine of the run that vanishes with its connections open is missed by the others.
 
-Each machine watches in a process of its own: the one that trains may wait for what is lost in a
-call that lets no other thread of Python run, as gloo's broadcast does.
+Each machine watches in a process of its own, which no waiting call of the run can stop.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from ftkit.terminal import GO_ON
 SILENCE_SECONDS = 60.0
 """A machine that gives no sign for so long is gone."""
 START_SECONDS = 300.0
-"""What its first sign may take: it imports torch from its own disk."""
+"""What its first sign may take: it imports torch from its own disk. A machine that vanishes before
+is missed only then."""
 BEAT_SECONDS = 2.0
 
 

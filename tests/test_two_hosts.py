@@ -137,6 +137,7 @@ def test_a_host_that_is_cut_off_ends_the_other_and_resume_goes_on(how, hosts, wo
     processes = [start(host, tmp_path, *long) for host in (0, 1)]
     try:
         wait_for_checkpoint(tmp_path / "out", processes)
+        time.sleep(25)  # until both have given signs of life
         begin = time.monotonic()
         ip("-n", HOSTS[1], "link", "set", f"{HOSTS[1]}-0", "down")
         if how == "power":
