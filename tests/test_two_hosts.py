@@ -46,6 +46,8 @@ def hosts():
         yield
     finally:
         for host in HOSTS:
+            for pid in ip("netns", "pids", host, check=False).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
             ip("netns", "del", host, check=False)
 
 
