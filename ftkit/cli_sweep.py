@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ftkit import peers
+from ftkit import machines
 from ftkit.errors import RecipeError
 from ftkit.request import Flags, resolve
 from ftkit.search_space import parse_space, require_allowed
-from ftkit.terminal import end, rank, speak
+from ftkit.terminal import rank, speak
 
 MOST_SHOWN = 10
 
@@ -63,7 +63,7 @@ def sweep(
     from ftkit.runtime import stop
 
     try:
-        with peers.watched(end):
+        with machines.watched():
             found = run_sweep(resolved, space, trials, folder, storage)
     finally:
         stop()
