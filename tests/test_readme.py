@@ -34,7 +34,8 @@ def workplace(tmp_path_factory):
             make_image(colour, number).save(root / "photos" / colour / f"{number}.jpg")
     talk = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b."}]
     (root / "talks.jsonl").write_text(f"{json.dumps({'messages': talk})}\n" * 12)
-    (root / "book.txt").write_text("\n".join(language_checkpoints.SENTENCES * 3))
+    reviews = [f"{word} {n},{word}" for word in ("good", "bad") for n in range(12)]
+    (root / "reviews.csv").write_text("\n".join(["text,label", *reviews]))
     language_checkpoints.make("llama", root / "smollm")
     return root
 
