@@ -42,6 +42,8 @@ BYTES_PER_PARAMETER = {"full": 16, "lora": 5}
 """Weight, gradient and two moments of four bytes each; of LoRA the weights and a little."""
 SMALLER = (1.0, 0.75, 0.5)
 """Image sides that are tried, as shares of the recipe's."""
+LOOKING = 1 / 3
+"""Share of the budget after which nothing more is tried than the head: the machine is too busy."""
 CAREFUL = 0.9
 """Share of the time left that is planned with."""
 
@@ -114,6 +116,10 @@ def choose(
         head, said = _head_first(recipe, ready, machine)
         if head is not None and _enough(recipe, head):
             return Choice(recipe.with_strategy("head"), f"head: {said}, nothing more is needed")
+        gone = runtime.on_main(clock.elapsed)
+        if head is not None and gone > LOOKING * clock.budget:
+            why = f"head: {said}; {duration(gone)} are gone, too much to try more"
+            return Choice(recipe.with_strategy("head"), why)
     for kind in kinds:
         wanted = recipe.with_strategy(kind) if strategy else recipe
         if strategy and not _fits_into_memory(kind, ready, machine):

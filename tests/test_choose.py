@@ -56,6 +56,13 @@ def test_the_head_is_what_remains_of_a_short_time(recipe, monkeypatch):
     assert "full would need" in found.why
 
 
+def test_on_a_machine_that_is_too_busy_nothing_more_is_tried(recipe, monkeypatch):
+    monkeypatch.setattr(choose, "LOOKING", -1.0)
+    found = chosen(recipe, 1e4, monkeypatch)
+    assert found.recipe.strategy.kind == "head"
+    assert "too much to try more" in found.why
+
+
 def test_what_does_not_fit_into_memory_is_passed_over(recipe, monkeypatch):
     monkeypatch.setitem(choose.BYTES_PER_PARAMETER, "full", 1e12)
     found = chosen(recipe, 1e4, monkeypatch)
