@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from ftkit.errors import TrainingError
 from ftkit.tasks import NO_LABEL, Rows, examples_of
 
 POOL = 32
@@ -38,13 +39,16 @@ class Batches(Sampler):
         rank: int = 0,
         world_size: int = 1,
         lengths: np.ndarray | None = None,
+        together: int | None = None,
     ) -> None:
         """Share `size` rows, `rows` of them in a forward pass of all ranks together.
 
         Args:
             lengths: (size,) of each row, such as tokens.
+            together: rows of an optimiser step, a multiple of `rows`: the order rests on them
+                alone, so that it is the same however many go through memory at once.
         """
-        self.lengths = lengths
+        self.lengths, self.together = lengths, together or rows
         self.size, self.rows, self.seed, self.epoch = size, rows, seed, epoch
         self.rank, self.world_size = rank, world_size
 
@@ -66,13 +70,13 @@ class Batches(Sampler):
         self, order: np.ndarray, lengths: np.ndarray, draw: np.random.Generator
     ) -> np.ndarray:
         """Return the order with batches of similar rows; the last batch, not full, stays last."""
-        whole, rest = np.split(order, [self.size - self.size % self.rows])
+        whole, rest = np.split(order, [self.size - self.size % self.together])
         pools = [
-            whole[start : start + POOL * self.rows]
-            for start in range(0, len(whole), POOL * self.rows)
+            whole[start : start + POOL * self.together]
+            for start in range(0, len(whole), POOL * self.together)
         ]
         ordered = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
-        batches = np.concatenate([*ordered, whole[:0]]).reshape(-1, self.rows)
+        batches = np.concatenate([*ordered, whole[:0]]).reshape(-1, self.together)
         return np.concatenate([batches[draw.permutation(len(batches))].ravel(), rest])
 
 
@@ -100,14 +104,44 @@ class Keyed(Dataset):
         if self.keep:
             wanted = [key % len(self) for key in wanted]
             new = [position for position in wanted if position not in self.kept]
-            self.kept.update(zip(new, examples_of(self.rows, new), strict=True))
+            self.kept.update(zip(new, self._read(new), strict=True))
             found = [self.kept[position] for position in wanted]
         else:
-            found = examples_of(self.rows, wanted)
+            found = self._read(wanted)
         return [
             example if key >= 0 else {**example, "labels": _nothing_like(example["labels"])}
             for key, example in zip(keys, found, strict=True)
         ]
+
+    def _read(self, keys: list[int]) -> list[dict[str, Any]]:
+        """Return the examples of these keys, or say which of them cannot be read."""
+        try:
+            return examples_of(self.rows, keys)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(keys, error) from error
+
+    def _unreadable(self, keys: list[int], error: Exception) -> TrainingError:
+        for key in keys:
+            try:
+                examples_of(self.rows, [key])
+            except (OSError, ValueError) as found:
+                epoch, position = divmod(key, len(self))
+                reason = " ".join(str(found).split()) or type(found).__name__
+                return TrainingError(
+                    f"training row {position}{_where(self.rows, position)} cannot be read any more "
+                    f"in epoch {epoch + 1}: {reason}. Put it back, then go on by --resume"
+                )
+        return TrainingError(f"training rows cannot be read: {error}; go on by --resume")
+
+
+def _where(rows: Any, position: int) -> str:
+    """Return the file of a row, where it has one and can be told."""
+    table = getattr(rows, "rows", None)
+    try:
+        path = table[position]["image"]["path"]  # type: ignore[index]
+    except (KeyError, TypeError, IndexError, OSError, ValueError):
+        return ""
+    return f" ({path})" if path else ""
 
 
 def is_label(labels: torch.Tensor) -> torch.Tensor:

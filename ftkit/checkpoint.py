@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,8 @@ def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
         _to_disk(checkpoint.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if "DataLoader worker" in str(error):  # torch raises that in the middle of anything
+            raise
         older = _in_order(checkpoint.parent)
         there = f"{older[-1].name} is whole" if older else "there is none before it"
         raise TrainingError(
@@ -178,7 +181,8 @@ def _reason(error: BaseException) -> str:
     while getattr(known, "strerror", None) is None and known.__context__ is not None:
         known = known.__context__
     reason = getattr(known, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(reason.split())[:200]
+    number = re.search(r"\(os error (\d+)\)", reason)  # as Rust writes it
+    return os.strerror(int(number[1])) if number else " ".join(reason.split())[:200]
 
 
 def _moving(model: nn.Module) -> dict[str, torch.Tensor]:

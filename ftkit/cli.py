@@ -1,7 +1,7 @@
 """The command line: `ftkit list | show | train | check | compare | sweep | push | ...`.
 
-Exit status: 0 done, 2 the request was wrong (one line, no traceback), 1 the run failed, 130 stopped
-by Ctrl-C.
+Exit status: 0 done, 2 the request was wrong (one line, no traceback), 1 the run failed, 143 a
+training stopped by a signal with a checkpoint written, 130 another command stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.cli_sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
+from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import AUTO, Flags, default_folder, resolve, seconds_of, train_command
 from ftkit.terminal import GO_ON, rank, speak
@@ -29,6 +30,7 @@ app = App(
     name="ftkit",
     help="Fine-tune pretrained Transformer and CNN backbones on your own labelled data.",
     help_on_error=False,
+    suppress_keyboard_interrupt=False,  # a status of our own
 )
 app.command(mlp)
 app.command(play)
@@ -53,6 +55,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(console, " ".join(str(error).split()), 2)
     except FtkitError as error:
         return _fail(console, str(error), error.exit_status)
+    except Interrupted as stop:
+        again = command_to_go_on(sys.argv[1:] if words is None else words)
+        if rank() == 0:
+            console.print(f"{stop}; go on with: {again}", markup=False)
+        return STATUS
     except KeyboardInterrupt:
         return _fail(console, "stopped; go on with the same command and --resume", 130)
     except Exception as error:
@@ -109,6 +116,7 @@ def train(
     backbone: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     resume: Annotated[bool, Switch] = False,
+    resume_anyway: Annotated[bool, Switch] = False,
     smoke: Annotated[bool, Switch] = False,
     show: Annotated[bool, Switch] = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
@@ -137,6 +145,8 @@ def train(
         Any field by its path, as in --set strategy.rank=16. Can be repeated.
     resume
         Go on with an unfinished run in the output folder.
+    resume_anyway
+        Go on with it though settings are others than it began with.
     smoke
         64 rows and 2 steps: does it run at all?
     show
@@ -172,10 +182,11 @@ def train(
     if resolved.train.push_checkpoints is not None and rank() == 0:
         claim(resolved.train.push_checkpoints, private)
     try:
-        with machines.watched():
+        with machines.watched(), watched():
+            again = resume or resume_anyway
             if wanted := Wanted(*automatic, limit):
-                resolved, resume = decide(resolved, wanted, folder, resume), True
-            result = finetune(resolved, folder, resume)
+                resolved, again = decide(resolved, wanted, folder, again), True
+            result = finetune(resolved, folder, again, resume_anyway)
     finally:
         stop()
     if rank() == 0:

@@ -64,14 +64,14 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
         recipe = choice.recipe
         log.info("auto: %s", choice.why)
     if not wanted.learning_rate:
-        runtime.on_main(lambda: open_folder(folder, recipe))
+        runtime.on_main(lambda: open_folder(folder, recipe).release())
         return recipe
     ready = make_ready(recipe, machine)
     found = range_test(ready.model, ready.inputs, recipe, machine)
     recipe = recipe.override({"strategy.learning_rate": found.chosen})
 
     def write() -> None:
-        open_folder(folder, recipe)
+        open_folder(folder, recipe).release()  # `finetune` takes it again
         found.write(folder / "learning_rate.json")
         title = f"{recipe.name}, {recipe.strategy.kind}: range test"
         means = smoothed(found.losses)

@@ -12,59 +12,187 @@ model/               loads with transformers and peft alone
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from torch import nn
 
 from ftkit.data import Splits
 from ftkit.errors import RunError
+from ftkit.models import count_parameters
 from ftkit.outcomes import columns, draw
 from ftkit.plots import plot_learning_curve
 from ftkit.recipe import Recipe
 from ftkit.result import FILE
 
+log = logging.getLogger(__name__)
+LOCK = "lock"
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+FREE = {
+    "name", "description", "expect", "alternatives", "train.workers", "train.push_checkpoints",
+    "train.checkpoint_every", "train.checkpoints_kept", "train.evaluation_batch_size",
+    "train.micro_batch_size", "train.gradient_checkpointing",
+}  # fmt: skip
+"""Settings that may be others when a run goes on: what it finds out does not rest on them."""
 
-def is_complete(folder: Path, recipe: Recipe, resume: bool) -> bool:
+
+def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False) -> bool:
     """Return whether `folder` already holds this run, finished.
+
+    Args:
+        anyway: go on with an unfinished run whose settings were others.
 
     Raises:
         RunError: the folder holds something else, or a run and `resume` was not asked for.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and _holds_nothing(folder)):
         return False
     if not (folder / "recipe.json").is_file():
         raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
     there = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    finished = (folder / FILE).exists()
     if not resume:
-        state = "a finished" if (folder / FILE).exists() else "an unfinished"
         raise RunError(
-            f"output folder {folder} holds {state} run of {there.name} ({there.strategy.kind}); "
-            f"give another --out, or go on with it by --resume"
+            f"output folder {folder} holds {'a finished' if finished else 'an unfinished'} run of "
+            f"{there.name} ({there.strategy.kind}); give another --out, or go on with it by "
+            f"--resume"
         )
-    if there != recipe:
+    changed = difference(there, recipe)
+    if changed and finished:
         raise RunError(
-            f"output folder {folder} holds a run with other settings "
-            f"({difference(there, recipe)}); give another --out, or resume with --recipe "
-            f"{folder / 'recipe.json'}"
+            f"output folder {folder} holds a finished run with other settings ({changed}); give "
+            f"another --out"
         )
-    return (folder / FILE).exists()
+    if changed and not anyway:
+        raise RunError(
+            f"output folder {folder} holds a run with other settings ({changed}); resume with "
+            f"--recipe {folder / 'recipe.json'}, give another --out, or go on with the new "
+            f"settings by --resume-anyway"
+        )
+    if changed:
+        log.warning("going on with other settings: %s", changed)
+    return finished
 
 
-def open_folder(folder: Path, recipe: Recipe) -> None:
-    """Make the run folder and write the recipe into it.
+def open_folder(folder: Path, recipe: Recipe, resume: bool = False) -> Lock:
+    """Make the run folder, take it for this process and write the recipe into it.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: it cannot be written, or another process has it.
     """
     try:
         (folder / "plots").mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
+        lock = Lock(folder)
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    came_first = (folder / FILE).exists() or (not resume and (folder / "recipe.json").exists())
+    if came_first:
+        lock.release()
+        raise RunError(f"output folder {folder} was taken meanwhile by another run; give another")
+    try:
+        fresh = folder / "recipe.json.part"
+        fresh.write_text(recipe.to_json(), encoding="utf-8")
+        fresh.replace(folder / "recipe.json")
+    except OSError as error:
+        lock.release()
+        raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    return lock
+
+
+class Lock:
+    """A run folder taken by this process. The system lets it go where the process ends.
+
+    The file lies in checkpoints/, and goes with them when the run is complete. Processes that are
+    forked, to read rows, must not keep it: they may outlive this one by seconds.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder.
+
+        Raises:
+            RunError: another process has it.
+            OSError: it cannot be written.
+        """
+        file = folder / "checkpoints" / LOCK
+        file.parent.mkdir(exist_ok=True)
+        self.file = file.open("a+", encoding="utf-8")
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            return
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.file.seek(0)
+            holder = self.file.read().strip() or "another process"
+            self.file.close()
+            raise RunError(
+                f"output folder {folder} is in use by {holder}; wait for it, or give another --out"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            log.warning("output folder %s cannot be locked: %s", folder, error.strerror)
+            return
+        os.register_at_fork(after_in_child=self.release)
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()} on {platform.node()}\n")
+        self.file.flush()
+
+    def release(self) -> None:
+        """Let the folder go."""
+        self.file.close()
+
+
+def require_room(folder: Path, recipe: Recipe, model: nn.Module) -> None:
+    """Refuse a run whose checkpoints and model would not find room on the disk.
+
+    A checkpoint takes 12 bytes for each parameter that moves, itself and AdamW's two moments in
+    float32, and 4 for each statistic. Those that are kept, that with the best weights and the one
+    being written lie there at a time.
+
+    Raises:
+        RunError: so it is.
+    """
+    total, moved = count_parameters(model)
+    checkpoint = 12 * moved + 4 * sum(buffer.numel() for buffer in model.buffers())
+    count = recipe.train.checkpoints_kept + 2
+    needed = count * checkpoint + 4 * total
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise RunError(
+            f"output folder {folder}: {free / 1e6:,.0f} MB are free, and this run takes up to "
+            f"{needed / 1e6:,.0f} MB ({count} checkpoints of {checkpoint / 1e6:,.1f} MB and a "
+            f"model of {4 * total / 1e6:,.1f} MB); make room, or give another --out"
+        )
+
+
+@contextmanager
+def written_to(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk inside the block into one line that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        known = next((n for n in DISK if number == n or f"os error {n})" in str(error)), None)
+        if known is None:
+            raise
+        place = getattr(error, "filename", None) or folder
+        raise RunError(
+            f"{place}: {os.strerror(known)}; mend that, then go on by --resume: what was finished "
+            f"is there"
+        ) from error
 
 
 def write_checks(folder: Path, splits: Splits) -> None:
@@ -95,7 +223,10 @@ def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> N
 
 
 def difference(was: Recipe, now: Recipe) -> str:
-    """Return the first setting in which two recipes differ, as 'train.epochs was 3, now 5'."""
+    """Return in which settings two recipes differ, as "train.epochs: 3 -> 5, ...".
+
+    Those that a run may change when it goes on are left out.
+    """
 
     def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -105,5 +236,13 @@ def difference(was: Recipe, now: Recipe) -> str:
         return found
 
     old, new = flat(was.model_dump()), flat(now.model_dump())
-    name = next(name for name in [*old, *new] if old.get(name) != new.get(name))
-    return f"{name} was {old.get(name)}, now {new.get(name)}"
+    return ", ".join(
+        f"{name}: {old.get(name)} -> {new.get(name)}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and not FREE & {name, name.partition(".")[0]}
+    )
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Return whether there is no file in a folder but the lock of a run that did not begin."""
+    return not any(path.is_file() and path.name != LOCK for path in folder.rglob("*"))

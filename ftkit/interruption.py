@@ -105,37 +105,42 @@ def check() -> None:
 
 
 def leave_to_parent(*_: Any) -> None:
-    """In a process that reads rows: leave signals to the process that trains."""
-    for name in NAMES:
+    """In a process that reads rows: leave signals to the process that trains.
+
+    What is sent to a whole group, as Ctrl-C is, does not come here; the parent can end it as ever.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()
+    for name in NAMES[1:]:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def command_to_go_on(words: Sequence[str]) -> str:
-    """Return the command line that goes on with the run that was started with these words."""
-    again = [*words] if "--resume" in words else [*words, "--resume"]
-    launched = _launcher()
-    if launched:
-        return shlex.join([*launched, *again])
+    """Return the command line that goes on with the run that `ftkit` was given these words for."""
+    going_on = {"--resume", "--resume-anyway"} & set(words)
+    again = [*words] if going_on else [*words, "--resume"]
     script = sys.argv[0]
-    if script.endswith(".py"):
-        return shlex.join([os.path.basename(sys.executable), script, *again])
-    return shlex.join(["ftkit", *again])
+    if not script.endswith("finetune.py"):
+        return shlex.join(["ftkit", *again])
+    launcher = _launcher(script) or [os.path.basename(sys.executable), script]
+    return shlex.join([*launcher, *again[1:]])  # the script itself says train
 
 
-def _launcher() -> list[str]:
-    """Return the words of `accelerate launch` up to the script, where it started this process."""
-    script = sys.argv[0]
-    if "ACCELERATE_MIXED_PRECISION" not in os.environ and "RANK" not in os.environ:
-        return []
-    try:
-        lines = [parent.cmdline() for parent in psutil.Process().parents()]
-    except psutil.Error:
-        return []
-    for line in lines:
-        for start in range(1, len(line) - 1):
-            program = os.path.basename(line[start])
-            if program in {"accelerate", "torchrun"} and script in line[start:]:
-                end = start + line[start:].index(script) + 1
-                return [program, *line[start + 1 : end]]
-    return []
+def _launcher(script: str) -> list[str]:
+    """Return the words of `accelerate launch` or torchrun up to the script, where one started it.
+
+    Of several that started each other, the first.
+    """
+    name, found = os.path.basename(script), []
+    for parent in psutil.Process().parents():
+        try:
+            line = parent.cmdline()
+        except psutil.Error:
+            continue
+        programs = [os.path.basename(word) for word in line]
+        for program in ("accelerate", "torchrun"):
+            if program in programs[:3] and name in programs:
+                start = programs.index(program)
+                found = [program, *line[start + 1 : programs.index(name) + 1]]
+    return found

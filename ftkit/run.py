@@ -25,7 +25,16 @@ from ftkit.card import card
 from ftkit.checksums import weight_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import before, predict
-from ftkit.folder import is_complete, open_folder, write_checks, write_plots, write_predictions
+from ftkit.folder import (
+    Lock,
+    is_complete,
+    open_folder,
+    require_room,
+    write_checks,
+    write_plots,
+    write_predictions,
+    written_to,
+)
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
@@ -39,7 +48,9 @@ from ftkit.verify import verify
 log = logging.getLogger(__name__)
 
 
-def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult:
+def finetune(
+    recipe: Recipe, out: str | Path, resume: bool = False, anyway: bool = False
+) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
 
     Under `accelerate launch`, every process calls this, rank 0 writes, and all return the result.
@@ -47,6 +58,7 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     Args:
         out: a new or empty folder; nothing is written there before data and backbone are checked.
         resume: go on with an unfinished run in `out`; return the result of a finished one.
+        anyway: with `resume`, go on though settings are not those that the run began with.
 
     Raises:
         RunError: `out` cannot take this run.
@@ -57,12 +69,31 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
     folder, clock = Path(out), Clock()
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))
-    if runtime.on_main(lambda: is_complete(folder, recipe, resume)):
+    if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         log.info("%s holds this run, complete", folder)
         return RunResult.read(folder)
 
     ready = make_ready(recipe, machine)
-    runtime.on_main(lambda: open_folder(folder, recipe))
+    lock: list[Lock] = []  # on rank 0
+    runtime.on_main(lambda: require_room(folder, recipe, ready.model))
+    runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
+    try:
+        with written_to(folder):
+            return carry_out(ready, recipe, machine, folder, resume, clock)
+    finally:
+        for each in lock:
+            each.release()
+
+
+def carry_out(
+    ready: Ready,
+    recipe: Recipe,
+    machine: runtime.Machine,
+    folder: Path,
+    resume: bool,
+    clock: Clock,
+) -> RunResult:
+    """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
     clock.lap("data")
 
@@ -125,7 +156,8 @@ def finetune(recipe: Recipe, out: str | Path, resume: bool = False) -> RunResult
         text = card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for left in ("checkpoints", "probe"):
+            shutil.rmtree(folder / left, ignore_errors=True)
         return result
 
     return runtime.on_main(finish)

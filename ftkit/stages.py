@@ -7,7 +7,6 @@ on what it gave. LP-FT does one after the other.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,14 +98,16 @@ def _(
     folder: Path,
     resume: bool = False,
 ) -> Fitted:
-    if resume and newest_checkpoint(folder / "checkpoints"):  # it holds the probe's head, moved on
-        return fit(model, inputs, recipe, machine, folder, resume)
-    first = recipe.override({"strategy": strategy.probe})
-    on_main(lambda: (folder / "probe").mkdir(exist_ok=True))
-    probe = train(
-        strategy.probe, adapt(strategy.probe, model), inputs, first, machine, folder / "probe"
-    )
-    on_main(lambda: shutil.rmtree(folder / "probe" / "checkpoints", ignore_errors=True))
+    told = folder / "probe" / "fitted.json"
+    begun = resume and on_main(lambda: newest_checkpoint(folder / "checkpoints") and told.exists())
+    if begun:  # the checkpoint holds the probe's head, moved on
+        probe = Fitted.from_json(told.read_text(encoding="utf-8"))
+    else:
+        first = recipe.override({"strategy": strategy.probe})
+        on_main(lambda: (folder / "probe").mkdir(exist_ok=True))
+        frozen = adapt(strategy.probe, model)
+        probe = train(strategy.probe, frozen, inputs, first, machine, folder / "probe", resume)
+        on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
     fitted = fit(adapt(Full(), model), inputs, recipe, machine, folder, resume)
     return replace(
         fitted,

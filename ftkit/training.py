@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import logging
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from ftkit.backup import Backup
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
-from ftkit.interruption import held
+from ftkit.interruption import check, held
 from ftkit.journal import Bar, Journal
 from ftkit.models import place
 from ftkit.precision import Arithmetic, fastest_training
-from ftkit.recipe import LOWER_IS_BETTER, Recipe, Strategy, Train
+from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, Recipe, Strategy, Train
 from ftkit.resuming import Progress
 from ftkit.runtime import Machine, on_main, share_batch
 from ftkit.sharded import is_shared, name_layers
@@ -52,6 +53,17 @@ class Fitted:
     precision: str
     """The arithmetic of training: fp32, bf16 or fp16."""
     features_seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """Return it as text."""
+        return json.dumps(asdict(self) | {"strategy": self.strategy.model_dump(mode="json")})
+
+    @classmethod
+    def from_json(cls, text: str) -> Fitted:
+        """Return what `to_json` wrote."""
+        values = json.loads(text)
+        strategy = values.pop("strategy")
+        return cls(**values, strategy=STRATEGIES[strategy["kind"]](**strategy))
 
 
 @singledispatch
@@ -137,6 +149,11 @@ def _train(
         for name, values in model.named_buffers():
             values.copy_(statistics[name])
         return None
+    except (RuntimeError, TrainingError) as error:
+        told = _of_readers(error, trainer.state.global_step)
+        if told is None:
+            raise
+        raise told from error
     finally:
         gc.unfreeze()
     _check_best(trainer)
@@ -248,6 +265,21 @@ def _require_another_try(trainer: FrozenTrainer, error: torch.OutOfMemoryError) 
         f"train.micro_batch_size={max(1, rows // 2)}, --set train.gradient_checkpointing=true, or "
         f"smaller inputs"
     ) from error
+
+
+def _of_readers(error: Exception, step: int) -> TrainingError | None:
+    """Return what went wrong in a process that reads rows, in one line; None for other errors."""
+    text = str(error).strip()
+    if isinstance(error, TrainingError):  # raised there, it comes with its traceback
+        _, traceback, said = text.rpartition("ftkit.errors.TrainingError: ")
+        return TrainingError(said) if traceback else None
+    if "DataLoader worker" not in text:
+        return None
+    check()  # a signal to every process of a job ends the readers first
+    return TrainingError(
+        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often it is "
+        f"memory: use fewer --workers, then go on by --resume"
+    )
 
 
 def _early_stopping(settings: Train) -> list[EarlyStoppingCallback]:

@@ -59,6 +59,16 @@ def test_rows_of_similar_length_come_together_in_random_batches(size):
     assert shared == [set(keys) for keys in given]
 
 
+@pytest.mark.parametrize("size", [96, 100])
+def test_the_order_is_the_same_however_many_rows_go_through_memory_at_once(size):
+    lengths = np.random.default_rng(1).integers(1, 50, size)
+    orders = [
+        np.concatenate(list(Batches(size, rows, 7, lambda: 0, lengths=lengths, together=12)))
+        for rows in (12, 6, 3)
+    ]
+    assert all(np.array_equal(orders[0], order) for order in orders)
+
+
 def test_a_row_that_fills_a_batch_does_not_count():
     rows = Keyed([{"labels": 1}, {"labels": 2}])
     filling = rows[-1 - 1]

@@ -145,7 +145,7 @@ def test_a_folder_with_a_run_is_refused_and_resume_returns_its_result(tiny_recip
         finetune(tiny_recipe, tmp_path / "out")
     assert finetune(tiny_recipe, tmp_path / "out", resume=True) == result
     other = tiny_recipe.override({"train.epochs": 3})
-    with pytest.raises(RunError, match=r"train\.epochs was 2, now 3"):
+    with pytest.raises(RunError, match=r"other settings \(train\.epochs: 2 -> 3\)"):
         finetune(other, tmp_path / "out", resume=True)
 
 
