@@ -52,9 +52,9 @@ def main(words: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except CycloptsError as error:
-        return _fail(console, " ".join(str(error).split()), 2)
+        return _fail(console, " ".join(str(error).split()), 2, own=False)
     except FtkitError as error:
-        return _fail(console, str(error), error.exit_status)
+        return _fail(console, str(error), error.exit_status, own=not error.everywhere)
     except Interrupted as stop:
         again = command_to_go_on(sys.argv[1:] if words is None else words)
         if rank() == 0:
@@ -73,9 +73,9 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fail(console: Console, message: str, status: int) -> int:
+def _fail(console: Console, message: str, status: int, own: bool = True) -> int:
     if peers.is_first_to_say(message):
-        where = f" (process {rank()})" if rank() else ""
+        where = f" (process {rank()})" if rank() and own else ""
         console.print(f"error{where}:", message, markup=False)
     return status
 

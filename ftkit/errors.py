@@ -22,6 +22,8 @@ class FtkitError(Exception):
     """
 
     exit_status = 2
+    everywhere = False
+    """Whether every process of the run has it, so that it is nobody's own."""
 
     def __init__(self, message: str) -> None:
         line = CONTROL.sub(

@@ -101,7 +101,7 @@ def on_main(work: Callable[[], Value]) -> Value:
         try:
             answer[0] = work()
         except FtkitError as error:
-            answer[1] = error
+            error.everywhere, answer[1] = True, error
     broadcast_object_list(answer, from_process=0)
     if answer[1] is not None:
         raise answer[1]
