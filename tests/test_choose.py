@@ -18,6 +18,7 @@ def chosen(recipe, budget, monkeypatch, per_step=1.0, strategy=True, imports=0.0
         return Estimate(steps, per_step, steps * per_step, 0.0, {})
 
     monkeypatch.setattr(choose, "estimate", measured)
+    monkeypatch.setattr(choose, "LEAST_STEPS", 60)
     monkeypatch.setattr(choose.Clock, "elapsed", lambda self: 0.0)
     machine = runtime.start(0)
     return choose.choose(recipe, machine, budget, strategy, imports)
