@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 ENOUGH = 0.99
 """Validation accuracy of a head alone above which nothing else is tried."""
 LEAST_STEPS = 120
-"""Fewer steps do not move a backbone far enough to pass its head: effnet-digits, whose head alone has
-0.953 on test rows, fully had 0.931 after 82 steps at 48 px (docs/choosing.md)."""
+"""Fewer steps do not move a backbone far enough to pass its head: effnet-digits, whose head alone
+has 0.953 on test rows, fully had 0.931 after 82 steps at 48 px (docs/choosing.md)."""
 BYTES_PER_PARAMETER = {"full": 16, "lora": 5}
 """Weight, gradient and two moments of four bytes each; of LoRA the weights and a little."""
 SMALLER = (1.0, 0.75, 0.5)
