@@ -208,7 +208,12 @@ def wait(child: int) -> int:
 
 def equal(one: Path, other: Path) -> bool:
     """Return whether two runs found out the same, bit for bit."""
-    return contents(one) == contents(other)
+    names = ("weights", "metrics", "predictions", "log")
+    found = zip(names, contents(one), contents(other), strict=True)
+    differ = [name for name, left, right in found if left != right]
+    if differ:
+        print(f"{other.name} differs in {', '.join(differ)}", flush=True)
+    return not differ
 
 
 def contents(run: Path) -> tuple:
