@@ -218,10 +218,14 @@ def equal(one: Path, other: Path) -> bool:
 
 def contents(run: Path) -> tuple:
     """Return weights, metrics, predictions and log, without what is a duration."""
+    from safetensors.torch import load_file
+
     from ftkit.checksums import sha256_of
 
-    weights = {
-        str(file.relative_to(run)): sha256_of(file) for file in (run / "model").rglob("*.safe*")
+    weights = {  # not the files' checksums: safetensors orders its metadata by chance
+        f"{file.relative_to(run)} {name}": values.numpy().tobytes()
+        for file in (run / "model").rglob("*.safetensors")
+        for name, values in load_file(file).items()
     }
     metrics = json.loads((run / "run.json").read_text())["metrics"]
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
