@@ -40,6 +40,7 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ftkit import Augment, Backbone, Data, ImageClassification, Recipe, Train  # noqa: E402
+from ftkit.verify import Verified  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -88,6 +89,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("../shared/data is not here")
     return SHARED_DATA
+
+
+def leave_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs skip the second process that verifies their model, in tests of something else."""
+    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(rows=0, latency_seconds=None))
 
 
 def make_image(colour: str, number: int, size: tuple[int, int] = (20, 16)) -> Image.Image:

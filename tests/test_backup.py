@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
+from conftest import leave_unverified
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 
 import ftkit.mlp_state
 from ftkit import Data, Full, Mlp, Recipe, TabularClassification, Train, finetune
 from ftkit.cli import main
-from ftkit.verify import Verified
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def perceptron(tmp_path):
 
 
 def test_every_epoch_leaves_its_checkpoint_on_the_branch(tiny_recipe, hub, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     finetune(tiny_recipe.override({"train.push_checkpoints": "alice/tiny"}), tmp_path / "run")
     there = {file.path for file in _list(hub, "alice/tiny")}
     steps = {path.split("/")[0] for path in there if path.startswith("checkpoint-")}
@@ -45,7 +45,7 @@ def _list(hub, name):
 
 
 def test_another_machine_goes_on_from_the_branch(perceptron, hub, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     finetune(perceptron, tmp_path / "whole")
     write = ftkit.mlp_state.push_checkpoint
 
@@ -71,7 +71,7 @@ def test_another_machine_goes_on_from_the_branch(perceptron, hub, tmp_path, monk
 
 
 def test_a_hub_that_is_gone_does_not_stop_training(perceptron, hub, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     with hub.down(), caplog.at_level("INFO", logger="ftkit"):
         finetune(perceptron, tmp_path / "run")
     assert caplog.text.count("checkpoint not pushed") == 3

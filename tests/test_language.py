@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from conftest import leave_unverified
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from ftkit import (
@@ -221,7 +222,7 @@ def test_a_checkpoint_of_tied_weights_comes_back(strategy, models, tmp_path):
 
 
 def test_packed_and_padded_training_take_the_same_step(files, models, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     losses = {}
     for packed in (True, False):
         recipe = recipe_of(models("llama", tiny.CHATML), files["talks"], pack=packed)
@@ -235,7 +236,7 @@ def test_packed_and_padded_training_take_the_same_step(files, models, tmp_path, 
 
 
 def test_micro_batches_of_unequal_tokens_count_as_one_batch(files, models, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     found = {}
     for micro in (32, 4):  # all rows in one step, at once and in parts
         recipe = recipe_of(models("llama"), files["text"]).override(
@@ -246,7 +247,7 @@ def test_micro_batches_of_unequal_tokens_count_as_one_batch(files, models, tmp_p
 
 
 def test_going_on_gives_the_same_figures_before_and_after(files, models, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe = recipe_of(models("llama"), files["text"])
     whole = finetune(recipe, tmp_path / "whole")
 
@@ -350,7 +351,7 @@ def test_a_line_cut_in_half_is_named(files, models, tmp_path):
 
 
 def test_a_row_of_a_million_characters_is_measured_whole(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     rows = [*tiny.SENTENCES * 4, " ".join(tiny.SENTENCES * 4600)]
     assert len(rows[-1]) > 1_000_000
     for name, part in (("train", rows[:-1]), ("validation", rows[:3]), ("test", rows[-1:])):

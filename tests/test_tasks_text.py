@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import leave_unverified
 from transformers import AutoTokenizer, pipeline
 
 from ftkit import (
@@ -28,7 +29,6 @@ from ftkit.embedded import embedded_backbone
 from ftkit.models import head_names, load_model
 from ftkit.run import make_ready
 from ftkit.tasks import prepare
-from ftkit.verify import Verified
 
 WORDS = {"fruit": ["apple", "pear", "plum", "cherry"], "metal": ["iron", "gold", "tin", "lead"]}
 
@@ -119,7 +119,7 @@ def test_the_pipeline_gives_the_predictions(strategy, recipe, texts, tmp_path):
 
 
 def test_two_kinds_of_words_are_learned(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     result = finetune(recipe.override({"train.epochs": 8}), tmp_path / "run")
     assert result.metrics["accuracy"].value > 0.8
 
@@ -143,7 +143,7 @@ def test_the_embedded_minilm_is_whole():
 
 
 def test_minilm_learns_to_tell_languages_in_a_few_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe = registry.find("minilm-langid").with_strategy("head")
     recipe = recipe.override({"data.train_rows": 600, "data.test_rows": 200, "train.epochs": 10})
     assert finetune(recipe, tmp_path / "run").metrics["accuracy"].value > 0.2  # by chance 0.08

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import leave_unverified
 from datasets import ClassLabel, Dataset, Features, List, Value
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score
@@ -32,7 +33,6 @@ from ftkit.check import check
 from ftkit.data import load_splits
 from ftkit.losses import loss_of
 from ftkit.run import make_ready
-from ftkit.verify import Verified
 
 FRUIT, METAL = ["apple", "pear", "plum", "cherry"], ["iron", "gold", "tin", "lead"]
 STRATEGIES = [
@@ -157,7 +157,7 @@ def test_numbers_train_and_the_pipeline_gives_them(strategy, recipe, rows, tmp_p
 
 
 def test_a_share_is_learned(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     result = finetune(number(recipe).override({"train.epochs": 12}), tmp_path / "run")
     assert result.metrics["pearson"].value > 0.8
 
@@ -309,7 +309,7 @@ def test_settings_that_have_no_meaning_for_tags_are_refused(changes, says, recip
 
 
 def test_the_best_settings_of_a_head_are_searched_for_numbers_too(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     head = {"strategy": {"kind": "head", "search": True}, "train.epochs": 1}
     for task in (number, tagged):
         result = finetune(task(recipe).override(head), tmp_path / task.__name__)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import leave_unverified
 from datasets import ClassLabel, Dataset, Features, List, Value
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from test_launch import launch
@@ -36,7 +37,6 @@ from ftkit.losses import loss_of
 from ftkit.metrics import measure, score
 from ftkit.metrics.words import Tagged
 from ftkit.run import make_ready
-from ftkit.verify import Verified
 
 FRUIT, METAL = ["apple", "pear-plum", "cherry"], ["iron", "gold-tin", "lead"]
 LABELS = ["O", "B-FRUIT", "I-FRUIT", "B-METAL", "I-METAL"]
@@ -153,7 +153,7 @@ def test_the_pipeline_gives_the_predictions(strategy, recipe, rows, tmp_path, ca
 
 
 def test_names_are_learned(recipe, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     easy = [
         {**row, "ner_tags": [tag.replace("I-", "B-") for tag in row["ner_tags"]]} for row in rows
     ]

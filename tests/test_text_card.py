@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import leave_unverified
 
 from ftkit import (
     Backbone,
@@ -19,7 +20,6 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.verify import Verified
 
 ROWS = [
     {
@@ -44,7 +44,7 @@ TASKS = {
 @pytest.mark.parametrize("strategy", [Full(), Lora(rank=2, merge=False)], ids=["model", "adapter"])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_snippet_of_a_card_runs(task, strategy, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     recipe = Recipe(
         name="bert-card",

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import leave_unverified
 from peft import PeftModel
 from test_launch import launch
 from transformers import (
@@ -43,7 +44,7 @@ from ftkit.models import head_names, load_model
 from ftkit.run import make_ready
 from ftkit.seq2seq import shift_of
 from ftkit.translate import translate
-from ftkit.verify import Verified, verify
+from ftkit.verify import verify
 
 NOUNS = {"hat": "Hut", "house": "Haus", "tree": "Baum", "man": "Mann", "sea": "See"}
 COLOURS = {"red": "rot", "blue": "blau", "green": "grün", "old": "alt"}
@@ -149,7 +150,7 @@ def test_a_saved_translator_translates_as_it_was_measured(
     family, strategy, recipe_of, tmp_path, monkeypatch
 ):
     if (family, strategy.kind) not in VERIFIED:
-        monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+        leave_unverified(monkeypatch)
     recipe = recipe_of(family, strategy=strategy)
     before = load_model(recipe.backbone, (), 0, recipe.task)[0]
     result = finetune(recipe, tmp_path / "run")
@@ -256,7 +257,7 @@ def test_one_beam_is_greedy(recipe_of):
 
 
 def test_a_saved_translator_knows_its_languages(recipe_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe = recipe_of("nllb", strategy=Full(), **{"train.max_steps": 1})
     finetune(recipe, tmp_path / "run")
     again = {"backbone.id": str(tmp_path / "run" / "model"), "task.source_language": None}
@@ -315,7 +316,7 @@ def test_test_translations_are_in_order_however_long_the_rows(recipe_of):
 
 
 def test_a_model_that_is_not_the_measured_one_fails_verification(recipe_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe, machine = recipe_of("t5"), runtime.start(0)
     finetune(recipe, tmp_path / "run")
     ready = make_ready(recipe, machine)  # untrained
@@ -325,7 +326,7 @@ def test_a_model_that_is_not_the_measured_one_fails_verification(recipe_of, tmp_
 
 
 def test_the_checkpoint_is_chosen_by_bleu_where_asked_for(recipe_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe = recipe_of("t5", **{"train.best_by": "chrf", "train.epochs": 2})
     finetune(recipe, tmp_path / "run")
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
@@ -355,7 +356,7 @@ def test_check_looks_at_pairs_and_plans_the_run(recipe_of, tmp_path, capsys):
 def test_the_hub_recipe_runs_on_tiny_checkpoints(
     family, strategy, pairs, checkpoint, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))  # verified above
+    leave_unverified(monkeypatch)  # verified above
     command = ["train", "t5-multi30k", "--smoke", "--strategy", strategy]
     command += ["--data", str(pairs), "--set", "task.source=en", "--set", "task.target=de"]
     command += ["--backbone", str(checkpoint(family)), "--out", str(tmp_path / "run")]
@@ -366,7 +367,7 @@ def test_the_hub_recipe_runs_on_tiny_checkpoints(
 
 
 def test_a_new_translator_learns_multi30k_a_little(shared_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    leave_unverified(monkeypatch)
     recipe = registry.find("bart-cldr").override(
         {
             "data.path": str(shared_data / "multi30k_en_de"),
