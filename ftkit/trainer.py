@@ -60,6 +60,7 @@ class FrozenTrainer(ExactTrainer):
         )
         self.task, self.best_by = recipe.task, recipe.best_by
         self.rows_in_step: list[int] = []
+        self.readers: DataLoader | None = None
         self.strategy = recipe.strategy
         self.unfreezing = Unfreezing(
             recipe.strategy, arguments["model"], recipe.train.epochs, machine.world_size == 1
@@ -69,7 +70,7 @@ class FrozenTrainer(ExactTrainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return this rank's share of the batches that any number of processes would see."""
         world_size = self.machine.world_size
-        return DataLoader(
+        self.readers = DataLoader(
             Keyed(self.inputs.train, self._memory_for_rows()),
             batch_sampler=Batches(
                 len(self.inputs.train),
@@ -87,6 +88,13 @@ class FrozenTrainer(ExactTrainer):
             persistent_workers=self.args.dataloader_persistent_workers,
             worker_init_fn=leave_to_parent,
         )
+        return self.readers
+
+    def end_readers(self) -> None:
+        """End the processes that read rows; else they live, with all they inherited, until gc."""
+        if self.readers is not None and (rows := self.readers._iterator) is not None:
+            rows._shutdown_workers()  # type: ignore[attr-defined]
+            self.readers._iterator = None
 
     def _memory_for_rows(self) -> int:
         """Return how many bytes of examples may be kept: a quarter of what is free, in one process.

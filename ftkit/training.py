@@ -156,6 +156,7 @@ def _train(
         raise told from error
     finally:
         gc.unfreeze()
+        trainer.end_readers()
     _check_best(trainer)
     place(trainer.whole(), way.channels_last, machine.device)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast

@@ -204,7 +204,8 @@ def test_a_row_that_cannot_be_decoded_in_epoch_3_is_named(
         TrainingError, match=r"^training row 0 \(.*png\) cannot be read any more in epo"
     ) as told:
         finetune(recipe, tmp_path / "run")
-    assert "in epoch 3" in str(told.value)
+    # another process may have read it for epoch 3 already
+    assert any(f"in epoch {epoch}" in str(told.value) for epoch in (3, 3 + workers))
     assert "\n" not in str(told.value)
     shutil.copy(class_folders / broken[0].removeprefix(f"{data}/"), broken[0])
     finetune(recipe, tmp_path / "run", resume=True)

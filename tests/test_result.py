@@ -11,6 +11,7 @@ from ftkit.result import Measured, Seconds
 KEYS = {
     "recipe", "strategy", "task", "dataset", "split", "n", "metrics", "parameters_total",
     "parameters_trained", "seconds", "examples_per_second", "peak_memory_bytes", "model_bytes",
+    "latency_seconds",
     "model_sha256", "seed", "world_size", "device", "precision", "versions", "commit", "started",
     "finished", "status",
 }  # fmt: skip

@@ -29,7 +29,15 @@ STRATEGIES = [Full(learning_rate=3e-3), HeadOnly(learning_rate=1e-2), Lora(learn
 CONTRACT = [
     *("recipe", "strategy", "task", "dataset", "split", "n", "metrics"),
     *("parameters_total", "parameters_trained", "seconds", "examples_per_second"),
-    *("peak_memory_bytes", "model_bytes", "model_sha256", "seed", "world_size", "device"),
+    *(
+        "peak_memory_bytes",
+        "model_bytes",
+        "latency_seconds",
+        "model_sha256",
+        "seed",
+        "world_size",
+        "device",
+    ),
     *("precision", "versions", "commit", "started", "finished", "status"),
 ]
 
