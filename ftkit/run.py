@@ -156,8 +156,8 @@ def carry_out(
         text = card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
-        for left in ("checkpoints", "probe"):
-            shutil.rmtree(folder / left, ignore_errors=True)
+        for left in (folder, folder / "probe"):
+            shutil.rmtree(left / "checkpoints", ignore_errors=True)
         return result
 
     return runtime.on_main(finish)

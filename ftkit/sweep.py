@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,9 +28,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ftkit.errors import RecipeError, RunError, TrainingError, VerificationError
 from ftkit.journal import watched
@@ -225,11 +228,28 @@ def _distribution(dimension: Range | Choices) -> BaseDistribution:
 def _storage(where: str) -> Any:
     """Return the database at a URL, or the journal in a file."""
     if "://" in where:
-        return where
+        return _database(where)
     file = Path(where)
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(file))  # of a link, as is usual, Windows has none
     return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def _database(url: str) -> optuna.storages.BaseStorage:
+    """Open a database, or make its tables; of several that make them at once all but one try again.
+
+    Raises:
+        RunError: it cannot be opened.
+    """
+    waits = [0.5, 2.0]
+    while True:
+        try:
+            return optuna.storages.get_storage(url)
+        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+            if not waits or isinstance(error, (ArgumentError, ImportError)):
+                said = " ".join(str(error).split())[:200]
+                raise RunError(f"--storage: the database cannot be opened: {said}") from error
+            time.sleep(waits.pop(0))
 
 
 def folder_of(out: Path, number: int) -> Path:

@@ -183,6 +183,15 @@ def test_two_processes_share_a_study_in_a_database(tmp_path):
     assert len({t.user_attrs["pid"] for t in study.trials}) == 2
 
 
+def test_a_database_that_is_none_is_one_line(tmp_path, capsys):
+    words = ["sweep", "mlp-digits", "--trials", "1", "--set", "train.epochs=1,2"]
+    words += ["--out", str(tmp_path / "runs"), "--storage", "nowhere://me:secret@host/db"]
+    assert main(words) != 0
+    *_, said = capsys.readouterr().err.strip().splitlines()
+    assert said.startswith("error: --storage: the database cannot be opened")
+    assert "secret" not in said
+
+
 def test_the_command_names_the_best_recipe_and_how_to_run_it(tmp_path, capsys):
     words = ["sweep", "mlp-digits", "--trials", "2", "--epochs", "2", "--out", str(tmp_path)]
     words += ["--set", "strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
