@@ -1,5 +1,7 @@
 """Images to tensors: evaluation by the processor alone, training by keyed random changes."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,14 @@ def test_random_changes_leave_the_global_random_state_alone(splits, checkpoint):
     torch.manual_seed(1)
     _ = inputs.train[0]
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_threads_give_the_same_images_as_one(splits, checkpoint):
+    rows = inputs_of(splits, checkpoint, crop=(0.3, 1.0))[0].train
+    alone = [rows[key]["pixel_values"] for key in range(2 * len(rows))]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda key: rows[key]["pixel_values"], range(2 * len(rows))))
+    assert all(map(torch.equal, alone, together))
 
 
 def test_workers_give_the_same_images_as_none(splits, checkpoint):

@@ -7,6 +7,7 @@ restart in the middle of an epoch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from ftkit.data import Splits
 from ftkit.data.images import CHUNK, open_rgb
 from ftkit.recipe import Augment, ImageClassification
 from ftkit.tasks import Inputs, digest, digests, prepare
+
+DRAWING = threading.Lock()
+"""Held while random changes are drawn: torchvision draws them from the random state of the process,
+and features are computed in several threads."""
 
 
 @prepare.register
@@ -84,7 +89,7 @@ class Images(Dataset):
 
     def _augmented(self, image: Image.Image, epoch: int, position: int) -> torch.Tensor:
         assert self.augment is not None
-        with torch.random.fork_rng(devices=[]):
+        with DRAWING, torch.random.fork_rng(devices=[]):
             state = np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)
             torch.manual_seed(int(state[0]))
             return self.augment(image)
