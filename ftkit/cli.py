@@ -1,7 +1,8 @@
 """The command line: `ftkit list | show | train | check | compare | sweep | push | ...`.
 
 Exit status: 0 done, 2 the request was wrong (one line, no traceback), 1 the run failed, 143 a
-training stopped by a signal with a checkpoint written, 130 another command stopped by Ctrl-C.
+training or comparison stopped by a signal with a checkpoint written, 130 another command stopped
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ Switch = Parameter(negative="")
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line on these words and return the exit status."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    given = sys.argv[1:] if words is None else words
     try:
         app(
-            sys.argv[1:] if words is None else words,
+            given,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -56,12 +58,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except FtkitError as error:
         return _fail(console, str(error), error.exit_status, own=not error.everywhere)
     except Interrupted as stop:
-        again = command_to_go_on(sys.argv[1:] if words is None else words)
         if rank() == 0:
-            console.print(f"{stop}; go on with: {again}", markup=False)
+            console.print(f"{stop}; go on with: {command_to_go_on(given)}", markup=False)
         return STATUS
     except KeyboardInterrupt:
-        return _fail(console, "stopped; go on with the same command and --resume", 130)
+        return _fail(console, f"stopped; go on with: {command_to_go_on(given)}", 130)
     except Exception as error:
         if not peers.is_lost(error):
             peers.is_first_to_say(repr(error))  # so that the others leave it to the traceback

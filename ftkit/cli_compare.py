@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ftkit import machines
 from ftkit.errors import RecipeError, RunError
+from ftkit.interruption import watched
 from ftkit.request import resolve, seconds_of
 from ftkit.terminal import rank, speak
 
@@ -77,7 +78,7 @@ def compare(
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
     folder = out or Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
-        with machines.watched():
+        with machines.watched(), watched():
             found, failed = run_all(rungs, range(seeds), folder, limit)
     finally:
         stop()

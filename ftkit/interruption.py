@@ -117,14 +117,17 @@ def leave_to_parent(*_: Any) -> None:
 
 
 def command_to_go_on(words: Sequence[str]) -> str:
-    """Return the command line that goes on with the run that `ftkit` was given these words for."""
-    going_on = {"--resume", "--resume-anyway"} & set(words)
-    again = [*words] if going_on else [*words, "--resume"]
+    """Return the command line that goes on with what `ftkit` was given these words for.
+
+    A training is told to by `--resume`; every other command goes on where it was.
+    """
+    told = words[:1] != ["train"] or {"--resume", "--resume-anyway"} & set(words)
+    again = [*words] if told else [*words, "--resume"]
     script = sys.argv[0]
-    if not script.endswith("finetune.py"):
+    if not script.endswith(("finetune.py", "compare.py")):
         return shlex.join(["ftkit", *again])
     launcher = _launcher(script) or [os.path.basename(sys.executable), script]
-    return shlex.join([*launcher, *again[1:]])  # the script itself says train
+    return shlex.join([*launcher, *again[1:]])  # the script itself says which command
 
 
 def _launcher(script: str) -> list[str]:

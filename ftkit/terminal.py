@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GO_ON = "go on with the same command and --resume, on every machine where there are several"
+GO_ON = (
+    "go on with the same command, a training with --resume, on every machine where there are "
+    "several"
+)
 
 
 def rank() -> int:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ftkit import runtime
+from ftkit import interruption, runtime
 from ftkit.compare.baselines import holds, run_baseline
 from ftkit.compare.rungs import BASELINES, Ladder, Rung
 from ftkit.compare.runs import Run
 from ftkit.errors import FtkitError
 from ftkit.estimate import estimate
+from ftkit.interruption import Interrupted
 from ftkit.pull import pin
 from ftkit.recipe import Recipe
 from ftkit.result import FILE, RunResult
@@ -139,5 +140,9 @@ def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: floa
     log.info("%s, seed %d: two steps, to see how long it takes", rung.label, rung.seed)
     rest = max(run.result.seconds.total - run.seconds for run in runs)
     machine = runtime.start(recipe.train.seed)
-    with quiet():
-        return rest + estimate(recipe, make_ready(recipe, machine), machine).seconds
+    try:
+        with quiet():
+            return rest + estimate(recipe, make_ready(recipe, machine), machine).seconds
+    except Interrupted:
+        interruption.check()  # without a word of the checkpoint, which goes with the trial
+        raise
