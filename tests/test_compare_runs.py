@@ -50,8 +50,14 @@ def test_the_perceptron_is_that_of_the_recipe_for_the_same_rows():
 def test_what_a_task_does_not_have_is_left_out_aloud():
     found = ladder([find("t5-multi30k")])
     assert [rung.kind for rung in found.rungs] == ["lora", "full"]
-    assert any("mlp of t5-multi30k is left out" in one for one in found.left_out)
-    assert any("head of t5-multi30k is left out" in one for one in found.left_out)
+    (sentence,) = found.left_out
+    assert sentence.startswith(
+        "t5-multi30k does without majority and knn (translation has no single class or number to "
+        "tell), mlp ("
+    )
+    assert sentence.endswith("; what fits it: lora and full")
+    with pytest.raises(RecipeError, match=r"nothing to compare: .* knn .*fits it: lora and full"):
+        ladder([find("smollm-lora")], ["knn"])
 
 
 def test_recipes_of_other_rows_and_unknown_strategies_are_refused():

@@ -8,9 +8,9 @@ head, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
@@ -70,7 +70,7 @@ class Ladder:
 
     rungs: tuple[Rung, ...]
     left_out: tuple[str, ...]
-    """One sentence for each."""
+    """One sentence for each recipe that lacks some."""
 
 
 def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
@@ -92,9 +92,9 @@ def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Lad
             )
     _check_rows(recipes)
     found: list[Rung] = []
-    left_out: list[str] = []
+    unfit: list[dict[str, str]] = [{} for _ in recipes]  # reasons by rung
     for kind in LADDER:
-        for recipe in recipes:
+        for recipe, reasons in zip(recipes, unfit, strict=True):
             if kind not in (kinds or _usual(recipe)):
                 continue
             if kind in SHARED and any(rung.kind == kind for rung in found):
@@ -104,10 +104,31 @@ def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Lad
                 label = kind if alone else f"{recipe.name} {kind}"
                 found.append(Rung(kind, _recipe_of(kind, recipe), label))
             except RecipeError as error:
-                left_out.append(f"{kind} of {recipe.name} is left out: {error}")
+                reasons[kind] = str(error).removeprefix("recipe: ")
+    pairs = zip(recipes, unfit, strict=True)
+    left_out = tuple(_left_out(recipe, reasons) for recipe, reasons in pairs if reasons)
     if not found:
         raise RecipeError(f"nothing to compare: {'; '.join(left_out)}")
-    return Ladder(tuple(found), tuple(left_out))
+    return Ladder(tuple(found), left_out)
+
+
+def _left_out(recipe: Recipe, reasons: Mapping[str, str]) -> str:
+    """Return which rungs do not fit a recipe, why, and which do."""
+    kinds_of = {why: [k for k in reasons if reasons[k] == why] for why in reasons.values()}
+    said = (f"{listed(kinds)} ({why})" for why, kinds in kinds_of.items())
+    fitting = listed([kind for kind in LADDER if _fits(kind, recipe)])
+    return f"{recipe.name} does without {', '.join(said)}; what fits it: {fitting}"
+
+
+def _fits(kind: str, recipe: Recipe) -> bool:
+    with suppress(RecipeError):
+        return bool(_recipe_of(kind, recipe))
+    return False
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _check_rows(recipes: Sequence[Recipe]) -> None:
@@ -153,7 +174,7 @@ def _baseline(kind: str, recipe: Recipe) -> Recipe:
     """Return the rows and the backbone of a recipe, without what training needs."""
     task = recipe.task
     if not hasattr(task, "label") or task.kind == "token-classification":
-        raise RecipeError(f"a {task.kind} has no single class or number to tell")
+        raise RecipeError(f"{task.kind} has no single class or number to tell")
     return Recipe(
         name=recipe.name,
         data=recipe.data,
@@ -196,8 +217,3 @@ def perceptron(recipe: Recipe) -> Recipe:
             seed=recipe.train.seed,
         ),
     )
-
-
-def place_of(rung: Rung, out: Path) -> tuple[Path, Path]:
-    """Return the folder of a rung in a comparison, and that where `ftkit train` would put it."""
-    return out / rung.folder, Path("runs") / rung.folder

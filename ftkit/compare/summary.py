@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ftkit.compare.evidence import Evidence, evidence, measured, paired
+from ftkit.compare.rungs import listed
 from ftkit.compare.runs import Run, by_label
 from ftkit.compare.statistics import Paired, holm
 from ftkit.errors import RunError
@@ -217,13 +218,13 @@ def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: 
     if untested:
         return (
             f"{best} has the best figure at n = {n:,}, but no paired test could be made against "
-            f"{_listed([row.label for row in untested])}."
+            f"{listed([row.label for row in untested])}."
         )
     alike = [row for row in others if row.to_best and row.to_best.p >= LEVEL]
     if alike:
         cheapest = min([*alike, winner], key=lambda row: (row.trained, row.seconds))
         said = (
-            f"{_listed([*(row.label for row in alike), best])} cannot be told apart at n = {n:,}; "
+            f"{listed([*(row.label for row in alike), best])} cannot be told apart at n = {n:,}; "
             f"{cheapest.label} trains {_trained(cheapest, winner)} in {cheapest.seconds:.3g} s"
         )
     else:
@@ -243,7 +244,7 @@ def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: 
         and row not in alike
         and row.trained
     ]
-    more = f"; {_listed(lost)} could not be shown to beat {baseline}" if lost else ""
+    more = f"; {listed(lost)} could not be shown to beat {baseline}" if lost else ""
     return f"{said}{more}."
 
 
@@ -256,10 +257,6 @@ def _trained(row: Row, other: Row) -> str:
     if 0.8 * other.total < row.total < 1.2 * other.total:  # adapters add a little
         return f"{100 * row.trained / row.total:.2g} % of the parameters"
     return f"{row.trained:,} parameters"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def equals(p: float) -> str:
