@@ -52,7 +52,8 @@ def compare(
     smoke
         64 rows and 2 steps each: does it run at all?
     out
-        Folder for the runs and the report; runs/compare-RECIPE when not given.
+        Folder for the runs and the report; when not given runs/compare-RECIPE, or the first of
+        runs/compare-RECIPE-2, -3 ... that holds no runs with other settings.
     """
     if not targets:
         raise RecipeError("compare what? Give recipes, or folders of finished runs")
@@ -71,14 +72,16 @@ def compare(
     rungs = ladder(recipes, kinds)
     speak()
     from ftkit.compare.run import compare as run_all
+    from ftkit.compare.run import free_folder
     from ftkit.compare.tables import overview
     from ftkit.report import write
     from ftkit.runtime import stop
 
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
-    folder = out or Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
+    usual = Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
         with machines.watched(), watched():
+            folder = out or free_folder(rungs, usual)
             found, failed = run_all(rungs, range(seeds), folder, limit)
     finally:
         stop()

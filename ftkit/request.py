@@ -51,6 +51,10 @@ def _plain(annotation: Any) -> Any:
 Flags = _flags()
 AUTO = "auto"
 """What the command line leaves to measurement (`ftkit.decide`)."""
+MOST_LETTERS = 32
+"""Of the name of data or a backbone in the name of a recipe."""
+USUAL_NAMES = {"data", "model", "train"}
+"""Of files and folders that say nothing of what is in them."""
 UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
@@ -68,13 +72,13 @@ def resolve(
     Raises:
         RecipeError: there is no such recipe, field or value.
 
-    A strategy or learning rate that is `auto` stays the recipe's own.
+    A strategy or learning rate that is `auto` stays the recipe's own. With other data or another
+    backbone it has another name, and so another default folder: resnet-cifar-photos.
     """
     if name is None:
         raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
-    recipe = registry.find(name)
-    if strategy not in (None, AUTO):
-        recipe = recipe.with_strategy(strategy)
+    known = registry.find(name)
+    recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
@@ -99,7 +103,33 @@ def resolve(
             {f"data.{split}_rows": 64 for split in ("train", "validation", "test")}
             | {"train.max_steps": 2}
         )
-    return recipe.override(dict(_parse(change) for change in changes))
+    return _named(recipe.override(dict(_parse(change) for change in changes)), known)
+
+
+def _named(recipe: Recipe, known: Recipe) -> Recipe:
+    """Return the recipe with a name of its own, if it is about other things than the known one."""
+    pairs = [(recipe.data.path, known.data.path)]
+    if not isinstance(recipe.backbone, Mlp):
+        pairs.append((recipe.backbone.id, known.backbone.id))
+    others = [short_name(path) for path, before in pairs if path != before]
+    if not others or recipe.name != known.name:
+        return recipe
+    name = "-".join([known.name, *others])
+    return recipe.override({"name": name, "description": "", "expect": ()})
+
+
+def short_name(path: str) -> str:
+    """Return what a name of data or of a backbone is about: photos of data/photos/train.csv.
+
+    Of a path, a URL or a Hub id the last part that tells; small letters, digits and hyphens.
+    """
+    plain = path.partition("://")[2] or path
+    parts = [
+        part.partition(".")[0].lower() for part in re.split(r"[/:\\]", plain.partition("?")[0])
+    ]
+    slugs = ["-".join(re.findall("[a-z0-9]+", part))[:MOST_LETTERS].strip("-") for part in parts]
+    told = [slug for slug in slugs if slug] or ["own"]
+    return next((slug for slug in reversed(told) if slug not in USUAL_NAMES), told[-1])
 
 
 def train_command(

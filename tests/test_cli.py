@@ -11,7 +11,7 @@ from conftest import make_image
 
 from ftkit.cli import main
 from ftkit.registry import find
-from ftkit.request import default_folder, resolve
+from ftkit.request import default_folder, resolve, short_name
 
 
 def run(*words, cwd, **environment):
@@ -122,6 +122,28 @@ def test_own_data_and_backbone_replace_the_recipes(tmp_path):
     assert (changed.backbone.id, changed.backbone.revision) == ("me/model", None)
     assert changed.strategy.rank == 4
     assert changed.task.image is None  # the column of other data
+    assert (changed.name, changed.expect) == ("vit-cifar-photos-me", ())
+    other = resolve("vit-cifar", None, None, None, ["data.path=birds.csv"], False, None)
+    assert other.name == "vit-cifar-birds"
+    own = resolve("vit-cifar", None, "uoft-cs/cifar10", None, ["train.epochs=1"], False, None)
+    assert own.name == "vit-cifar"
+    named = resolve("vit-cifar", None, "photos", None, ["name=mine"], False, None)
+    assert named.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/My Photos/", "my-photos"),
+        ("photos/train.csv", "photos"),
+        ("https://host.org/a/reviews.csv.gz?download=1", "reviews"),
+        ("rows/*.csv", "rows"),
+        ("timm/resnet50.a1_in1k", "resnet50"),
+        ("..", "own"),
+    ],
+)
+def test_what_data_and_backbones_are_about(path, name):
+    assert short_name(path) == name
 
 
 def test_the_default_folder_tells_recipe_strategy_and_seed():

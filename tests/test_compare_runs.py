@@ -114,6 +114,23 @@ def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
     assert "at n =" in capsys.readouterr().out
 
 
+def test_other_settings_have_another_folder(tiny_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", str(tiny_file), "--strategies", "majority"]
+    other = [*words, "--set", "data.test_rows=9"]
+    for command in (words, other, words, other):
+        assert main(command) == 0
+    folders = [
+        tmp_path / "runs" / name for name in ("compare-tiny-colours", "compare-tiny-colours-2")
+    ]
+    assert sorted((tmp_path / "runs").iterdir()) == folders
+    tested = [RunResult.read(folder / "tiny-colours-majority-seed0").n for folder in folders]
+    assert tested[0] > tested[1] == 9
+    assert main([*other, "--out", str(folders[0])]) == 2
+    said = capsys.readouterr().err
+    assert "other settings (data.test_rows: None -> 9); give another --out" in said
+
+
 def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
     rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "full"])
     done = climb(rungs, [0], tmp_path, budget=1e-6)

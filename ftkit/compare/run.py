@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from ftkit import runtime
 from ftkit.compare.rungs import Ladder
-from ftkit.compare.runner import Done, climb
+from ftkit.compare.runner import Done, clash, climb
 from ftkit.compare.summary import Comparison, summarize
 from ftkit.compare.tables import rung_line
 from ftkit.errors import RunError
@@ -33,9 +34,13 @@ def compare(
         budget: seconds; see `ftkit.compare.runner.climb`.
 
     Raises:
-        RunError: no run was finished.
+        RunError: `out` holds runs with other settings, or no run was finished.
     """
     first = ladder.rungs[0].seed
+    runtime.start(first)
+    taken = runtime.on_main(lambda: clash(ladder, out))
+    if taken:
+        raise RunError(f"{taken}; give another --out")
     for sentence in ladder.left_out:
         log.info("%s", sentence)
 
@@ -53,3 +58,14 @@ def compare(
         notes.append(ONE_SEED)
     found = runtime.on_main(lambda: summarize(runs, notes))
     return found, done.failed
+
+
+def free_folder(ladder: Ladder, usual: Path) -> Path:
+    """Return `usual`, or the first of usual-2, usual-3 ... without runs of other settings.
+
+    Every rank must call this.
+    """
+    runtime.start(ladder.rungs[0].seed)
+    numbered = (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
+    tried = itertools.chain([usual], numbered)
+    return runtime.on_main(lambda: next(folder for folder in tried if not clash(ladder, folder)))

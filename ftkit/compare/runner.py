@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from ftkit import interruption, runtime
-from ftkit.compare.baselines import holds, run_baseline
+from ftkit.compare.baselines import holds, read_baseline, run_baseline
 from ftkit.compare.rungs import BASELINES, Ladder, Rung
 from ftkit.compare.runs import Run
 from ftkit.errors import FtkitError
 from ftkit.estimate import estimate
+from ftkit.folder import difference
 from ftkit.interruption import Interrupted
 from ftkit.pull import pin
 from ftkit.recipe import Recipe
@@ -114,11 +115,32 @@ def find(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
     return own, False
 
 
+def clash(ladder: Ladder, out: Path) -> str:
+    """Return which folder in `out` holds a run with other settings than the ladder's; "" if none.
+
+    Without a word of recipes whose commit the Hub does not tell: their run will say it.
+    """
+    for rung in ladder.rungs:
+        folder = out / rung.folder
+        with suppress(FtkitError):
+            there = _recipe_in(folder)
+            changed = difference(there, pin(rung.recipe)) if there else ""
+            if changed:
+                return f"{folder} holds a run with other settings ({changed})"
+    return ""
+
+
+def _recipe_in(folder: Path) -> Recipe | None:
+    file, baseline = folder / "recipe.json", read_baseline(folder)
+    if file.is_file():
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    return baseline[1] if baseline else None
+
+
 def _holds(rung: Rung, folder: Path, recipe: Recipe) -> bool:
     if rung.kind in BASELINES:
         return holds(rung.kind, recipe, folder)
-    file = folder / "recipe.json"
-    return file.is_file() and Recipe.from_json(file.read_text(encoding="utf-8")) == recipe
+    return _recipe_in(folder) == recipe
 
 
 def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: float) -> float:
