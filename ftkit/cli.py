@@ -20,6 +20,7 @@ from ftkit import cli_cache, machines, peers, registry
 from ftkit.cli_compare import compare
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
+from ftkit.cli_predict import predict
 from ftkit.cli_sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
@@ -37,6 +38,7 @@ app.command(mlp)
 app.command(play)
 app.command(push)
 app.command(compare)
+app.command(predict)
 app.command(sweep)
 app.command(cli_cache.app)
 Switch = Parameter(negative="")

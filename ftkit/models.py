@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -146,6 +147,35 @@ def load_model(
     settle(task, backbone, model, processor)
     check_forward(task, backbone, model, processor)
     return model.eval(), processor
+
+
+def load_trained(
+    folder: Path, backbone: Backbone, task: Any
+) -> tuple[PreTrainedModel | PeftModel, Any]:
+    """Return (model, its processor) as a run saved them, in float32 on the CPU, in eval mode.
+
+    Args:
+        folder: model/ of a run: a plain model, or an adapter for `backbone`.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        HubError: the backbone of an adapter is on the Hub, and the Hub does not give it.
+    """
+    auto, where = AUTO[type(task)], {"trust_remote_code": backbone.trust_remote_code}
+    with loading_errors("model", str(folder), ModelError):
+        processor = auto.processor.from_pretrained(folder, **where)
+        if not (folder / "adapter_config.json").exists():
+            model = auto.model.from_pretrained(folder, dtype=torch.float32, **where)
+            return model.eval(), processor
+        base = auto.model.from_pretrained(
+            source_of(backbone),
+            config=AutoConfig.from_pretrained(folder, **where),
+            dtype=torch.float32,
+            use_safetensors=None if backbone.allow_pickle else True,
+            ignore_mismatched_sizes=True,
+            **where,
+        )
+        return PeftModel.from_pretrained(base, str(folder)).eval(), processor
 
 
 @singledispatch

@@ -103,7 +103,7 @@ def resolve(
             {f"data.{split}_rows": 64 for split in ("train", "validation", "test")}
             | {"train.max_steps": 2}
         )
-    return _named(recipe.override(dict(_parse(change) for change in changes)), known)
+    return _named(recipe.override(parse_changes(changes)), known)
 
 
 def _named(recipe: Recipe, known: Recipe) -> Recipe:
@@ -174,6 +174,15 @@ def seconds_of(text: str) -> float:
         return float(found[1]) * UNITS[found[2]]
     except (KeyError, ValueError):
         raise RecipeError(f"--budget {text}: expected a time such as 90s, 30min or 2h") from None
+
+
+def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """Return {path: value} of words such as 'strategy.rank=16'.
+
+    Raises:
+        RecipeError: one of them is none.
+    """
+    return dict(map(_parse, changes))
 
 
 def _parse(change: str) -> tuple[str, Any]:

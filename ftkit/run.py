@@ -191,7 +191,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
     log.info("data: %s rows%s", counts, classes)
-    built = build(recipe.backbone, recipe.task, splits, seed)
+    built = build(recipe.backbone, splits.task, splits, seed)
     adapted = adapt(recipe.strategy, built.model)
     total, trained = count_parameters(adapted)
     log.info(

@@ -35,9 +35,10 @@ GROUPS = (
     # the main path, and what looks at runs
     (
         "run", "estimate", "range_test", "choose", "decide", "search_space", "sweep", "check",
-        "compare", "report", "push", "mlp_show", "play", "doctor",
+        "compare", "report", "push", "predict", "mlp_show", "play", "doctor",
     ),
-    ("request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare"),
+    ("request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare",
+     "cli_predict"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
 

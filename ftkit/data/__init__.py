@@ -6,17 +6,16 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features
 
 from ftkit.data import conversations, lists  # noqa: F401 - register how theirs are read
 from ftkit.data.columns import (
+    canonical,
     has_column,
     input_columns,
-    inputs_of,
     label_columns,
     resolve_columns,
 )
@@ -70,7 +69,8 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
 
     rows: dict[str, Dataset] = {}
     for role, name in roles.items():
-        rows[role] = _canonical(task, source[name], labels[role], found.folder)
+        whole = canonical(task, source[name], labels[role], found.folder)
+        rows[role] = _labelled(whole, labels[role])
         unlabelled = len(source[name]) - len(rows[role])
         if unlabelled:
             problem = f"split '{name}': {unlabelled} rows have no label"
@@ -236,14 +236,10 @@ def _require(features: Features, split: str, *columns: str) -> None:
             )
 
 
-def _canonical(task: Task, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:
-    """Return the labelled rows with their inputs and the columns label and index."""
-    inputs = inputs_of(task, rows, folder)
-    known: Any = list(labels) if labels.dtype.kind == "O" else labels
-    inputs = inputs.add_column("label", known).add_column("index", np.arange(len(labels)))
-    inputs = inputs.cast_column("index", Value("int64"))
+def _labelled(rows: Dataset, labels: np.ndarray) -> Dataset:
+    """Return the rows that have a label."""
     there = is_labelled(labels)
-    return inputs if there.all() else inputs.select(np.flatnonzero(there))
+    return rows if there.all() else rows.select(np.flatnonzero(there))
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:

@@ -206,6 +206,19 @@ def _(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
     return rows.select_columns(list(named)).rename_columns(named)
 
 
+def canonical(task: Any, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:
+    """Return the rows with the task's inputs and the columns label and index, the row's number.
+
+    Args:
+        labels: (N,) as `ftkit.data.labels.read_labels` gives them.
+        folder: where relative file names start.
+    """
+    inputs = inputs_of(task, rows, folder)
+    known: Any = list(labels) if labels.dtype.kind == "O" else labels
+    inputs = inputs.add_column("label", known).add_column("index", np.arange(len(labels)))
+    return inputs.cast_column("index", Value("int64"))
+
+
 def _only(rows: Dataset, column: str, name: str) -> Dataset:
     rows = rows.select_columns([column])
     return rows if column == name else rows.rename_column(column, name)

@@ -151,7 +151,7 @@ def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
     if any(table.suffix == ".parquet" for table in tables):
         return False
     images = [
-        [file for file in _files_below(folder) if file.suffix.lower() in registered_extensions()]
+        [file for file in files_below(folder) if file.suffix.lower() in registered_extensions()]
         for folder in subfolders
     ]
     if sum(map(bool, images)) < 2:
@@ -171,7 +171,7 @@ def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
         classes = sorted(p for p in root.iterdir() if p.is_dir() and not _is_noise(p))
         if not classes:
             raise DataError(f"data '{root}': expected a folder for each class, found none")
-        files = [_files_below(folder) for folder in classes]
+        files = [files_below(folder) for folder in classes]
         names = [folder.name for folder, inside in zip(classes, files, strict=True) if inside]
         if not names:
             raise DataError(f"data '{root}': there are class folders, but no file in any of them")
@@ -201,7 +201,7 @@ def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
 TEXT = {"string", "large_string"}
 
 
-def _files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Return every file below `folder`, without what lies in hidden folders."""
     found = []
     for path in sorted(folder.rglob("*")):

@@ -1,0 +1,97 @@
+"""`ftkit predict`: what a finished run's model says of other rows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from ftkit.errors import DataError
+from ftkit.request import parse_changes
+from ftkit.terminal import rank, speak
+
+MOST_SHOWN = 20
+WIDEST = 60
+"""Characters of a cell."""
+
+
+def predict(
+    run: str,
+    *inputs: str,
+    out: Path | None = None,
+    split: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> None:
+    """Let the model of a finished run answer: images, texts, or a whole data set.
+
+    Where the rows have labels, the figures come with them.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run, or OWNER/NAME of a model that ftkit published on the Hub.
+    inputs
+        Image files or folders, or texts; or one table, folder of class folders or Hub data set.
+        Without any the lines of stdin are texts.
+    out
+        File for all answers: .csv, .jsonl or .parquet. Without it a terminal shows the first 20,
+        and what is no terminal gets all of them as CSV.
+    split
+        Of a data set with several; its test split when not given.
+    set_
+        Where a column has another name than in training: task.text=review. Can be repeated.
+    """
+    speak()
+    from ftkit.predict import predict as answer
+    from ftkit.predict import require_table
+
+    if out is not None:
+        require_table(out)
+    if not inputs:
+        if sys.stdin.isatty():
+            raise DataError(f"what shall {run} answer? Give images, texts or a data set")
+        inputs = tuple(filter(str.strip, sys.stdin.read().splitlines()))
+    found = answer(run, inputs, split, parse_changes(set_))
+    if rank() != 0:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if out is not None:
+        found.write(out)
+        console.print(f"{len(found):,} answers are in {out}", markup=False)
+    elif sys.stdout.isatty():
+        _show(found.columns, len(found))
+    else:
+        print(found.to_csv(), end="")
+    for name, figure in found.metrics.items():
+        interval = f"[{figure.low:.3f}, {figure.high:.3f}]"
+        console.print(f"{name} {figure.value:.3f} {interval} on {len(found):,} rows", markup=False)
+
+
+def _show(columns: dict[str, Any], rows: int) -> None:
+    """Print a table of the first rows, with the probability of what was predicted."""
+    shown = Table(box=None, pad_edge=False)
+    names = [name for name in columns if name != "probability"]
+    for name in names:
+        shown.add_column(name, overflow="fold")
+    sure = columns.get("probability")
+    single = sure is not None and not isinstance(columns["prediction"][0], list)
+    if single:
+        shown.add_column("probability", justify="right")
+    for row in range(min(rows, MOST_SHOWN)):
+        cells = [_cell(columns[name][row]) for name in names]
+        if single and sure is not None:
+            cells.append(f"{max(sure[row]):.3f}")
+        shown.add_row(*cells)
+    console = Console(highlight=False)
+    console.print(shown)
+    if rows > MOST_SHOWN:
+        console.print(f"... and {rows - MOST_SHOWN:,} more; --out FILE.csv writes all of them")
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -1,0 +1,226 @@
+"""What a finished run's model says of other rows: `predict(run, inputs)`.
+
+Rows go the way of the run's test rows, so their answers are those of predictions.parquet. Where
+they have labels, the figures with their intervals come with them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ftkit import (
+    runtime,
+    translate,  # noqa: F401 - registers how translations go through the stages
+)
+from ftkit.data import Splits
+from ftkit.data.given import Given, read_given
+from ftkit.errors import DataError, RunError
+from ftkit.evaluation import predict as outputs_of
+from ftkit.metrics import measure
+from ftkit.mlp_model import load_perceptron
+from ftkit.models import load_trained, place
+from ftkit.outcomes import columns
+from ftkit.pull import fetch, is_hub_id
+from ftkit.recipe import Backbone, LanguageModelling, Mlp, Recipe
+from ftkit.result import Measured, RunResult
+from ftkit.tasks import prepare, suited
+from ftkit.tasks.text import label_array
+from ftkit.tasks.vectors import raw_inputs
+
+log = logging.getLogger(__name__)
+TABLES = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers to some rows."""
+
+    columns: dict[str, Any]
+    """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
+    and what `ftkit.outcomes.columns` says of it; `label` where it is known."""
+    metrics: dict[str, Measured]
+    """With 95 % intervals over the rows; empty unless all of them have labels."""
+    label_names: tuple[str, ...] = ()
+    """The classes that the model knows, in the order of the probabilities."""
+
+    def __len__(self) -> int:
+        return len(self.columns["index"])
+
+    def write(self, file: Path) -> None:
+        """Write a row for each as CSV, JSON Lines or parquet, by the suffix.
+
+        Raises:
+            RunError: it is another suffix, or the file cannot be written.
+        """
+        require_table(file)
+        try:
+            if file.suffix == ".parquet":
+                self._frame().to_parquet(file, index=False)
+            elif file.suffix == ".jsonl":
+                self._frame().to_json(file, orient="records", lines=True, force_ascii=False)
+            else:
+                file.write_text(self.to_csv(), encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{file}: {error.strerror or error}") from error
+
+    def to_csv(self) -> str:
+        """Return a line for each row, after one with the names of the columns.
+
+        Each class has a column with its probability; what else is a list stands there as JSON.
+        """
+        frame = self._frame()
+        if "probability" in frame:
+            each = np.stack(frame.pop("probability").to_list())
+            frame = frame.join(pd.DataFrame(each, columns=[f"p({n})" for n in self.label_names]))
+        return frame.map(_cell).to_csv(index=False, float_format="%.6g")
+
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+
+
+def require_table(file: Path) -> None:
+    """Refuse a file that `Predictions.write` has no format for."""
+    if file.suffix not in TABLES:
+        raise RunError(f"{file}: expected a name that ends in {', '.join(TABLES)}")
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str],
+    split: str | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Predictions:
+    """Return what the model of a run says of these rows.
+
+    Under `accelerate launch` every process calls this, takes its share, and gets all answers.
+
+    Args:
+        run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
+        inputs: image files, texts, or one data set, see `ftkit.data.given.read_given`.
+        split: of a data set with several; its test split when not given.
+        changes: of the run's recipe, as `Recipe.override` takes them; such as
+            {"task.text": "review"} where a column has another name.
+
+    Raises:
+        RunError: there is no finished run.
+        DataError: the rows are not what the model reads.
+        HubError: the Hub does not give the model or the rows.
+    """
+    machine = runtime.start(0)
+    recipe, folder = runtime.main_first(lambda: _open(run))
+    recipe = recipe.override(changes or {})
+    if isinstance(recipe.task, LanguageModelling):
+        raise DataError(
+            f"{run}: a language model writes; let it with transformers: "
+            f"pipeline('text-generation', model='{folder}')"
+        )
+    names = _label_names(folder)
+    given = runtime.main_first(lambda: read_given(inputs, recipe.task, names, split))
+    for note in given.notes:
+        log.info("data: %s", note)
+    splits = _as_splits(given, names)
+    outputs = answers(recipe.backbone, recipe, splits, folder, machine)
+    found = {**_shown(splits), **columns(recipe.task, splits, outputs)}
+    metrics = {}
+    if given.labelled.all():
+        labels = label_array(recipe.task, splits.test, len(names))
+        metrics = measure(recipe.task, labels, outputs)
+    else:
+        found = _without_labels(found, given.labelled)
+    index = splits.test.with_format("numpy")["index"][:]
+    return Predictions({"index": index, **found}, metrics, names)
+
+
+@singledispatch
+def answers(
+    backbone: Any, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> Any:
+    """Return the outputs of the saved model on the test rows of the splits, in order.
+
+    Args:
+        folder: of the model.
+    """
+    raise TypeError(f"no backbone of type {type(backbone).__name__}")
+
+
+@answers.register
+def _(
+    backbone: Backbone, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> Any:
+    model, processor = runtime.main_first(lambda: load_trained(folder, backbone, recipe.task))
+    place(model, recipe.train.channels_last, machine.device)
+    inputs = suited(recipe.task, prepare(recipe.task, splits, processor, 0), model)
+    with runtime.exact_float32():
+        return outputs_of(recipe.task, model, inputs.test, recipe.train, machine)
+
+
+@answers.register
+def _(
+    backbone: Mlp, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> np.ndarray:
+    return load_perceptron(folder).outputs(raw_inputs(recipe.task, splits.test))
+
+
+def _open(run: str | Path) -> tuple[Recipe, Path]:
+    """Return the recipe of a finished run, its task as it was trained, and the model's folder."""
+    folder = Path(run)
+    if not folder.exists() and is_hub_id(str(run)):
+        folder = fetch(Backbone(id=str(run)))
+    result = RunResult.read(folder)
+    recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe = Recipe.model_validate(recipe.model_dump(mode="json") | {"task": result.task})
+    inside = folder / "model"
+    return recipe, inside if inside.is_dir() else folder
+
+
+def _label_names(folder: Path) -> tuple[str, ...]:
+    """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("problem_type") == "regression":
+        return ()
+    names = config.get("id2label") or dict(enumerate(config.get("settings", {}).get("classes", ())))
+    return tuple(names[key] for key in sorted(names, key=int))
+
+
+def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:
+    """Return splits whose test rows are those given; a task also asks for other ones."""
+    one = given.rows.select([0])
+    return Splits(one, one, given.rows, names, test_split="given", task=given.task)
+
+
+def _shown(splits: Splits) -> dict[str, Any]:
+    """Return what tells a person which row it is."""
+    rows = splits.test
+    found = {name: rows[name][:] for name in ("text", "pair") if name in rows.column_names}
+    if "image" in rows.column_names:
+        paths = [row["path"] for row in rows["image"]]
+        found |= {"image": paths} if any(paths) else {}
+    return found
+
+
+def _without_labels(found: dict[str, Any], labelled: np.ndarray) -> dict[str, Any]:
+    """Return the columns without labels, and what rests on them, where they are not known."""
+    resting = {name: found[name] for name in ("label", "loss") if name in found}
+    kept = {name: values for name, values in found.items() if name not in resting}
+    if labelled.any():
+        for name, values in resting.items():
+            kept[name] = [
+                value if known else None for value, known in zip(values, labelled, strict=True)
+            ]
+    return kept
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as CSV has it: a list as JSON."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
