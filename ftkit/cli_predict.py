@@ -78,7 +78,7 @@ def _show(columns: dict[str, Any], rows: int) -> None:
     for name in names:
         shown.add_column(name, overflow="fold")
     sure = columns.get("probability")
-    single = sure is not None and not isinstance(columns["prediction"][0], list)
+    single = "probability" in columns and not isinstance(columns["prediction"][0], list)
     if single:
         shown.add_column("probability", justify="right")
     for row in range(min(rows, MOST_SHOWN)):

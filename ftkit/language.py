@@ -134,9 +134,27 @@ def write_answer(
     task: LanguageModelling, model: Any, tokenizer: Any, prompt: Messages
 ) -> str | None:
     """Return the answer to a prompt, or None where prompt and answer have no room in the model."""
-    ids = tokenizer.apply_chat_template(
+    found = tokenizer.apply_chat_template(
         prompt, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-    )["input_ids"].to(model.device)
+    )
+    return _write_after(task, model, tokenizer, found["input_ids"])
+
+
+def go_on(task: LanguageModelling, model: Any, tokenizer: Any, text: str) -> str | None:
+    """Return what the model writes to a text: the answer, or what follows if it knows no chat.
+
+    None where both have no room in the model.
+    """
+    if tokenizer.chat_template is not None:
+        return write_answer(task, model, tokenizer, [{"role": "user", "content": text}])
+    return _write_after(task, model, tokenizer, tokenizer(text, return_tensors="pt")["input_ids"])
+
+
+def _write_after(
+    task: LanguageModelling, model: Any, tokenizer: Any, ids: torch.Tensor
+) -> str | None:
+    """Return what follows tokens (1, T), the likeliest each time."""
+    ids = ids.to(model.device)
     if ids.shape[1] + task.max_new_tokens > (task.max_length or 0):
         return None
     with torch.inference_mode():

@@ -22,9 +22,10 @@ from ftkit import (
     translate,  # noqa: F401 - registers how translations go through the stages
 )
 from ftkit.data import Splits
-from ftkit.data.given import Given, read_given
-from ftkit.errors import DataError, RunError
+from ftkit.data.given import Given, names_data, read_given
+from ftkit.errors import RunError
 from ftkit.evaluation import predict as outputs_of
+from ftkit.language import go_on
 from ftkit.metrics import measure
 from ftkit.mlp_model import load_perceptron
 from ftkit.models import load_trained, place
@@ -118,11 +119,8 @@ def predict(
     machine = runtime.start(0)
     recipe, folder = runtime.main_first(lambda: _open(run))
     recipe = recipe.override(changes or {})
-    if isinstance(recipe.task, LanguageModelling):
-        raise DataError(
-            f"{run}: a language model writes; let it with transformers: "
-            f"pipeline('text-generation', model='{folder}')"
-        )
+    if isinstance(recipe.task, LanguageModelling) and not any(map(names_data, inputs)):
+        return _written(recipe.backbone, recipe.task, inputs, folder, machine)
     names = _label_names(folder)
     given = runtime.main_first(lambda: read_given(inputs, recipe.task, names, split))
     for note in given.notes:
@@ -168,6 +166,21 @@ def _(
     backbone: Mlp, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
 ) -> np.ndarray:
     return load_perceptron(folder).outputs(raw_inputs(recipe.task, splits.test))
+
+
+def _written(
+    backbone: Any,
+    task: LanguageModelling,
+    prompts: Sequence[str],
+    folder: Path,
+    machine: runtime.Machine,
+) -> Predictions:
+    """Return what a language model writes to these texts."""
+    model, tokenizer = runtime.main_first(lambda: load_trained(folder, backbone, task))
+    place(model, None, machine.device)
+    written = [go_on(task, model, tokenizer, prompt) for prompt in prompts]
+    index = np.arange(len(prompts))
+    return Predictions({"index": index, "prompt": list(prompts), "written": written}, {})
 
 
 def _open(run: str | Path) -> tuple[Recipe, Path]:

@@ -3,6 +3,7 @@
 import io
 import json
 
+import language_checkpoints
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from PIL import Image
 from ftkit import (
     Backbone,
     Data,
+    LanguageModelling,
     Lora,
     Mlp,
     Recipe,
@@ -114,6 +116,25 @@ def test_rows_are_answered_as_in_the_run_with_labels_and_without(name, texts, ch
     for found in (known, bare):
         assert len(found) == len(texts)
         the_same(found, run)
+
+
+def test_a_language_model_measures_texts_and_writes_to_prompts(tmp_path):
+    backbone = language_checkpoints.make("llama", tmp_path / "llama", language_checkpoints.CHATML)
+    talks = [
+        {"messages": [{"role": r, "content": f"{r} {n}"} for r in ("user", "assistant")]}
+        for n in range(30)
+    ]
+    task = LanguageModelling(messages="messages", max_length=128, max_new_tokens=8)
+    run, _ = trained(task, Backbone(id=str(backbone)), talks, tmp_path)
+    found = predict(run, [str(tmp_path / "rows.jsonl")])
+    wanted = pq.read_table(run / "predictions.parquet").to_pydict()
+    losses = [found.columns["loss"][place] for place in wanted["index"]]
+    assert losses == pytest.approx(wanted["loss"], abs=1e-4)
+    answered = [n for n, text in enumerate(wanted["written"]) if text is not None]
+    assert len(answered) > 1
+    prompts = [wanted["prompt"][n] for n in answered]
+    written = predict(run, prompts).columns["written"]
+    assert written == [wanted["written"][n] for n in answered]
 
 
 def test_figures_are_those_of_the_run(finished_run, tiny_recipe, tmp_path):

@@ -24,6 +24,7 @@ from ftkit.errors import DataError
 from ftkit.recipe import (
     Data,
     ImageClassification,
+    LanguageModelling,
     TabularRegression,
     TextClassification,
     TextRegression,
@@ -93,7 +94,7 @@ def _source(inputs: Sequence[str], task: Any) -> Source:
         files = _image_files(inputs)
         if files:
             return Source({"given": _images(files)})
-    if not any(map(_names_data, inputs)):
+    if not any(map(names_data, inputs)):
         return Source({"given": from_texts(task, list(inputs))})
     if len(inputs) > 1:
         raise DataError(
@@ -102,7 +103,7 @@ def _source(inputs: Sequence[str], task: Any) -> Source:
     return read(Data(path=inputs[0]))
 
 
-def _names_data(text: str) -> bool:
+def names_data(text: str) -> bool:
     """Return whether a word names data instead of being a text to answer."""
     path = Path(text)
     if text.startswith(PREFIX) or is_remote(text) or path.suffix in READERS:
@@ -235,6 +236,7 @@ def _(task: TokenClassification, names: tuple[str, ...]) -> dict[str, Dataset]:
 @_each_class.register(TextRegression)
 @_each_class.register(TabularRegression)
 @_each_class.register(Translation)
+@_each_class.register(LanguageModelling)
 def _(task: Any, names: tuple[str, ...]) -> dict[str, Dataset]:
     return {}
 
