@@ -89,8 +89,7 @@ def list_recipes() -> None:
     shown = Table(box=None, pad_edge=False)
     for column in ("recipe", "strategies", "about"):
         shown.add_column(column)
-    for name in registry.names():
-        recipe = registry.find(name)
+    for name, recipe in registry.recipes().items():
         kinds = [recipe.strategy.kind, *(other.kind for other in recipe.alternatives)]
         shown.add_row(name, ", ".join(kinds), recipe.description)
     Console().print(shown)

@@ -25,6 +25,12 @@ def names() -> list[str]:
     return sorted(_modules()[0])
 
 
+def recipes() -> dict[str, Recipe]:
+    """Return every installed recipe by its name, in the order of the names."""
+    modules, _ = _modules()
+    return {name: _recipe_of(modules[name]) for name in sorted(modules)}
+
+
 def find(name: str) -> Recipe:
     """Return the recipe of that name, the one in that .py or .json file, or of that Hub model.
 
