@@ -196,8 +196,7 @@ def perceptron(recipe: Recipe) -> Recipe:
     task = recipe.task
     if isinstance(task, ImageClassification):
         task = task.model_copy(update={"augment": Augment(crop=None, flip=False)})
-    for name in registry.names():
-        known = registry.find(name)
+    for known in registry.recipes().values():
         same = (known.data.path, known.task.kind) == (recipe.data.path, task.kind)
         if same and isinstance(known.backbone, Mlp):
             changed = known.train.model_copy(update={"seed": recipe.train.seed})
