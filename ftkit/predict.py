@@ -89,9 +89,11 @@ class Predictions:
 
 
 def require_table(file: Path) -> None:
-    """Refuse a file that `Predictions.write` has no format for."""
+    """Refuse a file that `Predictions.write` has no format or no folder for."""
     if file.suffix not in TABLES:
         raise RunError(f"{file}: expected a name that ends in {', '.join(TABLES)}")
+    if not file.parent.is_dir():
+        raise RunError(f"{file}: there is no folder {file.parent}; make it first")
 
 
 def predict(
@@ -186,7 +188,7 @@ def _written(
 def _open(run: str | Path) -> tuple[Recipe, Path]:
     """Return the recipe of a finished run, its task as it was trained, and the model's folder."""
     folder = Path(run)
-    if not folder.exists() and is_hub_id(str(run)):
+    if not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run)):
         folder = fetch(Backbone(id=str(run)))
     result = RunResult.read(folder)
     recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))

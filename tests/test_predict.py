@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import language_checkpoints
 import numpy as np
@@ -250,6 +251,8 @@ WRONG = {
     "there is no split 'tset'": ["other", "--split", "tset"],
     "holds no run": None,
     "expected a name that ends in .csv": ["other", "--out", "answers.xlsx"],
+    "there is no folder nowhere": ["other", "--out", "nowhere/answers.csv"],
+    "there is nothing to answer": [],
 }
 
 
@@ -258,6 +261,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(
     why, finished_run, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     for colour in ("red", "yellow"):
         (tmp_path / "other" / colour).mkdir(parents=True)
         Image.new("RGB", (8, 8), colour).save(tmp_path / "other" / colour / "1.png")
@@ -268,3 +272,14 @@ def test_what_cannot_be_answered_is_refused_in_one_line(
     assert why in said.err
     assert said.err.count("error:") == 1
     assert not (tmp_path / "answers.xlsx").exists()
+
+
+def test_a_run_that_did_not_note_its_columns_answers_too(finished_run, class_folders, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    noted = json.loads((run / "run.json").read_text())
+    assert noted["task"].pop("label") == "label"
+    (run / "run.json").write_text(json.dumps(noted))
+    assert predict(run, [str(class_folders)]).metrics == (
+        predict(finished_run, [str(class_folders)]).metrics
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatch
 from glob import has_magic
@@ -65,9 +66,12 @@ def read_given(
         split: of a data set with several; its test split when not given.
 
     Raises:
-        DataError: they are not what the task reads, or have classes that the model does not know.
+        DataError: there are none, they are not what the task reads, or have classes that the model
+            does not know.
         HubError: it is no local path, and the Hub does not give it.
     """
+    if not inputs:
+        raise DataError(f"there is nothing to answer; give {task.noun}, or a data set")
     source = _source(inputs, task)
     table, notes = _split_of(source, split)
     task, unlabelled = _columns(task, table.features)
@@ -194,7 +198,12 @@ def _columns(task: Any, features: Features) -> tuple[Any, str | None]:
     task = task.model_copy(update=lost)
     role = "target" if isinstance(task, Translation) else "label"
     known = label_columns(task)
-    if all(has_column(features, name) for name in known):
+    noted = any(getattr(task, field, None) for field in ("label", "labels", "target"))
+    if known and not noted:  # a run that did not say which it found
+        with suppress(DataError):
+            return resolve_columns(task, features), None
+        known = ("label",)
+    elif all(has_column(features, name) for name in known):
         return resolve_columns(task, features), None
     if role == "label" and isinstance(features.get("label"), ClassLabel):
         return resolve_columns(task.model_copy(update={"label": "label"}), features), None
