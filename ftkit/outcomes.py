@@ -59,13 +59,20 @@ def _(task: TextTagging, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
 
 @columns.register
 def _(task: TokenClassification, splits: Splits, outputs: Tagged) -> dict[str, Any]:
-    """Lists with an entry for each word; `prediction` is None where the model did not see it."""
+    """Lists with an entry for each word, None where the model did not see it.
+
+    `confidence` is the probability of the class in `prediction`.
+    """
     names, labels = splits.label_names, labels_of(splits.test)
     return {
         "tokens": splits.test["tokens"][:],
         "label": [[names[number] for number in row] for row in labels],
         "prediction": [
             [names[word.argmax()] if np.isfinite(word).all() else None for word in row]
+            for row in outputs.logits
+        ],
+        "confidence": [
+            [float(p.max()) if np.isfinite(p).all() else None for p in softmax(row)]
             for row in outputs.logits
         ],
     }

@@ -1,5 +1,7 @@
 """Figures from predictions.parquet are those of the run; the verdict says what tests support."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +26,8 @@ def a_run(folder, label, table, seed=0, task="image-classification", figure="acc
     """A run folder with these columns of predictions, whose run.json has the right figure."""
     place = folder / f"{label}-{seed}"
     place.mkdir()
-    pq.write_table(pa.table(table), place / "predictions.parquet")
+    names = {"label_names": json.dumps(["no", "yes"])}
+    pq.write_table(pa.table(table).replace_schema_metadata(names), place / "predictions.parquet")
     right = np.mean([a == b for a, b in zip(table["label"], table["prediction"], strict=True)])
     values = {
         "seed": seed,
@@ -43,6 +46,7 @@ def of_classes(right, start=0):
         "index": np.arange(start, start + len(right)),
         "label": ["yes"] * len(right),
         "prediction": ["yes" if one else "no" for one in right],
+        "probability": [[0.2, 0.8] if one else [0.7, 0.3] for one in right],
     }
 
 

@@ -3,33 +3,22 @@
 import base64
 import html
 import json
-import os
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from browser import assert_fit
 from test_compare_evidence import a_run, of_classes
 
 from ftkit.cli import main
 from ftkit.compare.runs import read_runs
 from ftkit.compare.summary import summarize
-from ftkit.report import details, write
-from ftkit.report.charts import Point, costs, curves
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-AUDIT = """
-<script>{axe}</script><script>
-axe.run().then(found => {{
-  const wide = document.documentElement.scrollWidth - window.innerWidth;
-  const said = {{passes: found.passes.length, wide,
-    violations: found.violations.map(v => v.id + ": " + v.nodes[0].html)}};
-  document.body.innerHTML = "<pre id=audit>" + btoa(JSON.stringify(said)) + "</pre>";
-}});
-</script></body>"""
+from ftkit.report import classes, write
+from ftkit.report.charts import Line, Point, costs, curves
 
 
 @pytest.fixture(scope="module")
@@ -105,24 +94,26 @@ def test_it_needs_nothing_else(runs, page):
 
 def test_it_shows_what_is_wrong_as_an_image(runs):
     (run,) = read_runs([runs / "tiny-colours-full-seed0"])
-    classes = details.classes_of(run)
-    examples = details.wrong_examples(run)
-    assert classes.counts.sum() == run.result.n
-    assert len(examples) == min(details.SHOWN, classes.counts.sum() - classes.counts.trace())
+    table = pq.read_table(run.folder / "predictions.parquet")
+    truth, told = classes.answers(table)
+    examples = classes.wrong_examples(table, run).examples
+    assert len(examples) == min(classes.SHOWN, int((truth != told).sum()))
     for example in examples:
         assert base64.b64decode(example.image.partition("base64,")[2])[:4] in (
             b"\x89PNG",
             b"\xff\xd8\xff\xe0",
         )
-        assert example.label != example.prediction
-    assert sorted(examples, key=lambda one: -one.confidence) == examples
+        label, _, prediction = example.said.partition(", taken for ")
+        assert label != prediction.partition(" ")[0]
+    sure = [float(example.said[-5:-1]) for example in examples]
+    assert sorted(sure, reverse=True) == sure
 
 
 def test_calibration_by_hand():
     """Two bins: ten sure of 0.95 and right nine times, ten sure of 0.55 and right all times."""
     confidence = np.array([0.95] * 10 + [0.55] * 10)
     right = np.array([True] * 9 + [False] + [True] * 10)
-    bins, error = details.calibration(confidence, right)
+    bins, error = classes.calibration(confidence, right)
     assert bins == (
         (pytest.approx(0.55), 1.0, 10),
         (pytest.approx(0.95), pytest.approx(0.9), 10),
@@ -158,44 +149,11 @@ def test_a_chart_of_costs_marks_the_front_and_keeps_outliers_at_the_edge():
 
 
 def test_curves_name_every_line():
-    lines = [details.Line(f"line {n}", (1.0, 10.0), (0.5, 0.9)) for n in range(10)]
+    lines = [Line(f"line {n}", (1.0, 10.0), (0.5, 0.9)) for n in range(10)]
     chart = curves(lines, "seconds", "accuracy")
     assert all(f">line {n}<" in chart for n in range(10))
 
 
-def axe():
-    """The file of axe-core, where npm has it."""
-    places = [os.environ.get("FTKIT_AXE"), "node_modules/axe-core/axe.min.js"]
-    npm = shutil.which("npm")
-    if npm:
-        root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True).stdout.strip()
-        places.append(f"{root}/axe-core/axe.min.js")
-    return next((Path(place) for place in places if place and Path(place).is_file()), None)
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 520)])
 def test_an_audit_in_a_browser_finds_nothing(page, tmp_path, scheme, width):
-    script = axe()
-    if CHROMIUM is None or script is None:
-        pytest.skip("needs Chromium, and axe-core: npm install -g axe-core, or FTKIT_AXE=FILE")
-    file = tmp_path / "page.html"
-    audit = AUDIT.format(axe=script.read_text(encoding="utf-8"))
-    file.write_text(page.replace("</body>", audit), encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
-            f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
-            "--virtual-time-budget=60000", "--dump-dom", file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )  # fmt: skip
-    found = re.search(r'<pre id="audit">([^<]*)', done.stdout)
-    assert found, done.stderr[-2000:]
-    said = json.loads(base64.b64decode(found[1]))
-    assert said["violations"] == []
-    assert said["passes"] > 20
-    assert said["wide"] <= 0
-    assert "CONSOLE" not in done.stderr
+    assert_fit(page, tmp_path, scheme, width)

@@ -8,35 +8,37 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftkit.compare.runs import Run
-from ftkit.compare.summary import Comparison, Row
+from ftkit.compare.summary import Comparison
 from ftkit.compare.tables import HEADINGS, cells
 from ftkit.recipe import LOWER_IS_BETTER
-from ftkit.report import charts, details
+from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
+from ftkit.report.sections import Section
 
-MOST_CLASSES = 40
-"""Of a confusion matrix that is drawn."""
-MOST_ROWS = 60
-"""Classes in the table of classes, the hardest."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """One strategy's part of a report."""
-
-    row: Row
-    classes: details.Classes | None
-    pictures: dict[str, str] = field(default_factory=dict)
-    """SVG by name."""
+SECTIONS: dict[str, Callable[[Sequence[pa.Table], Sequence[Run], int], list[Section]]] = {
+    "image-classification": classes.sections,
+    "text-classification": classes.sections,
+    "tabular-classification": classes.sections,
+    "text-tagging": labels.tags,
+    "token-classification": labels.words,
+    "tabular-regression": numbers.sections,
+    "text-regression": numbers.sections,
+    "translation": texts.translations,
+    "text-generation": texts.language,
+}
+"""By kind of task: what there is to see of the predictions of runs, and of the best of them."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,11 @@ class Page:
     """Of the table: label and cells."""
     pictures: dict[str, str]
     """SVG by name."""
-    strategies: tuple[Strategy, ...]
-    examples: tuple[details.Example, ...]
-    """That the best strategy has wrong."""
+    curve: str
+    """What learning curves show."""
+    sections: tuple[Section, ...]
+    """What the task has to show."""
     settings: tuple[tuple[str, list[str]], ...]
-    hardest: tuple[int, ...]
-    """Classes by number, those of the table of classes."""
 
     @property
     def title(self) -> str:
@@ -81,13 +82,13 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     """
     page = page_of(found)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = dict(page.pictures)
-    for strategy in page.strategies:
-        for name, svg in strategy.pictures.items():
-            pictures[f"{strategy.row.label.replace(' ', '-')}-{name}"] = svg
     (folder / "report").mkdir(exist_ok=True)
-    for name, svg in pictures.items():
+    for name, svg in page.pictures.items():
         _whole(folder / "report" / f"{name}.svg", standalone(svg))
+    for section in page.sections:
+        for number, picture in enumerate(section.pictures):
+            if picture.svg:
+                _whole(folder / file_of(section, number), standalone(picture.svg))
     _whole(folder / "comparison.json", json.dumps(as_values(found), indent=2) + "\n")
     files = [folder / "report.html", folder / "report.md"]
     for file, template in zip(files, ("page.html.jinja", "page.md.jinja"), strict=True):
@@ -95,29 +96,43 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     return files
 
 
+def file_of(section: Section, number: int) -> str:
+    """Return where a picture of a section lies, below the folder of the report."""
+    label = re.sub(r"[^A-Za-z0-9.]+", "-", section.pictures[number].label)
+    return f"report/{section.name}-{number + 1}-{label}.svg"
+
+
 def page_of(found: Comparison) -> Page:
     """Return what a report of the comparison shows."""
     firsts = [row.runs[0] for row in found.rows]
-    strategies = tuple(_strategy(row) for row in found.rows)
-    best = next(s for s in strategies if s.row.label == found.best)
-    examples = details.wrong_examples(best.row.runs[0]) if best.classes else []
-    hardest: Sequence[int] = ()
-    if best.classes:
-        order = sorted(range(len(best.classes.names)), key=lambda c: best.classes.f1[c])  # type: ignore[union-attr]
-        hardest = sorted(order[:MOST_ROWS])
+    best = [row.label for row in found.rows].index(found.best)
+    curve = details.curve_figure(firsts)
     return Page(
         found,
         tuple(name.format(found.figure, found.baseline) for name in HEADINGS),
         tuple((row.label, *cells(row, found)) for row in found.rows),
-        _pictures(found, firsts),
-        strategies,
-        tuple(examples),
+        _pictures(found, firsts, curve),
+        curve,
+        tuple(sections_of(firsts, best)),
         tuple(details.settings_that_differ(firsts)),
-        tuple(hardest),
     )
 
 
-def _pictures(found: Comparison, firsts: Sequence[Run]) -> dict[str, str]:
+def sections_of(runs: Sequence[Run], best: int) -> list[Section]:
+    """Return what the task of these runs has to show; nothing where predictions are gone.
+
+    Args:
+        best: place of the best of them.
+    """
+    files = [run.folder / "predictions.parquet" for run in runs]
+    kind = runs[best].result.task.get("kind", "")
+    if kind not in SECTIONS or not all(file.is_file() for file in files):
+        return []
+    found = SECTIONS[kind]([pq.read_table(file) for file in files], runs, best)
+    return [s for s in found if s.examples or s.table or s.pictures]
+
+
+def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str, str]:
     lower = found.figure in LOWER_IS_BETTER
     pictures = {}
     for name, cost, title in (
@@ -137,28 +152,13 @@ def _pictures(found: Comparison, firsts: Sequence[Run]) -> dict[str, str]:
             for series, row in enumerate(found.rows)
         ]
         pictures[name] = charts.costs(points, title, found.figure, lower)
-    drawn = [details.line_of(run, series) for series, run in enumerate(firsts)]
+    drawn = [details.line_of(run, series, curve) for series, run in enumerate(firsts)]
     lines = [line for line in drawn if line]
     if lines:
-        title = f"validation {found.figure}"
-        pictures["curves"] = charts.curves(lines, "seconds of training", title, lower)
-    return pictures
-
-
-def _strategy(row: Row) -> Strategy:
-    run, pictures = row.runs[0], {}
-    classes, numbers = details.classes_of(run), details.numbers_of(run)
-    if classes is not None:
-        if len(classes.names) <= MOST_CLASSES:
-            pictures["confusion"] = charts.confusion(
-                classes.counts, classes.names, f"Confusion matrix of {row.label}"
-            )
-        pictures["reliability"] = charts.reliability(
-            classes.bins, row.label, classes.calibration_error
+        pictures["curves"] = charts.curves(
+            lines, "seconds of training", f"validation {curve}", curve in LOWER_IS_BETTER
         )
-    if numbers is not None:
-        pictures["agreement"] = charts.agreement(*numbers, row.label)
-    return Strategy(row, classes, pictures)
+    return pictures
 
 
 def render(page: Page, template: str) -> str:
@@ -173,6 +173,7 @@ def render(page: Page, template: str) -> str:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["svg"] = Markup
+    environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 

@@ -32,6 +32,12 @@ SERIES = 8
 """Colours of lines; the ninth line has the first one's again, in dashes."""
 
 
+MOST_DOTS = 500
+"""Of a chart with a point for each test row."""
+BARS = 25
+"""Of a histogram."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A strategy in a chart of costs."""
@@ -207,21 +213,59 @@ def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: flo
 
 
 def agreement(truth: np.ndarray, told: np.ndarray, title: str) -> str:
-    """Return predicted numbers (N,) against true ones (N,), 500 of them at most."""
-    pick = np.linspace(0, len(truth) - 1, min(500, len(truth))).round().astype(int)
+    """Return predicted numbers (N,) against true ones (N,), and the line where both are equal."""
     ends = float(min(truth.min(), told.min())), float(max(truth.max(), told.max()))
     x, y = Linear(*ends, LEFT, WIDTH - RIGHT), Linear(*ends, HEIGHT - BOTTOM, TOP)
-    parts = [*axes(x, y, "true", "predicted", None)]
-    parts.append(
-        f'<line class="axis" x1="{x(ends[0]):.1f}" y1="{y(ends[0]):.1f}" x2="{x(ends[1]):.1f}" '
-        f'y2="{y(ends[1]):.1f}"/>'
-    )
+    line = x(x.low), y(y.low), x(x.high), y(y.high)
+    said = f"Predicted against true numbers of {title}."
+    return _dots(truth, told, (x, y), ("true", "predicted"), line, said)
+
+
+def residuals(truth: np.ndarray, told: np.ndarray, title: str) -> str:
+    """Return true less predicted numbers (N,) over the predicted ones, and the line of none."""
+    rest = truth - told
+    reach = float(np.abs(rest).max()) or 1.0
+    x = Linear(float(told.min()), float(told.max()), LEFT, WIDTH - RIGHT)
+    y = Linear(-reach, reach, HEIGHT - BOTTOM, TOP)
+    line = LEFT, y(0), WIDTH - RIGHT, y(0)
+    said = f"True less predicted numbers of {title}."
+    return _dots(told, rest, (x, y), ("predicted", "true less predicted"), line, said)
+
+
+def _dots(
+    across: np.ndarray,
+    down: np.ndarray,
+    scales: tuple[Linear, Linear],
+    names: tuple[str, str],
+    line: tuple[float, float, float, float],
+    said: str,
+) -> str:
+    """Return points (N,), `MOST_DOTS` of them at most, over a line."""
+    x, y = scales
+    pick = np.linspace(0, len(across) - 1, min(MOST_DOTS, len(across))).round().astype(int)
+    x1, y1, x2, y2 = line
+    parts = [*axes(x, y, *names, None)]
+    parts.append(f'<line class="axis" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
     parts += [
-        f'<circle cx="{x(truth[n]):.1f}" cy="{y(told[n]):.1f}" r="3.5" '
+        f'<circle cx="{x(across[n]):.1f}" cy="{y(down[n]):.1f}" r="3.5" '
         f'fill="rgba(var(--tint),.55)"/>'
         for n in pick
     ]
-    return svg(parts, f"Predicted against true numbers of {title}.")
+    return svg(parts, said)
+
+
+def histogram(values: np.ndarray, ends: tuple[float, float], x_name: str, title: str) -> str:
+    """Return how many of the values (N,) lie where; those beyond the ends are in the last bars."""
+    counts, edges = np.histogram(values.clip(*ends), BARS, ends)
+    x = Linear(*ends, LEFT, WIDTH - RIGHT)
+    y = Linear(0, int(counts.max()), HEIGHT - BOTTOM, TOP)
+    parts = [*axes(x, y, x_name, "test rows", None)]
+    parts += [
+        f'<rect x="{x(low):.1f}" y="{y(count):.1f}" width="{x(high) - x(low) - 1:.1f}" '
+        f'height="{y(0) - y(count):.1f}" fill="rgba(var(--tint),.65)"/>'
+        for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True)
+    ]
+    return svg(parts, f"{x_name}, {title}: half have {np.median(values):.3g} or less.")
 
 
 def _range(points: Sequence[Point], lower_is_better: bool) -> tuple[float, float]:

@@ -1,0 +1,73 @@
+"""Test rows as a reader wants to see them: a picture, a text or two, the columns of a table."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftkit.compare.baselines import read_baseline
+from ftkit.compare.runs import Run
+from ftkit.data import load_splits
+from ftkit.data.images import open_rgb
+from ftkit.errors import FtkitError
+from ftkit.recipe import Recipe
+from ftkit.report.sections import cut
+
+log = logging.getLogger(__name__)
+THUMBNAIL = 96
+"""Pixels of the longer side of a shown image."""
+
+
+def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return of these test rows, by index, what an `Example` takes: `image` or `texts`.
+
+    Nothing where the data cannot be read again.
+    """
+    recipe = recipe_of(run)
+    if recipe is None or not len(index):
+        return {}
+    try:
+        test = load_splits(recipe.data, recipe.task, recipe.train.seed).test
+    except FtkitError as error:
+        log.warning("the report shows no inputs: %s", error)
+        return {}
+    place = {number: row for row, number in enumerate(test["index"][:])}
+    return {number: _shown(test[place[number]]) for number in index if number in place}
+
+
+def recipe_of(run: Run) -> Recipe | None:
+    """Return the recipe of a run, or that of a baseline's rows; None where it is not there."""
+    file = run.folder / "recipe.json"
+    if file.is_file():
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    found = read_baseline(run.folder)
+    return found[1] if found else None
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    if "image" in row:
+        return {"image": _uri(open_rgb(row["image"]))}
+    if "pair" in row:
+        return {"texts": (("first", cut(row["text"])), ("second", cut(row["pair"])))}
+    if "text" in row:
+        return {"texts": (("", cut(row["text"])),)}
+    values = {name: value for name, value in row.items() if name not in ("label", "index")}
+    return {"texts": (("", cut(", ".join(f"{n} {_plain(v)}" for n, v in values.items()))),)}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+
+
+def _uri(image: Any) -> str:
+    """Return a small picture as a data URI."""
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    kind = "PNG" if max(image.size) <= 32 else "JPEG"
+    image.save(file, kind, quality=82)
+    text = base64.b64encode(file.getvalue()).decode("ascii")
+    return f"data:image/{kind.lower()};base64,{text}"
