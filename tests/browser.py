@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import re
@@ -17,11 +18,16 @@ AUDIT = """
 <script>{axe}</script><script>
 axe.run().then(found => {{
   const wide = document.documentElement.scrollWidth - window.innerWidth;
-  const said = {{passes: found.passes.length, wide,
+  const said = {{passes: found.passes.length, wide, width: window.innerWidth,
+    paper: getComputedStyle(document.body).backgroundColor,
     violations: found.violations.map(v => v.id + ": " + v.nodes[0].html)}};
-  document.body.innerHTML = "<pre id=audit>" + btoa(JSON.stringify(said)) + "</pre>";
+  top.document.body.innerHTML = "<pre id=audit>" + btoa(JSON.stringify(said)) + "</pre>";
 }});
 </script></body>"""
+FRAME = """<!doctype html><meta name="color-scheme" content="light dark">
+<iframe width="{width}" height="900" style="border:0" srcdoc="{page}"></iframe>"""
+"""A window is never narrower than 500 pixels; a frame is."""
+PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
 
 
 def axe():
@@ -41,11 +47,12 @@ def assert_fit(page, folder, scheme, width):
         pytest.skip("needs Chromium, and axe-core: npm install -g axe-core, or FTKIT_AXE=FILE")
     file = folder / "page.html"
     audit = AUDIT.format(axe=script.read_text(encoding="utf-8"))
-    file.write_text(page.replace("</body>", audit), encoding="utf-8")
+    framed = html.escape(page.replace("</body>", audit))
+    file.write_text(FRAME.format(width=width, page=framed), encoding="utf-8")
     done = subprocess.run(
         [
             CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-            f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900",
+            f"--user-data-dir={folder / 'profile'}", f"--window-size={max(width + 50, 500)},950",
             f"--blink-settings=preferredColorScheme={int(scheme == 'light')}",
             "--virtual-time-budget=60000", "--dump-dom", file.as_uri(),
         ],
@@ -58,5 +65,6 @@ def assert_fit(page, folder, scheme, width):
     said = json.loads(base64.b64decode(found[1]))
     assert said["violations"] == []
     assert said["passes"] > 20
+    assert (said["width"], said["paper"]) == (width, PAPER[scheme])
     assert said["wide"] <= 0
     assert "CONSOLE" not in done.stderr

@@ -154,6 +154,6 @@ def test_curves_name_every_line():
     assert all(f">line {n}<" in chart for n in range(10))
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 520)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 390)])
 def test_an_audit_in_a_browser_finds_nothing(page, tmp_path, scheme, width):
     assert_fit(page, tmp_path, scheme, width)

@@ -145,9 +145,12 @@ def with_interval(figure: Measured) -> str:
 
 def p_value(paired: Paired | None, otherwise: str) -> str:
     """Return the p-value of a test, or what stands there of a row that has none."""
-    if paired is None:
-        return otherwise or "–"
-    return f"{paired.p:.2g}" if paired.p >= 0.001 else "<0.001"
+    return (otherwise or "–") if paired is None else shown_p(paired.p)
+
+
+def shown_p(p: float) -> str:
+    """Return a p-value with as many digits as matter."""
+    return f"{p:.2g}" if p >= 0.001 else "<0.001"
 
 
 def share(trained: int, total: int) -> str:

@@ -20,8 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftkit.compare.runs import Run
-from ftkit.compare.summary import Comparison
-from ftkit.compare.tables import HEADINGS, cells
+from ftkit.compare.summary import Comparison, Row
+from ftkit.compare.tables import HEADINGS, cells, shown_p
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
@@ -62,6 +62,12 @@ class Page:
         """What was compared."""
         recipes = dict.fromkeys(run.result.recipe for row in self.found.rows for run in row.runs)
         return f"{', '.join(recipes)}: which strategy?"
+
+    @property
+    def over_baseline(self) -> list[Row]:
+        """The rows tested against the baseline, but where the test against the best is the same."""
+        pairs = len(self.found.rows) == 2
+        return [row for row in self.found.rows if row.over_baseline and not pairs]
 
     @property
     def machines(self) -> str:
@@ -173,6 +179,7 @@ def render(page: Page, template: str) -> str:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["svg"] = Markup
+    environment.filters["p"] = shown_p
     environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)

@@ -137,7 +137,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
     C = len(names)
     cell = max(11.0, min(38.0, 460 / C))
     margin = min(150, 18 + 7 * max(len(name) for name in names))
-    width, height = margin + cell * C + 10, margin + cell * C + 30
+    width, height = max(margin + cell * C + 10, margin + 270), margin + cell * C + 30
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
     parts = []
     for row in range(C):

@@ -122,8 +122,12 @@ def short(name: str) -> str:
 
 
 def svg(parts: Sequence[str], told: str, width: float = WIDTH, height: float = HEIGHT) -> str:
-    """Return the picture; `told` is what is read aloud instead."""
+    """Return the picture; `told` is what is read aloud instead.
+
+    It is as wide as the page has room, up to a quarter more than its own width.
+    """
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'style="max-width:{1.25 * width:.0f}px" '
         f'role="img" aria-label="{escape(told)}">{"".join(parts)}</svg>'
     )

@@ -82,7 +82,7 @@ def _surest(table: pa.Table, run: Run, truth: np.ndarray, names: Sequence[str]) 
         c = int(off[row].argmax())
         wrong = f"{names[c]} {'missed' if truth[row, c] else 'told'} ({probability[row, c]:.2f})"
         is_, told = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
-        examples.append(Example(i, f"{wrong}; is: {is_}; told: {told}", **found.get(i, {})))
+        examples.append(Example(i, f"{wrong}. Is: {is_}. Told: {told}.", **found.get(i, {})))
     about = f"Test rows in which {run.label}, the best, is surest of something wrong."
     return Section("wrong", "Most confidently wrong", about, examples=tuple(examples))
 

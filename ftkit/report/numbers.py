@@ -23,10 +23,9 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
         Section(
             "errors",
             "Errors",
-            "An error is the predicted less the true number; half and nine tenths of the rows have "
-            "no larger one, whatever its sign.",
+            "Predicted less true number, its mean; then of its size alone.",
             Table(
-                ("strategy", "mean", "mean size", "root mean square", "half", "9 of 10", "largest"),
+                ("strategy", "mean error", "MAE", "RMSE", "median", "90 %", "largest"),
                 tuple((label, *_errors(truth, told)) for label, truth, told in drawn),
             ),
         ),

@@ -14,7 +14,7 @@ from ftkit.report.classes import SHOWN
 from ftkit.report.sections import Example, Picture, Section, Table, cut
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-HEADINGS = ("strategy", "lowest tenth", "lowest quarter", "half", "three quarters", "nine tenths")
+HEADINGS = ("strategy", "10 %", "25 %", "median", "75 %", "90 %")
 MOST_WRITTEN = 6
 """Answers that are shown of each strategy."""
 
@@ -39,7 +39,7 @@ def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> 
         Section("wrong", "Worst translations", about, examples=examples),
         _spread(
             "chrF of single sentences",
-            "The figure of all sentences hides bad ones: so many have a chrF no higher than this.",
+            "Quantiles over test sentences; a figure of all of them hides the bad ones.",
             [run.label for run in runs],
             values,
             (0, 100),
@@ -70,7 +70,7 @@ def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
         Section("wrong", "Hardest texts", about, examples=examples),
         _spread(
             "Perplexity of single texts",
-            "So many texts have a perplexity no higher than this.",
+            "Quantiles over test texts; the lower, the better.",
             [run.label for run in runs],
             whole,
             (1, max(edge, 1.01)),
