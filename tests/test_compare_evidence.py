@@ -158,6 +158,46 @@ def test_the_verdict_names_the_best_where_it_is(tmp_path):
     assert verdict.endswith("head could not be shown to beat mlp.")
 
 
+def test_the_verdict_says_what_is_worse_than_the_baseline_and_what_is_not_shown_to_be_better(
+    tmp_path,
+):
+    share = {"mlp": 300, "head": 250, "full": 350}
+    runs = [rung(tmp_path, label, np.arange(360) < right) for label, right in share.items()]
+    alike = np.arange(360) < 305
+    alike[:12], alike[-8:] = False, True
+    runs.append(rung(tmp_path, "lpft", alike))
+    verdict = summarize(runs).verdict
+    assert verdict.endswith("; head is worse than mlp; lpft could not be shown to beat mlp."), (
+        verdict
+    )
+
+
+def test_where_the_baseline_is_the_best_that_is_all(tmp_path):
+    share = {"mlp": 350, "head": 250, "full": 200}
+    runs = [rung(tmp_path, label, np.arange(360) < right) for label, right in share.items()]
+    found = summarize(runs)
+    assert found.verdict == (
+        "mlp is better than all others at n = 360, than head by 0.278 (p < 0.001)."
+    )
+    page = write(found, tmp_path / "out")[0].read_text()
+    assert "mlp less head" in page
+    assert "head less mlp" not in page  # the same test
+
+
+def test_a_difference_of_means_whose_seeds_overlap_is_said_to(tmp_path):
+    def of(label, counts):
+        return [
+            rung(tmp_path, label, np.arange(900) < right, seed=seed)
+            for seed, right in enumerate(counts)
+        ]
+
+    found = summarize([*of("head", (700, 820)), *of("full", (810, 830))])
+    assert "full is better than all others at n = 900, than head by 0.067" in found.verdict
+    assert "(p < 0.001), though their ranges over seeds overlap" in found.verdict
+    apart = summarize([*of("lpft", (700, 705)), *of("lora", (810, 830))])
+    assert "overlap" not in apart.verdict
+
+
 def test_strategies_are_tested_on_the_seeds_that_both_have(tmp_path):
     random = np.random.default_rng(1)
     runs = [rung(tmp_path, "head", random.random(90) < 0.7, seed=seed) for seed in (0, 1)]

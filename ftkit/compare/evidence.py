@@ -7,8 +7,9 @@ resample costs one product of matrices, and draws an example with what every see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,13 @@ import pyarrow.parquet as pq
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Paired, Statistic, interval, mcnemar, paired_bootstrap
 from ftkit.errors import RunError
-from ftkit.metrics.translation import Overlap
+from ftkit.metrics.translation import Overlap, tokenizer_of
 from ftkit.metrics.words import as_iob, counted
+from ftkit.recipe import Translation
 from ftkit.result import Measured
 
+Task = Mapping[str, Any]
+"""As run.json has it."""
 Of = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]
 """(N, K) numbers of each example, and the figure (B,) of their sums (B, K)."""
 
@@ -57,7 +61,7 @@ def evidence(runs: Sequence[Run]) -> Evidence:
     own = [table.column("index").to_numpy() for table in tables]
     index, seeds = np.unique(np.concatenate(own)), []
     for rows, table in zip(own, tables, strict=True):
-        numbers, figure = READERS[kind](table)
+        numbers, figure = READERS[kind](table, runs[0].result.task)
         parts = np.zeros((len(index), numbers.shape[1]))
         parts[np.searchsorted(index, rows)] = numbers
         seeds.append((parts, figure))
@@ -111,20 +115,20 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return sums[:, 0] / sums[:, 1]
 
 
-def _classes(table: pa.Table) -> Of:
+def _classes(table: pa.Table, task: Task) -> Of:
     """Accuracy."""
     right = np.array(table["label"].to_pylist()) == np.array(table["prediction"].to_pylist())
     return np.stack([right, np.ones(len(right))], 1), _mean
 
 
-def _tags(table: pa.Table) -> Of:
+def _tags(table: pa.Table, task: Task) -> Of:
     """Micro-F1."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     counts = [(2 * len({*true} & {*told}), len(true) + len(told)) for true, told in rows]
     return np.array(counts, float), lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1)
 
 
-def _words(table: pa.Table) -> Of:
+def _words(table: pa.Table, task: Task) -> Of:
     """F1 of names, of the words that the model saw."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     seen = [[(t, p) for t, p in zip(*row, strict=True) if p is not None] for row in rows]
@@ -137,7 +141,7 @@ def _words(table: pa.Table) -> Of:
     return np.array(counts, float), lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1)
 
 
-def _r2(table: pa.Table) -> Of:
+def _r2(table: pa.Table, task: Task) -> Of:
     """R squared, from sums of squares."""
     y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
 
@@ -148,7 +152,7 @@ def _r2(table: pa.Table) -> Of:
     return np.stack([(y - p) ** 2, y * y, y, np.ones(len(y))], 1), figure
 
 
-def _pearson(table: pa.Table) -> Of:
+def _pearson(table: pa.Table, task: Task) -> Of:
     """Pearson's correlation, from sums of products."""
     y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
 
@@ -161,7 +165,7 @@ def _pearson(table: pa.Table) -> Of:
     return np.stack([y * y, p * p, y * p, y, p, np.ones(len(y))], 1), figure
 
 
-def _perplexity(table: pa.Table) -> Of:
+def _perplexity(table: pa.Table, task: Task) -> Of:
     """Perplexity, from nats and tokens."""
     nats, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
     there = tokens > 0
@@ -170,14 +174,14 @@ def _perplexity(table: pa.Table) -> Of:
     )
 
 
-def _bleu(table: pa.Table) -> Of:
+def _bleu(table: pa.Table, task: Task) -> Of:
     """BLEU, from counts of n-grams."""
-    overlap = Overlap()
+    overlap = Overlap(tokenizer_of(Translation(**task)))
     counts = overlap.bleu_counts(table["prediction"].to_pylist(), table["label"].to_pylist())
     return counts, lambda sums: np.array([overlap.bleu_of(row) for row in sums.round().astype(int)])
 
 
-READERS: dict[str, Callable[[pa.Table], Of]] = {
+READERS: dict[str, Callable[[pa.Table, Task], Of]] = {
     "image-classification": _classes,
     "text-classification": _classes,
     "tabular-classification": _classes,

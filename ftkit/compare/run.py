@@ -19,6 +19,10 @@ ONE_SEED = (
     "One seed: the tests know how much the test rows vary, not how much training does; --seeds 3 "
     "shows that too."
 )
+SEVERAL_SEEDS = (
+    "The tests are of means over these {} seeds, on test rows like these; how much training varies "
+    "is what the column of seeds shows."
+)
 
 
 def compare(
@@ -54,8 +58,7 @@ def compare(
     order = [rung.label for rung in ladder.rungs]
     runs = sorted(done.runs, key=lambda run: order.index(run.label))
     notes = [*ladder.left_out, *done.not_run]
-    if len(seeds) == 1:
-        notes.append(ONE_SEED)
+    notes.append(ONE_SEED if len(seeds) == 1 else SEVERAL_SEEDS.format(len(seeds)))
     found = runtime.on_main(lambda: summarize(runs, notes))
     return found, done.failed
 

@@ -36,6 +36,8 @@ class Paired:
     n: int
     """Test examples."""
     method: str
+    at_most: bool = False
+    """The true p is this or smaller: no resample was beyond no difference."""
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> Paired:
@@ -67,7 +69,8 @@ def paired_bootstrap(
 ) -> Paired:
     """Return the difference of two figures by the paired bootstrap (Efron 1979), percentile.
 
-    p is twice the share of resamples beyond no difference, and at least 1 / count.
+    Of B resamples, r of them beyond no difference on its rarer side, p is 2 (r + 1) / (B + 1)
+    (Davison and Hinkley 1997, section 4.2).
 
     Args:
         first: the figure of the first model, of weights of the examples.
@@ -82,9 +85,10 @@ def paired_bootstrap(
     )
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    beyond = min((drawn <= 0).mean(), (drawn >= 0).mean())
-    p = min(1.0, max(2 * float(beyond), 1 / count))
-    return Paired(seen, float(low), float(high), p, N, f"paired bootstrap, {count} resamples")
+    beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
+    method = f"paired bootstrap, {count:,} resamples"
+    return Paired(seen, float(low), float(high), p, N, method, beyond == 0)
 
 
 def interval(

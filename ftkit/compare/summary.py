@@ -36,7 +36,8 @@ class Row:
     seconds: float
     """Of training, features included, the mean over seeds."""
     memory: int
-    """Peak in bytes, on the device where it has memory of its own, else on the host."""
+    """Peak in bytes, on the device where it has memory of its own, else on the host; the least of
+    the seeds, as later ones count what runs before them have left in the process."""
     model_bytes: int
     latency: float | None
     """Seconds an example at batch 1."""
@@ -137,7 +138,7 @@ def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
         results[0].parameters_trained,
         results[0].parameters_total,
         float(np.mean([run.seconds for run in runs])),
-        max(
+        min(
             result.peak_memory_bytes.get("device") or result.peak_memory_bytes["host"]
             for result in results
         ),
@@ -231,21 +232,43 @@ def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: 
         second = max(others, key=lambda row: sign * row.score.value)
         gap = second.to_best
         assert gap is not None
+        p = shown_p(gap)
         said = (
             f"{best} is better than all others at n = {n:,}, than {second.label} by "
-            f"{abs(gap.difference):.3f} (p {equals(gap.p)})"
+            f"{abs(gap.difference):.3f} (p {p[0]} {p[1:]})"
         )
-    lost = [
-        row.label
-        for row in others
-        if row.over_baseline
-        and row.label != baseline
-        and not (row.over_baseline.p < LEVEL and sign * row.over_baseline.difference > 0)
-        and row not in alike
-        and row.trained
-    ]
-    more = f"; {listed(lost)} could not be shown to beat {baseline}" if lost else ""
-    return f"{said}{more}."
+        if _overlap(winner, second):
+            said += ", though their ranges over seeds overlap"
+    if baseline == best:
+        return f"{said}."
+    near = {row.label for row in alike}
+    told = [row for row in others if row.trained and row.over_baseline]
+    if baseline in near:  # those near to the best are near to it, which is said
+        told = [row for row in told if row.label not in near]
+    return f"{said}{_over_baseline(told, baseline, sign)}."
+
+
+def _over_baseline(rows: Sequence[Row], baseline: str | None, sign: int) -> str:
+    """Return which strategies are worse than the baseline, and which not shown to be better."""
+    worse: list[str] = []
+    unclear: list[str] = []
+    for row in rows:
+        test = row.over_baseline
+        if test and not (test.p < LEVEL and sign * test.difference > 0):
+            (worse if test.p < LEVEL else unclear).append(row.label)
+    said = ""
+    if worse:
+        said += f"; {listed(worse)} {'is' if len(worse) == 1 else 'are'} worse than {baseline}"
+    if unclear:
+        said += f"; {listed(unclear)} could not be shown to beat {baseline}"
+    return said
+
+
+def _overlap(winner: Row, other: Row) -> bool:
+    """Return whether the seeds of two strategies lie in ranges that overlap."""
+    if winner.spread is None or other.spread is None:
+        return False
+    return max(winner.spread[0], other.spread[0]) <= min(winner.spread[1], other.spread[1])
 
 
 def _trained(row: Row, other: Row) -> str:
@@ -259,6 +282,8 @@ def _trained(row: Row, other: Row) -> str:
     return f"{row.trained:,} parameters"
 
 
-def equals(p: float) -> str:
-    """Return a p-value as it is read after a p: "= 0.03"."""
-    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
+def shown_p(test: Paired) -> str:
+    """Return a p-value after its sign: =0.03, ≤0.006 where the test tells no more, <0.001."""
+    if test.p < 0.001:
+        return "<0.001"
+    return f"{'≤' if test.at_most else '='}{test.p:.2g}"

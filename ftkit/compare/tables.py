@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Paired
-from ftkit.compare.summary import Comparison, Row
+from ftkit.compare.summary import Comparison, Row, shown_p
 from ftkit.errors import RunError
 from ftkit.result import Measured, RunResult
 
@@ -134,8 +134,8 @@ def rung_line(runs: Sequence[Run]) -> str:
     if not earlier:
         return said
     before = earlier[-1]
-    gained, dearer = run.score.value - before.score.value, run.seconds - before.seconds
-    return f"{said}; {gained:+.3f} over {before.label} for {dearer:+.0f} s"
+    gained, dearer = run.score.value - before.score.value, round(run.seconds - before.seconds)
+    return f"{said}; {gained:+.3f} over {before.label} for {dearer:+d} s"
 
 
 def with_interval(figure: Measured) -> str:
@@ -143,14 +143,11 @@ def with_interval(figure: Measured) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
-def p_value(paired: Paired | None, otherwise: str) -> str:
+def p_value(paired: Paired | None, otherwise: str = "") -> str:
     """Return the p-value of a test, or what stands there of a row that has none."""
-    return (otherwise or "–") if paired is None else shown_p(paired.p)
-
-
-def shown_p(p: float) -> str:
-    """Return a p-value with as many digits as matter."""
-    return f"{p:.2g}" if p >= 0.001 else "<0.001"
+    if paired is None:
+        return otherwise or "–"
+    return shown_p(paired).removeprefix("=")
 
 
 def share(trained: int, total: int) -> str:

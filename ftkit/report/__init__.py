@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
-from ftkit.compare.tables import HEADINGS, cells, shown_p
+from ftkit.compare.tables import HEADINGS, cells, p_value
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
@@ -65,9 +65,9 @@ class Page:
 
     @property
     def over_baseline(self) -> list[Row]:
-        """The rows tested against the baseline, but where the test against the best is the same."""
-        pairs = len(self.found.rows) == 2
-        return [row for row in self.found.rows if row.over_baseline and not pairs]
+        """The rows tested against the baseline, but where the tests against the best are these."""
+        same = len(self.found.rows) == 2 or self.found.best == self.found.baseline
+        return [row for row in self.found.rows if row.over_baseline and not same]
 
     @property
     def machines(self) -> str:
@@ -179,7 +179,7 @@ def render(page: Page, template: str) -> str:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["svg"] = Markup
-    environment.filters["p"] = shown_p
+    environment.filters["p"] = p_value
     environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)

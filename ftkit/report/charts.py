@@ -79,7 +79,7 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
     if len(front) > 1:
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in front)
         parts.append(f'<polyline class="front" points="{path}"/>')
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []
     for point in sorted(points, key=lambda point: -point.y):
         across, down = x(max(point.x, floor)), y(point.y)
         colour = _colour(point.series)
@@ -94,7 +94,7 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
             f'stroke-width="2.5"/>'
         )
         text = f"{point.label} {point.y:.3f}" if outside else point.label
-        height = _free(taken, across, down)
+        height = _free(taken, across, down, text)
         parts.append(f'<text x="{across + 11:.1f}" y="{height + 4:.1f}">{escape(text)}</text>')
     told = "; ".join(
         f"{p.label}: {y_name} {p.y:.3f} at {x_name} {p.x:.3g}" + (", on the front" * p.front)
@@ -114,7 +114,7 @@ def curves(lines: Sequence[Line], x_name: str, y_name: str, lower_is_better: boo
     high = min(max(values), max(last) + (reach if lower_is_better else 0.02))
     y = Linear(low - (high - low) * 0.05, high + (high - low) * 0.05, HEIGHT - BOTTOM, TOP)
     parts = [*axes(x, y, x_name, y_name, None)]
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []
     for line in lines:
         ends = [(x(max(a, min(every))), y(b)) for a, b in zip(line.x, line.y, strict=True)]
         colour = _colour(line.series)
@@ -126,7 +126,7 @@ def curves(lines: Sequence[Line], x_name: str, y_name: str, lower_is_better: boo
         marks = ends if len(ends) <= MOST_MARKS else ends[-1:]
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{colour}"/>' for a, b in marks]
         across, down = ends[-1]
-        height = _free(taken, across, down)
+        height = _free(taken, across, down, line.label)
         parts.append(f'<text x="{across + 8:.1f}" y="{height + 4:.1f}">{escape(line.label)}</text>')
     told = "; ".join(f"{line.label} ends at {line.y[-1]:.3f}" for line in lines)
     return svg(parts, f"{y_name} over {x_name}. {told}.")
@@ -282,12 +282,16 @@ def _range(points: Sequence[Point], lower_is_better: bool) -> tuple[float, float
     return low - edge, high + edge
 
 
-def _free(taken: list[tuple[float, float]], across: float, down: float) -> float:
-    """Return a height for a label near `down` at which no other one stands."""
-    height = min(max(down, TOP + 6), HEIGHT - BOTTOM - 6)
-    while any(abs(across - a) < 110 and abs(height - b) < 15 for a, b in taken):
+def _free(taken: list[tuple[float, float, float]], across: float, down: float, text: str) -> float:
+    """Return a height for a label near `down` at which no other one stands.
+
+    Args:
+        taken: left end, right end and height of those that stand, to which this one is added.
+    """
+    height, end = min(max(down, TOP + 6), HEIGHT - BOTTOM - 6), across + 20 + 8 * len(text)
+    while any(a < end and across < b and abs(height - h) < 15 for a, b, h in taken):
         height += 15
-    taken.append((across, height))
+    taken.append((across, end, height))
     return height
 
 

@@ -39,20 +39,24 @@ def line_of(run: Run, series: int, figure: str) -> Line | None:
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return each setting in which runs differ, with its value in each; baselines have few."""
-    found = []
+    """Return each setting in which trained runs differ, and those of the strategies, by run."""
+    found: list[dict[str, str]] = []
+    trained = []
     for run in runs:
         recipe = recipe_of(run)
-        trained = recipe is not None and run.result.parameters_trained
-        values = _flat(recipe.model_dump(mode="json")) if recipe and trained else {}
-        values |= _flat({"strategy": run.result.strategy})
+        values = _flat({"strategy": run.result.strategy})
+        if recipe and run.result.parameters_trained:
+            values = _flat(recipe.model_dump(mode="json")) | values
+            trained.append(len(found))
         found.append({name: _written(value) for name, value in values.items()})
     names = list(dict.fromkeys(name for values in found for name in values))
     rows = [(name, [values.get(name, "–") for values in found]) for name in names]
     return [
         (name, values)
         for name, values in rows
-        if len(set(values)) > 1 and name.split(".")[0] not in NOT_SETTINGS and name != "train.seed"
+        if len({values[place] for place in trained}) > 1
+        or (name.startswith("strategy.") and len(set(values)) > 1)
+        if name.split(".")[0] not in NOT_SETTINGS and name != "train.seed"
     ]
 
 
