@@ -46,7 +46,7 @@ Switch = Parameter(negative="")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line on these words and return the exit status."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     given = sys.argv[1:] if words is None else words
     try:
         app(

@@ -181,3 +181,8 @@ def test_quick_answers_import_neither_torch_nor_transformers(words):
 def test_importing_ftkit_leaves_torch_out():
     code = "import sys, ftkit; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_message_says_names_as_they_are(capsys):
+    assert main(["show", "photos:100:[red]"]) == 2
+    assert "photos:100:[red]" in capsys.readouterr().err
