@@ -52,12 +52,7 @@ class Machine:
 
 def start(seed: int) -> Machine:
     """Join the other processes of this run, if any, and seed python, numpy and torch."""
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    # asked for by `--cpu`, or the only thing there is; accelerate joins processes on it if told so
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (
-        several and not torch.cuda.is_available()
-    )
-    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    state = _join()
     if state.distributed_type == DistributedType.MULTI_CPU and parse_flag_from_env(
         "ACCELERATE_USE_FSDP"
     ):
@@ -81,6 +76,16 @@ def start(seed: int) -> Machine:
     return Machine(state.process_index, state.num_processes, state.device, name)
 
 
+def _join() -> PartialState:
+    """Join the other processes of this run, if that is yet to be done."""
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    # asked for by `--cpu`, or the only thing there is; accelerate joins processes on it if told so
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (
+        several and not torch.cuda.is_available()
+    )
+    return PartialState(cpu=on_cpu, timeout=PATIENCE)
+
+
 def stop() -> None:
     """Leave the other processes of this run. Does nothing in a single process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -93,7 +98,7 @@ def on_main(work: Callable[[], Value]) -> Value:
     An `FtkitError` of rank 0 is raised on every rank, so that no rank waits for one that has gone.
     Every rank must call this.
     """
-    state = PartialState()
+    state = _join()
     if state.num_processes == 1:
         return work()
     answer: list[Any] = [None, None]

@@ -3,6 +3,7 @@
 Every trial is an ordinary run in a folder of its own. What is optimised is the recipe's validation
 figure; test rows are measured as in any run, and play no part in the search. The study lies in a
 journal file or a database, so that it goes on where it was, and several machines can share it.
+`ftkit.sweep_ray` runs the trials of the same study on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import os
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,21 @@ class Trial:
     folder: Path
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended."""
+
+    state: str
+    """complete, pruned or fail."""
+    figure: float | None
+    """Best validation figure of one that is complete."""
+    why: str
+    """The same in words."""
+
+
+PRUNED = Ended("pruned", None, "cut off, it was below the median of those before it")
+
+
 def sweep(
     recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None = None
 ) -> list[Trial]:
@@ -82,21 +98,33 @@ def sweep(
     require_allowed(recipe, space)
     held: list[Study] = []  # on rank 0 alone
     on_main(lambda: held.append(Study(recipe, space, out, storage)))
-    while (asked := on_main(lambda: held[0].ask(trials))) is not None:
-        number, values = asked
-        said = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values.items())
-        log.info("trial %d: %s", number, said)
+
+    def carry_out(number: int, values: dict[str, Any]) -> None:
         folder = folder_of(out, number)
-        state, figure, why = _run(recipe, values, folder, lambda value: held[0].cut_off(value))
-        log.info("trial %d: %s", number, why)
-        on_main(partial(lambda *ended: held[0].end(*ended), state, figure, why))
+        ended = run_trial(recipe, values, folder, lambda value: held[0].cut_off(number, value))
+        on_main(lambda: held[0].end(number, ended))
+
+    while (asked := on_main(lambda: held[0].ask(trials))) is not None:
+        carry_out(*asked)
     return on_main(lambda: held[0].trials())
 
 
-def _run(
-    recipe: Recipe, values: Mapping[str, Any], folder: Path, cut_off: Callable[[float], bool]
-) -> tuple[TrialState, float | None, str]:
-    """Return how a trial ended, its figure, and both in words."""
+def run_trial(
+    recipe: Recipe,
+    values: Mapping[str, Any],
+    folder: Path,
+    cut_off: Callable[[float], bool],
+    resume: bool = False,
+) -> Ended:
+    """Train with these values, and return how that ended.
+
+    Args:
+        cut_off: is told each validation figure, on rank 0, and says whether the trial ends there.
+        resume: go on with what an earlier try of the same trial has left in the folder.
+
+    Raises:
+        DataError, ModelError, HubError, RunError: what no other values would change.
+    """
 
     def validated(figures: Mapping[str, float]) -> None:
         value = figures[f"validation_{recipe.best_by}"]
@@ -105,14 +133,13 @@ def _run(
 
     try:
         with watched(validated):
-            finetune(recipe.override(values), folder)
+            finetune(recipe.override(values), folder, resume)
     except optuna.TrialPruned:
-        on_main(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
-        return TrialState.PRUNED, None, "cut off, it was below the median of those before it"
+        return PRUNED
     except (RecipeError, TrainingError, VerificationError) as error:
-        return TrialState.FAIL, None, f"failed: {error}"
+        return Ended("fail", None, f"failed: {error}")
     figure = on_main(lambda: best_validation(folder, recipe.best_by))
-    return TrialState.COMPLETE, figure, f"validation {recipe.best_by} {figure:.4f}"
+    return Ended("complete", figure, f"validation {recipe.best_by} {figure:.4f}")
 
 
 class Study:
@@ -126,8 +153,8 @@ class Study:
         """
         self.recipe, self.space, self.out = recipe, space, out
         self.lower = recipe.best_by in LOWER_IS_BETTER
-        self.trial: optuna.Trial | None = None
-        self.reports = 0
+        self.running: dict[int, optuna.Trial] = {}
+        self.reports: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         out.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
@@ -149,28 +176,38 @@ class Study:
             self.study.set_user_attr(name, text)
         self._run_again_what_was_cut_off()
 
+    def missing(self, trials: int) -> int:
+        """Return how many trials are yet to begin until there are so many."""
+        return max(0, trials - sum(map(_counts, self.study.trials)))
+
     def ask(self, trials: int) -> tuple[int, dict[str, Any]] | None:
         """Return number and values of the next trial, or None where the study has enough."""
-        if sum(map(_counts, self.study.trials)) >= trials:
+        if not self.missing(trials):
             return None
         space = {path: _distribution(dimension) for path, dimension in self.space.items()}
-        self.trial, self.reports = self.study.ask(space), 0
-        self.trial.set_user_attr("host", socket.gethostname())
-        self.trial.set_user_attr("pid", os.getpid())
-        return self.trial.number, dict(self.trial.params)
+        trial = self.study.ask(space)
+        trial.set_user_attr("host", socket.gethostname())
+        trial.set_user_attr("pid", os.getpid())
+        self.running[trial.number] = trial
+        said = (f"{path.rpartition('.')[2]} {value}" for path, value in trial.params.items())
+        log.info("trial %d: %s", trial.number, ", ".join(said))
+        return trial.number, dict(trial.params)
 
-    def cut_off(self, value: float) -> bool:
-        """Report a validation figure of the trial and return whether it should end here."""
-        assert self.trial is not None
-        self.trial.report(value, self.reports)
-        self.reports += 1
-        return math.isnan(value) or self.trial.should_prune()
+    def cut_off(self, number: int, value: float) -> bool:
+        """Report a validation figure of a trial and return whether it should end here."""
+        trial = self.running[number]
+        trial.report(value, self.reports[number])
+        self.reports[number] += 1
+        return math.isnan(value) or trial.should_prune()
 
-    def end(self, state: TrialState, figure: float | None, why: str) -> None:
-        """Tell the study how the trial ended."""
-        assert self.trial is not None
-        self.trial.set_user_attr("ended", why)
-        self.study.tell(self.trial, figure, state=state)
+    def end(self, number: int, ended: Ended) -> None:
+        """Tell the study how a trial ended."""
+        log.info("trial %d: %s", number, ended.why)
+        trial = self.running.pop(number)
+        if ended.state == "pruned":
+            shutil.rmtree(folder_of(self.out, number) / "checkpoints", ignore_errors=True)
+        trial.set_user_attr("ended", ended.why)
+        self.study.tell(trial, ended.figure, state=TrialState[ended.state.upper()])
 
     def trials(self) -> list[Trial]:
         """Return the trials that ended, the best first.

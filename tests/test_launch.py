@@ -162,3 +162,17 @@ def test_a_killed_run_goes_on_with_resume_and_finishes(recipe_file, tmp_path):
     ]
     validated = [entry["epoch"] for entry in entries if "validation_loss" in entry]
     assert validated == list(range(1, 41))  # no epoch twice, none missing
+
+
+def test_two_processes_make_one_sweep(recipe_file, tmp_path):
+    words = (recipe_file, "--trials", "3", "--epochs", "1", "--out", "out", "--set")
+    words += ("train.batch_size=7,8", "--set", "strategy.learning_rate=1e-4..1e-2[log]")
+    done = launch(2, *words, cwd=tmp_path, script="sweep.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("trial 0: batch_size") == 1  # one asks, for all
+    assert done.stdout.count("ftkit train --recipe out/trial-") == 1
+    runs = [json.loads(file.read_text()) for file in (tmp_path / "out").glob("trial-*/run.json")]
+    assert {run["world_size"] for run in runs} == {2}
+    failed = "failed: train.batch_size = 7: cannot be shared equally by 2 processes"
+    assert len(runs) + done.stderr.count(failed) == 3
+    assert failed in done.stderr

@@ -7,13 +7,12 @@ import sys
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 import ftkit.run
 from ftkit import RecipeError, RunError, RunResult, registry
 from ftkit.cli import main
 from ftkit.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.sweep import Study, best_validation, sweep
+from ftkit.sweep import Ended, Study, best_validation, run_trial, sweep
 from ftkit.verify import Verified
 
 SPACE = {
@@ -103,7 +102,7 @@ def test_a_trial_whose_process_died_is_run_again(recipe, tmp_path):
     number, values = study.ask(1)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    study.trial.set_user_attr("pid", gone.pid)
+    study.running[number].set_user_attr("pid", gone.pid)
     (found,) = sweep(recipe, SPACE, 1, tmp_path)
     assert found.number == number + 1
     assert found.values == values
@@ -111,17 +110,17 @@ def test_a_trial_whose_process_died_is_run_again(recipe, tmp_path):
 
 def test_a_trial_of_a_process_that_lives_is_left_to_it(recipe, tmp_path):
     study = Study(recipe, SPACE, tmp_path, None)
-    study.ask(3)
-    study.trial.set_user_attr("pid", os.getppid())
+    number, _ = study.ask(3)
+    study.running[number].set_user_attr("pid", os.getppid())
     assert len(sweep(recipe, SPACE, 3, tmp_path)) == 2  # two beside the one under way
 
 
 def test_a_trial_below_the_median_is_cut_off(recipe, tmp_path):
     study = Study(recipe, SPACE, tmp_path, None)
     for _ in range(5):
-        study.ask(100)
-        assert not any([study.cut_off(0.9), study.cut_off(0.95), study.cut_off(0.96)])
-        study.end(TrialState.COMPLETE, 0.96, "")
+        number, _ = study.ask(100)
+        assert not any(study.cut_off(number, value) for value in (0.9, 0.95, 0.96))
+        study.end(number, Ended("complete", 0.96, ""))
     bad = {"strategy.learning_rate": 1e-4, "train.batch_size": 32}
     study.study.enqueue_trial(bad)
     found = sweep(recipe, SPACE, 6, tmp_path)
@@ -131,11 +130,10 @@ def test_a_trial_below_the_median_is_cut_off(recipe, tmp_path):
     entries = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
     assert sum("validation_accuracy" in entry for entry in entries) == 2
     assert not (trial.folder / "run.json").exists()
+    assert not (trial.folder / "checkpoints").exists()
 
 
 def test_trials_of_a_trainer_are_cut_off_too(tiny_recipe, tmp_path):
-    from ftkit.sweep import _run
-
     recipe = tiny_recipe.override({"train.epochs": 3})
     seen = []
 
@@ -143,9 +141,8 @@ def test_trials_of_a_trainer_are_cut_off_too(tiny_recipe, tmp_path):
         seen.append(value)
         return len(seen) == 2
 
-    state, figure, _ = _run(recipe, {"strategy.learning_rate": 1e-3}, tmp_path / "t", after_two)
-    assert (state, figure, len(seen)) == (TrialState.PRUNED, None, 2)
-    assert not (tmp_path / "t" / "checkpoints").exists()
+    ended = run_trial(recipe, {"strategy.learning_rate": 1e-3}, tmp_path / "t", after_two)
+    assert (ended.state, ended.figure, len(seen)) == ("pruned", None, 2)
 
 
 def test_a_trial_that_fails_counts_and_says_why(tiny_recipe, tmp_path):
@@ -200,6 +197,22 @@ def test_the_command_names_the_best_recipe_and_how_to_run_it(tmp_path, capsys):
     (path,) = [line.split()[1] for line in out.splitlines() if line.startswith("recipe ")]
     assert f"ftkit train --recipe {path}" in out
     assert main(["train", "--recipe", path, "--out", str(tmp_path / "again")]) == 0
+
+
+def test_ctrl_c_ends_a_sweep_with_a_status_of_its_own_and_the_same_command_goes_on(
+    monkeypatch, tmp_path, capsys
+):
+    words = ["sweep", "mlp-digits", "--trials", "1", "--epochs", "1", "--out", str(tmp_path)]
+    words += ["--set", "strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftkit.sweep.finetune", interrupted)
+        assert main(words) == 130
+    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert main(words) == 0
 
 
 def test_without_optuna_the_command_says_what_to_install(monkeypatch, capsys):

@@ -1,0 +1,10 @@
+"""The same as `ftkit sweep`, for `accelerate launch scripts/sweep.py NAME`."""
+
+import sys
+
+from ftkit.cli import main
+from ftkit.launch import ensure_processes
+
+if __name__ == "__main__":
+    ensure_processes(__file__, sys.argv[1:])
+    sys.exit(main(["sweep", *sys.argv[1:]]))
