@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -16,6 +19,9 @@ from ftkit.request import Flags, resolve
 from ftkit.search_space import parse_space, require_allowed
 from ftkit.terminal import rank, speak
 
+if TYPE_CHECKING:
+    from ftkit.sweep import Trial
+
 MOST_SHOWN = 10
 
 
@@ -26,6 +32,10 @@ def sweep(
     strategy: str | None = None,
     out: Path | None = None,
     storage: str | None = None,
+    ray: str | None = None,
+    at_once: int | None = None,
+    ray_cpus: int | None = None,
+    ray_gpus: float | None = None,
     data: str | None = None,
     backbone: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
@@ -45,21 +55,26 @@ def sweep(
         Folder of the study and its runs; runs/sweep-RECIPE-STRATEGY when not given.
     storage
         Database URL, or file that several machines reach; study.journal in the folder else.
+    ray
+        Run the trials by Ray Tune: local, auto, HOST:PORT or ray://HOST:PORT.
+    at_once
+        Trials at a time on Ray; as many as it has GPUs, or else CPUs, when not given.
+    ray_cpus
+        CPUs of each trial on Ray; an equal share when not given.
+    ray_gpus
+        GPUs of each trial on Ray, at most 1; one where there are GPUs when not given.
     set_
         What is tried: FIELD=1e-5..1e-3[log], FIELD=4..32, FIELD=cosine,linear; FIELD=VALUE is
         fixed. Can be repeated.
     """
+    if ray is None and (at_once, ray_cpus, ray_gpus) != (None, None, None):
+        raise RecipeError("--at-once, --ray-cpus and --ray-gpus say how Ray runs trials; add --ray")
     space, fixed = parse_space(set_)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
     require_allowed(resolved, space)
     folder = out or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()
-    try:
-        from ftkit.sweep import sweep as run_sweep
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "optuna":
-            raise
-        raise RecipeError("ftkit sweep needs optuna: pip install 'ftkit[sweep]'") from None
+    run_sweep = _on_ray(ray, at_once, ray_cpus, ray_gpus) if ray else _here()
     from ftkit.runtime import stop
 
     try:
@@ -83,6 +98,31 @@ def sweep(
     print(f"recipe   {best.folder / 'recipe.json'}")
     again = ["ftkit", "train", "--recipe", str(best.folder / "recipe.json"), "--out", "runs/best"]
     print(f"again    {shlex.join(again)}")
+
+
+def _here() -> Callable[..., list[Trial]]:
+    try:
+        from ftkit.sweep import sweep as run_sweep
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "optuna":
+            raise
+        raise RecipeError("ftkit sweep needs optuna: pip install 'ftkit[sweep]'") from None
+    return run_sweep
+
+
+def _on_ray(
+    address: str, at_once: int | None, cpus: int | None, gpus: float | None
+) -> Callable[..., list[Trial]]:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise RecipeError("--ray starts processes of its own; leave out accelerate launch")
+    _here()
+    try:
+        import ray.tune  # noqa: F401
+    except ImportError:
+        raise RecipeError("ftkit sweep --ray needs Ray Tune: pip install 'ftkit[ray]'") from None
+    from ftkit.sweep_ray import Cluster, sweep_on_ray
+
+    return partial(sweep_on_ray, cluster=Cluster(address, at_once, cpus, gpus))
 
 
 def _short(value: object) -> str:

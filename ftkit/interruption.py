@@ -124,7 +124,7 @@ def command_to_go_on(words: Sequence[str]) -> str:
     told = words[:1] != ["train"] or {"--resume", "--resume-anyway"} & set(words)
     again = [*words] if told else [*words, "--resume"]
     script = sys.argv[0]
-    if not script.endswith(("finetune.py", "compare.py")):
+    if not script.endswith(("finetune.py", "compare.py", "sweep.py")):
         return shlex.join(["ftkit", *again])
     launcher = _launcher(script) or [os.path.basename(sys.executable), script]
     return shlex.join([*launcher, *again[1:]])  # the script itself says which command

@@ -34,8 +34,9 @@ GROUPS = (
     ),
     # the main path, and what looks at runs
     (
-        "run", "estimate", "range_test", "choose", "decide", "search_space", "sweep", "check",
-        "compare", "report", "push", "predict", "mlp_show", "play", "doctor",
+        "run", "estimate", "range_test", "choose", "decide", "search_space", "sweep",
+        "sweep_ray", "check", "compare", "report", "push", "predict", "mlp_show", "play",
+        "doctor",
     ),
     ("request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare",
      "cli_predict"),

@@ -211,7 +211,7 @@ def test_ctrl_c_ends_a_sweep_with_a_status_of_its_own_and_the_same_command_goes_
     with monkeypatch.context() as patch:
         patch.setattr("ftkit.sweep.finetune", interrupted)
         assert main(words) == 130
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert "stopped; go on with: ftkit sweep mlp-digits --trials 1" in capsys.readouterr().err
     assert main(words) == 0
 
 
