@@ -224,19 +224,20 @@ def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: 
     alike = [row for row in others if row.to_best and row.to_best.p >= LEVEL]
     if alike:
         cheapest = min([*alike, winner], key=lambda row: (row.trained, row.seconds))
+        time = f" in {cheapest.seconds:.3g} s" if cheapest.trained else ""
         said = (
             f"{listed([*(row.label for row in alike), best])} cannot be told apart at n = {n:,}; "
-            f"{cheapest.label} trains {_trained(cheapest, winner)} in {cheapest.seconds:.3g} s"
+            f"{cheapest.label} trains {_trained(cheapest, winner)}{time}"
         )
     else:
         second = max(others, key=lambda row: sign * row.score.value)
         gap = second.to_best
         assert gap is not None
-        p = shown_p(gap)
-        said = (
-            f"{best} is better than all others at n = {n:,}, than {second.label} by "
-            f"{abs(gap.difference):.3f} (p {p[0]} {p[1:]})"
-        )
+        size, p = f"{abs(gap.difference):.3f}", shown_p(gap)
+        than = f"all others at n = {n:,}, than {second.label} by {size}"
+        if len(others) == 1:
+            than = f"{second.label} at n = {n:,}, by {size}"
+        said = f"{best} is better than {than} (p {p[0]} {p[1:]})"
         if _overlap(winner, second):
             said += ", though their ranges over seeds overlap"
     if baseline == best:

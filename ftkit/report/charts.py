@@ -137,7 +137,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
     C = len(names)
     cell = max(11.0, min(38.0, 460 / C))
     margin = min(150, 18 + 7 * max(len(name) for name in names))
-    width, height = max(margin + cell * C + 10, margin + 270), margin + cell * C + 30
+    width, height = max(margin + cell * C + 10, margin + 310), margin + cell * C + 30
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
     parts = []
     for row in range(C):
@@ -173,15 +173,15 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
 def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: float) -> str:
     """Return a reliability diagram: for each bin (mean confidence, share right, examples)."""
     side = 260
-    x = Linear(0, 1, 46, side - 12)
+    x = Linear(0, 1, 54, side - 12)
     y = Linear(0, 1, side - 40, 12)
     parts = []
     for tick in (0.0, 0.5, 1.0):
         parts.append(
-            f'<line class="grid" x1="46" x2="{side - 12}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+            f'<line class="grid" x1="54" x2="{side - 12}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         )
         parts.append(
-            f'<text class="soft" x="40" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<text class="soft" x="48" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
         )
         parts.append(
             f'<text class="soft" x="{x(tick):.1f}" y="{side - 22}" text-anchor="middle">'
@@ -201,7 +201,7 @@ def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: flo
     parts.append(
         f'<text class="soft" x="{side / 2 + 16:.0f}" y="{side - 5}" text-anchor="middle">'
         f"confidence</text>"
-        f'<text class="soft" transform="translate(13 {side / 2:.0f}) rotate(-90)" '
+        f'<text class="soft" transform="translate(12 {side / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">share right</text>'
     )
     return svg(

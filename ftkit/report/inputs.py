@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,12 +30,13 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
     if recipe is None or not len(index):
         return {}
     try:
-        test = load_splits(recipe.data, recipe.task, recipe.train.seed).test
+        splits = load_splits(recipe.data, recipe.task, recipe.train.seed)
     except FtkitError as error:
         log.warning("the report shows no inputs: %s", error)
         return {}
+    test, columns = splits.test, getattr(splits.task, "columns", None) or ()
     place = {number: row for row, number in enumerate(test["index"][:])}
-    return {number: _shown(test[place[number]]) for number in index if number in place}
+    return {number: _shown(test[place[number]], columns) for number in index if number in place}
 
 
 def recipe_of(run: Run) -> Recipe | None:
@@ -48,19 +48,16 @@ def recipe_of(run: Run) -> Recipe | None:
     return found[1] if found else None
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Return what an `Example` takes of a row; `columns` name the numbers of a table."""
     if "image" in row:
         return {"image": _uri(open_rgb(row["image"]))}
     if "pair" in row:
         return {"texts": (("first", cut(row["text"])), ("second", cut(row["pair"])))}
-    if "text" in row:
-        return {"texts": (("", cut(row["text"])),)}
-    values = {name: value for name, value in row.items() if name not in ("label", "index")}
-    return {"texts": (("", cut(", ".join(f"{n} {_plain(v)}" for n, v in values.items()))),)}
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    if "features" in row:
+        pairs = zip(columns, row["features"], strict=True)
+        return {"texts": (("", cut(", ".join(f"{name} {value:g}" for name, value in pairs))),)}
+    return {"texts": (("", cut(row["text"])),)}
 
 
 def _uri(image: Any) -> str:
