@@ -13,9 +13,13 @@ from seqeval.metrics import classification_report
 from sklearn.metrics import mean_absolute_error, multilabel_confusion_matrix
 from test_compare import make
 
+from ftkit import Backbone, Data, Recipe, TextClassification
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
+from ftkit.data import load_splits
+from ftkit.registry import find
 from ftkit.report import write
+from ftkit.report.inputs import inputs_of
 from ftkit.result import Measured
 
 N = 60
@@ -210,3 +214,31 @@ def test_answers_stand_beside_each_other(case):
     told = cells(text, 100)[2]
     for part in ("prompt: What does cat mean?", "answer: the cat", "head: ", "full: "):
         assert part in told
+
+
+def shown(folder, recipe):
+    """What a report shows of the last test row, and that row."""
+    (folder / "recipe.json").write_text(recipe.to_json())
+    test = load_splits(recipe.data, recipe.task, recipe.train.seed).test
+    number = test["index"][-1]
+    run = Run("full", folder, make("some-data", "full", (0, 0, 0)))
+    return inputs_of(run, [number])[number]["texts"], test[len(test) - 1]
+
+
+def test_a_row_of_a_table_is_shown_with_the_names_of_its_columns(tmp_path):
+    ((_, text),), row = shown(tmp_path, find("mlp-diabetes"))
+    age, sex, *_ = row["features"]
+    assert text.startswith(f"age {age:g}, sex {sex:g}, bmi ")
+
+
+def test_both_texts_of_a_pair_are_shown(tmp_path):
+    rows = [{"one": f"text {n}", "two": f"other {n}", "label": "ab"[n % 2]} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = Recipe(
+        name="pairs",
+        data=Data(path=str(tmp_path / "pairs.jsonl")),
+        backbone=Backbone(id="embedded:minilm-l6"),
+        task=TextClassification(text="one", pair="two"),
+    )
+    texts, row = shown(tmp_path, recipe)
+    assert texts == (("first", row["text"]), ("second", row["pair"]))
