@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -39,6 +40,9 @@ def _(strategy: Full, model: PreTrainedModel) -> PreTrainedModel:
     computed = getattr(model, "_keys_to_ignore_on_save", None) or ()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in computed)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            cast(Any, module).keeps_statistics = strategy.keep_statistics
     return model
 
 
@@ -61,7 +65,7 @@ def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
 @adapt.register
 def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
     adapt(strategy.probe, model)  # refuses a head that the probe cannot train
-    return adapt(Full(), model)
+    return adapt(Full(keep_statistics=strategy.keep_statistics), model)
 
 
 @adapt.register
@@ -139,11 +143,17 @@ def set_training_mode(model: nn.Module) -> None:
 
 
 def training_modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
-    """Return every module of the model with whether it is in train mode while training."""
+    """Return every module of the model with whether it is in train mode while training.
+
+    BatchNorm that keeps its statistics is not, though its scale and shift may move.
+    """
+    if getattr(model, "keeps_statistics", False):
+        return [(model, False)]
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     if all(trainable) or not any(trainable):
         moves = bool(trainable) and all(trainable)
-        return [(module, moves) for module in model.modules()]
+        still = {m for m in model.modules() if getattr(m, "keeps_statistics", False)}
+        return [(module, moves and module not in still) for module in model.modules()]
     found = [(model, True)]
     for name, child in model.named_children():
         if name == "lora_dropout":

@@ -34,7 +34,7 @@ from ftkit.journal import Journal
 from ftkit.mlp_model import Perceptron
 from ftkit.models import place
 from ftkit.precision import fastest_training
-from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
+from ftkit.recipe import HeadOnly, Lpft, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.stages import train
 from ftkit.tasks import Inputs
@@ -130,7 +130,7 @@ def _(
     first, probe = recipe.override({"strategy": strategy.probe}), strategy.probe
     folder = Path(on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     train(probe, adapt(probe, model), inputs, first, machine, folder)
-    return adapt(Full(), model), inputs
+    return adapt(strategy, model), inputs
 
 
 class RangeTrainer(FrozenTrainer):

@@ -22,7 +22,7 @@ from ftkit.checkpoint import newest_checkpoint
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
 from ftkit.probe import choose, solve
-from ftkit.recipe import Full, HeadOnly, Lpft, Recipe
+from ftkit.recipe import HeadOnly, Lpft, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, fit
@@ -108,7 +108,7 @@ def _(
         frozen = adapt(strategy.probe, model)
         probe = train(strategy.probe, frozen, inputs, first, machine, folder / "probe", resume)
         on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
-    fitted = fit(adapt(Full(), model), inputs, recipe, machine, folder, resume)
+    fitted = fit(adapt(strategy, model), inputs, recipe, machine, folder, resume)
     return replace(
         fitted,
         strategy=strategy.model_copy(update={"probe": probe.strategy}),

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from ftkit import Backbone, Full, HeadOnly, Lora, ModelError
+from ftkit import Backbone, Full, HeadOnly, Lora, Lpft, ModelError
 from ftkit.adapt import adapt, lora_targets, set_training_mode
 from ftkit.models import head_names, load_model
 
@@ -142,3 +142,25 @@ def test_full_fine_tuning_keeps_dropout_and_batch_norm_in_train_mode(checkpoint)
     model = adapt(Full(), load("resnet", checkpoint)).eval()
     set_training_mode(model)
     assert all(module.training for module in model.modules())
+
+
+def batch_norms(model):
+    return [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize(
+    "strategy", [Full(keep_statistics=True), Lpft(probe=HeadOnly())], ids=["full", "lpft"]
+)
+def test_batch_norm_that_keeps_its_statistics_learns_scale_and_shift(strategy, checkpoint):
+    model = adapt(strategy, load("resnet", checkpoint))
+    before = [norm.running_mean.clone() for norm in batch_norms(model)]
+    model.train()
+    set_training_mode(model)
+    model(pixel_values=pixels_for(model)).logits.sum().backward()
+    assert len(before) > 0
+    for norm, mean in zip(batch_norms(model), before, strict=True):
+        assert not norm.training
+        assert torch.equal(norm.running_mean, mean)
+        assert norm.weight.grad is not None
+    others = [m for m in model.modules() if m not in set(batch_norms(model))]
+    assert all(module.training for module in others)

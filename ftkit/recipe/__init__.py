@@ -171,7 +171,7 @@ class Recipe(Settings):
         if isinstance(self.strategy, Full) and self.strategy != Full(
             learning_rate=self.strategy.learning_rate
         ):
-            raise ValueError("strategy.layer_decay and strategy.unfreeze are not for Mlp")
+            raise ValueError("strategy.layer_decay, unfreeze and keep_statistics are not for Mlp")
         return self
 
     def _choices_suit_the_labels(self) -> None:

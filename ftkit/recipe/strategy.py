@@ -32,6 +32,9 @@ class Full(Settings):
     unfreeze: Literal["all", "gradually"] = "all"
     """`gradually`: the head alone in the first epoch, one group of layers more in each one after it
     (Howard and Ruder 2018)."""
+    keep_statistics: bool = False
+    """BatchNorm goes on with the statistics of pretraining instead of those of each batch, in
+    training as in use; its scale and shift move."""
 
 
 class HeadOnly(Settings):
@@ -82,6 +85,8 @@ class Lpft(Settings):
     """Peak learning rate of AdamW once every parameter moves."""
     probe: HeadOnly = HeadOnly(solver="lbfgs", search=True)
     """How the head is trained first, on cached features."""
+    keep_statistics: bool = True
+    """As of `full`: the features that the probe learned from came of these statistics."""
 
 
 class Lora(Settings):
