@@ -8,27 +8,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
-from transformers import TrainerCallback
 
 from ftkit.errors import HubError
 from ftkit.hub import hub_errors, patiently
 
 log = logging.getLogger(__name__)
 BRANCH = "checkpoints"
-
-
-class Backup(TrainerCallback):
-    """Pushes every checkpoint of Trainer; rank 0 only."""
-
-    def __init__(self, repo_id: str, folder: Path) -> None:
-        self.repo_id, self.folder = repo_id, folder
-
-    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Push the checkpoint of this step."""
-        push_checkpoint(self.folder / f"checkpoint-{state.global_step}", self.repo_id)
 
 
 def push_checkpoint(checkpoint: Path, repo_id: str) -> None:

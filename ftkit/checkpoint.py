@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -31,18 +32,33 @@ from ftkit.checksums import sha256_of
 from ftkit.errors import RunError, TrainingError
 
 log = logging.getLogger(__name__)
-FILE = "moving.safetensors"
+FILE, STATE = "moving.safetensors", "state.pt"
 SUMS = "checksums.json"
 BEST = "best"
 """In checksums.json beside the files: the name of the checkpoint with the best weights."""
 UNFINISHED = ".part"
 
 
-def save_moving(model: nn.Module, folder: Path) -> None:
-    """Write the trainable parameters and all buffers of `model` into a checkpoint's folder."""
+def moving(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the trainable parameters and all buffers of `model` by name, the tensors themselves.
+
+    One that stands in two places is there once, under the first name.
+    """
+    passed = {p.data_ptr() for p in model.parameters() if not p.requires_grad}
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if not tensor.numel() or tensor.data_ptr() not in passed:
+            found[name] = tensor
+            passed.add(tensor.data_ptr())
+    return found
+
+
+def save_moving(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write what `moving` gave into a checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in _moving(model).items()}
-    save_file(tensors, folder / FILE)
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / FILE
+    )
 
 
 def load_moving(model: nn.Module, folder: Path) -> None:
@@ -51,9 +67,9 @@ def load_moving(model: nn.Module, folder: Path) -> None:
     Raises:
         RunError: the checkpoint is of a model in which other parameters move.
     """
-    saved, moving = load_file(folder / FILE), _moving(model)
-    odd = sorted(saved.keys() ^ moving.keys()) or sorted(
-        name for name in saved if saved[name].shape != moving[name].shape
+    saved, wanted = load_file(folder / FILE), moving(model)
+    odd = sorted(saved.keys() ^ wanted.keys()) or sorted(
+        name for name in saved if saved[name].shape != wanted[name].shape
     )
     if odd:
         raise RunError(
@@ -61,8 +77,24 @@ def load_moving(model: nn.Module, folder: Path) -> None:
             f"settings of that run, or give another --out"
         )
     with torch.no_grad():
-        for name, tensor in moving.items():
+        for name, tensor in wanted.items():
             tensor.copy_(saved[name])
+
+
+def write_checkpoint(
+    checkpoint: Path, content: dict[str, Any], texts: dict[str, str], best: str | None = None
+) -> None:
+    """Write a checkpoint of the weights and the state in `content`, and of texts by file name.
+
+    Raises:
+        TrainingError: see `written`.
+    """
+    with written(checkpoint, best) as folder:
+        save_moving(content["weights"], folder)
+        with (folder / STATE).open("wb") as file:
+            torch.save(content["state"], file)
+        for name, text in texts.items():
+            (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -183,14 +215,3 @@ def _reason(error: BaseException) -> str:
     reason = getattr(known, "strerror", None) or str(error) or type(error).__name__
     number = re.search(r"\(os error (\d+)\)", reason)  # as Rust writes it
     return os.strerror(int(number[1])) if number else " ".join(reason.split())[:200]
-
-
-def _moving(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return what moves by name; a tensor that stands in two places once, under the first."""
-    passed = {p.data_ptr() for p in model.parameters() if not p.requires_grad}
-    found: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if not tensor.numel() or tensor.data_ptr() not in passed:
-            found[name] = tensor
-            passed.add(tensor.data_ptr())
-    return found

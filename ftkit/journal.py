@@ -86,13 +86,17 @@ class Journal(TrainerCallback):
         """Start the clock."""
         self.mark = time.perf_counter()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+    def count_as_training(self) -> None:
         """Count the time since the last mark as training."""
         self.train_seconds += self._lap()
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Count a step."""
+        self.count_as_training()
+
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Count writing a checkpoint as training."""
-        self.train_seconds += self._lap()
+        """Count as training what a checkpoint holds up."""
+        self.count_as_training()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict | None = None, **rest: Any

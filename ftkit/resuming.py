@@ -11,35 +11,37 @@
 The rows of a step follow from seed, epoch and step (`ftkit.batches`), and so do their random
 changes; so a position is all that the order of rows needs. A checkpoint is taken at the end of
 every epoch, after its validation, and in between as `train.checkpoint_every` says or a signal asks.
-A signal during the validation leaves one whose epoch is still to be validated.
+A signal during the validation leaves one whose epoch is still to be validated. It is written while
+training goes on (`ftkit.background`), and whole before anything reads it and before the run ends.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_utils import TrainOutput
 
 from ftkit import interruption
-from ftkit.checkpoint import keep_newest, load_moving, save_moving, written
+from ftkit.background import Background
+from ftkit.backup import push_checkpoint
+from ftkit.checkpoint import STATE, keep_newest, load_moving, moving, write_checkpoint
 from ftkit.interruption import Interrupted
 from ftkit.journal import Journal, Position
 from ftkit.recipe import Train
-from ftkit.runtime import Machine, in_any, on_main
+from ftkit.runtime import Machine, in_any, on_main, random_state_of, set_random_state
 from ftkit.sharded import make_whole, share, share_state, whole_state
 
-PROGRESS, STATE = "progress.json", "state.pt"
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,34 @@ class ExactTrainer(Trainer):
     progress: Progress | None = None
     """Of the checkpoint from which training goes on, until it does."""
 
+    def __init__(self, **arguments: Any) -> None:
+        self.background = Background()
+        super().__init__(**arguments)
+
+    def train(self, *given: Any, **named: Any) -> TrainOutput:
+        """Train as Trainer does; however that ends, nothing is being written afterwards."""
+        try:
+            return super().train(*given, **named)
+        finally:
+            self.background.end()
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is whole. Every rank must call this.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        on_main(self.background.wait)
+
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint of that step."""
         return Path(str(self.args.output_dir)) / f"checkpoint-{step}"
 
     def take_checkpoint(self, evaluated: bool, random_state: dict[str, Any]) -> None:
-        """Write a checkpoint of this moment and remove older ones. Every rank must call this.
+        """Begin to write a checkpoint of this moment; see `wait`. Every rank must call this.
 
         Raises:
-            TrainingError: it cannot be written.
+            TrainingError: the one before it cannot be written.
         """
         best = self.state.best_global_step or None
         self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
@@ -143,22 +164,29 @@ class ExactTrainer(Trainer):
         )
         scaler = getattr(self.accelerator, "scaler", None)
         assert self.lr_scheduler is not None
-        state = {
-            "optimizer": optimizer,
-            "schedule": self.lr_scheduler.state_dict(),
-            "scaler": scaler.state_dict() if scaler else None,
-            "of_each": of_each,
+        content = {
+            "weights": moving(model),
+            "state": {
+                "optimizer": optimizer,
+                "schedule": self.lr_scheduler.state_dict(),
+                "scaler": scaler.state_dict() if scaler else None,
+                "of_each": of_each,
+            },
         }
-        name_of_best = self.checkpoint(best).name if best else None
-        with written(self.checkpoint(self.state.global_step), name_of_best) as folder:
-            save_moving(model, folder)
-            with (folder / STATE).open("wb") as file:
-                torch.save(state, file)
-            self.state.save_to_json(str(folder / "trainer_state.json"))
-            text = json.dumps(asdict(progress), indent=2)
-            (folder / PROGRESS).write_text(text + "\n", encoding="utf-8")
-        checkpoints = Path(str(self.args.output_dir))
-        keep_newest(checkpoints, self.settings.checkpoints_kept, name_of_best)
+        texts = {
+            PROGRESS: json.dumps(asdict(progress), indent=2),
+            "trainer_state.json": json.dumps(asdict(self.state), indent=2, sort_keys=True),
+        }
+        folder, settings = self.checkpoint(self.state.global_step), self.settings
+        best_folder = self.checkpoint(best).name if best else None
+
+        def to_disk(content: Any) -> None:
+            write_checkpoint(folder, content, texts, best_folder)
+            keep_newest(folder.parent, settings.checkpoints_kept, best_folder)
+            if settings.push_checkpoints:
+                push_checkpoint(folder, settings.push_checkpoints)
+
+        self.background.write(content, to_disk)
 
     @property
     def _patience(self) -> EarlyStoppingCallback | None:
@@ -170,6 +198,11 @@ class ExactTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._put_back(Path(resume_from_checkpoint))
+
+    def _finalize_training(self, *given: Any) -> TrainOutput:
+        self.wait()
+        self.journal.count_as_training()
+        return super()._finalize_training(*given)
 
     def _load_best_model(self) -> None:
         self._put_back(Path(self.state.best_model_checkpoint or ""))
@@ -281,8 +314,10 @@ class Cadence(TrainerCallback):
     ) -> None:
         """Ask for a checkpoint where one is due; at the end of an epoch one comes anyway."""
         late = self.seconds is not None and time.monotonic() - self.last >= self.seconds
-        told = bool(interruption.requested())
-        self.stopping, late = in_any(self.trainer.machine, told, late)
+        told, failed = bool(interruption.requested()), self.trainer.background.failed
+        self.stopping, late, failed = in_any(self.trainer.machine, told, late, failed)
+        if failed:
+            self.trainer.wait()  # which says so
         due = self.stopping or late or (self.steps and state.global_step % self.steps == 0)
         ends = float(state.epoch).is_integer() or control.should_training_stop
         if due and not ends:
@@ -294,6 +329,7 @@ class Cadence(TrainerCallback):
         told = self.stopping or bool(interruption.requested())
         (self.stopping,) = in_any(self.trainer.machine, told)
         if self.stopping:
+            self.trainer.wait()
             raise self.end(state)
 
     def end(self, state: TrainerState) -> Interrupted:
@@ -302,28 +338,6 @@ class Cadence(TrainerCallback):
             f"stopped by {interruption.requested() or 'a signal'} at step {state.global_step} of "
             f"{state.max_steps}, {self.trainer.checkpoint(state.global_step)} written"
         )
-
-
-def random_state_of(machine: Machine) -> dict[str, Any]:
-    """Return the random states of this process: python, numpy, torch and its device."""
-    name, keys, *rest = np.random.get_state()
-    cuda = machine.device.type == "cuda"
-    return {
-        "python": random.getstate(),
-        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(machine.device) if cuda else None,
-    }
-
-
-def set_random_state(state: dict[str, Any], machine: Machine) -> None:
-    """Put back what `random_state_of` returned."""
-    name, keys, *rest = state["numpy"]
-    random.setstate(state["python"])
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and machine.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], machine.device)
 
 
 def _read_state(checkpoint: str) -> dict[str, Any]:

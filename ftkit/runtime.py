@@ -137,6 +137,28 @@ def main_first(work: Callable[[], Value]) -> Value:
     return work() if value is None else value
 
 
+def random_state_of(machine: Machine) -> dict[str, Any]:
+    """Return the random states of this process: python, numpy, torch and its device."""
+    name, keys, *rest = np.random.get_state()
+    cuda = machine.device.type == "cuda"
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(machine.device) if cuda else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], machine: Machine) -> None:
+    """Put back what `random_state_of` returned."""
+    name, keys, *rest = state["numpy"]
+    random.setstate(state["python"])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and machine.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], machine.device)
+
+
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """Compute float32 in full inside the block, where a GPU would else round inputs to TF32."""

@@ -25,8 +25,8 @@ from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
 from ftkit.optimiser import parameter_groups
 from ftkit.recipe import Recipe
-from ftkit.resuming import Cadence, ExactTrainer, random_state_of
-from ftkit.runtime import Machine
+from ftkit.resuming import Cadence, ExactTrainer
+from ftkit.runtime import Machine, random_state_of
 from ftkit.tasks import Inputs
 from ftkit.unfreezing import Unfreezing
 

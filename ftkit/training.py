@@ -22,7 +22,6 @@ from torch import nn
 from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from ftkit.backup import Backup
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
@@ -133,8 +132,6 @@ def _train(
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
         trainer.add_callback(Bar())
-    if machine.is_main and settings.push_checkpoints:
-        trainer.add_callback(Backup(settings.push_checkpoints, checkpoints))
     trainer.add_callback(trainer.cadence)
     if checkpoint:
         log.info("going on from %s", checkpoint)

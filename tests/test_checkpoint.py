@@ -14,6 +14,7 @@ from ftkit.checkpoint import (
     SUMS,
     keep_newest,
     load_moving,
+    moving,
     newest_checkpoint,
     save_moving,
     written,
@@ -27,11 +28,11 @@ def test_every_moving_weight_and_statistic_comes_back(family, strategy, checkpoi
     model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b", "c"), 0)
     model = adapt(strategy, model)
     saved = copy.deepcopy(model.state_dict())
-    save_moving(model, tmp_path)
-    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    save_moving(moving(model), tmp_path)
+    movable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     statistics = [b for name, b in model.named_buffers() if "running" in name]
     with torch.no_grad():
-        for tensor in [*moving, *statistics]:
+        for tensor in [*movable, *statistics]:
             tensor.add_(1.0)
     load_moving(model, tmp_path)
     for name, tensor in model.state_dict().items():
@@ -42,14 +43,14 @@ def test_an_adapters_checkpoint_is_small(checkpoint, tmp_path):
     sizes = {}
     for strategy in (Full(), HeadOnly()):
         model, _ = load_model(Backbone(id=str(checkpoint("timm-vit"))), ("a", "b", "c"), 0)
-        save_moving(adapt(strategy, model), tmp_path / strategy.kind)
+        save_moving(moving(adapt(strategy, model)), tmp_path / strategy.kind)
         sizes[strategy.kind] = (tmp_path / strategy.kind / FILE).stat().st_size
     assert sizes["head"] < sizes["full"] / 100
 
 
 def test_a_checkpoint_of_another_strategy_is_refused(checkpoint, tmp_path):
     model, _ = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
-    save_moving(adapt(HeadOnly(), model), tmp_path)
+    save_moving(moving(adapt(HeadOnly(), model)), tmp_path)
     with pytest.raises(RunError, match="other weights"):
         load_moving(adapt(Full(), model), tmp_path)
 

@@ -73,6 +73,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(
     run, filling = disk / "run", disk / "filling"
 
     def fill(trainer):
+        trainer.wait()
         free = shutil.disk_usage(disk).free
         filling.write_bytes(bytes(free - 20_000))  # less than a checkpoint takes
 
@@ -239,6 +240,7 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_what_is_kept(
     kept = set()
 
     def look(trainer):
+        trainer.wait()
         kept.update(path.name for path in (tmp_path / "run" / "checkpoints").glob("check*"))
 
     before_step(monkeypatch, 22, look)

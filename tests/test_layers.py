@@ -24,8 +24,8 @@ GROUPS = (
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "checkpoint", "sharded", "resuming", "layers", "optimiser", "unfreezing",
-        "trainer",
+        "batches", "checkpoint", "background", "sharded", "resuming", "layers", "optimiser",
+        "unfreezing", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
         "saving", "plots",
         "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",
