@@ -138,7 +138,7 @@ def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:
     ready = make_ready(recipe, machine)
     total, trained = count_parameters(ready.model)
     train = recipe.train
-    share = runtime.share_batch(train.batch_size, train.micro_batch_size, machine.world_size)
+    share = runtime.share_batch(train.rows_per_step, train.micro_batch_size, machine.world_size)
     return Plan(
         parameters_total=total,
         parameters_trained=trained,

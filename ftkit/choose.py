@@ -158,7 +158,7 @@ def _fitted(
         measured = estimate(recipe, ready, machine)
     per_epoch = (measured.seconds - measured.seconds_test) / recipe.train.epochs
     artefacts = 2 if recipe.strategy.kind == "lora" else 1
-    steps = math.ceil(len(ready.inputs.train) / recipe.train.batch_size)
+    steps = math.ceil(len(ready.inputs.train) / recipe.train.rows_per_step)
     least = math.ceil(LEAST_STEPS / steps) if demanding else 1
     least = min(least, recipe.train.epochs)
 

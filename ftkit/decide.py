@@ -16,12 +16,13 @@ from typing import Any
 import psutil
 
 from ftkit import runtime
+from ftkit.batch_size import settled
 from ftkit.choose import choose
 from ftkit.folder import is_complete, open_folder
 from ftkit.plots import plot_range_test
 from ftkit.pull import pin
 from ftkit.range_test import STEPS, range_test, smoothed
-from ftkit.recipe import Backbone, Recipe
+from ftkit.recipe import AUTO, Backbone, Recipe
 from ftkit.run import make_ready
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,9 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))
     runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
+    if recipe.train.batch_size == AUTO:
+        ready = make_ready(recipe, machine)
+        recipe = settled(recipe, ready.model, ready.inputs, machine)
     if wanted.strategy or wanted.budget is not None:
         steps = STEPS if wanted.learning_rate else 0
         choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
@@ -87,6 +91,8 @@ def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)
     changes: dict[str, Any] = {}
+    if recipe.train.batch_size == AUTO:
+        changes["train.batch_size"] = before.train.batch_size
     if wanted.strategy or wanted.budget is not None:
         changes["train.epochs"] = before.train.epochs
         if isinstance(before.backbone, Backbone):

@@ -8,23 +8,17 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ftkit import runtime
-from ftkit.evaluation import collate_of, evaluation_batch, predict
+from ftkit.evaluation import evaluation_batch, predict
 from ftkit.heads import why_not_alone
 from ftkit.models import place
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
-from ftkit.tasks.language import Tokens
-from ftkit.tasks.translation import Pairs
-from ftkit.tasks.vectors import Vectors
-from ftkit.tasks.words import Words
+from ftkit.tasks.few import few
 from ftkit.training import fit
 
 STEPS = 2
@@ -52,7 +46,7 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     Every rank must call this. Writes to a temporary folder alone.
     """
     train, inputs = recipe.train, ready.inputs
-    steps_per_epoch = math.ceil(len(inputs.train) / train.batch_size)
+    steps_per_epoch = math.ceil(len(inputs.train) / train.rows_per_step)
     epochs = getattr(recipe.strategy, "epochs", None) or train.epochs
     steps = train.max_steps or epochs * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
@@ -81,58 +75,11 @@ def _seconds_per_row(
     return (time.perf_counter() - begin) / len(rows)
 
 
-@singledispatch
-def few(rows: Rows, count: int) -> Rows:
-    """Return the first `count` rows as rows of their own."""
-    return Few(rows, min(count, len(rows)))
-
-
-@few.register
-def _(rows: Vectors, count: int) -> Rows:
-    """All of them: an epoch over vectors in memory is short."""
-    return rows
-
-
-@few.register
-def _(rows: Words, count: int) -> Rows:
-    """With the places of their words."""
-    return rows.first(count)
-
-
-@few.register
-def _(rows: Pairs, count: int) -> Rows:
-    return rows.first(count)
-
-
-@few.register
-def _(rows: Tokens, count: int) -> Rows:
-    return rows.first(count)
-
-
-class Few:
-    """The first rows of others; the key of an example is epoch * N + position, as it is there."""
-
-    def __init__(self, rows: Rows, count: int) -> None:
-        self.rows, self.count, self.collate = rows, count, collate_of(rows)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) class numbers."""
-        return self.rows.labels[: self.count]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        epoch, position = divmod(key, self.count)
-        return self.rows[epoch * len(self.rows) + position]
-
-
 def _seconds_per_step(
     model: Any, inputs: Inputs, recipe: Recipe, machine: runtime.Machine
 ) -> float:
     """Return the seconds between the entries of the log that `fit` leaves after two steps."""
-    rows = STEPS * recipe.train.batch_size
+    rows = STEPS * recipe.train.rows_per_step
     small = Inputs(
         few(inputs.train, rows),
         few(inputs.train_plain, rows),

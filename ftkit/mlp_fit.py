@@ -76,7 +76,7 @@ def fit_by_hand(
 
     def after(epoch: Epoch) -> bool:
         """Measure, keep the best, write the checkpoint; return whether to stop."""
-        steps = math.ceil(len(X) / recipe.train.batch_size)
+        steps = math.ceil(len(X) / recipe.train.rows_per_step)
         state.epoch, state.epochs, state.steps = epoch.number, state.epochs + 1, state.steps + steps
         state.train_seconds += epoch.seconds
         if not math.isfinite(epoch.train_loss):
@@ -162,10 +162,12 @@ def stages_of(recipe: Recipe, model: Perceptron, rows: int) -> list[Training]:
     assert settings.schedule != "wsd"
     epochs = settings.epochs
     if settings.max_steps is not None:  # whole epochs: at least so many steps
-        epochs = min(epochs, math.ceil(settings.max_steps / math.ceil(rows / settings.batch_size)))
+        epochs = min(
+            epochs, math.ceil(settings.max_steps / math.ceil(rows / settings.rows_per_step))
+        )
     first = Training(
         epochs=epochs,
-        batch_size=settings.batch_size,
+        batch_size=settings.rows_per_step,
         update=mlp.update,
         learning_rate=recipe.strategy.learning_rate,
         schedule=settings.schedule,

@@ -116,7 +116,7 @@ def save_perceptron(model: Perceptron, encoder: Encoder, recipe: Recipe, folder:
         activation=mlp.activation,
         update=mlp.update,
         learning_rate=recipe.strategy.learning_rate,
-        batch_size=train.batch_size,
+        batch_size=train.rows_per_step,
         epochs=train.epochs,
         schedule=train.schedule,
         warmup=train.warmup,

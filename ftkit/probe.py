@@ -93,7 +93,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
     settings, rows = recipe.train, inputs.train
     assert isinstance(rows, Features)
     epoch = 0
-    batches = Batches(len(rows), settings.batch_size, settings.seed, lambda: epoch)
+    batches = Batches(len(rows), settings.rows_per_step, settings.seed, lambda: epoch)
     loss_of_batch = loss_of(recipe.task, settings, rows.labels, int(head.config.num_labels or 0))
     parameters = list(head.parameters())
     groups: list[dict[str, Any]] = [

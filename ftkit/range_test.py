@@ -172,9 +172,37 @@ class Curve(TrainerCallback):
 def _curve(
     model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, steps: int
 ) -> tuple[list[float], list[float]]:
+    recipe, curve = recipe.override({"train.max_steps": steps}), Curve(steps)
+    try:
+        take_steps(RangeTrainer, model, inputs, recipe, machine, curve)
+    except TrainingError:  # a gradient that is no number, which is the same on every rank
+        log.debug("the range test ended by a gradient that is no number")
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "out of memory in the range test; use --set train.micro_batch_size=..."
+        ) from error
+    return curve.rates, curve.losses
+
+
+def take_steps(
+    kind: type[FrozenTrainer],
+    model: nn.Module,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    watcher: TrainerCallback,
+) -> None:
+    """Take `train.max_steps` steps on this model to try something out; nothing is written.
+
+    Every rank must call this.
+
+    Raises:
+        TrainingError: a loss or a gradient is no number.
+        torch.OutOfMemoryError: the rows of a step do not fit into memory.
+    """
     way = fastest_training(model, inputs, recipe.train, machine)
-    recipe = recipe.override({"train.max_steps": steps, "train.early_stopping": None})
-    curve = Curve(steps)
+    place(model, way.channels_last, machine.device)
+    recipe = recipe.override({"train.early_stopping": None})
     with tempfile.TemporaryDirectory(prefix="ftkit-") as folder:
         arguments = training_arguments(
             recipe, machine, Path(folder), len(inputs.train), way.precision
@@ -182,28 +210,21 @@ def _curve(
         arguments.logging_steps, arguments.warmup_steps = 1, 0
         arguments.load_best_model_at_end = False
         arguments.eval_strategy = arguments.save_strategy = "no"
-        trainer = RangeTrainer(
+        trainer = kind(
             model=model,
             args=arguments,
             recipe=recipe,
             machine=machine,
             inputs=inputs,
             journal=Journal(Path(folder) / "log.jsonl", writes=False),
-            callbacks=[curve],
+            callbacks=[watcher],
         )
         trainer.remove_callback(PrinterCallback)
         try:
             trainer.train()
-        except TrainingError:  # a gradient that is no number, which is the same on every rank
-            log.debug("the range test ended by a gradient that is no number")
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"out of memory in the range test with {arguments.per_device_train_batch_size} "
-                f"rows at once on each device; use --set train.micro_batch_size=..."
-            ) from error
         finally:
+            trainer.end_readers()
             trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    return curve.rates, curve.losses
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, create_model
 
 from ftkit import registry
 from ftkit.errors import RecipeError
-from ftkit.recipe import Data, Full, Mlp, Recipe, Train
+from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
 from ftkit.settings import read_json
 
 
@@ -44,13 +44,13 @@ def _plain(annotation: Any) -> Any:
         return _plain(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         kinds = [part for part in typing.get_args(annotation) if part is not type(None)]
+        if kinds[1:] == [Literal["auto"]]:
+            return _plain(kinds[0]) | kinds[1]
         return _plain(kinds[0]) if len(kinds) == 1 else None
     return annotation
 
 
 Flags = _flags()
-AUTO = "auto"
-"""What the command line leaves to measurement (`ftkit.decide`)."""
 MOST_LETTERS = 32
 """Of the name of data or a backbone in the name of a recipe."""
 USUAL_NAMES = {"data", "model", "train"}
@@ -94,7 +94,7 @@ def resolve(
             )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
     for field, value in (flags.model_dump() if flags else {}).items():
-        if value is not None and value != AUTO:
+        if value is not None and (field, value) != ("learning_rate", AUTO):
             section = "strategy" if field in type(recipe.strategy).model_fields else "train"
             wanted[f"{section}.{field}"] = value
     recipe = recipe.override(wanted)

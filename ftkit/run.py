@@ -7,7 +7,6 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ftkit import (
     translate,  # noqa: F401 - registers how translations go through the stages
 )
 from ftkit.adapt import adapt
+from ftkit.batch_size import as_begun, settled
 from ftkit.build import build
 from ftkit.card import card
 from ftkit.checksums import weight_checksums
@@ -38,7 +38,7 @@ from ftkit.folder import (
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
-from ftkit.recipe import Recipe
+from ftkit.recipe import AUTO, Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
 from ftkit.stages import train
@@ -68,12 +68,13 @@ def finetune(
     """
     folder, clock = Path(out), Clock()
     machine = runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(partial(pin, recipe))
+    recipe = runtime.on_main(lambda: as_begun(pin(recipe), folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         log.info("%s holds this run, complete", folder)
         return RunResult.read(folder)
 
     ready = make_ready(recipe, machine)
+    recipe = settled(recipe, ready.model, ready.inputs, machine)
     lock: list[Lock] = []  # on rank 0
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
@@ -183,7 +184,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     """
     seed = recipe.train.seed
     runtime.choose_precision(recipe.train.precision, machine)
-    runtime.share_batch(recipe.train.batch_size, recipe.train.micro_batch_size, machine.world_size)
+    if (rows := recipe.train.batch_size) != AUTO:
+        runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
     splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task, seed))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     for note in splits.notes:

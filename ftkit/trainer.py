@@ -80,7 +80,7 @@ class FrozenTrainer(ExactTrainer):
                 self.machine.rank,
                 world_size,
                 lengths_of(self.inputs.train),
-                self.settings.batch_size,
+                self.settings.rows_per_step,
             ),
             collate_fn=collate_of(self.inputs.train),
             num_workers=self.args.dataloader_num_workers,

@@ -90,7 +90,7 @@ def fit(
             memory does not suffice.
     """
     while (fitted := _train(model, inputs, recipe, machine, folder, resume)) is None:
-        rows, _ = share_batch(recipe.train.batch_size, recipe.train.micro_batch_size, 1)
+        rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})
         log.warning("out of memory with %d rows at once; going on with %d", rows, rows // 2)
         resume = True
@@ -158,7 +158,7 @@ def _train(
     place(trainer.whole(), way.channels_last, machine.device)
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # no autocast
     steps = trainer.state.global_step
-    epochs = steps / math.ceil(len(inputs.train) / settings.batch_size)
+    epochs = steps / math.ceil(len(inputs.train) / settings.rows_per_step)
     return Fitted(
         steps=steps,
         train_seconds=journal.train_seconds,
@@ -180,9 +180,9 @@ def training_arguments(
     """
     settings = recipe.train
     micro, accumulation = share_batch(
-        settings.batch_size, settings.micro_batch_size, machine.world_size
+        settings.rows_per_step, settings.micro_batch_size, machine.world_size
     )
-    steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.batch_size)
+    steps = settings.max_steps or settings.epochs * math.ceil(rows / settings.rows_per_step)
     schedule, warmup, options = schedule_of(settings, steps)
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),

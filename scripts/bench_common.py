@@ -53,7 +53,7 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=recipe.train.epochs,
-        per_device_train_batch_size=recipe.train.batch_size,
+        per_device_train_batch_size=recipe.train.rows_per_step,
         learning_rate=recipe.strategy.learning_rate,
         seed=recipe.train.seed,
         remove_unused_columns=False,
@@ -93,7 +93,7 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
 
     begin = time.perf_counter()
     model, rows, settings = ready.model, ready.inputs.train_plain, recipe.train
-    size = settings.batch_size
+    size = settings.rows_per_step
     way = fastest_training(model, ready.inputs, settings, machine)
     place(model, way.channels_last, machine.device)
     moving = [p for p in model.parameters() if p.requires_grad]

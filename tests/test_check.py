@@ -9,8 +9,8 @@ import pytest
 from ftkit import Data, finetune
 from ftkit.check import check
 from ftkit.cli import main
-from ftkit.estimate import few
 from ftkit.recipe import Mlp, Recipe, TextClassification, Train
+from ftkit.tasks.few import few
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ GROUPS = (
     ),
     # the main path, and what looks at runs
     (
-        "run", "estimate", "range_test", "choose", "decide", "search_space", "sweep",
+        "run", "estimate", "range_test", "batch_size", "choose", "decide", "search_space", "sweep",
         "sweep_ray", "check", "compare", "report", "push", "predict", "mlp_show", "play",
         "doctor",
     ),

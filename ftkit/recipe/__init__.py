@@ -38,10 +38,11 @@ from ftkit.recipe.text import (
     TokenClassification,
     Translation,
 )
-from ftkit.recipe.train import Expect, Train
+from ftkit.recipe.train import AUTO, Expect, Train
 from ftkit.settings import Settings, read_json, replace
 
 __all__ = [
+    "AUTO",
     "CLASSIFICATION",
     "LOWER_IS_BETTER",
     "REGRESSION",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     Field,
@@ -13,9 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from ftkit.errors import RecipeError
 from ftkit.recipe.figures import MetricName
 from ftkit.settings import Fraction, Settings
 
+AUTO: Final = "auto"
+"""A setting that is left to measurement."""
 CADENCE = r"^(epoch|[1-9]\d*|\d*\.?\d+ ?(s|min|h))$"
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -29,8 +32,9 @@ class Train(Settings):
     """Passes over the training rows."""
     max_steps: PositiveInt | None = None
     """Stop after so many optimiser steps, whatever `epochs` says."""
-    batch_size: PositiveInt = 32
-    """Examples per optimiser step, over all devices and accumulation steps together."""
+    batch_size: PositiveInt | Literal["auto"] = 32
+    """Examples per optimiser step, over all devices and accumulation steps together; `auto`
+    measures in some steps which is the smallest batch that trains about as fast as any."""
     micro_batch_size: PositiveInt | None = None
     """Most examples one device takes at once; smaller than its share means accumulation."""
     evaluation_batch_size: PositiveInt | None = None
@@ -71,6 +75,19 @@ class Train(Settings):
     """Seed of the splits, the new head, the order of rows and the augmentation."""
     workers: Annotated[int, Field(ge=0, le=128)] | None = None
     """Processes that read images for each device; chosen from the CPU count when not given."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """`batch_size`, where it is a number.
+
+        Raises:
+            RecipeError: it is still to be measured.
+        """
+        if self.batch_size == AUTO:
+            raise RecipeError(
+                "train.batch_size = 'auto': a run measures it when it begins; give a number here"
+            )
+        return self.batch_size
 
     def checkpoint_cadence(self) -> tuple[int | None, float | None]:
         """Return after how many steps, or after how many seconds, a checkpoint is due."""

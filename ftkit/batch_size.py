@@ -1,0 +1,192 @@
+"""`train.batch_size = "auto"`: the smallest batch that trains about as fast as any, by trying.
+
+Real steps on the real model at 8, 16, 32, ... rows, whose rows per second are measured. Weights,
+statistics and random states are then as they were, and recipe.json has the number that was found,
+as an ordinary setting.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import replace
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from ftkit.adapt import adapt
+from ftkit.errors import RecipeError, TrainingError
+from ftkit.heads import why_not_alone
+from ftkit.mlp_model import Perceptron
+from ftkit.models import place
+from ftkit.precision import fastest_training
+from ftkit.range_test import as_before, take_steps
+from ftkit.recipe import AUTO, Full, HeadOnly, Lpft, Recipe, Train
+from ftkit.runtime import Machine, in_any, on_main
+from ftkit.sharded import is_shared
+from ftkit.tasks import Inputs
+from ftkit.tasks.few import few
+from ftkit.terminal import quiet
+from ftkit.trainer import FrozenTrainer
+
+log = logging.getLogger(__name__)
+LEAST_ROWS = 8
+STEPS_PER_EPOCH = 20
+"""So many are left in an epoch at least: fewer move a model too little."""
+WORTH = 1.05
+"""A larger batch is for a rate that is higher by more than this."""
+SECONDS = 1.0
+"""After so long a try ends, once it has had its steps."""
+LEAST_STEPS = 3
+"""Of a try, besides the first one, in which memory is found and kernels are chosen."""
+ROUNDS, ROWS = 2, 512
+"""Tries of each size, and the rows that each goes through if there is time."""
+
+
+def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
+    """Return the recipe with a number for its batch size; the model is as before afterwards.
+
+    Every rank must call this; rank 0's clock decides.
+
+    Args:
+        model: adapted to the recipe's strategy.
+
+    Raises:
+        RecipeError: the model is shared among GPUs.
+        TrainingError: not even the smallest batch fits into memory.
+    """
+    if recipe.train.batch_size != AUTO:
+        return recipe
+    options, chosen = sizes(len(inputs.train), machine.world_size), Train().rows_per_step
+    reason = why_not(recipe.strategy, model, inputs, machine)
+    if reason is None and len(options) == 1:
+        chosen, reason = options[0], f"for {len(inputs.train)} training rows it is the largest"
+    if reason is not None:
+        log.info("batch size: %d, not measured: %s", chosen, reason)
+        return recipe.override({"train.batch_size": chosen})
+    place(model, recipe.train.channels_last, machine.device)
+    fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
+    with as_before(model), quiet():
+        part = adapt(Full(), model) if isinstance(recipe.strategy, Lpft) else model
+        rates = measure(part, inputs, recipe, machine, options)
+    chosen = pick(rates)
+    figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
+    log.info("batch size: %d; rows per second: %s", chosen, figures)
+    return recipe.override({"train.batch_size": chosen})
+
+
+def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+    """Return the recipe with the batch size that was found when the run in `folder` began."""
+    there = folder / "recipe.json"
+    if recipe.train.batch_size != AUTO or not resume or not there.is_file():
+        return recipe
+    before = Recipe.from_json(there.read_text(encoding="utf-8"))
+    return recipe.override({"train.batch_size": before.train.batch_size})
+
+
+@singledispatch
+def why_not(strategy: Any, model: Any, inputs: Inputs, machine: Machine) -> str | None:
+    """Return why there is nothing to measure, or None.
+
+    Raises:
+        RecipeError: it cannot be measured.
+    """
+    if is_shared():
+        raise RecipeError(
+            "train.batch_size = 'auto': it is not measured for a model that is shared among GPUs; "
+            "give a number"
+        )
+    return "a perceptron trains in seconds" if isinstance(model, Perceptron) else None
+
+
+@why_not.register
+def _(strategy: HeadOnly, model: Any, inputs: Inputs, machine: Machine) -> str | None:
+    alone = strategy.cache and not isinstance(model, Perceptron)
+    if alone and why_not_alone(model, inputs, machine) is None:
+        return "a head alone trains in seconds"
+    return why_not.dispatch(object)(strategy, model, inputs, machine)
+
+
+def sizes(rows: int, processes: int) -> list[int]:
+    """Return the batch sizes to try for so many training rows: each twice the one before.
+
+    Multiples of the number of processes; more than one only where an epoch keeps its steps.
+    """
+    size = math.ceil(LEAST_ROWS / processes) * processes
+    found = [size]
+    while (size := 2 * size) * STEPS_PER_EPOCH <= rows:
+        found.append(size)
+    return found
+
+
+def measure(
+    model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, options: list[int]
+) -> dict[int, float]:
+    """Return the rows per second of each batch size that was tried, of several tries the best.
+
+    Larger ones are tried until two in a row bring nothing, or memory runs out.
+
+    Raises:
+        TrainingError: the memory does not suffice for the smallest one.
+    """
+    rates: dict[int, float] = {}
+    for size in options:
+        try:
+            rates[size] = rate_of(model, inputs, recipe, machine, size)
+        except torch.OutOfMemoryError as error:
+            if not rates or machine.world_size > 1:
+                raise TrainingError(
+                    f"out of memory at a batch of {size} rows; give --batch-size a number, and use "
+                    f"--set train.micro_batch_size=..."
+                ) from error
+            break
+        *before, last = rates.values()
+        if len(before) > 1 and max(before[-1], last) < WORTH * max(before[:-1]):
+            break
+    for _ in range(ROUNDS - 1):
+        for size in rates:
+            rates[size] = max(rates[size], rate_of(model, inputs, recipe, machine, size))
+    return rates
+
+
+def rate_of(model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, size: int) -> float:
+    """Return the rows per second of some steps at this batch size, the same for every rank."""
+    steps = max(LEAST_STEPS, min(len(inputs.train), ROWS) // size)
+    recipe = recipe.override(
+        {
+            "train.batch_size": size,
+            "train.max_steps": 1 + steps,
+            "train.class_weights": "none",  # a few rows lack classes
+        }
+    )
+    watch, rows = Stopwatch(machine), few(inputs.train, steps * size)
+    take_steps(FrozenTrainer, model, replace(inputs, train=rows), recipe, machine, watch)
+    return on_main(lambda: size * (len(watch.ends) - 1) / (watch.ends[-1] - watch.ends[0]))
+
+
+def pick(rates: dict[int, float]) -> int:
+    """Return the smallest batch size whose rate is within 5 % of the best."""
+    best = max(rates.values())
+    return min(size for size, rate in rates.items() if WORTH * rate >= best)
+
+
+class Stopwatch(TrainerCallback):
+    """Notes when each step ends, and stops after a while."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.ends: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Note a step."""
+        if self.machine.device.type == "cuda":
+            torch.cuda.synchronize(self.machine.device)
+        self.ends.append(time.perf_counter())
+        late = self.ends[-1] - self.ends[0] > SECONDS and len(self.ends) > LEAST_STEPS
+        (late,) = in_any(self.machine, late)
+        control.should_training_stop |= late
