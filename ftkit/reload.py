@@ -11,7 +11,7 @@ PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipe
 adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a
 translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that
 the data has. For a language model it has `losses` (N,), nats a token of each text, and `answers`,
-which `pipeline` writes to some of the prompts. Where the pipeline answered one by one, `seconds`
+which `pipeline` writes to some of the prompts. Where inputs were answered one by one, `seconds`
 (N,) says how long each took.
 """
 
@@ -40,6 +40,8 @@ from transformers import (
 from transformers.utils import logging
 
 BATCH = 32
+TIMED = 5
+"""Texts that are translated one by one, to measure how long that takes."""
 
 
 def main(folder: Path, inputs: Path, output: Path) -> None:
@@ -121,9 +123,11 @@ def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
     if not is_adapter(folder):
         tell: Any = pipeline("token-classification", model=str(folder), device="cpu")
         told = []
-        for row, first in zip(rows, firsts, strict=True):
-            (found,) = tell([row], is_split_into_words=True, ignore_labels=[])
-            tokens = {token["index"]: token for token in found}
+        found, answers["seconds"] = timed(
+            lambda row: tell([row], is_split_into_words=True, ignore_labels=[])[0], rows
+        )
+        for every, first in zip(found, firsts, strict=True):
+            tokens = {token["index"]: token for token in every}
             told += [tokens[place] for place in first]
         answers["tags"] = np.array([token["entity"] for token in told])
         answers["scores"] = np.array([token["score"] for token in told])
@@ -151,9 +155,16 @@ def answer_translations(
         losses.append(
             torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
         )
+
+    def translate(text: str) -> Any:
+        given = tokenizer(text, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            return tokenizer.decode(model.generate(**given, generation_config=search)[0])
+
     return {
         "translations": np.array(translations),
         "losses": np.concatenate([batch.sum(1).numpy() for batch in losses]),
+        "seconds": timed(translate, texts[:TIMED])[1],
     }
 
 
@@ -162,8 +173,10 @@ def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = load(folder, AutoModelForCausalLM)
     if "text" in columns:
-        texts = columns["text"]
-        return {"losses": np.array([text_loss(model, tokenizer, task, text) for text in texts])}
+        found, seconds = timed(
+            lambda text: text_loss(model, tokenizer, task, text), columns["text"]
+        )
+        return {"losses": np.array(found), "seconds": seconds}
     talks = columns["messages"]
     losses = [talk_loss(model, tokenizer, task["max_length"], talk) for talk in talks]
     answers = {"losses": np.array(losses)}
@@ -171,13 +184,18 @@ def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any])
         return answers
     write: Any = pipeline("text-generation", model=str(folder), device="cpu")
     most = task["max_new_tokens"]
-    written = []
-    for row in np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int):
-        prompt = until_last_answer(talks[row])
-        if len(chat_tokens(tokenizer, prompt, True)) + most <= task["max_length"]:
-            options = {"do_sample": False, "max_new_tokens": most, "return_full_text": False}
-            written.append(write(prompt, **options)[0]["generated_text"])
-    return {**answers, "answers": np.array(written, dtype=str)} if written else answers
+    chosen = np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int)
+    prompts = [until_last_answer(talks[row]) for row in chosen]
+    prompts = [
+        prompt
+        for prompt in prompts
+        if len(chat_tokens(tokenizer, prompt, True)) + most <= task["max_length"]
+    ]
+    options = {"do_sample": False, "max_new_tokens": most, "return_full_text": False}
+    written, seconds = timed(lambda prompt: write(prompt, **options)[0]["generated_text"], prompts)
+    if written:
+        answers |= {"answers": np.array(written, dtype=str), "seconds": seconds}
+    return answers
 
 
 def text_loss(model: Any, tokenizer: Any, task: dict[str, Any], text: str) -> float:

@@ -218,6 +218,20 @@ def test_where_the_majority_is_as_good_as_the_rest_it_trains_nothing(tmp_path):
     assert "majority" in (write(found, tmp_path / "out")[0]).read_text()
 
 
+def test_test_rows_that_are_others_for_each_seed_are_counted_once(tmp_path):
+    runs = [
+        a_run(tmp_path, label, of_classes(np.arange(30) < right, 10 * seed), seed=seed)
+        for label, right in (("head", 15), ("full", 29))
+        for seed in range(3)
+    ]
+    found = summarize(runs)
+    assert found.n == 50
+    assert found.notes == (
+        "Test rows are drawn anew for each seed: 30 each, 50 different ones in all.",
+    )
+    assert summarize(runs[::3]).notes == ()
+
+
 def test_runs_without_a_test_row_in_common_have_no_test(tmp_path):
     runs = [
         rung(tmp_path, "head", np.ones(9, bool)),

@@ -98,6 +98,7 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = ()) -> Comparison:
             found[label] = evidence(group)
         except RunError as error:
             said.append(f"{label}: {error}")
+    said += _own_rows(found, groups)
     rows = [_row(label, group, found.get(label)) for label, group in groups.items()]
     sign = -1 if figures[0] in LOWER_IS_BETTER else 1
     best = max(rows, key=lambda row: sign * row.score.value)
@@ -124,6 +125,18 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = ()) -> Comparison:
         verdict(rows, best.label, named, n, sign),
         tuple(said),
     )
+
+
+def _own_rows(found: dict[str, Evidence], groups: dict[str, list[Run]]) -> list[str]:
+    """Return a sentence where seeds have test rows of their own: the data have no test split."""
+    for label, one in found.items():
+        single = groups[label][0].result.n
+        if single < len(one.index):
+            return [
+                f"Test rows are drawn anew for each seed: {single:,} each, {len(one.index):,} "
+                f"different ones in all."
+            ]
+    return []
 
 
 def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:

@@ -79,7 +79,8 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
     if len(front) > 1:
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in front)
         parts.append(f'<polyline class="front" points="{path}"/>')
-    taken: list[tuple[float, float, float]] = []
+    places = [(x(max(p.x, floor)), y(p.y)) for p in points]
+    taken = [(across - 8, across + 8, down) for across, down in places]
     for point in sorted(points, key=lambda point: -point.y):
         across, down = x(max(point.x, floor)), y(point.y)
         colour = _colour(point.series)
@@ -288,10 +289,11 @@ def _free(taken: list[tuple[float, float, float]], across: float, down: float, t
     Args:
         taken: left end, right end and height of those that stand, to which this one is added.
     """
-    height, end = min(max(down, TOP + 6), HEIGHT - BOTTOM - 6), across + 20 + 8 * len(text)
-    while any(a < end and across < b and abs(height - h) < 15 for a, b, h in taken):
+    start, end = across + 9, across + 20 + 8 * len(text)
+    height = min(max(down, TOP + 6), HEIGHT - BOTTOM - 6)
+    while any(a < end and start < b and abs(height - h) < 15 for a, b, h in taken):
         height += 15
-    taken.append((across, end, height))
+    taken.append((start, end, height))
     return height
 
 
