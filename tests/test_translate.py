@@ -155,6 +155,8 @@ def test_a_saved_translator_translates_as_it_was_measured(
     before = load_model(recipe.backbone, (), 0, recipe.task)[0]
     result = finetune(recipe, tmp_path / "run")
     assert list(result.metrics) == ["bleu", "chrf", "perplexity"]
+    if (family, strategy.kind) in VERIFIED:
+        assert 0 < result.latency_seconds < 60
     folder = tmp_path / "run" / "model"
     table = pq.read_table(tmp_path / "run" / "predictions.parquet")
     assert table.column_names == ["index", "source", "label", "prediction", "loss"]
