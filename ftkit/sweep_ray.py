@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -144,7 +145,7 @@ class Search(Searcher):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the study anew in another process."""
-        return Search, (self.recipe, self.space, self.trials, self.out.resolve(), self.storage)
+        return _reopened, (self.recipe, self.space, self.trials, self.out.resolve(), self.storage)
 
     def suggest(self, trial_id: str) -> Any:
         """Return the number of the next trial and its values by field, or that there is none."""
@@ -181,6 +182,11 @@ class Search(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the study is on the disk."""
+
+
+def _reopened(*given: Any) -> Search:
+    speak(quieten=False)
+    return Search(*given)
 
 
 class MedianRule(FIFOScheduler):
@@ -275,8 +281,9 @@ def _connected(address: str) -> Iterator[None]:
     try:
         if colon:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        ray.init(address, logging_level=logging.ERROR)
-    except (OSError, ImportError, RuntimeError, ValueError) as error:
+        there = {"env_vars": QUIET} if "://" in address else None
+        ray.init(address, logging_level=logging.ERROR, runtime_env=there)
+    except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
         said = " ".join(str(error).split())[:200]
         raise RecipeError(
             f"--ray {address}: cannot connect ({said}); give local, auto, HOST:PORT or "

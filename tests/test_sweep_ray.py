@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -47,9 +48,11 @@ def cluster():
         ftkit.run.verify = verify
 
     hook = {"worker_process_setup_hook": prepare}
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", runtime_env=hook)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else it is kept in ~/.ray
+        ray.init("local", num_cpus=2, include_dashboard=False, logging_level=40, runtime_env=hook)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture
