@@ -137,13 +137,16 @@ def work(name: str, recipe: Any) -> dict[str, Any]:
     ready = make_ready(recipe, machine)
     before = runtime.peak_memory(machine)["host"]
     with tempfile.TemporaryDirectory() as folder:
+        thread = time.thread_time()
         seconds, precision = CONTENDERS[name](recipe, ready, machine, Path(folder))
+        thread = time.thread_time() - thread
     peak = runtime.peak_memory(machine)
     rows = ready.inputs.test
     right = predict_logits(ready.model, rows, recipe.train, machine).argmax(1) == rows.labels
     examples = recipe.train.epochs * len(ready.inputs.train)
     return {
         "seconds": seconds,
+        "thread_seconds": thread,
         "examples_per_second": examples / seconds,
         "host_bytes": peak["host"],
         "host_bytes_in_training": peak["host"] - before,
