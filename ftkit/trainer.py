@@ -81,7 +81,7 @@ class FrozenTrainer(ExactTrainer):
     def _prepare_for_training(self, *given: Any) -> tuple[nn.Module, DataLoader]:
         """Have Trainer, in its steps, go through what moves and not through all modules.
 
-        Of LoRA on MiniLM, which has 460 small modules, that was a quarter of a step.
+        MiniLM with LoRA has some 500 of them; docs/performance.md has what that cost.
         """
         model, batches = super()._prepare_for_training(*given)
         assert self.optimizer is not None
