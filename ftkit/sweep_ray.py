@@ -98,7 +98,8 @@ def sweep_on_ray(
 
 def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
     """Run the missing trials, and return what stopped the search, if anything did."""
-    cpus, gpus, at_once = share(cluster, [node["Resources"] for node in ray.nodes()], missing)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus, at_once = share(cluster, machines, missing)
     said = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     log.info("ray: %d trials at once, each with %s", at_once, said)
     out = search.out.resolve()
