@@ -30,5 +30,19 @@ recipe = Recipe(
             high=0.964,
             source="measure_expect.py effnet-digits:head --seeds 5, two CPU cores, commit 91a3c58",
         ),
+        Expect(
+            strategy="full",
+            mean=0.982,
+            low=0.969,
+            high=0.992,
+            source="measure_expect.py effnet-digits:full --seeds 5, two CPU cores, commit 8e09235",
+        ),
+        Expect(
+            strategy="lora",
+            mean=0.981,
+            low=0.967,
+            high=0.989,
+            source="measure_expect.py effnet-digits:lora --seeds 5, two CPU cores, commit 8e09235",
+        ),
     ),
 )
