@@ -12,6 +12,7 @@ MEASURED = {
     "mlp-text": {"full"},
     "mlp-tictactoe": {"full"},
     "effnet-digits": {"head", "lora", "full"},
+    "minilm-langid": {"head"},
 }
 """The strategies of each recipe that were."""
 
