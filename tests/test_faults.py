@@ -217,7 +217,8 @@ def test_a_row_that_cannot_be_decoded_in_epoch_3_is_named(
 def test_a_reader_that_dies_is_told_in_one_line(tiny_recipe, tmp_path):
     recipe = tiny_recipe.override({"train.workers": 1, "train.epochs": 500})
     (tmp_path / "mine.json").write_text(recipe.to_json())
-    process = start(tmp_path / "mine.json", tmp_path)
+    log = tmp_path / "out" / "log.jsonl"
+    process = start(tmp_path, log, "train", "mine.json", "--out", "out")
     children = psutil.Process(process.pid).children(recursive=True)
     readers = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
     assert readers
