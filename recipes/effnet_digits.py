@@ -32,10 +32,10 @@ recipe = Recipe(
         ),
         Expect(
             strategy="full",
-            mean=0.982,
-            low=0.969,
+            mean=0.989,
+            low=0.983,
             high=0.992,
-            source="measure_expect.py effnet-digits:full --seeds 5, two CPU cores, commit 8e09235",
+            source="measure_expect.py effnet-digits:full --seeds 5, two CPU cores, commit eb3bbc6",
         ),
         Expect(
             strategy="lora",

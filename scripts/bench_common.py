@@ -33,6 +33,8 @@ def recipe_of(options: Any, strategy: str) -> Any:
     changes = {**plain, "train.epochs": options.epochs, "train.seed": options.seed}
     for field, value in (("data.train_rows", options.rows), ("data.path", options.data)):
         changes |= {field: value} if value else {}
+    if strategy == "full":
+        changes["strategy.keep_statistics"] = False  # as the others do
     changes |= {
         field: json.loads(value) for field, _, value in (s.partition("=") for s in options.set)
     }

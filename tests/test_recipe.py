@@ -66,7 +66,7 @@ def test_json_writes_out_every_default():
         "learning_rate": 5e-5,
         "layer_decay": None,
         "unfreeze": "all",
-        "keep_statistics": False,
+        "keep_statistics": True,
     }
     assert written["data"]["train_rows"] is None
     assert written["task"]["augment"]["crop"] == [0.5, 1.0]

@@ -32,9 +32,9 @@ class Full(Settings):
     unfreeze: Literal["all", "gradually"] = "all"
     """`gradually`: the head alone in the first epoch, one group of layers more in each one after it
     (Howard and Ruder 2018)."""
-    keep_statistics: bool = False
-    """BatchNorm goes on with the statistics of pretraining instead of those of each batch, in
-    training as in use; its scale and shift move."""
+    keep_statistics: bool = True
+    """BatchNorm goes on with the statistics of pretraining, in training as in use, instead of those
+    of each batch; its scale and shift move. False suits many rows in large batches."""
 
 
 class HeadOnly(Settings):
