@@ -13,6 +13,7 @@ MEASURED = {
     "mlp-tictactoe": {"full"},
     "effnet-digits": {"head", "lora", "full"},
     "minilm-langid": {"head"},
+    "bart-cldr": {"full"},
 }
 """The strategies of each recipe that were."""
 

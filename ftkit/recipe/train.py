@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import (
     Field,
+    FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -104,11 +105,11 @@ class Expect(Settings):
 
     strategy: Literal["full", "head", "lpft", "lora"]
     metric: MetricName = "accuracy"
-    low: Annotated[float, Field(ge=0, le=1)]
+    low: FiniteFloat
     """Lowest value seen."""
-    high: Annotated[float, Field(ge=0, le=1)]
+    high: FiniteFloat
     """Highest value seen."""
-    mean: Annotated[float, Field(ge=0, le=1)] | None = None
+    mean: FiniteFloat | None = None
     """Mean over seeds."""
     source: str = Field(min_length=1)
     """Command, hardware, seeds and commit of the measurement, or the publication."""
