@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers import AutoConfig
 
 from ftkit import (
     runtime,
@@ -31,7 +32,15 @@ from ftkit.mlp_model import load_perceptron
 from ftkit.models import load_trained, place
 from ftkit.outcomes import columns
 from ftkit.pull import fetch, is_hub_id
-from ftkit.recipe import Backbone, LanguageModelling, Mlp, Recipe
+from ftkit.recipe import (
+    Backbone,
+    LanguageModelling,
+    Mlp,
+    Recipe,
+    TabularRegression,
+    TextRegression,
+    Translation,
+)
 from ftkit.result import Measured, RunResult
 from ftkit.tasks import prepare, suited
 from ftkit.tasks.text import label_array
@@ -123,7 +132,7 @@ def predict(
     recipe = recipe.override(changes or {})
     if isinstance(recipe.task, LanguageModelling) and not any(map(names_data, inputs)):
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
-    names = _label_names(folder)
+    names = _label_names(recipe, folder)
     given = runtime.main_first(lambda: read_given(inputs, recipe.task, names, split))
     for note in given.notes:
         log.info("data: %s", note)
@@ -197,13 +206,16 @@ def _open(run: str | Path) -> tuple[Recipe, Path]:
     return recipe, inside if inside.is_dir() else folder
 
 
-def _label_names(folder: Path) -> tuple[str, ...]:
+def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("problem_type") == "regression":
+    if isinstance(recipe.task, (TextRegression, TabularRegression, Translation, LanguageModelling)):
         return ()
-    names = config.get("id2label") or dict(enumerate(config.get("settings", {}).get("classes", ())))
-    return tuple(names[key] for key in sorted(names, key=int))
+    if isinstance(recipe.backbone, Mlp):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return tuple(config["settings"]["classes"])
+    where = {"trust_remote_code": recipe.backbone.trust_remote_code}
+    names = AutoConfig.from_pretrained(folder, **where).id2label  # timm's file has it otherwise
+    return tuple(names[number] for number in range(len(names)))
 
 
 def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:

@@ -167,11 +167,24 @@ def test_images_in_a_folder_without_classes_and_by_name(finished_run, tmp_path, 
     assert one.columns["probability"][0] == pytest.approx(found.columns["probability"][1], abs=1e-4)
 
 
-def test_an_adapter_alone_answers_on_its_backbone(tiny_recipe, class_folders, tmp_path):
-    result = finetune(tiny_recipe.override({"strategy": Lora(merge=False)}), tmp_path / "run")
+@pytest.mark.parametrize("family", ["vit", "timm-resnet"])
+def test_an_adapter_alone_answers_on_its_backbone(
+    family, tiny_recipe, class_folders, checkpoint, tmp_path
+):
+    changes = {"strategy": Lora(merge=False), "backbone.id": str(checkpoint(family))}
+    result = finetune(tiny_recipe.override(changes), tmp_path / "run")
     found = predict(tmp_path / "run", [str(class_folders)])
     the_same(found, tmp_path / "run")
     assert result.n < len(found)
+
+
+@pytest.mark.parametrize("family", ["resnet", "timm-resnet"])
+def test_a_cnn_answers(family, tiny_recipe, class_folders, checkpoint, tmp_path):
+    changes = {"backbone.id": str(checkpoint(family)), "train.epochs": 1}
+    finetune(tiny_recipe.override(changes), tmp_path / "run")
+    found = predict(tmp_path / "run", [str(class_folders)])
+    assert set(found.columns["label"]) == set(COLOURS)
+    the_same(found, tmp_path / "run")
 
 
 def test_a_perceptron_answers(texts, tmp_path):
