@@ -147,17 +147,22 @@ def training_modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
 
     BatchNorm that keeps its statistics is not, though its scale and shift may move.
     """
-    if getattr(model, "keeps_statistics", False):
-        return [(model, False)]
+    return [
+        (module, moves and not getattr(module, "keeps_statistics", False))
+        for module, moves in _moving(model)
+    ]
+
+
+def _moving(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Return every module of the model with whether something in it moves."""
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     if all(trainable) or not any(trainable):
         moves = bool(trainable) and all(trainable)
-        still = {m for m in model.modules() if getattr(m, "keeps_statistics", False)}
-        return [(module, moves and module not in still) for module in model.modules()]
+        return [(module, moves) for module in model.modules()]
     found = [(model, True)]
     for name, child in model.named_children():
         if name == "lora_dropout":
             found += [(module, True) for module in child.modules()]
         else:
-            found += training_modes(child)
+            found += _moving(child)
     return found

@@ -19,14 +19,13 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from ftkit.adapt import adapt
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.heads import why_not_alone
 from ftkit.mlp_model import Perceptron
 from ftkit.models import place
 from ftkit.precision import fastest_training
 from ftkit.range_test import as_before, take_steps
-from ftkit.recipe import AUTO, HeadOnly, Lpft, Recipe, Train
+from ftkit.recipe import AUTO, HeadOnly, Recipe, Train
 from ftkit.runtime import Machine, in_any, on_main
 from ftkit.sharded import is_shared
 from ftkit.tasks import Inputs
@@ -72,8 +71,7 @@ def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Rec
     place(model, recipe.train.channels_last, machine.device)
     fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
     with as_before(model), quiet():
-        part = adapt(recipe.strategy, model) if isinstance(recipe.strategy, Lpft) else model
-        rates = measure(part, inputs, recipe, machine, options)
+        rates = measure(model, inputs, recipe, machine, options)
     chosen = pick(rates)
     figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
     log.info("batch size: %d; rows per second: %s", chosen, figures)

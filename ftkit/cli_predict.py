@@ -58,7 +58,7 @@ def predict(
     found = answer(run, inputs, split, parse_changes(set_))
     if rank() != 0:
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     if out is not None:
         found.write(out)
         console.print(f"{len(found):,} answers are in {out}", markup=False)
@@ -77,16 +77,13 @@ def _show(columns: dict[str, Any], rows: int) -> None:
     names = [name for name in columns if name != "probability"]
     for name in names:
         shown.add_column(name, overflow="fold")
-    sure = columns.get("probability")
-    single = "probability" in columns and not isinstance(columns["prediction"][0], list)
-    if single:
+    one_class = "probability" in columns and not isinstance(columns["prediction"][0], list)
+    if one_class:
         shown.add_column("probability", justify="right")
     for row in range(min(rows, MOST_SHOWN)):
-        cells = [_cell(columns[name][row]) for name in names]
-        if single and sure is not None:
-            cells.append(f"{max(sure[row]):.3f}")
-        shown.add_row(*cells)
-    console = Console(highlight=False)
+        sure = [f"{max(columns['probability'][row]):.3f}"] if one_class else []
+        shown.add_row(*(_cell(columns[name][row]) for name in names), *sure)
+    console = Console(highlight=False, markup=False, emoji=False)  # texts are shown as they are
     console.print(shown)
     if rows > MOST_SHOWN:
         console.print(f"... and {rows - MOST_SHOWN:,} more; --out FILE.csv writes all of them")

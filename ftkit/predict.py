@@ -31,7 +31,7 @@ from ftkit.metrics import measure
 from ftkit.mlp_model import load_perceptron
 from ftkit.models import load_trained, place
 from ftkit.outcomes import columns
-from ftkit.pull import fetch, is_hub_id
+from ftkit.pull import fetch, is_hub_id, without_foreign_code
 from ftkit.recipe import (
     Backbone,
     LanguageModelling,
@@ -113,7 +113,8 @@ def predict(
 ) -> Predictions:
     """Return what the model of a run says of these rows.
 
-    Under `accelerate launch` every process calls this, takes its share, and gets all answers.
+    Under `accelerate launch` every process calls this, takes its share of the rows, and gets all
+    answers. What a language model writes to texts, each writes whole.
 
     Args:
         run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
@@ -190,6 +191,15 @@ def _written(
     model, tokenizer = runtime.main_first(lambda: load_trained(folder, backbone, task))
     place(model, None, machine.device)
     written = [go_on(task, model, tokenizer, prompt) for prompt in prompts]
+    if lost := written.count(None):
+        log.warning(
+            "%d of %d texts have no answer: with %d tokens to be written they take more than the "
+            "%s that the model reads; --set task.max_new_tokens=N asks for fewer",
+            lost,
+            len(written),
+            task.max_new_tokens,
+            task.max_length,
+        )
     index = np.arange(len(prompts))
     return Predictions({"index": index, "prompt": list(prompts), "written": written}, {})
 
@@ -197,10 +207,13 @@ def _written(
 def _open(run: str | Path) -> tuple[Recipe, Path]:
     """Return the recipe of a finished run, its task as it was trained, and the model's folder."""
     folder = Path(run)
-    if not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run)):
+    foreign = not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run))
+    if foreign:
         folder = fetch(Backbone(id=str(run)))
     result = RunResult.read(folder)
     recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    if foreign:
+        recipe = without_foreign_code(recipe, str(run))
     recipe = Recipe.model_validate(recipe.model_dump(mode="json") | {"task": result.task})
     inside = folder / "model"
     return recipe, inside if inside.is_dir() else folder

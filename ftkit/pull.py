@@ -33,6 +33,8 @@ Kind = Literal["model", "dataset"]
 Value = TypeVar("Value")
 WORDS = {"model": "backbone", "dataset": "data set"}
 TABLES = (".parquet", ".csv", ".tsv", ".json", ".jsonl")
+TOKENIZERS = ("*.jinja", "*.model", "*.spm", "*.txt")
+"""Chat templates and vocabularies that are no JSON."""
 ANSWER_SECONDS = 10.0
 """How long the Hub may take to say which commit a name means."""
 LEFTOVER_SECONDS = 24 * 3600.0
@@ -129,7 +131,7 @@ def fetch(backbone: Backbone) -> Path:
         HubError: the Hub does not give them, or gives a damaged one twice.
     """
     commit = resolve("model", backbone.id, backbone.revision)
-    wanted = ["*.json", "*.safetensors", "README.md"]
+    wanted = ["*.json", "*.safetensors", "README.md", *TOKENIZERS]
     wanted += ["*.bin"] if backbone.allow_pickle else []
     wanted += ["*.py"] if backbone.trust_remote_code else []
 
@@ -162,6 +164,15 @@ def fetch_recipe(name: str) -> Recipe:
         recipe = Recipe.from_json(Path(file).read_text(encoding="utf-8"))
     except (RecipeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{name}': {error}") from None
+    return without_foreign_code(recipe, name)
+
+
+def without_foreign_code(recipe: Recipe, name: str) -> Recipe:
+    """Return a stranger's recipe with what runs other people's code switched off, and say so.
+
+    Args:
+        name: of the model on the Hub that it came with.
+    """
     if not isinstance(recipe.backbone, Backbone):
         return recipe
     unsafe = {f"backbone.{flag}": False for flag in ("trust_remote_code", "allow_pickle")}

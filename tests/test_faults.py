@@ -200,13 +200,12 @@ def test_a_row_that_cannot_be_decoded_in_epoch_3_is_named(
         with open(broken[0], "wb") as file:
             file.write(b"this is no picture")
 
-    before_step(monkeypatch, 14, spoil)  # the first of epoch 3
+    before_step(monkeypatch, 13, spoil)  # the last of epoch 2: nothing of epoch 3 is read yet
     with pytest.raises(
         TrainingError, match=r"^training row 0 \(.*png\) cannot be read any more in epo"
     ) as told:
         finetune(recipe, tmp_path / "run")
-    # another process may have read it for epoch 3 already
-    assert any(f"in epoch {epoch}" in str(told.value) for epoch in (3, 3 + workers))
+    assert "in epoch 3" in str(told.value)
     assert "\n" not in str(told.value)
     shutil.copy(class_folders / broken[0].removeprefix(f"{data}/"), broken[0])
     finetune(recipe, tmp_path / "run", resume=True)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 
 import language_checkpoints
 import numpy as np
@@ -29,6 +28,7 @@ from ftkit import (
     finetune,
 )
 from ftkit.cli import main
+from ftkit.cli_predict import _show
 from ftkit.predict import predict
 
 WORDS = {"fruit": ["apple", "pear", "plum"], "metal": ["iron", "gold", "tin"]}
@@ -287,12 +287,41 @@ def test_what_cannot_be_answered_is_refused_in_one_line(
     assert not (tmp_path / "answers.xlsx").exists()
 
 
-def test_a_run_that_did_not_note_its_columns_answers_too(finished_run, class_folders, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
-    noted = json.loads((run / "run.json").read_text())
-    assert noted["task"].pop("label") == "label"
-    (run / "run.json").write_text(json.dumps(noted))
-    assert predict(run, [str(class_folders)]).metrics == (
-        predict(finished_run, [str(class_folders)]).metrics
-    )
+def test_a_strangers_run_switches_nothing_dangerous_on(hub, finished_run, class_folders, caplog):
+    """What it names as its class would be fetched from a third repository, and run."""
+    model = finished_run / "model"
+    recipe = json.loads((finished_run / "recipe.json").read_text())
+    recipe["backbone"] |= {"trust_remote_code": True, "allow_pickle": True}
+    config = json.loads((model / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForImageClassification": "bob/evil--evil.Model"}
+    files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    files["run.json"] = (finished_run / "run.json").read_bytes()
+    files |= {
+        "recipe.json": json.dumps(recipe).encode(),
+        "config.json": json.dumps(config).encode(),
+    }
+    hub.add("alice/colours", files)
+    hub.add("bob/evil", {"evil.py": b"raise SystemExit('code of a stranger was run')"})
+    found = predict("alice/colours", [str(class_folders)])
+    assert len(found) == 72
+    assert "trust_remote_code=true" in caplog.text
+
+
+def test_texts_are_shown_as_they_are(capsys):
+    _show({"text": ["[bold]a[/] :smile:"], "prediction": ["b"], "probability": [[0.25, 0.75]]}, 1)
+    said = capsys.readouterr().out
+    assert "[bold]a[/] :smile:" in said
+    assert "0.750" in said
+
+
+def test_a_prompt_without_room_is_said(tmp_path, caplog):
+    backbone = language_checkpoints.make("llama", tmp_path / "llama", language_checkpoints.CHATML)
+    talks = [
+        {"messages": [{"role": r, "content": f"{r} {n}"} for r in ("user", "assistant")]}
+        for n in range(30)
+    ]
+    task = LanguageModelling(messages="messages", max_length=64, max_new_tokens=8)
+    run, _ = trained(task, Backbone(id=str(backbone)), talks, tmp_path)
+    written = predict(run, ["short", "long " * 40]).columns["written"]
+    assert [text is None for text in written] == [False, True]
+    assert "1 of 2 texts have no answer" in caplog.text

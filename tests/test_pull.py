@@ -4,9 +4,11 @@ import io
 import os
 import pickle
 
+import language_checkpoints
 import pytest
 import torch
 from safetensors.torch import load
+from transformers import AutoTokenizer
 
 from ftkit import Backbone, Data, ModelError, Recipe
 from ftkit.models import load_model
@@ -60,6 +62,20 @@ def test_only_what_is_needed_is_fetched(hub, checkpoint):
     served(hub, checkpoint("vit"), **extra, **{"onnx/model.safetensors": b"x"})
     names = {path.name for path in fetch(Backbone(id="alice/tiny")).rglob("*")}
     assert names == {"config.json", "model.safetensors", "preprocessor_config.json"}
+
+
+@pytest.mark.parametrize("family", ["marian", "nllb", "chat"])
+def test_a_tokenizer_is_fetched_whole(family, hub, checkpoint, tmp_path):
+    make = language_checkpoints.make
+    chat = family == "chat"
+    folder = make("llama", tmp_path, language_checkpoints.CHATML) if chat else checkpoint(family)
+    served(hub, folder)
+    here, there = (
+        AutoTokenizer.from_pretrained(at) for at in (folder, fetch(Backbone(id="alice/tiny")))
+    )
+    assert there("a red hat")["input_ids"] == here("a red hat")["input_ids"]
+    assert there.chat_template == here.chat_template
+    assert chat == (here.chat_template is not None)
 
 
 def test_a_backbone_of_the_hub_keeps_its_name(hub, checkpoint):

@@ -73,6 +73,15 @@ def test_a_space_that_makes_no_sense_is_refused_before_any_training(changes, mes
         require_allowed(recipe, parse_space(changes)[0])
 
 
+def assert_is_run(trial):
+    """The trial is a finished run with its values, and its figure that of the run."""
+    assert RunResult.read(trial.folder).status == "complete"
+    written = json.loads((trial.folder / "recipe.json").read_text())
+    assert written["strategy"]["learning_rate"] == trial.values["strategy.learning_rate"]
+    assert written["train"]["batch_size"] == trial.values["train.batch_size"]
+    assert trial.figure == best_validation(trial.folder, "accuracy")
+
+
 def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tmp_path):
     found = sweep(recipe, SPACE, 3, tmp_path)
     assert len(found) == 3
@@ -80,11 +89,7 @@ def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tm
     assert found[: len(complete)] == complete
     assert [t.figure for t in complete] == sorted((t.figure for t in complete), reverse=True)
     for trial in complete:
-        assert RunResult.read(trial.folder).status == "complete"
-        written = json.loads((trial.folder / "recipe.json").read_text())
-        assert written["strategy"]["learning_rate"] == trial.values["strategy.learning_rate"]
-        assert written["train"]["batch_size"] == trial.values["train.batch_size"]
-        assert trial.figure == best_validation(trial.folder, "accuracy")
+        assert_is_run(trial)
 
 
 def test_a_study_goes_on_and_repeats_nothing(recipe, tmp_path):

@@ -12,21 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from test_sweep import SPACE, assert_is_run
 
-from ftkit import RecipeError, RunError, RunResult, registry
+from ftkit import RecipeError, RunError, registry
 from ftkit.cli import main
-from ftkit.search_space import Choices, Range
-from ftkit.sweep import Ended, Study, best_validation, sweep
+from ftkit.search_space import Choices
+from ftkit.sweep import Ended, Study, sweep
 from ftkit.verify import Verified
 
 ray = pytest.importorskip("ray", reason="Ray Tune is not installed: pip install 'ftkit[ray]'")
 
 from ftkit.sweep_ray import Cluster, Search, share, sweep_on_ray  # noqa: E402
 
-SPACE = {
-    "strategy.learning_rate": Range(1e-4, 1e-1, log=True),
-    "train.batch_size": Choices((16, 32)),
-}
 HERE = Cluster("auto", at_once=1)
 MORTAL = "die-once"
 
@@ -71,11 +68,7 @@ def test_trials_are_the_runs_they_are_without_ray_and_the_study_goes_on_without_
     assert [trial.state for trial in found] == ["complete"] * 3
     assert [t.figure for t in found] == sorted((t.figure for t in found), reverse=True)
     for trial in found:
-        assert RunResult.read(trial.folder).status == "complete"
-        written = json.loads((trial.folder / "recipe.json").read_text())
-        assert written["strategy"]["learning_rate"] == trial.values["strategy.learning_rate"]
-        assert written["train"]["batch_size"] == trial.values["train.batch_size"]
-        assert trial.figure == best_validation(trial.folder, "accuracy")
+        assert_is_run(trial)
         lines = (out / "ray" / trial.folder.name / "result.json").read_text().splitlines()
         figures = [json.loads(line).get("validation_accuracy") for line in lines]
         assert max(figure for figure in figures if figure) == trial.figure  # as Tune has it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatch
 from glob import has_magic
@@ -198,12 +197,7 @@ def _columns(task: Any, features: Features) -> tuple[Any, str | None]:
     task = task.model_copy(update=lost)
     role = "target" if isinstance(task, Translation) else "label"
     known = label_columns(task)
-    noted = any(getattr(task, field, None) for field in ("label", "labels", "target"))
-    if known and not noted:  # a run that did not say which it found
-        with suppress(DataError):
-            return resolve_columns(task, features), None
-        known = ("label",)
-    elif all(has_column(features, name) for name in known):
+    if all(has_column(features, name) for name in known):
         return resolve_columns(task, features), None
     if role == "label" and isinstance(features.get("label"), ClassLabel):
         return resolve_columns(task.model_copy(update={"label": "label"}), features), None

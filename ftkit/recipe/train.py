@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from ftkit.errors import RecipeError
-from ftkit.recipe.figures import MetricName
+from ftkit.recipe.figures import LIMITS, MetricName
 from ftkit.settings import Fraction, Settings
 
 AUTO: Final = "auto"
@@ -115,7 +115,13 @@ class Expect(Settings):
     """Command, hardware, seeds and commit of the measurement, or the publication."""
 
     @model_validator(mode="after")
-    def _range_is_ordered(self) -> Expect:
+    def _range_is_possible(self) -> Expect:
+        least, largest = LIMITS.get(self.metric, (0.0, 1.0))
+        for name, value in (("low", self.low), ("high", self.high)):
+            if not least <= value <= largest:
+                raise ValueError(
+                    f"expect.{name} = {value}: {self.metric} lies between {least:g} and {largest:g}"
+                )
         if self.low > self.high:
             raise ValueError(f"low {self.low} lies above high {self.high}")
         if self.mean is not None and not self.low <= self.mean <= self.high:

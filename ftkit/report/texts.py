@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,8 @@ def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> 
         for table in tables
     ]
     table, chosen = tables[best], np.argsort(values[best], kind="stable")[:SHOWN].tolist()
-    examples = tuple(
-        Example(
-            table["index"][row].as_py(),
-            f"chrF {values[best][row]:.1f}",
-            texts=_texts(table, row, source="source", reference="label", translation="prediction"),
-        )
-        for row in chosen
-    )
+    said = {row: f"chrF {values[best][row]:.1f}" for row in chosen}
+    examples = _examples(table, said, source="source", reference="label", translation="prediction")
     about = f"Test sentences with the lowest chrF (0 to 100) of {runs[best].label}, the best."
     return [
         Section("wrong", "Worst translations", about, examples=examples),
@@ -55,14 +49,9 @@ def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
     asked = "prompt" in table.column_names
     names = {"prompt": "prompt", "answer": "answer"} if asked else {"": "text"}
     chosen = np.argsort(-np.nan_to_num(own, nan=0), kind="stable")[:SHOWN].tolist()
-    examples = tuple(
-        Example(
-            table["index"][row].as_py(),
-            f"perplexity {own[row]:.4g} over {table['tokens'][row].as_py()} tokens",
-            texts=_texts(table, row, **names),
-        )
-        for row in chosen
-    )
+    tokens = table["tokens"].to_pylist()
+    said = {row: f"perplexity {own[row]:.4g} over {tokens[row]} tokens" for row in chosen}
+    examples = _examples(table, said, **names)
     about = f"Test texts with the highest perplexity of {runs[best].label}, the best."
     whole = [found[np.isfinite(found)] for found in values]
     edge = float(np.quantile(np.concatenate(whole), 0.98))
@@ -122,6 +111,14 @@ def _perplexity(table: pa.Table) -> np.ndarray:
     """Return (N,) of each text; NaN of one without a token to be told."""
     loss, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
     return np.where(tokens > 0, np.exp(loss), np.nan)
+
+
+def _examples(table: pa.Table, said: Mapping[int, str], **columns: str) -> tuple[Example, ...]:
+    """Return these rows to be read, with what is said of each; see `_texts`."""
+    index = table["index"].to_pylist()
+    return tuple(
+        Example(index[row], text, texts=_texts(table, row, **columns)) for row, text in said.items()
+    )
 
 
 def _texts(table: pa.Table, row: int, **columns: str) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,150 @@
+"""Perceptrons that go on: from saved weights, by the last layer alone, after a stop."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import leave_unverified
+from perceptrons import of_colours, of_flowers, weights
+
+import ftkit.mlp_fit
+import ftkit.mlp_state
+import ftkit.run
+from ftkit import (
+    FineTune,
+    HeadOnly,
+    ModelError,
+    finetune,
+    load_perceptron,
+    registry,
+)
+from ftkit.verify import Verified
+
+
+@pytest.fixture
+def unverified(monkeypatch):
+    """Leave out the fresh process, which test_mlp_run has."""
+    leave_unverified(monkeypatch)
+
+
+@pytest.fixture
+def colours(class_folders):
+    return of_colours(class_folders)
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    return of_flowers(tmp_path)
+
+
+def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(
+    colours, tmp_path, monkeypatch, unverified
+):
+    recipe = colours.override({"backbone.fine_tune": FineTune(epochs=2), "train.epochs": 3})
+    finetune(recipe, tmp_path / "whole")
+    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
+    write = ftkit.mlp_state.write_state
+    for stop_at in (2, 4):  # in the training, and in the fine-tuning
+
+        def stop(checkpoint, state, buffers, kept, stop_at=stop_at):
+            write(checkpoint, state, buffers, kept)
+            if state.epochs == stop_at:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
+        run = tmp_path / f"stopped{stop_at}"
+        with pytest.raises(KeyboardInterrupt):
+            finetune(recipe, run)
+        monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
+        with (run / "log.jsonl").open("a") as lines:
+            lines.write('{"step": 99, "los')  # a kill in the middle of a line
+        finetune(recipe, run, resume=True)
+        whole, resumed = weights(tmp_path / "whole"), weights(run)
+        assert all(whole[name].equal(resumed[name]) for name in whole)
+
+        def losses(folder):
+            entries = [json.loads(line) for line in (folder / "log.jsonl").open()]
+            return [entry.get("loss", entry.get("validation_loss")) for entry in entries]
+
+        assert losses(run) == losses(tmp_path / "whole")
+
+
+def test_head_only_moves_the_last_layer_alone(colours, tmp_path, unverified):
+    short = colours.override({"train.epochs": 1})
+    result = finetune(short, tmp_path / "body")
+    start = short.override({"backbone.start": str(tmp_path / "body" / "model")})
+    frozen = finetune(start.override({"strategy": HeadOnly(learning_rate=1e-2)}), tmp_path / "head")
+    before, after = weights(tmp_path / "body"), weights(tmp_path / "head")
+    assert {name for name in before if not before[name].equal(after[name])} == {
+        "layers.2.weight",
+        "layers.2.bias",
+    }
+    assert frozen.parameters_trained == 9 * 3
+    assert frozen.parameters_total == result.parameters_total
+
+
+def test_other_classes_get_a_fresh_last_layer_on_the_trained_body(colours, tmp_path, unverified):
+    finetune(colours, tmp_path / "body")
+    other = tmp_path / "warm"
+    for name in ("red", "green"):
+        (other / name.upper()).mkdir(parents=True)
+        for file in sorted((Path(colours.data.path) / name).iterdir()):
+            (other / name.upper() / file.name).write_bytes(file.read_bytes())
+    recipe = colours.override(
+        {
+            "data.path": str(other),
+            "backbone.start": str(tmp_path / "body" / "model"),
+            "strategy": HeadOnly(learning_rate=0.1),
+            "train.epochs": 20,
+        }
+    )
+    result = finetune(recipe, tmp_path / "run")
+    before, after = weights(tmp_path / "body"), weights(tmp_path / "run")
+    assert before["layers.0.weight"].equal(after["layers.0.weight"])
+    assert after["layers.2.weight"].shape == (8, 2)
+    assert result.metrics["accuracy"].value > 0.9
+
+
+def test_going_on_reads_inputs_as_the_first_training_did(flowers, tmp_path, unverified):
+    finetune(flowers, tmp_path / "first")
+    lines = Path(flowers.data.path).read_text().splitlines()
+    moved = [f"{float(a) + 3:.3f},{b},{kind}" for a, b, kind in (x.split(",") for x in lines[1:])]
+    (tmp_path / "moved.csv").write_text("\n".join([lines[0], *moved]) + "\n")
+    changes = {
+        "data.path": str(tmp_path / "moved.csv"),
+        "backbone.start": str(tmp_path / "first"),  # a run, or its model/
+        "train.epochs": 1,
+    }
+    finetune(flowers.override(changes), tmp_path / "second")
+    first, second = (load_perceptron(tmp_path / name) for name in ("first", "second"))
+    assert first.encoder == second.encoder
+    other = registry.find("mlp-text").override({"backbone.start": str(tmp_path / "first")})
+    with pytest.raises(ModelError, match="it reads columns, this task gives ngrams"):
+        finetune(other.override({"data.train_rows": 100}), tmp_path / "third")
+
+
+def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path, monkeypatch):
+    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+    rough = {
+        "train.schedule": "constant",
+        "strategy.learning_rate": 0.3,
+    }  # its loss goes up and down
+    recipe = flowers.override({"train.epochs": 200, "train.early_stopping": 1, **rough})
+    finetune(recipe, tmp_path / "whole")
+    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
+    write = ftkit.mlp_state.write_state
+
+    def stop(checkpoint, state, buffers, kept):
+        write(checkpoint, state, buffers, kept)
+        if state.waited == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, tmp_path / "stopped")
+    monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
+    finetune(recipe, tmp_path / "stopped", resume=True)
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(whole[name].equal(stopped[name]) for name in whole)
+    epochs = (tmp_path / "stopped" / "log.jsonl").read_text().count("validation_loss")
+    assert epochs == (tmp_path / "whole" / "log.jsonl").read_text().count("validation_loss") < 200
