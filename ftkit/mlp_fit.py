@@ -100,6 +100,7 @@ def fit_by_hand(
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best = now
+            state.best_figures = {name: float(value) for name, value in figures.items()}
             state.tensors["best"] = network.parameters.clone()
         state.part_steps = 0
         if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
@@ -143,6 +144,7 @@ def fit_by_hand(
         examples=state.epochs * len(X),
         strategy=recipe.strategy,
         precision="fp32",
+        validation=state.best_figures,
     )
 
 

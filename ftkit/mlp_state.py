@@ -38,6 +38,8 @@ class State:
     steps: int = 0
     best: tuple[float, float] | None = None
     """Best validation figure so far and the loss beside it, so signed that more is better."""
+    best_figures: dict[str, float] = field(default_factory=dict)
+    """All validation figures of that epoch."""
     waited: int = 0
     """Epochs since then."""
     moments_step: int = 0

@@ -176,6 +176,7 @@ def solve(
         examples=passes * len(inputs.train),
         strategy=recipe.strategy,
         precision="fp32",
+        validation={name: float(value) for name, value in figures.items()},
     )
 
 

@@ -52,6 +52,9 @@ class RunResult(Settings):
     n: int
     """Test examples, each counted once."""
     metrics: dict[str, Measured]
+    validation: dict[str, float] = Field(default_factory=dict)
+    """Loss and figures on the validation rows, of the weights that were kept; empty in runs of
+    versions that did not write them."""
     parameters_total: int
     parameters_trained: int
     seconds: Seconds

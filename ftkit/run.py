@@ -126,6 +126,7 @@ def carry_out(
             split=ready.splits.test_split,
             n=len(labels),
             metrics={**measure(task, labels, outputs, recipe.train.seed), **earlier},
+            validation=fitted.validation,
             parameters_total=total,
             parameters_trained=moved,
             seconds=Seconds(

@@ -249,6 +249,20 @@ class FrozenTrainer(ExactTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
+    def kept_figures(self) -> dict[str, float]:
+        """Return loss and figures on the validation rows of the weights that are kept."""
+        kept = self.state.best_global_step
+        found = (
+            entry
+            for entry in self.state.log_history
+            if entry["step"] == kept and "eval_loss" in entry
+        )
+        return {
+            name.removeprefix("eval_"): float(value)
+            for name, value in next(found, {}).items()
+            if name.startswith("eval_")
+        }
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16 and not math.isfinite(float(norm)):  # fp16: its scaler takes them out

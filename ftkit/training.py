@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Fitted:
     precision: str
     """The arithmetic of training: fp32, bf16 or fp16."""
     features_seconds: float = 0.0
+    validation: dict[str, float] = field(default_factory=dict)
+    """Loss and figures on the validation rows, of the weights that were kept."""
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -166,6 +168,7 @@ def _train(
         examples=round(min(epochs, settings.epochs) * len(inputs.train)),
         strategy=recipe.strategy,
         precision=way.precision,
+        validation=trainer.kept_figures(),
     )
 
 

@@ -40,12 +40,21 @@ def flowers(tmp_path):
     return of_flowers(tmp_path)
 
 
+def kept(folder):
+    """Return the figures of the best validation in a log: the highest accuracy, then the loss."""
+    entries = [json.loads(line) for line in (folder / "log.jsonl").open()]
+    found = [entry for entry in entries if "validation_loss" in entry]
+    best = max(found, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+    return {n.removeprefix("validation_"): v for n, v in best.items() if "validation_" in n}
+
+
 def test_images_give_the_run_folder_of_any_backbone(colours, class_folders, tmp_path, caplog):
     with caplog.at_level("INFO", logger="ftkit"):
         result = finetune(colours, tmp_path / "run")
     assert "task.augment is not used" in caplog.text
     assert result.metrics["accuracy"].value > 0.9  # colours are easy
     assert result.task["kind"] == "image-classification"
+    assert result.validation == kept(tmp_path / "run")
     assert result.parameters_trained == result.parameters_total == 108 * 16 + 16 + 17 * 8 + 9 * 3
     for name in ("recipe.json", "run.json", "log.jsonl", "predictions.parquet"):
         assert (tmp_path / "run" / name).is_file()

@@ -9,11 +9,10 @@ from ftkit.result import Measured, Seconds
 
 # DESIGN.md, "run.json:"
 KEYS = {
-    "recipe", "strategy", "task", "dataset", "split", "n", "metrics", "parameters_total",
-    "parameters_trained", "seconds", "examples_per_second", "peak_memory_bytes", "model_bytes",
-    "latency_seconds",
-    "model_sha256", "seed", "world_size", "device", "precision", "versions", "commit", "started",
-    "finished", "status",
+    "recipe", "strategy", "task", "dataset", "split", "n", "metrics", "validation",
+    "parameters_total", "parameters_trained", "seconds", "examples_per_second",
+    "peak_memory_bytes", "model_bytes", "latency_seconds", "model_sha256", "seed", "world_size",
+    "device", "precision", "versions", "commit", "started", "finished", "status",
 }  # fmt: skip
 
 
@@ -50,6 +49,14 @@ def test_a_written_result_is_read_again_as_it_was(tmp_path):
     result.write(tmp_path)
     assert RunResult.read(tmp_path) == result
     assert RunResult.read(str(tmp_path)) == result
+
+
+def test_a_result_of_a_version_without_validation_figures_is_read(tmp_path):
+    make().write(tmp_path)
+    written = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    del written["validation"]
+    (tmp_path / "run.json").write_text(json.dumps(written), encoding="utf-8")
+    assert RunResult.read(tmp_path) == make()
 
 
 def test_run_json_has_exactly_the_keys_of_the_contract(tmp_path):

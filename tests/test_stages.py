@@ -32,6 +32,20 @@ def losses(folder):
     return [entry["loss"] for entry in entries if "loss" in entry]
 
 
+def validations(folder):
+    """Return the figures of each validation in a log."""
+    entries = [json.loads(line) for line in (folder / "log.jsonl").open()]
+    return [
+        {
+            name.removeprefix("validation_"): value
+            for name, value in entry.items()
+            if name.startswith("validation_") and name != "validation_seconds"
+        }
+        for entry in entries
+        if "validation_loss" in entry
+    ]
+
+
 def test_full_fine_tuning_begins_with_the_head_of_the_probe(recipe, tmp_path):
     still = recipe.override({"strategy.learning_rate": 1e-12, "train.weight_decay": 0.0})
     model, _ = trained(still, tmp_path / "lpft")
@@ -55,6 +69,7 @@ def test_every_parameter_moves_after_the_probe(recipe, tmp_path):
 def test_a_run_counts_both_stages_and_keeps_the_log_of_each(recipe, tmp_path):
     probe = HeadOnly(learning_rate=1e-2)  # by Trainer, whose checkpoints must not stay
     result = finetune(recipe.override({"strategy.probe": probe}), tmp_path / "out")
+    assert result.validation in validations(tmp_path / "out")
     assert RunResult.read(tmp_path / "out") == result
     assert result.parameters_trained == result.parameters_total
     assert result.strategy["probe"]["learning_rate"] == 1e-2

@@ -130,7 +130,7 @@ def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
     recipe = tiny_recipe.override(
         {"train.epochs": 10, "strategy.learning_rate": 1e-2, "train.best_by": "loss"}
     ).override({"data.path": str(tmp_path / "data")})
-    ready, _ = fitted(recipe, tmp_path)
+    ready, result = fitted(recipe, tmp_path)
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     seen = [entry["validation_loss"] for entry in entries if "validation_loss" in entry]
     rows = ready.inputs.validation
@@ -138,6 +138,8 @@ def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
     kept = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(rows.labels))
     assert min(seen) < seen[-1]
     assert float(kept) == pytest.approx(min(seen), rel=1e-5)
+    assert result.validation["loss"] == pytest.approx(float(kept), rel=1e-5)
+    assert result.validation["accuracy"] == (logits.argmax(1) == rows.labels).mean()
 
 
 def test_early_stopping_ends_the_run(tiny_recipe, tmp_path):
