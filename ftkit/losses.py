@@ -52,14 +52,34 @@ def classification_loss(
         num_items_in_batch: examples of the whole step, over all devices and micro-batches.
         weights: (C,) weight of each class.
     """
-    total = F.cross_entropy(
-        outputs["logits"].float(),
-        labels,
-        weight=None if weights is None else weights.to(labels.device),
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
+    total = summed_cross_entropy(outputs["logits"].float(), labels, label_smoothing, weights)
     return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def summed_cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    label_smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the sum of the rows' cross-entropies, each times the weight of the row's own class.
+
+    The cross-entropy of a row is that with the smoothed target, which gives every class an equal
+    part of `label_smoothing` (Szegedy et al. 2016, section 7). torch's own `weight` is for each
+    class of that target instead of for the row: where one class weighs much more than another, its
+    part of the smoothing outweighs the true class, and the optimum avoids the common class
+    (pytorch/pytorch#104776).
+
+    Args:
+        logits: (B, C).
+        labels: (B,); a row whose label is NO_LABEL does not count.
+        weights: (C,) weight of each class.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
+    losses = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    own = weights.to(losses)[labels.clamp(min=0)]  # NO_LABEL is below zero, its loss is zero
+    return (own * losses).sum()
 
 
 @loss_of.register

@@ -24,7 +24,7 @@ from ftkit.batches import Batches
 from ftkit.features import Features
 from ftkit.heads import Head
 from ftkit.journal import append
-from ftkit.losses import class_weights, loss_of
+from ftkit.losses import class_weights, loss_of, summed_cross_entropy
 from ftkit.metrics import score
 from ftkit.recipe import LOWER_IS_BETTER, HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main
@@ -233,13 +233,8 @@ def minimise(head: Head, inputs: Inputs, recipe: Recipe) -> Solution:
         total.backward()
         loss = float(total.detach())
         for features, labels in pieces or centred():
-            part = nn.functional.cross_entropy(
-                features @ (V * scale).T + b,
-                labels,
-                weight=weights,
-                label_smoothing=settings.label_smoothing,
-                reduction="sum",
-            )
+            logits = features @ (V * scale).T + b
+            part = summed_cross_entropy(logits, labels, settings.label_smoothing, weights)
             (part / N).backward()
             loss += float(part.detach()) / N
         losses.append(loss)

@@ -59,6 +59,22 @@ def test_the_optimum_is_that_of_scikit_learn(problem, weights):
     assert found.losses[-1] == pytest.approx(min(found.losses), abs=1e-9)
 
 
+def test_smoothing_does_not_make_weighted_classes_change_places(problem):
+    head, _, recipe = problem
+    labels = np.repeat([0, 1], [20, 980])
+    head.head, head.config.num_labels = nn.Linear(1, 2), 2
+    values = torch.from_numpy(labels).float()[:, None]  # which tells the classes apart
+    rows = Features(values, np.arange(1000)[None], labels)
+    weighted = recipe.override({"train.class_weights": "balanced", "train.weight_decay": 1e-6})
+    recalls = []
+    for smoothing in (0.0, 0.1):
+        smoothed = weighted.override({"train.label_smoothing": smoothing})
+        found = minimise(head, Inputs(rows, rows, rows, rows), smoothed)
+        told = (values.numpy() @ found.weight.T + found.bias).argmax(1)
+        recalls.append([(told[labels == one] == one).mean() for one in (0, 1)])
+    assert recalls == [[1.0, 1.0], [1.0, 1.0]]
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_nothing_is_left_to_descend_with_smoothing_views_and_no_bias(problem, bias, monkeypatch):
     monkeypatch.setattr("ftkit.probe.ROWS", 64)
