@@ -1,24 +1,24 @@
 """Run a saved model through public interfaces alone: transformers, and peft for adapters.
 
-A script for a fresh process, which `ftkit.verify` starts; it imports nothing of ftkit, so what it
-computes is what anyone who downloads the folder gets.
+A script for a fresh process, which `ftkit.verify` starts; it imports nothing of ftkit but the
+clock, so what it computes is what anyone who downloads the folder gets.
 
-    python reload.py MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz
+    python -m ftkit.reload MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz [untimed]
 
 INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
-PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`, absent for an
-adapter; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a
-translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that
-the data has. For a language model it has `losses` (N,), nats a token of each text, and `answers`,
-which `pipeline` writes to some of the prompts. Where inputs were answered one by one, `seconds`
-(N,) says how long each took.
+PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`; for a
+regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a translator
+`translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that the data
+has. For a language model it has `losses` (N,), nats a token of each text, and `answers`, which
+`pipeline` writes to some of the prompts. Unless it should be untimed, `latency` has the values of
+`ftkit.latency.Waited`: how long one input by itself takes.
 """
 
 import json
 import re
 import sys
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,26 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from ftkit.latency import latency_of
+
 BATCH = 32
-TIMED = 5
-"""Texts that are translated one by one, to measure how long that takes."""
+Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
+"""Arrays of all answers by name; what answers one input by itself; those inputs."""
 
 
-def main(folder: Path, inputs: Path, output: Path) -> None:
+def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
     """Write the answers of the model in `folder` for every input, in order."""
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)  # an error is raised, not only logged
     logging.disable_progress_bar()
     asked = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
     columns = asked["columns"] or {"image": sorted(inputs.glob("*.png"))}
-    np.savez(output, **ANSWERS[asked["task"]["kind"]](folder, columns, asked["task"]))
+    answers, answer, examples = ANSWERS[asked["task"]["kind"]](folder, columns, asked["task"])
+    if timed and len(examples):
+        answers["latency"] = np.array(latency_of(answer, examples))
+    np.savez(output, **answers)
 
 
-def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and probabilities of the pipeline, for every image file."""
     files = columns["image"]
     pictures = [Image.open(file) for file in files]
@@ -63,16 +68,20 @@ def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -
         return processor(images=batch, return_tensors="pt")
 
     model = load(folder, AutoModelForImageClassification)
-    answers = {"logits": logits_of(model, pictures, encode)}
-    if not is_adapter(folder):
-        classify: Any = pipeline("image-classification", model=str(folder), device="cpu")
-        names = list(model.config.id2label.values())
-        found, answers["seconds"] = timed(lambda file: classify(str(file), top_k=len(names)), files)
-        answers["probabilities"] = in_order(found, names)
-    return answers
+    classify = pipeline_of("image-classification", folder, model, image_processor=processor)
+    names = list(model.config.id2label.values())
+
+    def tell(file: Path) -> Any:
+        return classify(str(file), top_k=len(names))
+
+    answers = {
+        "logits": logits_of(model, pictures, encode),
+        "probabilities": in_order([tell(file) for file in files], names),
+    }
+    return answers, tell, files
 
 
-def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and probabilities or numbers of the pipeline, for every text or pair."""
     keys = {"text": "text", "pair": "text_pair"}  # as the pipeline calls them
     named = [columns[name] for name in keys if name in columns]
@@ -84,21 +93,22 @@ def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
         return tokenizer(*parts, truncation=True, padding=True, return_tensors="pt")
 
     model = load(folder, AutoModelForSequenceClassification)
-    answers = {"logits": logits_of(model, texts, encode)}
-    if not is_adapter(folder):
-        classify: Any = pipeline("text-classification", model=str(folder), device="cpu")
-        names = list(model.config.id2label.values())
-        # softmax also for two classes; long texts are cut where training cut them
-        function, name = SCORES[task["kind"]]
-        found, answers["seconds"] = timed(
-            lambda text: classify(text, top_k=None, function_to_apply=function, truncation=True),
-            texts,
-        )
-        answers[name] = in_order(found, names)
-    return answers
+    classify = pipeline_of("text-classification", folder, model, tokenizer=tokenizer)
+    function, name = SCORES[task["kind"]]
+
+    def tell(text: dict[str, str]) -> Any:
+        """Give softmax also for two classes; long texts are cut where training cut them."""
+        return classify(text, top_k=None, function_to_apply=function, truncation=True)
+
+    names = list(model.config.id2label.values())
+    answers = {
+        "logits": logits_of(model, texts, encode),
+        name: in_order([tell(text) for text in texts], names),
+    }
+    return answers, tell, texts
 
 
-def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and the pipeline's tag and score, of every word that the model sees."""
     rows = columns["tokens"]
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -119,24 +129,24 @@ def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
             first = [p for p, w in enumerate(words) if w is not None and w not in words[:p]]
             firsts.append(first)
             logits.append(values[first])
-    answers: dict[str, Any] = {"logits": np.concatenate(logits)}
-    if not is_adapter(folder):
-        tell: Any = pipeline("token-classification", model=str(folder), device="cpu")
-        told = []
-        found, answers["seconds"] = timed(
-            lambda row: tell([row], is_split_into_words=True, ignore_labels=[])[0], rows
-        )
-        for every, first in zip(found, firsts, strict=True):
-            tokens = {token["index"]: token for token in every}
-            told += [tokens[place] for place in first]
-        answers["tags"] = np.array([token["entity"] for token in told])
-        answers["scores"] = np.array([token["score"] for token in told])
-    return answers
+    name_words = pipeline_of("token-classification", folder, model, tokenizer=tokenizer)
+
+    def tell(row: list[str]) -> Any:
+        return name_words([row], is_split_into_words=True, ignore_labels=[])[0]
+
+    told = []
+    for row, first in zip(rows, firsts, strict=True):
+        tokens = {token["index"]: token for token in tell(row)}
+        told += [tokens[place] for place in first]
+    answers = {
+        "logits": np.concatenate(logits),
+        "tags": np.array([token["entity"] for token in told]),
+        "scores": np.array([token["score"] for token in told]),
+    }
+    return answers, tell, rows
 
 
-def answer_translations(
-    folder: Path, columns: dict[str, Any], task: dict[str, Any]
-) -> dict[str, Any]:
+def answer_translations(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return the translation of every text, and the loss of the one that the data has."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = load(folder, AutoModelForSeq2SeqLM)
@@ -161,28 +171,27 @@ def answer_translations(
         with torch.inference_mode():
             return tokenizer.decode(model.generate(**given, generation_config=search)[0])
 
-    return {
+    answers = {
         "translations": np.array(translations),
         "losses": np.concatenate([batch.sum(1).numpy() for batch in losses]),
-        "seconds": timed(translate, texts[:TIMED])[1],
     }
+    return answers, translate, texts
 
 
-def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return nats a token of every text, and what the pipeline writes after some prompts."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = load(folder, AutoModelForCausalLM)
     if "text" in columns:
-        found, seconds = timed(
-            lambda text: text_loss(model, tokenizer, task, text), columns["text"]
-        )
-        return {"losses": np.array(found), "seconds": seconds}
+
+        def read(text: str) -> float:
+            return text_loss(model, tokenizer, task, text)
+
+        return {"losses": np.array([read(text) for text in columns["text"]])}, read, columns["text"]
     talks = columns["messages"]
     losses = [talk_loss(model, tokenizer, task["max_length"], talk) for talk in talks]
     answers = {"losses": np.array(losses)}
-    if is_adapter(folder):
-        return answers
-    write: Any = pipeline("text-generation", model=str(folder), device="cpu")
+    write = pipeline_of("text-generation", folder, model, tokenizer=tokenizer)
     most = task["max_new_tokens"]
     chosen = np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int)
     prompts = [until_last_answer(talks[row]) for row in chosen]
@@ -191,11 +200,14 @@ def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any])
         for prompt in prompts
         if len(chat_tokens(tokenizer, prompt, True)) + most <= task["max_length"]
     ]
-    options = {"do_sample": False, "max_new_tokens": most, "return_full_text": False}
-    written, seconds = timed(lambda prompt: write(prompt, **options)[0]["generated_text"], prompts)
-    if written:
-        answers |= {"answers": np.array(written, dtype=str), "seconds": seconds}
-    return answers
+
+    def go_on(prompt: list[dict[str, str]]) -> str:
+        options = {"do_sample": False, "max_new_tokens": most, "return_full_text": False}
+        return write(prompt, **options)[0]["generated_text"]
+
+    if prompts:
+        answers["answers"] = np.array([go_on(prompt) for prompt in prompts], dtype=str)
+    return answers, go_on, prompts
 
 
 def text_loss(model: Any, tokenizer: Any, task: dict[str, Any], text: str) -> float:
@@ -257,15 +269,6 @@ def nats_of(model: Any, ids: list[int]) -> list[float]:
     return (-logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]).tolist()
 
 
-def timed(answer: Any, inputs: list[Any]) -> tuple[list[Any], np.ndarray]:
-    """Return the answer for each input by itself, and the seconds (N,) that each took."""
-    answers, clock = [], [time.perf_counter()]
-    for one in inputs:
-        answers.append(answer(one))
-        clock.append(time.perf_counter())
-    return answers, np.diff(clock)
-
-
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
     """Return (N, C) float32."""
     with torch.inference_mode():
@@ -282,6 +285,13 @@ def in_order(answers: list[list[dict[str, Any]]], names: list[str]) -> np.ndarra
 def is_adapter(folder: Path) -> bool:
     """Return whether the folder holds an adapter instead of a whole model."""
     return (folder / "adapter_config.json").exists()
+
+
+def pipeline_of(kind: str, folder: Path, model: Any, **parts: Any) -> Any:
+    """Return the pipeline of a folder, as anyone loads it; of an adapter, on its backbone."""
+    if is_adapter(folder):
+        return pipeline(kind, model=model, device="cpu", **parts)  # type: ignore[call-overload]
+    return pipeline(kind, model=str(folder), device="cpu")  # type: ignore[call-overload]
 
 
 def load(folder: Path, kind: Any) -> Any:
@@ -319,4 +329,5 @@ ANSWERS = {
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:4]))
+    model, given, to = map(Path, sys.argv[1:4])
+    main(model, given, to, timed="untimed" not in sys.argv[4:])

@@ -39,6 +39,22 @@ class Seconds(Settings):
     total: float
 
 
+class Latency(Settings):
+    """Seconds that a user waits for the answer to one example; see `ftkit.latency`."""
+
+    section = "latency"
+
+    median: float
+    low: float
+    """A quarter of the answers took less."""
+    high: float
+    """A quarter of the answers took more."""
+    threads: int
+    """CPU threads."""
+    repetitions: int
+    """Answers that were timed."""
+
+
 class RunResult(Settings):
     """What was run, on what, and what came out. Sizes in bytes, rates in fractions of one."""
 
@@ -65,7 +81,9 @@ class RunResult(Settings):
     """Size of the weights in model/, without an adapter kept beside them."""
     latency_seconds: float | None = None
     """An example at batch 1, from what a user has to the answer, by the saved model in a fresh
-    process on the CPU; None where nobody measured it."""
+    process on the CPU, the median of `latency`; None where nobody measured it."""
+    latency: Latency | None = None
+    """The same with its quartiles, threads and repetitions; None where nobody measured it."""
     model_sha256: dict[str, str] = Field(default_factory=dict)
     """Checksum of each weights file below model/, as it was verified."""
     seed: int

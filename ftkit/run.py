@@ -142,6 +142,7 @@ def carry_out(
             peak_memory_bytes=runtime.peak_memory(machine),
             model_bytes=weight_bytes(model_folder),
             latency_seconds=verified.latency_seconds,
+            latency=verified.latency,
             model_sha256=weight_checksums(model_folder),
             seed=recipe.train.seed,
             world_size=machine.world_size,

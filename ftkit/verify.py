@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ftkit import reload
 from ftkit.data import Splits
 from ftkit.data.images import open_rgb
 from ftkit.errors import VerificationError
+from ftkit.latency import Waited
 from ftkit.outcomes import expected, raw
+from ftkit.result import Latency
 
 log = logging.getLogger(__name__)
 MOST_ROWS = 256
@@ -39,8 +40,10 @@ class Verified:
     rows: int
     """Test rows that were compared."""
     latency_seconds: float | None
-    """Median over them of the time that one takes by itself, from what a user has to the answer;
-    None where it was not measured."""
+    """Median time of one of them by itself, from what a user has to the answer; None where it was
+    not measured."""
+    latency: Latency | None = None
+    """The same with quartiles, threads and repetitions."""
 
 
 def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
@@ -62,8 +65,9 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
         _write_inputs(task, splits.test.select(rows), Path(scratch))
         latency = None
         for artefact in artefacts:
-            difference, seconds = _compare(artefact, Path(scratch), expected(task, outputs, rows))
-            latency = seconds if latency is None else latency
+            timed, wanted = artefact == folder, expected(task, outputs, rows)
+            difference, waited = _compare(artefact, Path(scratch), wanted, timed)
+            latency = waited if timed else latency
             log.info(
                 "verified %s: reloaded in a fresh process, %d test rows, numbers differ by at most "
                 "%.1g",
@@ -71,7 +75,7 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
                 len(rows),
                 difference,
             )
-    return Verified(len(rows), latency)
+    return Verified(len(rows), latency.median if latency else None, latency)
 
 
 def verified_rows(size: int) -> np.ndarray:
@@ -93,16 +97,17 @@ def _write_inputs(task: Any, rows: Dataset, folder: Path) -> None:
 
 
 def _compare(
-    artefact: Path, inputs: Path, wanted: dict[str, np.ndarray]
-) -> tuple[float, float | None]:
+    artefact: Path, inputs: Path, wanted: dict[str, np.ndarray], timed: bool
+) -> tuple[float, Latency | None]:
     """Return the largest difference between what was measured and what a fresh process gives.
 
-    And the median seconds of a row by itself.
+    And where it is timed, how long one row by itself takes.
     """
     output = inputs / "answers.npz"
     kind = json.loads((artefact / "config.json").read_text(encoding="utf-8")).get("model_type")
-    script = ["-m", "ftkit.mlp_reload"] if kind == "ftkit-mlp" else [reload.__file__]
-    command = [sys.executable, *script, str(artefact.resolve()), str(inputs), str(output)]
+    script = "ftkit.mlp_reload" if kind == "ftkit-mlp" else "ftkit.reload"
+    command = [sys.executable, "-m", script, str(artefact.resolve()), str(inputs), str(output)]
+    command += [] if timed else ["untimed"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -125,8 +130,10 @@ def _compare(
                 f"measured (largest {scale:.3g})"
             )
         largest = max(largest, difference)
-    seconds = answers["seconds"] if "seconds" in answers.files else np.empty(0)
-    return largest, float(np.median(seconds)) if len(seconds) else None
+    if "latency" not in answers.files:
+        return largest, None
+    waited = dict(zip(Waited._fields, answers["latency"].tolist(), strict=True))
+    return largest, Latency(**waited)
 
 
 def _require_equal(artefact: Path, name: str, measured: np.ndarray, again: np.ndarray) -> None:

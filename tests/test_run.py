@@ -33,6 +33,7 @@ CONTRACT = [
         "peak_memory_bytes",
         "model_bytes",
         "latency_seconds",
+        "latency",
         "model_sha256",
         "seed",
         "world_size",
