@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ftkit.card_metadata import metadata
+from ftkit.card_metadata import metadata, split_of
 from ftkit.card_words import HERE, wording
 from ftkit.embedded import PREFIX
 from ftkit.pull import Licences, is_pinned, revision_of, shareable
@@ -54,8 +54,9 @@ def card(
 ## Intended use and limits
 
 For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
-hold for the split `{result.split}`; on {noun} of another origin they have to be measured again. \
-Nothing was tested for fairness between groups of people, or for use where a wrong answer does harm.
+hold for the split `{split_of(recipe, result.split)}`; on {noun} of another origin they have to \
+be measured again. Nothing was tested for fairness between groups of people, or for use where a \
+wrong answer does harm.
 {_licence_text(licences)}
 ## Results on {result.n:,} test {noun}
 

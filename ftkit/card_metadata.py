@@ -28,7 +28,7 @@ def metadata(
 
     Args:
         figures: value of each metric on the test rows.
-        split: name of the split that they are of.
+        split: name of the split that they are of, or were cut off.
     """
     adapter = recipe.strategy.kind == "lora" and not recipe.strategy.merge
     data = recipe.data.path.removeprefix(PREFIX).removeprefix("./")
@@ -49,7 +49,7 @@ def metadata(
                 dataset_type=data,
                 dataset_name=data,
                 dataset_config=recipe.data.config,
-                dataset_split=split,
+                dataset_split=split_of(recipe, split),
                 dataset_revision=recipe.data.revision,
                 metric_type=name,
                 metric_value=round(value, 6),
@@ -57,6 +57,13 @@ def metadata(
             for name, value in figures.items()
         ],
     )
+
+
+def split_of(recipe: Recipe, split: str) -> str:
+    """Return the name of the split that was tested on, or how its rows were cut from another."""
+    if split != recipe.data.train:
+        return split
+    return f"test, cut from {split} (data.split_seed {recipe.data.split_seed})"
 
 
 def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
@@ -73,7 +80,7 @@ def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
         value=round(figure.value, 6),
         dataset_revision=recipe.data.revision,
         date=result.finished,
-        notes=f"{name} on split {result.split}, {result.n} rows, 95 % interval "
+        notes=f"{name} on split {split_of(recipe, result.split)}, {result.n} rows, 95 % interval "
         f"{figure.low:.4f} to {figure.high:.4f}",
     )
     file = f".eval_results/{recipe.data.path.replace('/', '--')}.yaml"

@@ -113,9 +113,7 @@ def check(recipe: Recipe, command: str = "") -> Report:
     splits, plan = None, None
     findings: tuple[Finding, ...] = ()
     try:
-        splits = runtime.main_first(
-            lambda: load_splits(lenient, recipe.task, recipe.train.seed, strict=False)
-        )
+        splits = runtime.main_first(lambda: load_splits(lenient, recipe.task, strict=False))
         findings = runtime.on_main(partial(examine, splits, recipe.data.on_bad_row))
         if not any(finding.severity == "error" for finding in findings):
             with quiet():  # the report says it

@@ -86,6 +86,23 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     return finished
 
 
+def rows_as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+    """Return the recipe with the rows that the run in `folder` began with.
+
+    Those of this version follow from the recipe. Earlier ones drew them by `train.seed`; going on
+    with others, a run would be tested on what it was trained on.
+    """
+    there = folder / "recipe.json"
+    if not resume or not there.is_file():
+        return recipe
+    text = there.read_text(encoding="utf-8")
+    before = Recipe.from_json(text).data
+    if "split_seed" in json.loads(text)["data"]:
+        return recipe
+    drawn = {"data.split_seed": before.split_seed, "data.copies": before.copies}
+    return recipe.override(drawn)
+
+
 def open_folder(folder: Path, recipe: Recipe, resume: bool = False) -> Lock:
     """Make the run folder, take it for this process and write the recipe into it.
 
@@ -205,10 +222,12 @@ def write_checks(folder: Path, splits: Splits) -> None:
 def write_predictions(file: Path, task: Any, splits: Splits, outputs: Any) -> None:
     """Write a row per test example: index, and what `ftkit.outcomes.columns` says of it.
 
-    The names of the classes are in the schema's metadata under "label_names".
+    Where the test rows have groups, `group` is equal for those of one, int64. The names of the
+    classes are in the schema's metadata under "label_names".
     """
     index = splits.test.with_format("numpy")["index"][:]
-    found = {"index": index, **columns(task, splits, outputs)}
+    group = {} if splits.groups is None else {"group": splits.groups}
+    found = {"index": index, **group, **columns(task, splits, outputs)}
     metadata = {"label_names": json.dumps(list(splits.label_names))}
     pq.write_table(pa.table(found).replace_schema_metadata(metadata), file)
 

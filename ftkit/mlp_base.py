@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
@@ -66,7 +67,8 @@ class MlpEstimator(BaseEstimator, ABC):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Any:
         """Return self, trained from new weights on X (N, D) and y.
 
-        With `patience`, `validation_fraction` of the rows are held out to stop early.
+        With `patience`, `validation_fraction` of the rows are held out to stop early, of each class
+        as many in proportion.
 
         Raises:
             ValueError: NaN in the data, one class only, or an unknown name in the settings.
@@ -174,9 +176,8 @@ class MlpEstimator(BaseEstimator, ABC):
         # Each further pass shuffles anew, and still depends on random_state alone.
         how = Training(**vars(how) | {"seed": self._seed + self.n_iter_})
         if how.patience is not None:
-            kept, held = train_test_split(
-                np.arange(len(X)), test_size=self.validation_fraction, random_state=self._seed
-            )
+            classes = None if self.loss == "mse" else Y.argmax(1).cpu().numpy()
+            kept, held = _held_out(len(X), classes, self.validation_fraction, self._seed)
             X, Y, validation = X[kept], Y[kept], (X[held].to(self.device), Y[held].to(self.device))
         X, Y = X.to(self.device), Y.to(self.device)
         history = train(network, X, Y, how, validation=validation, moments=moments)
@@ -213,3 +214,27 @@ class MlpEstimator(BaseEstimator, ABC):
         if learned["feature_names"] is not None:
             self.feature_names_in_ = np.array(learned["feature_names"], dtype=object)
         self.n_iter_ = learned["n_iter"]
+
+
+def _held_out(
+    N: int, classes: np.ndarray | None, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those held out, by class as scikit-learn's MLPClassifier.
+
+    The one row of a class is trained on. Where fewer rows are held out than there are classes, no
+    stratified draw is possible, and they are drawn at random.
+    """
+    rows, alone = np.arange(N), np.zeros(N, bool)
+    if classes is not None:
+        _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
+        alone = counts[which] == 1
+        held = math.ceil(fraction * (N - alone.sum()))
+        if min(held, N - alone.sum() - held) < max(1, (counts > 1).sum()):
+            classes, alone = None, np.zeros(N, bool)
+    kept, held_out = train_test_split(
+        rows[~alone],
+        test_size=fraction,
+        random_state=seed,
+        stratify=None if classes is None else classes[~alone],
+    )
+    return np.concatenate([kept, rows[alone]]), held_out

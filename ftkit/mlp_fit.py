@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import reduce
 
 from ftkit.checkpoint import newest_checkpoint
+from ftkit.encoders import deviations
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.interruption import held
 from ftkit.journal import Lines
@@ -212,7 +213,7 @@ class Scaler:
         if model.label_names:
             return cls(len(model.label_names))
         labels = inputs.train.labels
-        return cls(0, float(labels.mean()), float(labels.std()) or 1.0)
+        return cls(0, float(labels.mean()), float(deviations(labels[:, None])[0]))
 
     def targets(self, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return X (N, D) and Y (N, C) to train on."""

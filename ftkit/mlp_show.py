@@ -43,7 +43,7 @@ def check_network(name: str, rows: int, per_layer: int) -> list[GradientRow]:
     recipe = find(str(Path(name) / "recipe.json") if trained else name)
     _require_perceptron(recipe)
     machine = runtime.start(recipe.train.seed)
-    splits = load_splits(recipe.data, recipe.task, recipe.train.seed)
+    splits = load_splits(recipe.data, recipe.task)
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     built = build(recipe.backbone, recipe.task, splits, recipe.train.seed)
     scaler, network = Scaler.of(built.model, built.inputs), built.model.network

@@ -30,6 +30,7 @@ from ftkit.folder import (
     is_complete,
     open_folder,
     require_room,
+    rows_as_begun,
     write_checks,
     write_plots,
     write_predictions,
@@ -68,7 +69,8 @@ def finetune(
     """
     folder, clock = Path(out), Clock()
     machine = runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(lambda: as_begun(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         log.info("%s holds this run, complete", folder)
         return RunResult.read(folder)
@@ -125,7 +127,10 @@ def carry_out(
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
-            metrics={**measure(task, labels, outputs, recipe.train.seed), **earlier},
+            metrics={
+                **measure(task, labels, outputs, recipe.train.seed, **ready.splits.grouped()),
+                **earlier,
+            },
             validation=fitted.validation,
             parameters_total=total,
             parameters_trained=moved,
@@ -188,7 +193,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     runtime.choose_precision(recipe.train.precision, machine)
     if (rows := recipe.train.batch_size) != AUTO:
         runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
-    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task, seed))
+    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     for note in splits.notes:
         log.info("data: %s", note)

@@ -23,7 +23,7 @@ def rung(recipe, kind):
 def test_the_majority_is_scikit_learns(tmp_path):
     recipe = rung(find("mlp-tictactoe"), "majority")
     result = run_baseline("majority", recipe, tmp_path / "run")
-    splits = load_splits(recipe.data, recipe.task, 0)
+    splits = load_splits(recipe.data, recipe.task)
     train, test = labels_of(splits.train), labels_of(splits.test)
     dummy = DummyClassifier(strategy="prior").fit(train[:, None], train)
     assert result.metrics["accuracy"].value == pytest.approx(dummy.score(test[:, None], test))

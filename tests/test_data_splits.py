@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from ftkit.data.splits import Splits, cut, limit, spread
+from ftkit.data.cutting import cut_off, limited, spread
+from ftkit.data.splits import Splits, labels_of
 
 SHARES = [
     (0.5, 0.3, 0.2),
@@ -16,6 +17,16 @@ SHARES = [
 
 def draw(shares, n, seed):
     return np.random.default_rng(seed).choice(len(shares), n, p=shares)
+
+
+def cut(rows, size, seed):
+    """What stays, and what is cut off, where every row is its own group."""
+    off = cut_off(labels_of(rows), None, size, seed)
+    return rows.select(np.setdiff1d(np.arange(len(rows)), off)), rows.select(off)
+
+
+def limit(rows, most, seed):
+    return rows.select(limited(labels_of(rows), None, most, seed))
 
 
 def rows_of(labels):
@@ -80,7 +91,7 @@ def test_a_row_keeps_its_label_through_a_cut():
         assert all(labels[row["index"] // 10] == row["label"] for row in part)
 
 
-@pytest.mark.parametrize(("most", "left"), [(None, 50), (50, 50), (51, 50), (49, 49), (1, 1)])
+@pytest.mark.parametrize(("most", "left"), [(50, 50), (51, 50), (49, 49), (1, 1)])
 def test_limit_leaves_at_most_so_many(most, left):
     rows = limit(rows_of(draw(SHARES[0], 50, seed=0)), most, seed=0)
     assert len(set(rows["index"])) == len(rows) == left

@@ -40,7 +40,7 @@ def test_tags_as_class_labels_keep_their_order(rows, tmp_path):
         "pos_tags": [[0] * len(row["tokens"]) for row in rows],
     }
     Dataset.from_dict(table, features=features).to_parquet(tmp_path / "train.parquet")
-    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TokenClassification(), 0)
+    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TokenClassification())
     assert splits.label_names == tuple(LABELS)
     assert set(splits.test.column_names) == {"tokens", "label", "index"}
     for words, labels, index in zip(*(splits.test[c][:] for c in ("tokens", "label", "index"))):  # noqa: B905

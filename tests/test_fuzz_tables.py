@@ -69,7 +69,7 @@ def check(file, task):
     """Require rows, or an error of one line, soon; return whether there are rows."""
     begin = time.monotonic()
     try:
-        splits = load_splits(Data(path=str(file)), task, 0)
+        splits = load_splits(Data(path=str(file)), task)
         screen(splits, "skip", lambda look: look())
     except FtkitError as error:
         splits = None

@@ -58,7 +58,7 @@ def serve_vit_and_cifar(shared_data: Path, folder: Path) -> None:
 def images_of(run: Path, folder: Path, count: int) -> list[str]:
     """Write the first test images of a run and return their files."""
     recipe = Recipe.from_json((run / "recipe.json").read_text())
-    rows = load_splits(recipe.data, recipe.task, recipe.train.seed).test
+    rows = load_splits(recipe.data, recipe.task).test
     folder.mkdir(exist_ok=True)
     for number in range(count):
         open_rgb(rows[number]["image"]).save(folder / f"{number}.png")

@@ -219,7 +219,7 @@ def test_answers_stand_beside_each_other(case):
 def shown(folder, recipe):
     """What a report shows of the last test row, and that row."""
     (folder / "recipe.json").write_text(recipe.to_json())
-    test = load_splits(recipe.data, recipe.task, recipe.train.seed).test
+    test = load_splits(recipe.data, recipe.task).test
     number = test["index"][-1]
     run = Run("full", folder, make("some-data", "full", (0, 0, 0)))
     return inputs_of(run, [number])[number]["texts"], test[len(test) - 1]

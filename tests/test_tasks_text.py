@@ -78,7 +78,7 @@ def test_each_family_reads_texts_and_its_head_is_told(family, recipe, checkpoint
 
 def test_long_texts_are_cut_where_the_saved_tokenizer_cuts_them(recipe, caplog, tmp_path):
     task = recipe.task
-    splits = load_splits(recipe.data, task, 0)
+    splits = load_splits(recipe.data, task)
     _, tokenizer = load_model(recipe.backbone, splits.label_names, 0, task)
     with caplog.at_level("INFO", logger="ftkit"):
         inputs = prepare(task, splits, tokenizer, 0)

@@ -99,7 +99,7 @@ def tagged(recipe):
 def test_a_pair_is_read_as_the_tokenizer_reads_pairs(recipe, rows):
     recipe = pair(recipe).override({"task.max_length": 8})
     ready = make_ready(recipe, runtime.start(0))
-    splits = load_splits(recipe.data, recipe.task, 0)
+    splits = load_splits(recipe.data, recipe.task)
     assert set(splits.train.column_names) == {"text", "pair", "label", "index"}
     tokenizer = AutoTokenizer.from_pretrained(recipe.backbone.id)
     inputs = ready.inputs.train
@@ -114,12 +114,12 @@ def test_a_pair_is_read_as_the_tokenizer_reads_pairs(recipe, rows):
 
 
 def test_a_pair_is_never_guessed(recipe):
-    splits = load_splits(recipe.data, recipe.task, 0)
+    splits = load_splits(recipe.data, recipe.task)
     assert "pair" not in splits.train.column_names
     with pytest.raises(DataError, match=r"no column 'othr'.*task.pair=COLUMN"):
-        load_splits(recipe.data, recipe.override({"task.pair": "othr"}).task, 0)
+        load_splits(recipe.data, recipe.override({"task.pair": "othr"}).task)
     with pytest.raises(DataError, match="cannot be text and pair"):
-        load_splits(recipe.data, recipe.override({"task.pair": "text"}).task, 0)
+        load_splits(recipe.data, recipe.override({"task.pair": "text"}).task)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=NAMES)
@@ -185,9 +185,9 @@ def test_tags_train_and_the_pipeline_gives_them(strategy, recipe, rows, tmp_path
 
 
 def test_columns_of_0_and_1_are_the_same_tags(recipe, tmp_path):
-    lists = load_splits(recipe.data, tagged(recipe).task, 0)
+    lists = load_splits(recipe.data, tagged(recipe).task)
     task = TextTagging(text="text", labels=("fruit", "metal"))
-    marks = load_splits(recipe.data, task, 0)
+    marks = load_splits(recipe.data, task)
     assert marks.label_names == lists.label_names == ("fruit", "metal")
     for role in ("train", "validation", "test"):
         assert getattr(marks, role)["label"][:] == getattr(lists, role)["label"][:]
@@ -196,7 +196,7 @@ def test_columns_of_0_and_1_are_the_same_tags(recipe, tmp_path):
 def test_numbers_as_tags_and_rows_without_any(recipe, tmp_path):
     found = [{"text": f"word {n}", "tags": [[3], [10, 3], []][n % 3]} for n in range(30)]
     data = Data(path=str(write(tmp_path, found)))
-    splits = load_splits(data, TextTagging(), 0)
+    splits = load_splits(data, TextTagging())
     assert splits.label_names == ("3", "10")
     ready = make_ready(recipe.override({"data": data, "task": TextTagging()}), runtime.start(0))
     labels = ready.inputs.train.labels
@@ -212,7 +212,7 @@ def test_class_labels_keep_their_order(tmp_path):
         features=features,
     )
     rows.to_parquet(tmp_path / "train.parquet")
-    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TextTagging(), 0)
+    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TextTagging())
     assert splits.label_names == ("zebra", "ape")
 
 

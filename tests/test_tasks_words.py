@@ -41,7 +41,7 @@ def recipe(rows, checkpoint, tmp_path):
 
 def test_the_first_token_of_each_word_has_its_label(recipe, rows):
     ready = make_ready(recipe, runtime.start(0))
-    splits = load_splits(recipe.data, recipe.task, 0)
+    splits = load_splits(recipe.data, recipe.task)
     assert splits.label_names == tuple(sorted(LABELS))
     tokenizer = AutoTokenizer.from_pretrained(recipe.backbone.id)
     for place in range(len(splits.train)):

@@ -96,7 +96,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
             dataset=recipe.data.path,
             split=splits.test_split,
             n=len(labels),
-            metrics=measure(told.task, labels, told.outputs, recipe.train.seed),
+            metrics=measure(told.task, labels, told.outputs, recipe.train.seed, **splits.grouped()),
             parameters_total=told.parameters,
             parameters_trained=0,
             seconds=Seconds(
@@ -148,7 +148,7 @@ def read_baseline(folder: Path) -> tuple[str, Recipe] | None:
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        return values["baseline"], Recipe(**values["recipe"])
+        return values["baseline"], Recipe.from_json(json.dumps(values["recipe"]))
     except (ValueError, KeyError, RecipeError):
         return None
 
@@ -167,8 +167,7 @@ def _open(kind: str, recipe: Recipe, folder: Path) -> None:
 
 def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     """Tell of every row the mean label of the training rows: most often the frequent class."""
-    seed = recipe.train.seed
-    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task, seed))
+    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     task = splits.task or recipe.task
     mean = _targets(task, splits.train, splits).mean(0, keepdims=True)

@@ -77,7 +77,9 @@ def paired(first: Evidence, second: Evidence, seed: int = 0) -> Paired:
     """
     index = np.intersect1d(first.index, second.index)
     if not len(index):
-        raise RunError("two runs share no test example; compare runs of the same data and seed")
+        raise RunError(
+            "two runs share no test example; compare runs of the same data and data.split_seed"
+        )
     if first.right is not None and second.right is not None:
         one, other = (e.right[np.searchsorted(e.index, index)] for e in (first, second))  # type: ignore[index]
         return mcnemar(one, other)

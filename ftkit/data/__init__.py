@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,14 +18,16 @@ from ftkit.data.columns import (
     label_columns,
     resolve_columns,
 )
+from ftkit.data.drawing import draw
 from ftkit.data.files import SPLITS
 from ftkit.data.findings import Finding, unreadable
+from ftkit.data.groups import read_groups, require_apart, without_group
 from ftkit.data.inspect import inspect
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
 from ftkit.data.sources import read
-from ftkit.data.splits import ROLES, Splits, cut, labels_of, limit
+from ftkit.data.splits import ROLES, Splits, labels_of, own_groups
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
 
@@ -35,7 +36,7 @@ __all__ = ["Finding", "Splits", "examine", "load_splits", "resolve_columns", "sc
 log = logging.getLogger(__name__)
 
 
-def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Splits:
+def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     """Return train, validation and test rows, cutting from train what the source does not have.
 
     Args:
@@ -49,7 +50,8 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
     source = with_parts(found.splits, data)
     roles = _assign(data, source)
     train = source[roles["train"]]
-    task = resolve_columns(task, train.features)
+    group = data.group or (found.group if data.copies == "together" else None)
+    task = resolve_columns(task, without_group(train.features, group, task))
     inputs, labelled = input_columns(task), label_columns(task)
     also = f", labels in {_named(labelled)}" if labelled else ""
     notes = [*found.notes, f"{task.noun} are in {_named(inputs)}{also}"]
@@ -66,46 +68,26 @@ def load_splits(data: Data, task: Task, seed: int, strict: bool = True) -> Split
         for name in roles.values()
         if _numbering(source[name], task) != _numbering(train, task)
     ]
-
-    rows: dict[str, Dataset] = {}
+    known, said = _labelled(data, source, roles, labels)
+    notes += said
+    groups, said = _grouped(data, source, roles, known, group)
+    notes += said
+    rows = {}
     for role, name in roles.items():
         whole = canonical(task, source[name], labels[role], found.folder)
-        rows[role] = _labelled(whole, labels[role])
-        unlabelled = len(source[name]) - len(rows[role])
-        if unlabelled:
-            problem = f"split '{name}': {unlabelled} rows have no label"
-            if data.on_bad_row == "error" and role != "test":
-                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
-            notes.append(f"left out: {problem}")
-    if "test" in rows and len(rows["test"]) == 0:
-        notes.append("the test split has no labels and is not used")
-        del rows["test"], roles["test"]
-    for role, fraction in (
-        ("test", data.test_fraction),
-        ("validation", data.validation_fraction),
-    ):
-        if role not in rows:
-            size = math.ceil(min(len(rows["train"]), data.train_rows or len(train)) * fraction)
-            rows["train"], rows[role] = cut(rows["train"], size, seed)
-            notes.append(
-                f"no {role} split: {len(rows[role])} rows cut from '{roles['train']}', by class, "
-                f"seed {seed}"
-            )
-    limits = {"train": data.train_rows, "validation": data.validation_rows, "test": data.test_rows}
-    rows = {role: limit(rows[role], most, seed) for role, most in limits.items()}
+        rows[role] = whole if len(known[role]) == len(whole) else whole.select(known[role])
+    rows, tested_groups, said = draw(rows, groups, data, group, roles["train"], len(train))
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
-    notes += _lost_classes(names, labels["train"], rows["train"])
-    test_split = roles.get("test", roles["train"])
-    lacking = () if strict else _lacking(names, labels)
     return Splits(
         **rows,
         label_names=names,
-        test_split=test_split,
-        notes=tuple(notes),
-        lacking=lacking,
+        test_split=roles.get("test", roles["train"]),
+        notes=(*notes, *said, *_lost_classes(names, labels["train"], rows["train"])),
+        lacking=() if strict else _lacking(names, labels),
         task=task,
+        groups=tested_groups,
     )
 
 
@@ -157,10 +139,13 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
             f"{named[0]}{more}. Mend or remove it, or leave such rows out with "
             f"--set data.on_bad_row=skip"
         )
-    kept = {}
+    kept: dict[str, Any] = {"groups": splits.groups}
     for role in ROLES:
         rows = getattr(splits, role)
-        kept[role] = rows.select([i for i in range(len(rows)) if i not in bad[role]])
+        good = [i for i in range(len(rows)) if i not in bad[role]]
+        kept[role] = rows.select(good)
+        if role == "test" and splits.groups is not None:
+            kept["groups"] = own_groups(splits.groups[good])
         if not len(kept[role]):
             raise DataError(
                 f"no {role} row is left of {len(rows)} without those that cannot be read; the "
@@ -236,10 +221,50 @@ def _require(features: Features, split: str, *columns: str) -> None:
             )
 
 
-def _labelled(rows: Dataset, labels: np.ndarray) -> Dataset:
-    """Return the rows that have a label."""
-    there = is_labelled(labels)
-    return rows if there.all() else rows.select(np.flatnonzero(there))
+def _labelled(
+    data: Data, source: dict[str, Dataset], roles: dict[str, str], labels: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return which rows have a label, by role, and notes; drops a test split without any."""
+    known, notes = {}, []
+    for role, name in list(roles.items()):
+        known[role] = np.flatnonzero(is_labelled(labels[role]))
+        unlabelled = len(source[name]) - len(known[role])
+        if unlabelled:
+            problem = f"split '{name}': {unlabelled} rows have no label"
+            if data.on_bad_row == "error" and role != "test":
+                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
+            notes.append(f"left out: {problem}")
+    if "test" in known and len(known["test"]) == 0:
+        notes.append("the test split has no labels and is not used")
+        del known["test"], roles["test"]
+    return known, notes
+
+
+def _grouped(
+    data: Data,
+    source: dict[str, Dataset],
+    roles: dict[str, str],
+    known: dict[str, np.ndarray],
+    group: str | None,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the group of each row of `known`, by role, and notes; leaves out rows without one.
+
+    Raises:
+        DataError: two splits share a group, or a row has none.
+    """
+    if group is None:
+        return {}, []
+    splits = {name: source[name].select(known[role]) for role, name in roles.items()}
+    found, notes = read_groups(splits, group, data.on_bad_row == "skip")
+    require_apart(found, splits, group)
+    groups = {}
+    for role, name in roles.items():
+        if name in found:
+            there = found[name] >= 0
+            known[role], groups[role] = known[role][there], found[name][there]
+    count = len(np.unique(groups["train"]))
+    notes.append(f"rows of one {group} stay together: {count:,} in '{roles['train']}'")
+    return groups, notes
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:

@@ -12,15 +12,19 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PillowImage
 
-from ftkit.data.splits import spread
+from ftkit.data.copies import normalised, numbered
+from ftkit.data.cutting import cut_off
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError, nearest
 
 LANGUAGES = ("cs", "de", "en", "es", "fi", "fr", "it", "nl", "pl", "pt", "sv", "tr")
 
 
-def embedded_data(name: str) -> dict[str, Dataset]:
+def embedded_data(name: str, together: bool = True) -> dict[str, Dataset]:
     """Return {"train": ..., "test": ...} for the embedded data set of that name.
+
+    Args:
+        together: keep copies on one side of the cut between the two, as `Data.copies` has it.
 
     Raises:
         DataError: there is no such set, or the package that carries it is not installed.
@@ -30,7 +34,7 @@ def embedded_data(name: str) -> dict[str, Dataset]:
             f"data '{PREFIX}{name}': there is none; embedded are {', '.join(DATA)}"
             f"{nearest(name, DATA)}"
         )
-    return DATA[name]()
+    return DATA[name]() if together or name != "langid" else langid(together=False)
 
 
 def digits() -> dict[str, Dataset]:
@@ -52,10 +56,13 @@ def digits() -> dict[str, Dataset]:
     )
 
 
-def langid() -> dict[str, Dataset]:
+def langid(together: bool = True) -> dict[str, Dataset]:
     """Names of countries, languages, currencies and scripts in 12 languages (Unicode CLDR).
 
     A name that several of the languages share is left out: 10,207 names in CLDR 47.
+
+    Args:
+        together: keep names that differ in case and punctuation alone in one split.
     """
     owners: dict[str, set[str]] = defaultdict(set)
     for language in LANGUAGES:
@@ -67,7 +74,8 @@ def langid() -> dict[str, Dataset]:
     own = sorted((name, *languages) for name, languages in owners.items() if len(languages) == 1)
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LANGUAGES))})
     rows = {"text": [name for name, _ in own], "label": [language for _, language in own]}
-    return _parted(Dataset.from_dict(rows, features=features))
+    groups = numbered(normalised(name) or name for name, _ in own) if together else None
+    return _parted(Dataset.from_dict(rows, features=features), groups)
 
 
 def cldr_en_de() -> dict[str, Dataset]:
@@ -125,7 +133,8 @@ def tictactoe() -> dict[str, Dataset]:
     """Every position of tic-tac-toe with its value to the side to move: lost, drawn or won.
 
     70 % of the 5,478 positions are for training. Rotations and reflections of one position stay
-    together, so that no test row is a training row in disguise.
+    together, so that no test row is a training row in disguise; the column `board` names them by
+    the least of the eight, so that validation rows are cut off and intervals drawn in the same way.
     """
     from ftkit import games
 
@@ -140,26 +149,29 @@ def tictactoe() -> dict[str, Dataset]:
         features = Features(
             {
                 **{name: Value("float32") for name in columns},
+                "board": Value("string"),
                 "value": ClassLabel(names=list(games.VALUES)),
             }
         )
-        return Dataset.from_dict(
-            {**values, "value": games.labels(positions).tolist()}, features=features
-        )
+        boards = ["".join("o.x"[cell + 1] for cell in games.canonical(p)) for p in positions]
+        labels = games.labels(positions).tolist()
+        return Dataset.from_dict({**values, "board": boards, "value": labels}, features=features)
 
     return {"train": rows(known), "test": rows(unseen)}
 
 
-def _parted(rows: Dataset) -> dict[str, Dataset]:
-    """Cut off a fifth as the test split, always the same rows, by class where there are any."""
+def _parted(rows: Dataset, groups: np.ndarray | None = None) -> dict[str, Dataset]:
+    """Cut off a fifth as the test split, always the same rows, by class where there are any.
+
+    Args:
+        groups: (N,) equal for rows that stay together; None where each is by itself.
+    """
     column = rows.column_names[-1]
     classes = isinstance(rows.features[column], ClassLabel)
-    order = spread(np.asarray(rows[column]) if classes else np.zeros(len(rows)), seed=0)
-    cut = math.ceil(len(rows) * 0.2)
-    return {
-        "train": rows.select(np.sort(order[cut:])),
-        "test": rows.select(np.sort(order[:cut])),
-    }
+    labels = np.asarray(rows[column]) if classes else np.zeros(len(rows))
+    test = cut_off(labels, groups, math.ceil(len(rows) * 0.2), seed=0)
+    train = np.setdiff1d(np.arange(len(rows)), test)
+    return {"train": rows.select(train), "test": rows.select(test)}
 
 
 DATA: dict[str, Callable[[], dict[str, Dataset]]] = {
@@ -169,3 +181,5 @@ DATA: dict[str, Callable[[], dict[str, Dataset]]] = {
     "diabetes": diabetes,
     "tictactoe": tictactoe,
 }
+GROUPS = {"tictactoe": "board"}
+"""Column of which rows with equal values stay together, of the sets that have one."""

@@ -42,6 +42,8 @@ class Source:
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     """What was decided about it, one sentence each."""
+    group: str | None = None
+    """Column of which rows with equal values belong together, where the source says so itself."""
 
 
 def by_split(tables: list[Path]) -> dict[str, list[Path]]:

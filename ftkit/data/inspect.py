@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ftkit.data.copies import normalised
 from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_of
-from ftkit.data.prints import Prints, near_pairs, normalised
+from ftkit.data.prints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.data.translation import untranslated
 

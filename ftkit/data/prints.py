@@ -5,19 +5,17 @@ Which kind a row gets is told by what it holds: an image, text, or numbers.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from datasets import Dataset, List, Value
+from datasets import Dataset
 from PIL import Image
 from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
+from ftkit.data.copies import as_text, is_text, normalised
 from ftkit.data.images import find_bad_images
-from ftkit.data.sources import TEXT
 
 SIDE = 16
 ALIKE = 0.997
@@ -65,9 +63,9 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
     bad = find_bad_rows(rows)
     positions = np.array([row for row in range(len(rows)) if row not in bad], dtype=int)
     nothing, none = np.empty((len(positions), 0)), np.zeros(len(positions), bool)
-    if all(_is_text(rows, name) for name in inputs):
+    if all(is_text(rows, name) for name in inputs):
         columns = [rows[name][:] for name in inputs]
-        texts = ["\n".join(_as_text(column[row]) for column in columns) for row in positions]
+        texts = ["\n".join(as_text(column[row]) for column in columns) for row in positions]
         plain = _hashes(normalised(text) or text for text in texts) if near else nothing
         length = np.array([len(text) for text in texts], dtype=int)
         return Prints(positions, _hashes(texts), plain, none, length), bad
@@ -78,14 +76,6 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
         others = [rows[name][:] for name in inputs]
         contents = (repr([column[row] for column in others]) for row in positions)
     return Prints(positions, _hashes(contents), nothing, none, np.zeros(len(none), int)), bad
-
-
-def normalised(text: str) -> str:
-    """Return the words of a text, without case, punctuation and Unicode's variant forms."""
-    return " ".join(WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
-
-
-WORDS = re.compile(r"[^\W_]+")
 
 
 def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:
@@ -144,14 +134,3 @@ def thumbnail(image: Image.Image) -> np.ndarray:
 def _hashes(contents: Iterable[bytes | str]) -> np.ndarray:
     """Return (N,) Python's own 64-bit hashes: quick, salted anew in every process."""
     return np.fromiter(map(hash, contents), np.int64)
-
-
-def _as_text(value: str | list[str] | None) -> str:
-    return " ".join(value) if isinstance(value, list) else value or ""
-
-
-def _is_text(rows: Dataset, column: str) -> bool:
-    """Return whether the column holds texts, or lists of words."""
-    feature = rows.features[column]
-    feature = feature.feature if isinstance(feature, List) else feature
-    return isinstance(feature, Value) and feature.dtype in TEXT

@@ -19,7 +19,7 @@ from datasets import (
 )
 from PIL.Image import registered_extensions
 
-from ftkit.data.embedded import embedded_data
+from ftkit.data.embedded import GROUPS, embedded_data
 from ftkit.data.files import READERS, SPLITS, Source, by_split, read_tables
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch, is_remote
@@ -47,7 +47,8 @@ def read(data: Data) -> Source:
             f"data '{data.path}': only data sets of the Hub are streamed; leave data.stream out"
         )
     if data.path.startswith(PREFIX):
-        return Source(embedded_data(data.path.removeprefix(PREFIX)))
+        name = data.path.removeprefix(PREFIX)
+        return Source(embedded_data(name, data.copies == "together"), group=GROUPS.get(name))
     path = Path(data.path).expanduser()
     if is_remote(data.path):
         path = fetch(data.path, tuple(READERS))

@@ -36,10 +36,17 @@ class Splits:
     """What `ftkit.data.screen` saw in passing."""
     task: Any = None
     """The task with its columns filled in."""
+    groups: np.ndarray | None = None
+    """(N,) int64, equal for the test rows of a group: `data.group`, or copies of each other. None
+    where every row is its own group."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+    def grouped(self) -> dict[str, np.ndarray]:
+        """Return {"groups": ...} as `ftkit.metrics.measure` takes it, empty without groups."""
+        return {} if self.groups is None else {"groups": self.groups}
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each split."""
@@ -50,6 +57,13 @@ def labels_of(rows: Dataset) -> np.ndarray:
     """Return (N,) the labels of the rows: numbers, or objects where a label is a list or a text."""
     found = rows.with_format("numpy")["label"][:] if _are_numbers(rows) else rows["label"][:]
     return found if isinstance(found, np.ndarray) else objects(found)
+
+
+def own_groups(groups: np.ndarray | None) -> np.ndarray | None:
+    """Return the groups (N,) as int64, or None where every row is its own."""
+    if groups is None or len(np.unique(groups)) == len(groups):
+        return None
+    return groups.astype(np.int64)
 
 
 def objects(values: list[Any]) -> np.ndarray:
@@ -63,39 +77,3 @@ def objects(values: list[Any]) -> np.ndarray:
 def _are_numbers(rows: Dataset) -> bool:
     feature = rows.features["label"]
     return isinstance(feature, Value) and feature.dtype.startswith(("int", "float"))
-
-
-def spread(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return an order of all rows in which every beginning holds the classes in their proportions.
-
-    Without classes it is random. Within a class the order is random. The j-th of n rows of a class
-    stands at (j + 1/2) / n, so the first k rows hold a class's k * n / N rows to within one.
-
-    Args:
-        labels: (N,) class numbers; anything else is no class.
-
-    Returns:
-        (N,) row numbers.
-    """
-    random = np.random.default_rng(seed)
-    shuffled = random.permutation(len(labels))
-    if labels.dtype.kind != "i":
-        return shuffled
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = shuffled[labels[shuffled] == label]
-        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-    return shuffled[np.argsort(place[shuffled], kind="stable")]
-
-
-def cut(rows: Dataset, size: int, seed: int) -> tuple[Dataset, Dataset]:
-    """Return (what stays, `size` rows cut off), both with the classes in proportion."""
-    order = spread(labels_of(rows), seed)
-    return rows.select(np.sort(order[size:])), rows.select(np.sort(order[:size]))
-
-
-def limit(rows: Dataset, most: int | None, seed: int) -> Dataset:
-    """Return at most so many rows, with the classes in proportion."""
-    if most is None or most >= len(rows):
-        return rows
-    return rows.select(np.sort(spread(labels_of(rows), seed)[:most]))

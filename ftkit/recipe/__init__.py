@@ -19,7 +19,7 @@ from pydantic import (
 
 from ftkit.errors import RecipeError, nearest
 from ftkit.recipe.backbone import Backbone, FineTune, Mlp
-from ftkit.recipe.data import Data
+from ftkit.recipe.data import Data, as_drawn_before
 from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
 from ftkit.recipe.strategy import STRATEGIES, Full, HeadOnly, Lora, Lpft, Strategy
 from ftkit.recipe.task import (
@@ -223,7 +223,7 @@ class Recipe(Settings):
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Return the recipe that `to_json` wrote.
+        """Return the recipe that `to_json` wrote, of an earlier version too.
 
         Raises:
             RecipeError: the text is not JSON, or not a recipe.
@@ -234,4 +234,4 @@ class Recipe(Settings):
             raise RecipeError(f"recipe: {error}") from None
         if not isinstance(values, dict):
             raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
-        return cls(**values)
+        return cls(**as_drawn_before(values))

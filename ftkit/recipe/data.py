@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -41,11 +41,21 @@ class Data(Settings):
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training rows that becomes the test split when there is none."""
     train_rows: PositiveInt | None = None
-    """Use only so many training rows, drawn by class and seed."""
+    """Use only so many training rows, drawn by class and `split_seed`."""
     validation_rows: PositiveInt | None = None
     """Use only so many validation rows."""
     test_rows: PositiveInt | None = None
     """Use only so many test rows."""
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of what is drawn from the rows: which are cut off for validation and test, and which a
+    limit leaves. Apart from `train.seed`, so that runs of several seeds have the same rows, and
+    nothing that was chosen with one is tested on rows that took part in the choice."""
+    group: str | None = None
+    """Column of which rows with equal values stay together, as those of one patient or author;
+    nothing else is learned from it."""
+    copies: Literal["together", "apart"] = "together"
+    """Whether rows with equal inputs stay on one side of a cut, texts also where they differ in
+    case, spaces and punctuation alone. Where `group` is given, it decides instead."""
     stream: bool = False
     """Of a Hub data set that is larger than the disk, keep only the rows that `train_rows` and the
     others ask for, taken as they come."""
@@ -57,3 +67,16 @@ class Data(Settings):
         if self.stream and self.train_rows is None:
             raise ValueError("stream: say how many rows to take, by train_rows")
         return self
+
+
+def as_drawn_before(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's JSON that an earlier version wrote, with the settings that draw its rows.
+
+    Versions without `data.split_seed` drew all rows by `train.seed`, and each by itself. What they
+    wrote is known by having every other setting; of anything else the values are as given.
+    """
+    data, train = values.get("data"), values.get("train")
+    if not isinstance(data, dict) or "validation_fraction" not in data or "split_seed" in data:
+        return values
+    seed = train.get("seed", 0) if isinstance(train, dict) else 0
+    return {**values, "data": {**data, "split_seed": seed, "copies": "apart"}}

@@ -30,7 +30,7 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
     if recipe is None or not len(index):
         return {}
     try:
-        splits = load_splits(recipe.data, recipe.task, recipe.train.seed)
+        splits = load_splits(recipe.data, recipe.task)
     except FtkitError as error:
         log.warning("the report shows no inputs: %s", error)
         return {}

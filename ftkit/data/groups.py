@@ -1,0 +1,120 @@
+"""Groups: rows that belong together, by a column of theirs, and splits that must not share one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features
+
+from ftkit.data.copies import numbered
+from ftkit.errors import DataError, nearest
+
+
+def without_group(features: Features, column: str | None, task: Any) -> Features:
+    """Return the columns that inputs and labels can be: all but that of the groups.
+
+    Raises:
+        DataError: there is no such column, or the task was told to read it.
+    """
+    if column is None:
+        return features
+    if column not in features:
+        raise DataError(
+            f"data.group: the data has no column '{column}'; columns are {', '.join(features)}"
+            f"{nearest(column, features)}"
+        )
+    asked = {name: getattr(task, name, None) for name in type(task).model_fields}
+    for field, value in asked.items():
+        if column == value or (isinstance(value, tuple) and column in value):
+            raise DataError(
+                f"column '{column}' cannot be both data.group and task.{field}; rows of one group "
+                f"stay together, and nothing else is learned from it"
+            )
+    return Features({name: kind for name, kind in features.items() if name != column})
+
+
+def read_groups(
+    rows: Mapping[str, Dataset], column: str, skip: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return for each split that has the column a number (N,) per row, and what there is to say.
+
+    Equal values have equal numbers in all splits; -1 stands for no value.
+
+    Args:
+        rows: of each split, by its name in the source.
+        skip: whether rows without a value are left out instead of refused.
+
+    Raises:
+        DataError: a row has no value, or one that is no single value.
+    """
+    found: dict[str, list[Hashable]] = {}
+    notes = []
+    for split, table in rows.items():
+        if column not in table.features:
+            notes.append(
+                f"split '{split}' has no column '{column}': nobody can tell whether it shares a "
+                f"group with train, and each of its rows counts by itself"
+            )
+            continue
+        values = [None if _is_missing(value) else value for value in table[column][:]]
+        lists = next((row for row, value in enumerate(values) if not _is_single(value)), None)
+        if lists is not None:
+            raise DataError(
+                f"column '{column}', split '{split}', row {lists}: expected one value, "
+                f"got {type(values[lists]).__name__}"
+            )
+        missing = [row for row, value in enumerate(values) if value is None]
+        if missing:
+            problem = (
+                f"split '{split}': {len(missing)} rows have no '{column}', which is data.group"
+            )
+            if not skip:
+                raise DataError(
+                    f"{problem}, the first is row {missing[0]}; fill them in, or leave them out "
+                    f"with --set data.on_bad_row=skip"
+                )
+            notes.append(f"left out: {problem}")
+        found[split] = values
+    numbers = numbered(chain([None], *found.values())) - 1
+    ends = np.cumsum([1, *map(len, found.values())])
+    return {
+        split: numbers[start:end]
+        for split, start, end in zip(found, ends[:-1], ends[1:], strict=True)
+    }, notes
+
+
+def require_apart(
+    groups: Mapping[str, np.ndarray], rows: Mapping[str, Dataset], column: str
+) -> None:
+    """Refuse splits of the source that share a group.
+
+    Args:
+        groups: of each split, from `read_groups`, by its name in the source.
+
+    Raises:
+        DataError: two of them do.
+    """
+    names = list(groups)
+    for place, second in enumerate(names):
+        for first in names[:place]:
+            shared = np.intersect1d(groups[first], groups[second])
+            shared = shared[shared >= 0]
+            if len(shared):
+                row = int(np.flatnonzero(groups[second] == shared[0])[0])
+                more = f" and {len(shared) - 1:,} more" if len(shared) > 1 else ""
+                raise DataError(
+                    f"split '{second}' shares {column} {rows[second][column][row]!r}{more} with "
+                    f"split '{first}'; move the rows of each to one of them, or take the splits as "
+                    f"they are by leaving data.group out"
+                )
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or value != value  # the last one is NaN
+
+
+def _is_single(value: Any) -> bool:
+    return value is None or isinstance(value, Hashable)
