@@ -53,7 +53,7 @@ def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
     heads = [model.get_submodule(name) for name in names]
     for head in heads:
         head.requires_grad_(True)
-    if strategy.solver == "lbfgs" and not (len(heads) == 1 and isinstance(heads[0], nn.Linear)):
+    if strategy.solver == "lbfgs" and not _is_one_linear_layer(heads):
         found = ", ".join(type(head).__name__ for head in heads)
         raise ModelError(
             f"strategy.solver = 'lbfgs': needs a head of one Linear layer, {type(model).__name__} "
@@ -62,9 +62,33 @@ def _(strategy: HeadOnly, model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def _is_one_linear_layer(heads: list[nn.Module]) -> bool:
+    return len(heads) == 1 and isinstance(heads[0], nn.Linear)
+
+
+def suited_probe(strategy: Lpft, model: PreTrainedModel) -> HeadOnly:
+    """Return LP-FT's probe as this model's head can be trained.
+
+    L-BFGS, the default, needs a head of one Linear layer; RoBERTa, DistilBERT and ELECTRA have two.
+    AdamW trains any.
+    """
+    probe = strategy.probe
+    if probe.solver != "lbfgs" or (
+        not probe.pooler
+        and _is_one_linear_layer([model.get_submodule(name) for name in head_names(model)])
+    ):
+        return probe
+    log.info(
+        "strategy.probe.solver = 'lbfgs' is for a head of one Linear layer, which %s has not; the "
+        "probe takes adamw",
+        type(model).__name__,
+    )
+    return probe.model_copy(update={"solver": "adamw"})
+
+
 @adapt.register
 def _(strategy: Lpft, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
-    adapt(strategy.probe, model)  # refuses a head that the probe cannot train
+    adapt(suited_probe(strategy, model), model)  # refuses a head that the probe cannot train
     return adapt(Full(keep_statistics=strategy.keep_statistics), model)
 
 

@@ -15,18 +15,22 @@ from PIL import Image
 from sklearn.feature_extraction.text import HashingVectorizer
 
 
-def deviations(values: np.ndarray) -> np.ndarray:
-    """Return (D,) float64: the standard deviation of each column (N, D), 1 where it is constant.
+def is_constant(values: np.ndarray) -> np.ndarray:
+    """Return (D,) bool: whether each column (N, D) holds one number; NaN does not count.
 
     A column is constant where its variance may be rounding alone: at most N eps var + (N mean
     eps)^2, the bound of Chan, Golub and LeVeque (1983) on the two-pass algorithm, by which
     scikit-learn's StandardScaler goes too. 100 rows of 0.1 have a deviation of 1e-17 instead of 0.
     """
+    N = np.maximum((~np.isnan(values)).sum(0), 1)
+    eps, mean, variance = np.finfo(np.float64).eps, np.nanmean(values, 0), np.nanvar(values, 0)
+    return variance <= N * eps * variance + (N * mean * eps) ** 2
+
+
+def deviations(values: np.ndarray) -> np.ndarray:
+    """Return (D,) float64: the standard deviation of each column (N, D), 1 where it is constant."""
     values = np.asarray(values, np.float64)
-    N, eps = len(values), np.finfo(np.float64).eps
-    mean, variance = values.mean(0), values.var(0)
-    constant = variance <= N * eps * variance + (N * mean * eps) ** 2
-    return np.where(constant, 1.0, np.sqrt(variance))
+    return np.where(is_constant(values), 1.0, np.nanstd(values, 0))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Head(nn.Module):
         super().__init__()
         names = moving_names(model)
         self.config = model.config
+        self.keeps_head = bool(getattr(model, "keeps_head", False))
         if len(names) == 1:
             self.head = model.get_submodule(names[0])
         else:
@@ -64,12 +65,21 @@ class _Shell(nn.Module):
         return shell(input_ids=None).logits
 
 
+class _Local(threading.local):
+    """The features of each thread; a copy of a head, to try settings on, begins without any."""
+
+    features: torch.Tensor
+
+    def __deepcopy__(self, memo: Any) -> _Local:
+        return _Local()
+
+
 class _Given(nn.Module):
     """A body that gives the features that were put into it, in each thread its own."""
 
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()
-        self.given, self.pooler = threading.local(), pooler
+        self.given, self.pooler = _Local(), pooler
 
     def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutputWithPooling:
         features = self.given.features

@@ -192,10 +192,10 @@ def say(
 ) -> None:
     """Put the line of an epoch on the screen: its validation loss and the task's first figure."""
     loss, (name, value) = figures["validation_loss"], _first(figures)
+    when = f"epoch {epoch:.3g} of {epochs:.3g}" if step else "before training"
     log.info(
-        "epoch %.3g of %.3g: validation loss %.4f, %s %.4f (step %d, %.1f s)",
-        epoch,
-        epochs,
+        "%s: validation loss %.4f, %s %.4f (step %d, %.1f s)",
+        when,
         loss,
         name,
         value,

@@ -14,7 +14,6 @@ import torch
 from accelerate.utils import reduce
 
 from ftkit.checkpoint import newest_checkpoint
-from ftkit.encoders import deviations
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.interruption import held
 from ftkit.journal import Lines
@@ -23,8 +22,10 @@ from ftkit.mlp import Moments, Network, Training
 from ftkit.mlp_model import Perceptron
 from ftkit.mlp_state import LEAST_SECONDS, Keeper, State, read_state
 from ftkit.mlp_training import Epoch, Part, one_hot, predict, train
-from ftkit.recipe import LOWER_IS_BETTER, Mlp, Recipe
+from ftkit.recipe import Mlp, Recipe
 from ftkit.runtime import Machine, on_main
+from ftkit.scaling import mean_and_deviation
+from ftkit.selection import rank
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, fit
 
@@ -75,6 +76,21 @@ def fit_by_hand(
             f"rows"
         )
 
+    def validate() -> bool:
+        """Measure, write it down, and keep the parameters if they are better; return whether."""
+        begin = time.perf_counter()
+        outputs = scaler.outputs(predict(network, X_validation))
+        figures = score(recipe.task, inputs.validation.labels, outputs)
+        state.validation_seconds += time.perf_counter() - begin
+        journal.validation(state.steps, state.epochs, all_epochs, state.train_seconds, figures)
+        now = rank(figures, recipe.best_by)
+        better = state.best is None or now > tuple(state.best)
+        if better:
+            state.best = now
+            state.best_figures = {name: float(value) for name, value in figures.items()}
+            state.tensors["best"] = network.parameters.clone()
+        return better
+
     def after(epoch: Epoch) -> bool:
         """Measure, keep the best, write the checkpoint; return whether to stop."""
         steps = math.ceil(len(X) / recipe.train.rows_per_step)
@@ -82,10 +98,6 @@ def fit_by_hand(
         state.train_seconds += epoch.seconds
         if not math.isfinite(epoch.train_loss):
             raise no_number(epoch.train_loss, state.steps)
-        begin = time.perf_counter()
-        outputs = scaler.outputs(predict(network, X_validation))
-        figures = score(recipe.task, inputs.validation.labels, outputs)
-        state.validation_seconds += time.perf_counter() - begin
         journal.write(
             step=state.steps,
             epoch=state.epochs,
@@ -94,15 +106,7 @@ def fit_by_hand(
             learning_rate=epoch.learning_rate,
             gradient_norms=list(epoch.gradient_norms),
         )
-        journal.validation(state.steps, state.epochs, all_epochs, state.train_seconds, figures)
-        sign = -1 if recipe.best_by in LOWER_IS_BETTER else 1
-        now = (sign * figures[recipe.best_by], -figures["loss"])  # of equal figures the lower loss
-        better = state.best is None or now > tuple(state.best)
-        state.waited = 0 if better else state.waited + 1
-        if better:
-            state.best = now
-            state.best_figures = {name: float(value) for name, value in figures.items()}
-            state.tensors["best"] = network.parameters.clone()
+        state.waited = 0 if validate() else state.waited + 1
         state.part_steps = 0
         if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
             keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)
@@ -113,6 +117,8 @@ def fit_by_hand(
         patience = recipe.train.early_stopping
         return patience is not None and state.waited >= patience
 
+    if recipe.backbone.start and state.best is None:  # type: ignore[union-attr]
+        validate()  # what was trained before is kept if nothing is better
     several = machine.world_size > 1
     for number, stage in enumerate(stages):
         if number < state.stage:
@@ -212,8 +218,8 @@ class Scaler:
         """Return the scaler of a model's training targets."""
         if model.label_names:
             return cls(len(model.label_names))
-        labels = inputs.train.labels
-        return cls(0, float(labels.mean()), float(deviations(labels[:, None])[0]))
+        mean, deviation = mean_and_deviation(inputs.train.labels)
+        return cls(0, float(mean[0]), float(deviation[0]))
 
     def targets(self, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return X (N, D) and Y (N, C) to train on."""

@@ -11,10 +11,11 @@ import os
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -38,6 +39,7 @@ from ftkit.hub import loading_errors
 from ftkit.model_checks import check_body, check_forward, check_kind, check_weights
 from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import (
+    WRITING,
     Backbone,
     ImageClassification,
     LanguageModelling,
@@ -137,7 +139,9 @@ def load_model(
         model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = new_head(model)
     check_body(backbone, loading, head)
-    if auto.new_head and list(was.id2label.values()) != list(label_names):
+    new = auto.new_head and list(was.id2label.values()) != list(label_names)
+    cast(Any, model).keeps_head = not new
+    if new:
         for part in head:
             for module in model.get_submodule(part).modules():
                 if isinstance(module, nn.Linear):
@@ -266,10 +270,29 @@ def new_head(model: PreTrainedModel) -> list[str]:
     return [] if isinstance(model, GenerationMixin) else head_names(model)
 
 
+def begins_trained(task: Any, model: nn.Module) -> bool:
+    """Return whether the model can do the task before training: its head was trained for it.
+
+    So it is with models that write texts, with a backbone of the same classes, and with LP-FT's
+    second stage. Such a model is validated before the first step, and kept if nothing is better.
+    """
+    return isinstance(task, WRITING) or bool(getattr(model, "keeps_head", False))
+
+
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Return (all parameters, those that are trained)."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return total, sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Return (all parameters, those that are trained).
+
+    Beside a new head that belongs to an adapter, peft keeps the head as it was. It plays no part
+    and is not counted.
+    """
+    idle = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, ModulesToSaveWrapper)
+        for parameter in module.original_module.parameters()
+    }
+    used = [parameter for parameter in model.parameters() if parameter not in idle]
+    return sum(p.numel() for p in used), sum(p.numel() for p in used if p.requires_grad)
 
 
 def place(model: nn.Module, channels_last: bool | None, device: torch.device) -> None:

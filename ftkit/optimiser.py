@@ -6,6 +6,7 @@ alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import singledispatch
 from typing import Any
@@ -14,6 +15,13 @@ from torch import nn
 
 from ftkit.layers import layer_groups
 from ftkit.recipe import Full, Lora
+
+POSITIONS = re.compile(
+    r"(^|\.)(position_embeddings?|pos_embed\w*|embed_positions|wpe|rel_pos\w*|rel_embeddings"
+    r"|relative_\w*bias(_table)?|attention_biases|(cls|class|dist|distillation|mask|reg|register)"
+    r"_tokens?|class_embedding)(\.|$)"
+)
+"""Names of embeddings of positions, tables of relative positions, and tokens of the model's own."""
 
 
 def parameter_groups(
@@ -39,6 +47,31 @@ def parameter_groups(
             "weight_decay": weight_decay if decays else 0.0,
         }
         for (factor, decays), parameters in found.items()
+    ]
+
+
+def decaying_names(strategy: Any, model: nn.Module) -> list[str]:
+    """Return the names of the parameters that weight decay is for: matrices and kernels.
+
+    Biases and scales of norms have one dimension. DoRA's lengths of kernels have four, three of
+    them of size one. Positions and tokens of the model's own, as the class token, stand in a sum
+    with what the input gives, and are not decayed either: timm's models name theirs
+    (`no_weight_decay`), those of transformers are told by their usual names. PiSSA's A and B hold
+    the principal part of the pretrained weight, which decay would shrink; its authors train
+    without (Meng et al. 2024).
+    """
+    timm = getattr(model, "timm_model", None)
+    told: set[str] = getattr(timm, "no_weight_decay", set)()
+    spared = {f"timm_model.{name}" for name in told}
+    principal = isinstance(strategy, Lora) and strategy.init == "pissa"
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1
+        and name not in spared
+        and "lora_magnitude_vector" not in name
+        and not (principal and (".lora_A." in name or ".lora_B." in name))
+        and (".lora_" in name or not POSITIONS.search(name))
     ]
 
 

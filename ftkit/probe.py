@@ -26,8 +26,10 @@ from ftkit.heads import Head
 from ftkit.journal import append
 from ftkit.losses import class_weights, loss_of, summed_cross_entropy
 from ftkit.metrics import score
-from ftkit.recipe import LOWER_IS_BETTER, HeadOnly, Recipe
+from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runtime import Machine, on_main
+from ftkit.scaling import Scale, scale_of
+from ftkit.selection import kept, rank
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, schedule_of
 
@@ -63,13 +65,9 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
     ]
     attempt = {"adamw": train_head, "lbfgs": _solved}[strategy.solver]
 
-    def rank(figures: dict[str, float]) -> tuple[float, float]:
-        by = recipe.best_by
-        return -figures[by] if by in LOWER_IS_BETTER else figures[by], -figures["loss"]
-
     begin = time.perf_counter()
     tried = on_main(lambda: [attempt(copy.deepcopy(head), inputs, each) for each in grid])
-    best = max(range(len(grid)), key=lambda number: rank(tried[number]))
+    best = max(range(len(grid)), key=lambda number: rank(tried[number], recipe.best_by))
     chosen = grid[best]
     log.info(
         "head: of %d settings, learning rate %.2g and weight decay %.2g did best on validation "
@@ -95,6 +93,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
     epoch = 0
     batches = Batches(len(rows), settings.rows_per_step, settings.seed, lambda: epoch)
     loss_of_batch = loss_of(recipe.task, settings, rows.labels, int(head.config.num_labels or 0))
+    scale = scale_of(recipe.task, rows.labels, head)
     parameters = list(head.parameters())
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1]},
@@ -115,6 +114,8 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             positions = np.array(keys) % len(rows)
             outputs = head(rows.at(positions, epoch).to(device))
             labels = torch.from_numpy(rows.labels[positions]).to(device)
+            if scale is not None:
+                labels = scale.targets(labels)
             loss = loss_of_batch(outputs, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -126,9 +127,8 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             if step == steps:
                 break
         epoch += 1
-        found.append(measured(head, inputs, recipe))
-    by = recipe.best_by
-    return min(found, key=lambda f: f[by] if by in LOWER_IS_BETTER else -f[by])
+        found.append(measured(head, inputs, recipe, scale))
+    return found[kept(found, recipe.best_by)]
 
 
 def solve(
@@ -256,8 +256,14 @@ def minimise(head: Head, inputs: Inputs, recipe: Recipe) -> Solution:
     return Solution(W.cpu().numpy(), bias.numpy(), losses, gradient)
 
 
-def measured(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
-    """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows."""
+def measured(
+    head: Head, inputs: Inputs, recipe: Recipe, scale: Scale | None = None
+) -> dict[str, float]:
+    """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows.
+
+    Args:
+        scale: of a head in training, whose outputs are not in the labels' units yet.
+    """
     head.eval()
     rows: Any = inputs.validation
     device = next(head.parameters()).device
@@ -265,7 +271,7 @@ def measured(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
         logits = np.concatenate(
             [head(piece.to(device))["logits"].float().cpu().numpy() for piece, _ in _pieces(rows)]
         )
-    return score(recipe.task, rows.labels, logits)
+    return score(recipe.task, rows.labels, scale.outputs(logits) if scale else logits)
 
 
 def _solved(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:

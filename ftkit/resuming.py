@@ -39,6 +39,7 @@ from ftkit.interruption import Interrupted
 from ftkit.journal import Journal, Position
 from ftkit.recipe import Train
 from ftkit.runtime import Machine, in_any, on_main, random_state_of, set_random_state
+from ftkit.selection import rank, waited
 from ftkit.sharded import make_whole, share, share_state, whole_state
 
 PROGRESS = "progress.json"
@@ -87,6 +88,10 @@ class ExactTrainer(Trainer):
     channels_last = False
     model_itself: nn.Module | None = None
     """Where a copy of the model is trained, shared among processes: see `ftkit.sharded`."""
+    best_by: str
+    """The validation figure that picks the weights to keep."""
+    begins_trained = False
+    """Whether the model is validated before the first step, and kept if nothing is better."""
     progress: Progress | None = None
     """Of the checkpoint from which training goes on, until it does."""
 
@@ -119,8 +124,8 @@ class ExactTrainer(Trainer):
         Raises:
             TrainingError: the one before it cannot be written.
         """
-        best = self.state.best_global_step or None
-        self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
+        best = self.state.best_global_step
+        self.state.best_model_checkpoint = None if best is None else str(self.checkpoint(best))
         of_each = gather_object([random_state | {"loss": self._tr_loss.detach().cpu()}])
         assert self.optimizer is not None
         model, optimizer = self.whole(), whole_state(self.optimizer)
@@ -178,7 +183,7 @@ class ExactTrainer(Trainer):
             "trainer_state.json": json.dumps(asdict(self.state), indent=2, sort_keys=True),
         }
         folder, settings = self.checkpoint(self.state.global_step), self.settings
-        best_folder = self.checkpoint(best).name if best else None
+        best_folder = None if best is None else self.checkpoint(best).name
 
         def to_disk(content: Any) -> None:
             write_checkpoint(folder, content, texts, best_folder)
@@ -189,9 +194,25 @@ class ExactTrainer(Trainer):
         self.background.write(content, to_disk)
 
     @property
-    def _patience(self) -> EarlyStoppingCallback | None:
-        found = (c for c in self.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback))
+    def _patience(self) -> Patience | None:
+        found = (c for c in self.callback_handler.callbacks if isinstance(c, Patience))
         return next(found, None)
+
+    def kept_figures(self) -> dict[str, float]:
+        """Return loss and figures on the validation rows of the weights that are kept."""
+        return validations(self.state).get(self.state.best_global_step, {})
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Keep these weights if they are better, by the loss where figures are equal.
+
+        Trainer's own compares the figure alone, and so keeps the earliest of equals.
+        """
+        figures, before = validations(self.state)[self.state.global_step], self.kept_figures()
+        better = not before or rank(figures, self.best_by) > rank(before, self.best_by)
+        if better:
+            self.state.best_metric = figures[self.best_by]
+            self.state.best_global_step = self.state.global_step
+        return better
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.take_checkpoint(evaluated=True, random_state=random_state_of(self.machine))
@@ -261,7 +282,7 @@ class ExactTrainer(Trainer):
             return begun, batches
         self.progress = progress = Progress.read(Path(resume_from_checkpoint))
         best = progress.best_step
-        self.state.best_model_checkpoint = str(self.checkpoint(best)) if best else None
+        self.state.best_model_checkpoint = None if best is None else str(self.checkpoint(best))
         if self._patience:
             self._patience.early_stopping_patience_counter = progress.waited
         if not progress.evaluated:  # Trainer is to come to the end of that epoch once more
@@ -275,6 +296,8 @@ class ExactTrainer(Trainer):
             if self.machine.rank < len(states):
                 self._tr_loss.copy_(states[self.machine.rank]["loss"])
             self._globalstep_last_logged = progress.logged_step
+        if progress is None and self.begins_trained and not self.state.global_step:
+            self._validate_start(given)
         if progress is None or (progress.evaluated and not progress.stopped):
             super()._run_epoch(**given)
             return
@@ -282,15 +305,52 @@ class ExactTrainer(Trainer):
         if not progress.evaluated:
             self._load_rng_state(given["resume_from_checkpoint"])
             self.control = self.callback_handler.on_epoch_end(self.args, self.state, self.control)
-            self._maybe_log_save_evaluate(
-                self._tr_loss,
-                None,
-                given["model"],
-                given["trial"],
-                given["epoch"],
-                given["ignore_keys_for_eval"],
-                given["start_time"],
-            )
+            self._validate(given)
+
+    def _validate_start(self, given: dict[str, Any]) -> None:
+        """Validate the model as it is before the first step, and write a checkpoint of it."""
+        self.control.should_evaluate = self.control.should_save = True
+        self._validate(given)
+
+    def _validate(self, given: dict[str, Any]) -> None:
+        self._maybe_log_save_evaluate(
+            self._tr_loss,
+            None,
+            given["model"],
+            given["trial"],
+            given["epoch"],
+            given["ignore_keys_for_eval"],
+            given["start_time"],
+        )
+
+
+def validations(state: TrainerState) -> dict[int | None, dict[str, float]]:
+    """Return loss and figures of each validation of a run so far, by its step."""
+    return {
+        int(entry["step"]): {
+            name.removeprefix("eval_"): float(value)
+            for name, value in entry.items()
+            if name.startswith("eval_")
+        }
+        for entry in state.log_history
+        if "eval_loss" in entry
+    }
+
+
+class Patience(EarlyStoppingCallback):
+    """Ends a run after so many validations without gain; see `ftkit.selection.waited`."""
+
+    def __init__(self, patience: int, by: str) -> None:
+        super().__init__(patience)
+        self.by = by
+
+    def check_metric_value(self, args: Any, state: Any, control: Any, metric_value: Any) -> None:
+        """Count the validations since the last gain; that before the first step is none of them.
+
+        The first epochs, with a learning rate that still rises, often do worse than the start.
+        """
+        epochs = [figures for step, figures in validations(state).items() if step]
+        self.early_stopping_patience_counter = waited(epochs, self.by) if epochs else 0
 
 
 class Cadence(TrainerCallback):

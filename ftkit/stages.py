@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from ftkit.adapt import adapt
+from ftkit.adapt import adapt, suited_probe
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
@@ -98,6 +98,7 @@ def _(
     folder: Path,
     resume: bool = False,
 ) -> Fitted:
+    strategy = strategy.model_copy(update={"probe": suited_probe(strategy, model)})
     told = folder / "probe" / "fitted.json"
     begun = resume and on_main(lambda: newest_checkpoint(folder / "checkpoints") and told.exists())
     if begun:  # the checkpoint holds the probe's head, moved on
@@ -108,6 +109,7 @@ def _(
         frozen = adapt(strategy.probe, model)
         probe = train(strategy.probe, frozen, inputs, first, machine, folder / "probe", resume)
         on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
+    cast(Any, model).keeps_head = True
     fitted = fit(adapt(strategy, model), inputs, recipe, machine, folder, resume)
     return replace(
         fitted,

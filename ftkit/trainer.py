@@ -24,10 +24,12 @@ from ftkit.interruption import Interrupted, held, leave_to_parent, requested
 from ftkit.journal import Journal
 from ftkit.losses import loss_of, mix
 from ftkit.metrics import score
-from ftkit.optimiser import parameter_groups
+from ftkit.models import begins_trained
+from ftkit.optimiser import decaying_names, parameter_groups
 from ftkit.recipe import Recipe
 from ftkit.resuming import Cadence, ExactTrainer
 from ftkit.runtime import Machine, random_state_of
+from ftkit.scaling import scale_of
 from ftkit.sharded import is_shared
 from ftkit.tasks import Inputs
 from ftkit.unfreezing import Unfreezing
@@ -61,6 +63,8 @@ class FrozenTrainer(ExactTrainer):
             **arguments,
         )
         self.task, self.best_by = recipe.task, recipe.best_by
+        self.begins_trained = begins_trained(recipe.task, arguments["model"])
+        self.scale = scale_of(recipe.task, labels, arguments["model"])
         self.rows_in_step: list[int] = []
         self.readers: DataLoader | None = None
         self.strategy = recipe.strategy
@@ -136,15 +140,8 @@ class FrozenTrainer(ExactTrainer):
         return psutil.virtual_memory().available // 4 // self.machine.world_size if alone else 0
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of matrices and kernels: biases and norm scales have one dimension.
-
-        DoRA's lengths of kernels have four, three of them of size one.
-        """
-        return [
-            name
-            for name, parameter in model.named_parameters()
-            if parameter.ndim > 1 and "lora_magnitude_vector" not in name
-        ]
+        """Return the names of the parameters that decay, see `ftkit.optimiser.decaying_names`."""
+        return decaying_names(self.strategy, model)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return the optimiser, with the learning rates of the strategy."""
@@ -208,6 +205,8 @@ class FrozenTrainer(ExactTrainer):
     ) -> Any:
         """Return the loss of one micro-batch, its images mixed in pairs where asked for."""
         labels = inputs.pop("labels")
+        if self.scale is not None:
+            labels = self.scale.targets(labels)
         targets = [(1.0, labels)]
         if self.inputs.mixing is not None:
             key = (self.args.seed, self.state.global_step, *self.rows_in_step)
@@ -249,20 +248,6 @@ class FrozenTrainer(ExactTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, named)
         return named
 
-    def kept_figures(self) -> dict[str, float]:
-        """Return loss and figures on the validation rows of the weights that are kept."""
-        kept = self.state.best_global_step
-        found = (
-            entry
-            for entry in self.state.log_history
-            if entry["step"] == kept and "eval_loss" in entry
-        )
-        return {
-            name.removeprefix("eval_"): float(value)
-            for name, value in next(found, {}).items()
-            if name.startswith("eval_")
-        }
-
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16 and not math.isfinite(float(norm)):  # fp16: its scaler takes them out
@@ -288,4 +273,6 @@ class FrozenTrainer(ExactTrainer):
         outputs = predict(self.task, model, rows, self.settings, self.machine, final=not cheap)
         if self.model_itself is not None:
             self.model_itself.cpu()
+        if self.scale is not None:
+            outputs = self.scale.outputs(outputs)
         return score(self.task, rows.labels, outputs)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftkit.checkpoint import newest_checkpoint
@@ -27,11 +27,12 @@ from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
 from ftkit.interruption import check, held
 from ftkit.journal import Bar, Journal
-from ftkit.models import place
+from ftkit.models import begins_trained, place
 from ftkit.precision import Arithmetic, fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, Recipe, Strategy, Train
-from ftkit.resuming import Progress
+from ftkit.resuming import Patience, Progress
 from ftkit.runtime import Machine, on_main, share_batch
+from ftkit.scaling import scale_of
 from ftkit.sharded import is_shared, name_layers
 from ftkit.tasks import Inputs
 from ftkit.trainer import FrozenTrainer
@@ -91,11 +92,16 @@ def fit(
         TrainingError: the loss stopped being a number, a checkpoint does not give its score, or the
             memory does not suffice.
     """
+    scale = scale_of(recipe.task, inputs.train.labels, model)
+    if scale is not None and begins_trained(recipe.task, model):
+        scale.unfold(model)
     while (fitted := _train(model, inputs, recipe, machine, folder, resume)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})
         log.warning("out of memory with %d rows at once; going on with %d", rows, rows // 2)
         resume = True
+    if scale is not None:
+        scale.fold(model)
     return fitted
 
 
@@ -129,7 +135,7 @@ def _train(
         inputs=inputs,
         journal=journal,
         channels_last=way.channels_last,
-        callbacks=[journal, *_early_stopping(settings)],
+        callbacks=[journal, *_early_stopping(recipe)],
     )
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
@@ -248,6 +254,14 @@ def _check_best(trainer: FrozenTrainer) -> None:
             f"the best checkpoint (step {state.best_global_step}) had {trainer.best_by} "
             f"{state.best_metric:.4f}, after reloading it has {again:.4f}"
         )
+    if state.best_global_step == 0:
+        log.warning(
+            "no epoch did better on the validation rows than the model at the start, which is "
+            "kept: %s %.4f. A smaller --learning-rate may help",
+            trainer.best_by,
+            state.best_metric,
+        )
+        return
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)
 
 
@@ -283,5 +297,6 @@ def _of_readers(error: Exception, step: int) -> TrainingError | None:
     )
 
 
-def _early_stopping(settings: Train) -> list[EarlyStoppingCallback]:
-    return [EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else []
+def _early_stopping(recipe: Recipe) -> list[Patience]:
+    patience = recipe.train.early_stopping
+    return [Patience(patience, recipe.best_by)] if patience else []

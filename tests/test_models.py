@@ -186,3 +186,18 @@ def test_the_embedded_folder_is_made_again_where_it_was_cut_off(monkeypatch, tmp
     (folder / "config.json").unlink()
     assert (embedded_backbone("efficientnet-lite0") / "config.json").exists()
     assert not list(Path(folder).glob("*.part"))
+
+
+def test_an_adapter_counts_the_head_once(tiny_recipe):
+    from ftkit import Lora, runtime
+    from ftkit.models import count_parameters
+    from ftkit.run import make_ready
+
+    machine = runtime.start(0)
+    plain = make_ready(tiny_recipe, machine).model
+    adapted = make_ready(tiny_recipe.override({"strategy": Lora(rank=4)}), machine).model
+    total, trained = count_parameters(adapted)
+    updates = sum(p.numel() for name, p in adapted.named_parameters() if ".lora_" in name)
+    head = sum(p.numel() for p in plain.classifier.parameters())
+    assert total == sum(p.numel() for p in plain.parameters()) + updates
+    assert trained == head + updates

@@ -9,11 +9,20 @@ from test_adapt import load
 from test_lora_variants import cut_after_an_epoch
 from test_training import fitted
 
-from ftkit import Backbone, Full, ModelError, RecipeError, TextClassification, registry, runtime
+from ftkit import (
+    Backbone,
+    Full,
+    Lora,
+    ModelError,
+    RecipeError,
+    TextClassification,
+    registry,
+    runtime,
+)
 from ftkit.journal import Journal
 from ftkit.layers import layer_groups
 from ftkit.models import load_model
-from ftkit.optimiser import parameter_groups
+from ftkit.optimiser import decaying_names, parameter_groups
 from ftkit.recipe import Train
 from ftkit.run import make_ready
 from ftkit.trainer import FrozenTrainer
@@ -181,3 +190,33 @@ def test_gradual_unfreezing_resumes(tiny_recipe, tmp_path):
 def test_what_goes_by_layers_is_not_for_a_perceptron(change):
     with pytest.raises(RecipeError, match="not for Mlp"):
         registry.find("mlp-digits").override(change)
+
+
+@pytest.mark.parametrize("family", ["timm-vit", "vit", "deit", "swin", "dinov2", "bert", "gpt2"])
+def test_positions_and_own_tokens_do_not_decay(family, checkpoint):
+    model = model_of(family, checkpoint)
+    decayed = set(decaying_names(Full(), model))
+    matrices = {name for name, p in model.named_parameters() if p.ndim > 1}
+    spared = {
+        "timm-vit": {"timm_model.cls_token", "timm_model.pos_embed"},  # timm's no_weight_decay
+        "vit": {"vit.embeddings.cls_token", "vit.embeddings.position_embeddings"},
+        "bert": {"bert.embeddings.position_embeddings.weight"},
+        "gpt2": {"transformer.wpe.weight"},
+    }
+    words = ("position", "token")
+    expected = spared.get(family) or {
+        name
+        for name in matrices
+        if any(word in name for word in words) and "token_type" not in name
+    }
+    assert expected
+    assert matrices - decayed == expected
+
+
+@pytest.mark.parametrize(("init", "decays"), [("default", True), ("pissa", False)])
+def test_the_principal_part_does_not_decay(init, decays, tiny_recipe):
+    strategy = Lora(init=init)
+    ready = make_ready(tiny_recipe.override({"strategy": strategy}), runtime.start(0))
+    names = decaying_names(strategy, ready.model)
+    assert any(".lora_A." in name for name in names) == decays
+    assert any("classifier.modules_to_save" in name for name in names)

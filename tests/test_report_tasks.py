@@ -84,7 +84,7 @@ CASES = {
     ),
     "text-regression": (
         numbers,
-        "pearson",
+        "r2",
         ["Most wrong", "Errors", "Predicted against true", "Residuals"],
     ),
     "translation": (translations, "bleu", ["Worst translations", "chrF of single sentences"]),

@@ -6,7 +6,19 @@ import shutil
 import pytest
 import torch
 
-from ftkit import Full, HeadOnly, Lpft, RunResult, finetune, runtime
+from ftkit import (
+    Backbone,
+    Data,
+    Full,
+    HeadOnly,
+    Lpft,
+    Recipe,
+    RunResult,
+    TextClassification,
+    Train,
+    finetune,
+    runtime,
+)
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.models import place
 from ftkit.run import make_ready
@@ -87,3 +99,49 @@ def test_resume_goes_on_without_a_second_probe(recipe, tmp_path):
     trained(recipe, cut, resume=True)
     assert losses(cut) == losses(whole)
     assert not (cut / "probe" / "log.jsonl").exists()
+
+
+def test_a_probe_that_full_fine_tuning_spoils_is_kept(recipe, tmp_path, caplog):
+    broken = recipe.override({"strategy.learning_rate": 0.3, "train.warmup": 0.0})
+    broken = broken.override({"train.best_by": "loss"})
+    with caplog.at_level("INFO", logger="ftkit"):
+        model, fitted = trained(broken, tmp_path / "lpft")
+    alone = broken.override({"strategy": broken.strategy.probe})
+    probed, probe = trained(alone, tmp_path / "head")
+    weights = probed.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert fitted.validation == pytest.approx(probe.validation)
+    first = json.loads((tmp_path / "lpft" / "log.jsonl").open().readline())
+    assert (first["step"], first["epoch"]) == (0, 0)
+    assert first["validation_loss"] == pytest.approx(probe.validation["loss"])
+    assert "before training: validation loss" in caplog.text
+    assert "no epoch did better" in caplog.text
+
+
+def test_the_probe_takes_adamw_where_the_head_is_no_single_linear_layer(
+    tmp_path, checkpoint, caplog
+):
+    recipe = words(tmp_path, checkpoint("distilbert"))
+    with caplog.at_level("INFO", logger="ftkit"):
+        _, fitted = trained(recipe.override({"strategy": Lpft()}), tmp_path / "out")
+    assert fitted.strategy.probe.solver == "adamw"
+    assert "strategy.probe.solver" in caplog.text
+    assert type(recipe).model_validate(
+        recipe.model_dump() | {"strategy": {"kind": "lpft", "probe": {"solver": "adamw"}}}
+    )
+
+
+def words(folder, backbone):
+    """Return a recipe of texts of two kinds of words."""
+    rows = [("apple pear", "fruit"), ("iron gold", "metal")] * 20
+    text = "".join(
+        json.dumps({"text": f"{t} {i % 7}", "label": k}) + "\n" for i, (t, k) in enumerate(rows)
+    )
+    (folder / "rows.jsonl").write_text(text, encoding="utf-8")
+    return Recipe(
+        name="tiny-words",
+        data=Data(path=str(folder / "rows.jsonl")),
+        backbone=Backbone(id=str(backbone)),
+        task=TextClassification(text="text", label="label", max_length=24),
+        train=Train(epochs=1, batch_size=8),
+    )

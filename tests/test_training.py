@@ -142,6 +142,30 @@ def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
     assert result.validation["accuracy"] == (logits.argmax(1) == rows.labels).mean()
 
 
+def kept_of_equal_figures(recipe, folder, monkeypatch, resume=False):
+    """Train with validations that all have the same accuracy, and return the step that is kept."""
+    told = FrozenTrainer.score
+
+    def alike(trainer):
+        return told(trainer) | {"accuracy": 0.5}
+
+    monkeypatch.setattr(FrozenTrainer, "score", alike)
+    return fitted(recipe, folder, resume)[1]
+
+
+def test_of_epochs_with_equal_figures_that_with_the_lowest_loss_is_kept(
+    tiny_recipe, tmp_path, monkeypatch
+):
+    recipe = tiny_recipe.override(
+        {"train.epochs": 4, "strategy.learning_rate": 3e-3, "train.early_stopping": 1}
+    )
+    result = kept_of_equal_figures(recipe, tmp_path, monkeypatch)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    seen = [entry["validation_loss"] for entry in entries if "validation_loss" in entry]
+    assert result.validation["loss"] == min(seen) < seen[0]
+    assert len(seen) == 4  # a lower loss at an equal figure is a gain, so nothing ended the run
+
+
 def test_early_stopping_ends_the_run(tiny_recipe, tmp_path):
     recipe = tiny_recipe.override(
         {"train.epochs": 30, "strategy.learning_rate": 1e-9, "train.early_stopping": 2}

@@ -154,19 +154,6 @@ def _r2(table: pa.Table, task: Task) -> Of:
     return np.stack([(y - p) ** 2, y * y, y, np.ones(len(y))], 1), figure
 
 
-def _pearson(table: pa.Table, task: Task) -> Of:
-    """Pearson's correlation, from sums of products."""
-    y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
-
-    def figure(sums: np.ndarray) -> np.ndarray:
-        yy, pp, yp, y, p, count = sums.T
-        spread = (yy - y**2 / count) * (pp - p**2 / count)
-        together = yp - y * p / count
-        return np.where(spread > 0, together / np.sqrt(np.where(spread > 0, spread, 1)), 0)
-
-    return np.stack([y * y, p * p, y * p, y, p, np.ones(len(y))], 1), figure
-
-
 def _perplexity(table: pa.Table, task: Task) -> Of:
     """Perplexity, from nats and tokens."""
     nats, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
@@ -190,7 +177,7 @@ READERS: dict[str, Callable[[pa.Table, Task], Of]] = {
     "text-tagging": _tags,
     "token-classification": _words,
     "tabular-regression": _r2,
-    "text-regression": _pearson,
+    "text-regression": _r2,
     "text-generation": _perplexity,
     "translation": _bleu,
 }

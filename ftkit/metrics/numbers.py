@@ -36,7 +36,8 @@ def numeric_figures(
 ) -> dict[str, float]:
     """Return R squared, root mean squared and mean absolute error, and both correlations.
 
-    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2. Spearman's correlation is Pearson's of the
+    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2; of equal labels it is 1 if all are told
+    exactly and 0 if not, as scikit-learn has it. Spearman's correlation is Pearson's of the
     ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0.
 
     Args:
@@ -49,7 +50,7 @@ def numeric_figures(
     spread = weights @ centred**2 - (weights @ centred) ** 2 / count
     ranks = [_ranks(weights, values) for values in (predictions, labels)]
     return {
-        "r2": float(1 - squares / spread),
+        "r2": float(1 - squares / spread) if spread > 0 else float(squares == 0),
         "rmse": float(np.sqrt(squares / count)),
         "mae": float(weights @ np.abs(errors) / count),
         "pearson": _correlation(weights, predictions, labels),

@@ -61,7 +61,7 @@ class TextRegression(TaskSettings):
     """One text, or a pair of texts, in, one number out."""
 
     noun = "texts"
-    figures = ("pearson", "spearman", "r2", "rmse", "mae")
+    figures = ("r2", "rmse", "mae", "pearson", "spearman")
     loss = "mean squared error"
 
     pipeline = "text-classification"

@@ -1,0 +1,53 @@
+"""Which validation's weights are kept, and whether one brought a gain: for every kind of training.
+
+A figure such as accuracy takes few values on few validation rows, so equal figures are the rule
+there. Among them the lower loss decides, which every row moves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ftkit.recipe import LOWER_IS_BETTER
+
+LEAST_GAIN = 1e-4
+"""Share by which the loss must fall at an equal figure to count as a gain for early stopping; else
+a loss that creeps would never end a run. scikit-learn's `tol` is 1e-4, too."""
+
+
+def rank(figures: Mapping[str, float], by: str) -> tuple[float, float]:
+    """Return (figure, loss) so signed that the better of two validations is the larger pair.
+
+    A figure that is no number is worse than any.
+    """
+    return _signed(figures[by], by in LOWER_IS_BETTER), _signed(figures["loss"], True)
+
+
+def kept(validations: Sequence[Mapping[str, float]], by: str) -> int:
+    """Return the position of the validation whose weights are kept: the earliest of the best."""
+    return max(range(len(validations)), key=lambda number: rank(validations[number], by))
+
+
+def waited(validations: Sequence[Mapping[str, float]], by: str) -> int:
+    """Return how many validations there were since the last one that brought a gain.
+
+    A better figure is a gain, and so is a lower loss at an equal figure.
+    """
+    last = 0
+    for number, figures in enumerate(validations):
+        if number and _gains(rank(figures, by), rank(validations[last], by)):
+            last = number
+    return len(validations) - 1 - last
+
+
+def _gains(now: tuple[float, float], before: tuple[float, float]) -> bool:
+    if now[0] != before[0]:
+        return now[0] > before[0]
+    return now[1] - before[1] > LEAST_GAIN * abs(before[1])
+
+
+def _signed(value: float, lower_is_better: bool) -> float:
+    if math.isnan(value):
+        return -math.inf
+    return -value if lower_is_better else value
