@@ -56,6 +56,44 @@ def test_without_augmentation_training_rows_equal_evaluation_rows(splits, checkp
         assert torch.equal(train["pixel_values"], plain["pixel_values"])
 
 
+@pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])
+def test_without_a_crop_training_has_the_geometry_of_evaluation(family, checkpoint):
+    """A wide picture is not squashed where the processor scales the short side and crops."""
+    _, processor = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0)
+    steps = np.linspace(0, 255, 400).astype(np.uint8)  # every column has a grey of its own
+    noise = np.random.default_rng(0).integers(0, 60, (200, 400, 3), dtype=np.uint8)
+    image = Image.fromarray(np.maximum(np.broadcast_to(steps[None, :, None], noise.shape), noise))
+    expected = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    black, white = processor(
+        images=[Image.new("RGB", (64, 64), colour) for colour in ("black", "white")],
+        return_tensors="pt",
+    )["pixel_values"]
+    step = float((white - black).max()) / 255
+    change = augmentation(Augment(crop=None, flip=True), processor)
+    seen = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        pixels = change(image)
+        plain, mirrored = (
+            float((pixels - other).abs().max()) for other in (expected, expected.flip(-1))
+        )
+        assert min(plain, mirrored) < 1.01 * step / 2
+        seen.append(plain < mirrored)
+    assert set(seen) == {True, False}
+
+
+def test_processors_resize_as_their_attribute_says(checkpoint):
+    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
+    tall = np.zeros((64, 64, 3), np.uint8)
+    tall[::2] = 255  # rows of black and white
+    for resample, greys in ((Image.Resampling.NEAREST, False), (Image.Resampling.BILINEAR, True)):
+        processor.resample = resample
+        change = augmentation(Augment(crop=(1.0, 1.0), flip=False), processor)
+        pixels = change(Image.fromarray(tall))
+        between = (pixels > pixels.min() + 0.1) & (pixels < pixels.max() - 0.1)
+        assert bool(between.any()) == greys, resample
+
+
 def test_random_changes_depend_on_seed_epoch_and_row_alone(splits, checkpoint):
     inputs, _ = inputs_of(splits, checkpoint, crop=(0.3, 1.0))
     N = len(inputs.train)

@@ -134,9 +134,9 @@ def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], to
         changes.append(v2.RandAugment(magnitude=augment.randaugment))
     if not changes:
         return None
-    if augment.crop is None:
-        changes = [v2.Resize(size, interpolation=interpolation), *changes]
     low, high = black.mean((1, 2)), white.mean((1, 2))  # (0 - mean) / std and (1 - mean) / std
+    if augment.crop is None:
+        changes = [AsEvaluated(processor, low, high), *changes]
     std = 1 / (high - low)
     return v2.Compose(
         [
@@ -149,10 +149,33 @@ def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], to
     )
 
 
+class AsEvaluated:
+    """Images cut and resized as the processor does it for evaluation, still in 256 steps.
+
+    Random changes come after it, so that training sees the geometry that evaluation sees.
+    """
+
+    def __init__(self, processor: Any, black: torch.Tensor, white: torch.Tensor) -> None:
+        """Take the processor, and what it makes of a black and of a white pixel, (3,) each."""
+        self.processor = processor
+        self.black, self.range = black[:, None, None], (white - black)[:, None, None]
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return (3, H, W) uint8."""
+        pixels = processed([image], self.processor)[0]
+        return ((pixels - self.black) / self.range * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def __repr__(self) -> str:  # a part of the key of cached features, which names the processor
+        return "AsEvaluated()"
+
+
 def _interpolation(processor: Any) -> InterpolationMode:
     """Return how the processor resizes, from the attribute of its family."""
     timm = (getattr(processor, "data_config", None) or {}).get("interpolation")
-    pillow = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-    name = timm or pillow.get(getattr(processor, "resample", None) or 2, "bilinear")
+    pillow = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+    own = getattr(processor, "resample", None)
+    if isinstance(own, InterpolationMode):
+        return own
+    name = timm or pillow.get(own if own is not None else 2, "bilinear")
     known = {mode.value for mode in InterpolationMode}
     return InterpolationMode(name if name in known else "bilinear")
