@@ -128,7 +128,7 @@ def carry_out(
             split=ready.splits.test_split,
             n=len(labels),
             metrics={
-                **measure(task, labels, outputs, recipe.train.seed, **ready.splits.grouped()),
+                **measure(task, labels, outputs, recipe.train.seed, ready.splits.groups),
                 **earlier,
             },
             validation=fitted.validation,

@@ -15,6 +15,8 @@ from sklearn.metrics import (
 from ftkit.metrics import softmax
 from ftkit.metrics.classes import Classification, figures, mean_cross_entropy
 from ftkit.metrics.classes import measure_classes as measure
+from ftkit.metrics.intervals import measured_share
+from ftkit.metrics.matrices import FIGURES, matrix_interval
 
 CASES = {
     "three classes": (range(3), range(3)),
@@ -100,34 +102,103 @@ def test_accuracy_has_the_wilson_interval(right, n):
     assert "Wilson" in accuracy.method
 
 
-def test_bootstrap_intervals_cover_the_truth_about_95_times_of_100():
-    shares, recalls = np.array([0.6, 0.3, 0.1]), np.array([0.95, 0.8, 0.6])
-    joint = np.full((3, 3), 0.0)
-    for label in range(3):
-        joint[label] = shares[label] * (1 - recalls[label]) / 2
-        joint[label, label] = shares[label] * recalls[label]
-    f1 = np.mean(2 * joint.diagonal() / (joint.sum(0) + joint.sum(1)))
+def joint_of(shares, recalls):
+    """Shares (C, C) of true and predicted classes, errors spread over the other classes."""
+    errors = np.asarray(shares) * (1 - np.eye(len(shares)))
+    errors = errors / errors.sum(1, keepdims=True) * (shares * (1 - np.asarray(recalls)))[:, None]
+    return errors + np.diag(shares * np.asarray(recalls))
+
+
+def truth_of(joint):
+    """The figures by their textbook formulas, of a known joint distribution."""
     true, predicted = joint.sum(1), joint.sum(0)
-    matthews = (joint.trace() - true @ predicted) / np.sqrt(
-        (1 - true @ true) * (1 - predicted @ predicted)
-    )
-    truth = {"balanced_accuracy": recalls.mean(), "macro_f1": f1, "matthews": matthews}
-    covered = dict.fromkeys(truth, 0)
-    random = np.random.default_rng(1)
-    for seed in range(100):
-        cells = random.choice(9, 500, p=joint.ravel())
-        measured = measure(cells // 3, cells % 3, seed)
-        for name, value in truth.items():
-            covered[name] += measured[name].low <= value <= measured[name].high
-    assert all(90 <= times <= 99 for times in covered.values()), covered
+    return {
+        "balanced_accuracy": (joint.diagonal() / true).mean(),
+        "macro_f1": np.mean(2 * joint.diagonal() / (true + predicted)),
+        "matthews": (joint.trace() - true @ predicted)
+        / np.sqrt((1 - true @ true) * (1 - predicted @ predicted)),
+    }
 
 
-def test_intervals_hold_the_value_and_are_the_same_for_the_same_seed():
+@pytest.mark.parametrize(
+    ("shares", "recalls", "N"),
+    [
+        ((0.6, 0.3, 0.1), (0.95, 0.8, 0.6), 500),
+        ((0.5, 0.5), (0.97, 0.97), 90),
+        ((0.9, 0.06, 0.04), (0.9, 0.9, 0.9), 360),
+        ((0.9, 0.06, 0.04), (0.97, 0.97, 0.97), 360),
+    ],
+)
+def test_intervals_cover_the_truth_about_95_times_of_100(shares, recalls, N):
+    joint = joint_of(np.array(shares), recalls)
+    truth, C, random, times = truth_of(joint), len(shares), np.random.default_rng(1), 400
+    covered = dict.fromkeys(FIGURES, 0)
+    for _ in range(times):
+        cells = random.choice(C * C, N, p=joint.ravel())
+        counts = np.bincount(cells, minlength=C * C).reshape(C, C)
+        values = figures(counts.sum(1), counts.sum(0), counts.diagonal())
+        for name in FIGURES:
+            low, high = matrix_interval(float(values[name]), name, counts, cells // C, cells % C)
+            covered[name] += low <= truth[name] <= high
+    shares_covered = {name: count / times for name, count in covered.items()}
+    assert all(0.925 <= share <= 0.985 for share in shares_covered.values()), shares_covered
+
+
+@pytest.mark.parametrize("C", [2, 3, 10])
+def test_no_interval_is_empty_where_all_is_right(C):
+    labels = np.arange(45) % C
+    for name, figure in measure(labels, labels).items():
+        assert figure.value == figure.high == 1
+        # as one row of 45 could well be wrong, whose share is 0.022, and of its class's F1 more
+        assert 0.7 < figure.low < 1 - 1 / 45, name
+
+
+def test_derivatives_are_those_of_scikit_learn_by_differences():
+    counts = np.array([[30, 4, 1], [3, 20, 2], [2, 5, 9]], float)
+    scorers = {
+        "balanced_accuracy": (balanced_accuracy_score, 1),
+        "macro_f1": (lambda *a, **k: f1_score(*a, average="macro", **k), 1),
+        "matthews": (matthews_corrcoef, 0.5),  # is on a scale from 0 to 1
+    }
+    rows, columns = np.indices((3, 3)).reshape(2, -1)
+    for name, (derive, _) in FIGURES.items():
+        scorer, unit = scorers[name]
+        _, slopes = derive(counts / counts.sum())
+        slopes = slopes - (counts * slopes).sum() / counts.sum()
+        for cell in range(9):
+            ends = []
+            for step in (1e-4, -1e-4):
+                weights = counts.ravel() + step * (np.arange(9) == cell)
+                ends.append(scorer(rows, columns, sample_weight=weights))
+            wanted = unit * (ends[0] - ends[1]) / 2e-4 * counts.sum()
+            assert slopes.ravel()[cell] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_copies_of_a_row_do_not_narrow_an_interval():
+    labels, predictions = draw("three classes", 300)
+    once, groups = measure(labels, predictions), np.repeat(np.arange(300), 6)
+    copies = np.repeat(labels, 6), np.repeat(predictions, 6)
+    for name, figure in measure(*copies, groups).items():
+        width = once[name].high - once[name].low
+        assert figure.high - figure.low == pytest.approx(width, rel=0.05)
+        assert "300 groups" in figure.method
+
+
+def test_intervals_of_groups_cover_the_truth():
+    # 60 positions of 1 to 8 rows; of one in ten, nine rows of ten are wrong, of the others none
+    random, covered = np.random.default_rng(0), 0
+    for _ in range(600):
+        sizes = random.choice([1, 4, 8], 60)
+        groups = np.repeat(np.arange(60), sizes)
+        wrong = (random.random(60) < 0.1)[groups] & (random.random(len(groups)) < 0.9)
+        found = measured_share(1.0 - wrong, groups=groups)
+        covered += found.low <= 0.91 <= found.high
+    assert 0.925 <= covered / 600 <= 0.98
+
+
+def test_intervals_hold_the_value():
     labels, predictions = draw("a class that never occurs")
-    measured = measure(labels, predictions, seed=3)
-    assert all(0 <= f.low <= f.value <= f.high <= 1 for f in measured.values())
-    assert measure(labels, predictions, seed=3) == measured
-    assert measure(labels, predictions, seed=4) != measured
+    assert all(0 <= f.low <= f.value <= f.high <= 1 for f in measure(labels, predictions).values())
 
 
 def test_an_interval_of_four_times_the_rows_is_half_as_wide():

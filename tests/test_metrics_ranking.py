@@ -1,12 +1,13 @@
-"""AUROC against scikit-learn, and its bootstrap against scikit-learn on the drawn rows."""
+"""AUROC against scikit-learn, its interval against DeLong's and simulations of a known truth."""
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ftkit import TextClassification
 from ftkit.metrics import measure, score, softmax
-from ftkit.metrics.ranking import auroc, class_areas, measure_auroc, one_hot
+from ftkit.metrics.ranking import auroc, curves, measure_auroc, one_hot
 
 
 def draw(N=300, C=4, seed=0, digits=3):
@@ -25,7 +26,6 @@ def test_auroc_is_that_of_scikit_learn(C, digits):
     measured = measure(TextClassification(), labels, logits)["auroc"]
     assert measured.value == pytest.approx(wanted)
     assert measured.low < measured.value < measured.high
-    assert "bootstrap" in measured.method
     assert score(TextClassification(), labels, logits)["auroc"] == pytest.approx(wanted)
 
 
@@ -50,30 +50,58 @@ def test_where_only_one_class_occurs_there_is_nothing_to_measure():
     assert score(TextClassification(), labels, logits)["auroc"] == 0.5
 
 
-def test_weights_count_an_example_several_times():
-    labels, logits = draw(80, 3, digits=1)
-    weights = np.random.default_rng(1).integers(0, 3, (5, 80)).astype(np.float32)
-    areas = np.stack(list(class_areas(one_hot(labels, 3), logits, weights)))
-    for number, weight in enumerate(weights.astype(int)):
-        rows = np.repeat(np.arange(80), weight)
-        for c in range(3):
-            wanted = roc_auc_score(labels[rows] == c, logits[rows, c])
-            assert areas[c, number] == pytest.approx(wanted, abs=1e-6)
+def hand_worked():
+    """Two classes: scores of three rows of the second, 3 2 2, and of four of the first, 2 1 0 0."""
+    truth = np.array([1, 1, 1, 0, 0, 0, 0], bool)[:, None]
+    return truth, np.array([3.0, 2, 2, 2, 1, 0, 0])[:, None]
 
 
-def test_a_resample_without_a_class_counts_its_other_classes():
-    labels = np.r_[np.zeros(30, int), np.ones(30, int), 2]
-    _, logits = draw(61, 3)
-    measured = measure_auroc(one_hot(labels, 3), logits)["auroc"]
-    assert 0 <= measured.low <= measured.high <= 1
+def test_placements_of_a_hand_worked_case():
+    (curve,) = curves(*hand_worked())
+    assert curve.placements == pytest.approx([1, 7 / 8, 7 / 8, 2 / 3, 1, 1, 1])
+    assert curve.area == pytest.approx(11 / 12)
 
 
-def test_the_interval_covers_the_truth_about_95_times_of_100():
-    covered = 0
-    for seed in range(100):
-        random = np.random.default_rng(seed)
-        labels = random.integers(0, 2, 200)
-        scores = random.normal(labels, 1)[:, None]
-        found = measure_auroc(labels[:, None] == 1, scores, seed)["auroc"]
-        covered += found.low <= 0.7602499 <= found.high  # Phi(1 / sqrt 2)
-    assert 89 <= covered <= 99
+def test_far_from_the_ends_the_interval_is_delongs_with_students_quantile():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 1500)
+    scores = random.normal(0.4 * labels, 1)
+    found = measure_auroc(labels[:, None] == 1, scores[:, None])["auroc"]
+    own, others = scores[labels == 1], scores[labels == 0]
+    above = (own[:, None] > others).mean(1), (own[:, None] > others).mean(0)
+    error = np.sqrt(sum(np.var(part, ddof=1) / len(part) for part in above))
+    assert found.low == pytest.approx(found.value - 1.96 * error, abs=0.001)
+    assert found.high == pytest.approx(found.value + 1.96 * error, abs=0.001)
+    assert "DeLong" in found.method
+
+
+@pytest.mark.parametrize("C", [2, 3, 10])
+def test_an_area_of_one_has_a_width(C):
+    labels = np.arange(60) % C
+    truth = one_hot(labels, C)
+    found = measure_auroc(truth, truth.astype(float))["auroc"]
+    assert found.value == found.high == 1
+    assert 0.85 < found.low < 0.99
+
+
+def test_copies_of_a_row_do_not_narrow_the_interval():
+    labels, logits = draw(200, 2)
+    once = measure_auroc(one_hot(labels, 2), logits)["auroc"]
+    copies = one_hot(np.repeat(labels, 5), 2), np.repeat(logits, 5, axis=0)
+    found = measure_auroc(*copies, np.repeat(np.arange(200), 5))["auroc"]
+    assert found.high - found.low == pytest.approx(once.high - once.low, rel=0.05)
+    assert "200 groups" in found.method
+    alone = measure_auroc(*copies)["auroc"]
+    assert alone.high - alone.low < 0.6 * (once.high - once.low)
+
+
+@pytest.mark.parametrize(("area", "N"), [(0.76, 200), (0.97, 60), (0.99, 90)])
+def test_the_interval_covers_the_truth_about_95_times_of_100(area, N):
+    covered, apart = 0, np.sqrt(2) * norm.ppf(area)  # Phi(d / sqrt 2) is the area of two normals
+    random = np.random.default_rng(0)
+    for _ in range(400):
+        labels = np.arange(N) % 2
+        scores = random.normal(apart * labels, 1)[:, None]
+        found = measure_auroc(labels[:, None] == 1, scores)["auroc"]
+        covered += found.low <= area <= found.high
+    assert 0.93 <= covered / 400 <= 0.99

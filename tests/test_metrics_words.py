@@ -42,7 +42,7 @@ def test_figures_of_a_hand_worked_case():
     assert {n: f.value for n, f in measured.items()} == pytest.approx(
         {name: scored[name] for name in ("f1", "precision", "recall", "accuracy")}
     )
-    assert all(f.low <= f.value <= f.high and "bootstrap" in f.method for f in measured.values())
+    assert all(f.low <= f.value <= f.high and "Wilson" in f.method for f in measured.values())
 
 
 def test_intervals_cover_the_truth():

@@ -96,7 +96,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
             dataset=recipe.data.path,
             split=splits.test_split,
             n=len(labels),
-            metrics=measure(told.task, labels, told.outputs, recipe.train.seed, **splits.grouped()),
+            metrics=measure(told.task, labels, told.outputs, recipe.train.seed, splits.groups),
             parameters_total=told.parameters,
             parameters_trained=0,
             seconds=Seconds(

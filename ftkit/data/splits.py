@@ -44,10 +44,6 @@ class Splits:
         """Return the same splits with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
-    def grouped(self) -> dict[str, np.ndarray]:
-        """Return {"groups": ...} as `ftkit.metrics.measure` takes it, empty without groups."""
-        return {} if self.groups is None else {"groups": self.groups}
-
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each split."""
         return {name: len(getattr(self, name)) for name in ROLES}

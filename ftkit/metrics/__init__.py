@@ -31,11 +31,15 @@ def score(task: Any, labels: np.ndarray, outputs: Any) -> dict[str, float]:
 
 
 @singledispatch
-def measure(task: Any, labels: np.ndarray, outputs: Any, seed: int = 0) -> dict[str, Measured]:
+def measure(
+    task: Any, labels: np.ndarray, outputs: Any, seed: int = 0, groups: np.ndarray | None = None
+) -> dict[str, Measured]:
     """Return each figure with its 95 % interval over test examples; see `score`.
 
     Args:
-        seed: of the bootstrap.
+        seed: of the bootstrap, where there is one.
+        groups: (N,) int64 number of each row's group, whose rows stand and fall together, such as
+            rotations of one position; None where every row is one of its own.
     """
     raise TypeError(f"no figures for a task of type {type(task).__name__}")
 

@@ -1,8 +1,7 @@
 """Figures of one class out of several, with 95 % intervals.
 
 All but AUROC are functions of the confusion matrix, whose row is the true class and whose column
-is the predicted one. That makes the bootstrap cheap: drawing N examples with replacement is drawing
-the matrix's cells from a multinomial distribution.
+is the predicted one.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from ftkit.metrics import RESAMPLES, measure, score, softmax
+from ftkit.metrics import measure, score, softmax
+from ftkit.metrics.intervals import measured_share, of_groups
+from ftkit.metrics.matrices import FIGURES, matrix_interval
 from ftkit.metrics.ranking import auroc, measure_auroc, one_hot
 from ftkit.recipe import ImageClassification, TabularClassification, TextClassification
 from ftkit.result import Measured
@@ -39,10 +39,16 @@ def _(task: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
 @measure.register(ImageClassification)
 @measure.register(TextClassification)
 @measure.register(TabularClassification)
-def _(task: Any, labels: np.ndarray, outputs: np.ndarray, seed: int = 0) -> dict[str, Measured]:
+def _(
+    task: Any,
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> dict[str, Measured]:
     return {
-        **measure_classes(labels, outputs.argmax(1), seed),
-        **measure_auroc(*_ranked(labels, outputs), seed),
+        **measure_classes(labels, outputs.argmax(1), groups),
+        **measure_auroc(*_ranked(labels, outputs), groups),
     }
 
 
@@ -52,38 +58,28 @@ def _ranked(labels: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def measure_classes(
-    labels: np.ndarray, predictions: np.ndarray, seed: int = 0
+    labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None = None
 ) -> dict[str, Measured]:
-    """Return the figures of predicted classes, with intervals.
+    """Return the figures of predicted classes, with Wilson's intervals (1927).
 
-    Accuracy has the Wilson score interval (Wilson 1927); the others the percentile bootstrap
-    (Efron 1979) over examples.
+    Accuracy has its own, the others one at the effective number of examples by the delta method,
+    see `ftkit.metrics.matrices`.
 
     Args:
         labels: (N,) true classes.
         predictions: (N,) predicted classes.
-        seed: of the bootstrap.
+        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     values = Classification().compute(predictions=predictions, references=labels)
     assert values is not None
-    counts = confusion_matrix(labels, predictions)
-    rows, columns = counts.nonzero()
-    N, C = int(counts.sum()), len(counts)
-    one_hot_rows, one_hot_columns = np.eye(C)[rows], np.eye(C)[columns]
-    draws = np.random.default_rng(seed).multinomial(N, counts[rows, columns] / N, RESAMPLES)
-    resampled = figures(
-        draws @ one_hot_rows, draws @ one_hot_columns, draws @ (one_hot_rows * one_hot_columns)
-    )
-    measured = {}
-    for name, value in values.items():
-        low, high = np.quantile(resampled[name], [0.025, 0.975])
-        measured[name] = Measured(
-            value=value, low=low, high=high, method=f"percentile bootstrap, {RESAMPLES} resamples"
-        )
-    wilson = binomtest(int(counts.trace()), N).proportion_ci(0.95, method="wilson")
-    measured["accuracy"] = Measured(
-        value=values["accuracy"], low=wilson.low, high=wilson.high, method="Wilson score"
-    )
+    classes, places = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
+    counts = confusion_matrix(labels, predictions, labels=classes)
+    true, told = places[: len(labels)], places[len(labels) :]
+    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
+    for name in FIGURES:
+        low, high = matrix_interval(values[name], name, counts, true, told, groups)
+        measured[name] = Measured(value=values[name], low=low, high=high, method=method)
     return measured
 
 

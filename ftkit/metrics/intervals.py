@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm, t
 
+from ftkit.result import Measured
+
 Z = float(norm.ppf(0.975))
 """Quantile of the normal distribution for 95 % on two sides."""
 
@@ -26,6 +28,33 @@ def wilson(share: float, n_effective: float) -> tuple[float, float]:
     variance = max(share * (1 - share), 0.0) / n_effective
     half = Z * np.sqrt(variance + squared / (4 * n_effective)) / (1 + squared)
     return float(max(0.0, min(centre - half, share))), float(min(1.0, max(centre + half, share)))
+
+
+def measured_share(
+    hits: np.ndarray, counts: np.ndarray | None = None, groups: np.ndarray | None = None
+) -> Measured:
+    """Return sum(hits) / sum(counts) with Wilson's interval at the effective number of examples.
+
+    Where nothing was counted the share is 0 and may be anything.
+
+    Args:
+        hits: (N,) of each row, at most `counts`.
+        counts: (N,) of each row; 1 when not given.
+        groups: (N,) number of each row's group; None where every row is one of its own.
+    """
+    total = len(hits) if counts is None else counts.sum()
+    if not total:
+        return Measured(value=0, low=0, high=1, method="none: there is nothing to count")
+    share = float(np.sum(hits) / total)
+    low, high = wilson(share, effective_n(hits, groups, counts))
+    clustered = groups is not None or counts is not None
+    name = "Wilson score at the effective n" if clustered else "Wilson score"
+    return Measured(value=share, low=low, high=high, method=name + of_groups(groups))
+
+
+def of_groups(groups: np.ndarray | None) -> str:
+    """Return how a method's name says that groups of rows were taken together."""
+    return "" if groups is None else f", rows in {len(np.unique(groups)):,} groups"
 
 
 def effective_n(
@@ -48,16 +77,48 @@ def effective_n(
     there = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
     used = there > 0
     values, there = values[used], there[used]
+    groups = None if groups is None else np.asarray(groups)[used]
     total, share = there.sum(), values.sum() / there.sum()
-    off = values - share * there
-    rows = cluster_sums(off, None if groups is None else np.asarray(groups)[used])
-    if not (rows**2).sum() > 1e-12 * total:
-        return float(len(rows))
-    alone = share * (1 - share) * total**2 / (off**2).sum()
-    whole = alone if counts is None else total
-    clusters = share * (1 - share) * total**2 / (rows**2).sum()
-    clusters *= few_clusters(len(rows), max(total, len(rows)))
-    return float(alone if groups is None and counts is None else min(whole, clusters))
+    off, inside = values - share * there, share * (1 - share)
+    sums, sizes = cluster_sums(off, groups), cluster_sums(there, groups)
+    if not (sums**2).sum() > 1e-12 * total:
+        return float(len(sums))
+    alone = total if counts is not None else inside * total**2 / (off**2).sum()
+    if groups is None and counts is None:
+        return float(alone)
+    seen = float((sums**2).sum() / (inside * total**2 / alone))
+    return float(alone / widened(seen, sums, sizes))
+
+
+def design_effect(slopes: np.ndarray, groups: np.ndarray | None) -> float:
+    """Return by how much groups widen the variance of a figure, at least 1.
+
+    Args:
+        slopes: (N,) of each row, the figure's derivative.
+        groups: (N,), or None where every row is one of its own.
+    """
+    if groups is None or not (slopes**2).sum() > 0:
+        return 1.0
+    sums = cluster_sums(slopes, groups)
+    seen = float((sums**2).sum() / (slopes**2).sum())
+    return widened(seen, sums, cluster_sums(np.ones(len(slopes)), groups))
+
+
+def widened(seen: float, sums: np.ndarray, sizes: np.ndarray) -> float:
+    """Return the design effect with one group more, whose rows are all alike.
+
+    Where few groups are off, the effect that is seen is that of these few: with three of 60 the
+    interval covers .89 for 95 %, and with the added group .97 (scripts/simulate_intervals.py).
+
+    Args:
+        seen: variance of the clusters over that of independent rows.
+        sums: (G,) how far each group is off.
+        sizes: (G,) rows of each.
+    """
+    off = float((sums**2).sum() ** 2 / (sums**4).sum())  # groups that make up the variance
+    alike = float((sizes**2).sum() / sizes.sum())
+    effect = max(1.0, (off * seen + alike) / (off + 1))
+    return effect / min(1.0, few_clusters(len(sums), max(sizes.sum(), len(sums))))
 
 
 def few_clusters(clusters: int, rows: float) -> float:

@@ -1,7 +1,7 @@
 """Figures of a language model, over all tokens that were to be told, with 95 % intervals.
 
 Perplexity is exp of the mean over tokens of -log p(token). A row is a text, whose tokens stand and
-fall together, so the bootstrap draws rows.
+fall together, so the intervals count rows as clusters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import evaluate
 import numpy as np
 
 from ftkit.metrics import RESAMPLES, measure, score
+from ftkit.metrics.intervals import measured_share, of_groups
+from ftkit.metrics.studentized import studentized
 from ftkit.recipe import LanguageModelling
 from ftkit.result import Measured
 
@@ -49,23 +51,42 @@ def _(task: LanguageModelling, labels: np.ndarray, outputs: Told) -> dict[str, f
 
 @measure.register
 def _(
-    task: LanguageModelling, labels: np.ndarray, outputs: Told, seed: int = 0
+    task: LanguageModelling,
+    labels: np.ndarray,
+    outputs: Told,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Measured]:
-    """With percentile bootstrap intervals (Efron 1979) over rows."""
+    """Perplexity with a bootstrap-t interval of nats a token on their logarithm's scale."""
     values = score(task, labels, outputs)
-    N, random = len(outputs.nats), np.random.default_rng(seed)
-    sums = np.stack([outputs.nats, outputs.right, outputs.tokens], axis=1)
-    drawn = np.array([sums[random.integers(0, N, N)].sum(0) for _ in range(RESAMPLES)])
-    resampled = language_figures(*drawn.T)
+    right = measured_share(outputs.right, outputs.tokens, groups)
     return {
-        name: Measured(
-            value=values[name],
-            low=np.nanquantile(found, 0.025),
-            high=np.nanquantile(found, 0.975),
-            method=f"percentile bootstrap over rows, {RESAMPLES} resamples",
-        )
-        for name, found in resampled.items()
+        "perplexity": measured_perplexity(
+            values["perplexity"], outputs.nats, outputs.tokens, seed, groups
+        ),
+        "token_accuracy": right.model_copy(update={"value": values["token_accuracy"]}),
     }
+
+
+def measured_perplexity(
+    value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: np.ndarray | None
+) -> Measured:
+    """Return perplexity with its interval, which a single text does not give.
+
+    Args:
+        nats: (N,) of each text, -log p of all its tokens.
+        tokens: (N,) of each text.
+    """
+    found = studentized(np.stack([nats, tokens], axis=1), _log_nats, seed, groups)
+    if found is None:
+        return Measured(value=value, low=value, high=value, method="none: a single text")
+    low, high = (float(np.exp(np.exp(end))) for end in found)
+    method = f"bootstrap-t over texts, {RESAMPLES} resamples" + of_groups(groups)
+    return Measured(value=value, low=min(low, value), high=max(high, value), method=method)
+
+
+def _log_nats(sums: np.ndarray) -> np.ndarray:
+    return np.log(sums[:, 0]) - np.log(sums[:, 1])
 
 
 def language_figures(

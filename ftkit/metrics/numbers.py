@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Callable
+from itertools import chain, islice
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
+from scipy.stats import t
 
 from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.metrics.intervals import Z, of_groups
+from ftkit.metrics.studentized import Figure, studentized
 from ftkit.recipe import TabularRegression, TextRegression
 from ftkit.result import Measured
 
@@ -26,8 +30,14 @@ def _(task: Any, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
 
 @measure.register(TabularRegression)
 @measure.register(TextRegression)
-def _(task: Any, labels: np.ndarray, outputs: np.ndarray, seed: int = 0) -> dict[str, Measured]:
-    found = measure_numbers(labels, outputs.ravel(), seed)
+def _(
+    task: Any,
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> dict[str, Measured]:
+    found = measure_numbers(labels, outputs.ravel(), seed, groups)
     return {name: found[name] for name in task.figures}
 
 
@@ -93,27 +103,129 @@ class Regression(evaluate.Metric):
 
 
 def measure_numbers(
-    labels: np.ndarray, predictions: np.ndarray, seed: int = 0
+    labels: np.ndarray, predictions: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
 ) -> dict[str, Measured]:
-    """Return the figures of predicted numbers, with percentile bootstrap intervals (Efron 1979).
+    """Return the figures of predicted numbers, with bootstrap-t intervals on scales without bounds.
+
+    Errors are on the scale of their logarithm, R squared on that of 1 - R squared, and correlations
+    on Fisher's z. Spearman's takes Student's quantile of the bootstrap's standard deviation there.
 
     Args:
         labels: (N,) true numbers.
         predictions: (N,) predicted numbers.
         seed: of the bootstrap.
+        groups: (N,) number of each row's group; None where every row is one of its own.
     """
+    labels, predictions = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
     values = Regression().compute(predictions=predictions, references=labels)
     assert values is not None
-    draws: dict[str, list[float]] = {name: [] for name in values}
-    for weights in chain.from_iterable(resamples(len(labels), RESAMPLES, seed)):
-        for name, value in numeric_figures(weights.astype(np.float64), predictions, labels).items():
-            draws[name].append(value)
-    return {
-        name: Measured(
-            value=value,
-            low=np.nanquantile(draws[name], 0.025),
-            high=np.nanquantile(draws[name], 0.975),
-            method=f"percentile bootstrap, {RESAMPLES} resamples",
-        )
-        for name, value in values.items()
+    count = len(labels) if groups is None else len(np.unique(groups))
+    measured = {}
+    for name, (scale, back, parts, figure) in SCALES.items():
+        found = None
+        if name == "spearman":
+            found = _normal(labels, predictions, seed, groups)
+        elif np.isfinite(scale(values[name])):
+            found = studentized(parts(labels, predictions), figure, seed, groups)
+        method = f"bootstrap-t, {RESAMPLES} resamples"
+        if name == "spearman":
+            method = "Fisher's z, standard deviation of the bootstrap"
+        if found is not None:
+            low, high = sorted(map(back, found))
+        else:
+            low, high = _unmoved(name, values[name], labels, count)
+            method = "as Wilson's of a share, all rows being alike"
+            if abs(values[name]) != 1 and name in ("pearson", "spearman"):
+                method = "none: the rows are too few or all alike"
+        low, high = min(low, values[name]), max(high, values[name])
+        method += of_groups(groups)
+        measured[name] = Measured(value=values[name], low=low, high=high, method=method)
+    return {name: measured[name] for name in values}
+
+
+def _unmoved(name: str, value: float, labels: np.ndarray, count: int) -> tuple[float, float]:
+    """Return the ends where no resample differs: all is told exactly, or there are too few rows.
+
+    As Wilson's interval of a share that is 1, it takes a part z^2 / (N + z^2) of the rows to be
+    told no better than by the mean.
+    """
+    part = Z**2 / (count + Z**2)
+    spread = float(labels.std())
+    ends = {
+        "r2": (min(value, 1 - part), 1.0),
+        "rmse": (0.0, float(np.hypot(value, spread * np.sqrt(part)))),
+        "mae": (0.0, value + float(np.abs(labels - labels.mean()).mean()) * part),
     }
+    if name in ends:
+        return ends[name]
+    if abs(value) == 1:
+        return (np.sqrt(1 - part), 1.0) if value > 0 else (-1.0, -np.sqrt(1 - part))
+    return -1.0, 1.0
+
+
+def _normal(
+    labels: np.ndarray, predictions: np.ndarray, seed: int, groups: np.ndarray | None
+) -> tuple[float, float] | None:
+    """Return the ends of Fisher's z of Spearman's correlation."""
+    rows = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count, each = int(rows.max()) + 1, []
+    if count < 4:
+        return None
+    for drawn in islice(chain.from_iterable(resamples(count, RESAMPLES, seed)), SPEARMAN):
+        weights = drawn[rows].astype(np.float64)
+        each.append(_correlation(weights, *(_ranks(weights, v) for v in (predictions, labels))))
+    once = np.ones(len(labels))
+    value = _correlation(once, *(_ranks(once, v) for v in (predictions, labels)))
+    with np.errstate(divide="ignore"):
+        z, drawn_z = np.arctanh(value), np.arctanh(np.clip(each, -1 + 1e-9, 1 - 1e-9))
+    reach = float(drawn_z.std() * t.ppf(0.975, count - 1))
+    return (z - reach, z + reach) if np.isfinite(z) and reach > 0 else None
+
+
+SPEARMAN = 1000
+"""Resamples for a standard deviation; percentiles need more."""
+Parts = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From labels and predictions (N,) to what is summed, (N, K)."""
+
+
+def _error_parts(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    centred, off = labels - labels.mean(), labels - predictions
+    return np.stack([off**2, centred**2, centred, np.ones(len(labels)), np.abs(off)], axis=1)
+
+
+def _product_parts(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    y, p = labels - labels.mean(), predictions - predictions.mean()
+    return np.stack([y * y, p * p, y * p, y, p, np.ones(len(y))], axis=1)
+
+
+def _unexplained(sums: np.ndarray) -> np.ndarray:
+    off, squares, centred, count, _ = sums.T
+    return np.log(off) - np.log(squares - centred**2 / count)
+
+
+def _log_mean(column: int) -> Figure:
+    return lambda sums: np.log(sums[:, column]) - np.log(sums[:, 3])
+
+
+def _fisher(sums: np.ndarray) -> np.ndarray:
+    yy, pp, yp, y, p, count = sums.T
+    spread = (yy - y**2 / count) * (pp - p**2 / count)
+    return np.arctanh((yp - y * p / count) / np.sqrt(spread))
+
+
+def _quiet(scale: Callable[[float], float]) -> Callable[[float], float]:
+    def found(value: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(scale(value))
+
+    return found
+
+
+SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float], Parts, Figure]] = {
+    "r2": (_quiet(lambda v: np.log(1 - v)), lambda z: 1 - np.exp(z), _error_parts, _unexplained),
+    "rmse": (_quiet(lambda v: 2 * np.log(v)), lambda z: np.exp(z / 2), _error_parts, _log_mean(0)),
+    "mae": (_quiet(np.log), np.exp, _error_parts, _log_mean(4)),
+    "pearson": (_quiet(np.arctanh), np.tanh, _product_parts, _fisher),
+    "spearman": (_quiet(np.arctanh), np.tanh, _product_parts, _fisher),
+}
+"""Of each figure its scale, the way back, what is summed over rows, and the figure of the sums."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datasets
 import evaluate
 import numpy as np
-from scipy.stats import binomtest
 
-from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.metrics import measure, score
+from ftkit.metrics.intervals import design_effect, measured_share, of_groups, wilson
+from ftkit.metrics.matrices import LEAST
 from ftkit.metrics.ranking import auroc, measure_auroc
 from ftkit.recipe import TextTagging
 from ftkit.result import Measured
@@ -28,26 +29,78 @@ def _(task: TextTagging, labels: np.ndarray, outputs: np.ndarray) -> dict[str, f
 
 @measure.register
 def _(
-    task: TextTagging, labels: np.ndarray, outputs: np.ndarray, seed: int = 0
+    task: TextTagging,
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Measured]:
-    """Accuracy has the Wilson score interval, the others the percentile bootstrap over rows."""
+    """With Wilson's intervals at the effective number of labels or rows.
+
+    Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are told or there, so its
+    interval is that of J, whose rows are clusters of labels.
+    """
     found, truth = tags_of(outputs), labels.astype(int)
     values = Tagging().compute(predictions=found, references=truth)
     assert values is not None
-    N, C = truth.shape
-    parts = np.concatenate([truth * found, found, truth], axis=1).astype(np.float32)
-    counts = np.concatenate([weights @ parts for weights in resamples(N, RESAMPLES, seed)])
-    measured = {}
-    for name, draws in f1_scores(*np.split(counts, [C, 2 * C], axis=1)).items():
-        low, high = np.quantile(draws, [0.025, 0.975])
-        method = f"percentile bootstrap, {RESAMPLES} resamples"
-        measured[name] = Measured(value=values[name], low=low, high=high, method=method)
-    right = int((found == truth).all(1).sum())
-    wilson = binomtest(right, N).proportion_ci(0.95, method="wilson")
-    exact = Measured(
-        value=values["accuracy"], low=wilson.low, high=wilson.high, method="Wilson score"
-    )
-    return {**measured, **measure_auroc(labels > 0, outputs, seed), "accuracy": exact}
+    hits = found * truth
+    measured = {
+        "micro_f1": measured_f1(hits.sum(1), found.sum(1), truth.sum(1), groups),
+        "macro_f1": _measured_macro_f1(values["macro_f1"], hits, found, truth, groups),
+    }
+    exact = measured_share((found == truth).all(1).astype(float), groups=groups)
+    return {**measured, **measure_auroc(labels > 0, outputs, groups), "accuracy": exact}
+
+
+def measured_f1(
+    hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None
+) -> Measured:
+    """Return 2 hits / (found + truth) over all rows, with its interval.
+
+    Of what is told or there a share J is both, and F1 is 2 J / (1 + J), which rises with J.
+
+    Args:
+        hits: (N,) labels of each row, or names, that are rightly told.
+        found: (N,) that are told.
+        truth: (N,) that are there.
+        groups: (N,) number of each row's group; None where every row is one of its own.
+    """
+    share = measured_share(hits, found + truth - hits, groups)
+    value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
+    return Measured(value=value, low=low, high=high, method=share.method)
+
+
+def _measured_macro_f1(
+    value: float,
+    hits: np.ndarray,
+    found: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray | None,
+) -> Measured:
+    """Return the mean F1 of the classes, with Wilson's interval at its effective n.
+
+    The variance of each class's F1 is that of Jaccard's share, smoothed towards the share of all
+    classes as `ftkit.metrics.matrices.smoothed` does; how the classes of one row, and the rows of
+    one group, depend on each other widens their sum.
+    """
+    right, either = hits.sum(0), (found + truth - hits).sum(0)
+    matters = either > 0
+    if not matters.any():
+        return Measured(value=value, low=0, high=1, method="none: there is nothing to count")
+    right, either = right[matters], either[matters]
+    pooled = (right.sum() + 2) / (either.sum() + 4)
+    rows = max(LEAST, 1 / (1 - pooled))
+    share = (right + rows * pooled) / (either + rows)
+    slope = 2 / (1 + share) ** 2
+    variance = float((slope**2 * share * (1 - share) / either).sum()) / len(share) ** 2
+    middle = float((2 * share / (1 + share)).mean())
+    slopes = slope / either * (hits[:, matters] - share * (found + truth - hits)[:, matters])
+    width = float((slopes.sum(1) ** 2).sum() / (slopes**2).sum())
+    n = middle * (1 - middle) / variance / max(1.0, width)
+    n /= design_effect(slopes.sum(1), groups)
+    low, high = wilson(value, n)
+    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    return Measured(value=value, low=low, high=high, method=method)
 
 
 def tags_of(logits: np.ndarray) -> np.ndarray:

@@ -7,14 +7,18 @@ the bootstrap draws sentences and sums their counts again; no text is looked at 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import datasets
 import evaluate
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
+from scipy.stats import t
 
-from ftkit.metrics import RESAMPLES, measure, score
+from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.metrics.intervals import Z, of_groups, wilson
+from ftkit.metrics.language import measured_perplexity
 from ftkit.recipe import Translation
 from ftkit.result import Measured
 
@@ -54,31 +58,55 @@ def _(task: Translation, labels: np.ndarray, outputs: Translated) -> dict[str, f
 
 @measure.register
 def _(
-    task: Translation, labels: np.ndarray, outputs: Translated, seed: int = 0
+    task: Translation,
+    labels: np.ndarray,
+    outputs: Translated,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Measured]:
-    """BLEU and chrF from 0 to 100, as sacrebleu has them, and perplexity."""
+    """BLEU and chrF from 0 to 100, as sacrebleu has them, and perplexity.
+
+    BLEU and chrF have Wilson's interval at the effective n by the bootstrap's variance, so that an
+    interval near 0 or 100 stays inside and has a width where all sentences are alike.
+    """
     values, overlap = score(task, labels, outputs), Overlap(tokenizer_of(task))
     texts, references = list(outputs.texts or ()), list(labels)
-    nats = np.stack([outputs.losses, outputs.tokens], 1)
-    counts = [overlap.bleu_counts(texts, references), chrf_counts(texts, references), nats]
-    draws: dict[str, list[float]] = {name: [] for name in task.figures}
-    N, random = len(labels), np.random.default_rng(seed)
-    for _ in range(RESAMPLES):
-        drawn = np.bincount(random.integers(0, N, N), minlength=N)
-        bleu, chrf, (loss, tokens) = (np.tensordot(drawn, each, 1) for each in counts)
-        draws["bleu"].append(overlap.bleu_of(bleu))
+    counts = [overlap.bleu_counts(texts, references), chrf_counts(texts, references)]
+    draws: dict[str, list[float]] = {"bleu": [], "chrf": []}
+    rows = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    size = int(rows.max()) + 1
+    for weights in chain.from_iterable(resamples(size, RESAMPLES, seed)):
+        bleu, chrf = (np.tensordot(weights[rows], each, 1) for each in counts)
+        draws["bleu"].append(overlap.bleu_of(bleu.round().astype(int)))
         draws["chrf"].append(float(chrf_of(chrf)))
-        draws["perplexity"].append(float(np.exp(loss / tokens)))
-    return {
-        name: Measured(
+    measured = {}
+    for name, drawn in draws.items():
+        low, high = (100 * end for end in _bounded(values[name] / 100, drawn, size))
+        measured[name] = Measured(
             value=values[name],
-            low=np.quantile(drawn, 0.025),
-            high=np.quantile(drawn, 0.975),
-            method=f"percentile bootstrap over sentences, {RESAMPLES} resamples",
-            signature=overlap.signatures.get(name),
+            low=min(low, values[name]),
+            high=max(high, values[name]),
+            method=f"Wilson score at the effective n by the bootstrap over sentences, {RESAMPLES} "
+            f"resamples{of_groups(groups)}",
+            signature=overlap.signatures[name],
         )
-        for name, drawn in draws.items()
-    }
+    measured["perplexity"] = measured_perplexity(
+        values["perplexity"], outputs.losses, outputs.tokens, seed, groups
+    )
+    return {name: measured[name] for name in task.figures}
+
+
+def _bounded(value: float, drawn: list[float], size: int) -> tuple[float, float]:
+    """Return the ends of the interval of a figure from 0 to 1.
+
+    Args:
+        drawn: what the resamples have, from 0 to 100.
+        size: sentences, or groups of them, each of which counts once where no resample differs.
+    """
+    variance = float(np.var(drawn)) / 1e4
+    inside = value * (1 - value)
+    n = min(inside / variance, 1e12) if variance > 1e-12 and inside > 0 else float(size)
+    return wilson(value, n * (Z / t.ppf(0.975, max(size - 1, 1))) ** 2)
 
 
 class Overlap(evaluate.Metric):

@@ -1,7 +1,7 @@
 """Figures of a class for each word, with 95 % intervals: names by seqeval's rules.
 
 A name counts as right where its first word, its last word and its kind are. Words of a sentence
-depend on each other, so the bootstrap draws sentences.
+depend on each other, so the intervals count sentences as clusters.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ftkit.metrics import RESAMPLES, measure, resamples, score
+from ftkit.metrics import measure, score
 from ftkit.metrics.classes import mean_cross_entropy
+from ftkit.metrics.intervals import measured_share
+from ftkit.metrics.tags import measured_f1
 from ftkit.recipe import TokenClassification
 from ftkit.result import Measured
 
@@ -58,31 +60,23 @@ def _(task: TokenClassification, labels: np.ndarray, outputs: Tagged) -> dict[st
 
 @measure.register
 def _(
-    task: TokenClassification, labels: np.ndarray, outputs: Tagged, seed: int = 0
+    task: TokenClassification,
+    labels: np.ndarray,
+    outputs: Tagged,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Measured]:
+    """With Wilson's intervals at the effective number of names or words; texts are clusters."""
     truth, logits = outputs.seen(labels)
-    references, predictions = known(outputs, truth), told(outputs, logits)
-    values = Entities().compute(predictions=predictions, references=references)
-    assert values is not None
-    rows = zip(references, predictions, strict=True)
-    counts = np.array([counted(*row) for row in rows], np.float32)
-    drawn = [weights @ counts for weights in resamples(len(counts), RESAMPLES, seed)]
-    hits, found, there, right, words = np.concatenate(drawn).T
-    draws = {
-        "f1": 2 * hits / np.maximum(found + there, 1),
-        "precision": hits / np.maximum(found, 1),
-        "recall": hits / np.maximum(there, 1),
-        "accuracy": right / np.maximum(words, 1),
+    rows = zip(known(outputs, truth), told(outputs, logits), strict=True)
+    hits, found, there, right, words = np.array([counted(*row) for row in rows], float).T
+    measured = {
+        "f1": measured_f1(hits, found, there, groups),
+        "precision": measured_share(hits, found, groups),
+        "recall": measured_share(hits, there, groups),
+        "accuracy": measured_share(right, words, groups),
     }
-    return {
-        name: Measured(
-            value=values[name],
-            low=np.quantile(draws[name], 0.025),
-            high=np.quantile(draws[name], 0.975),
-            method=f"percentile bootstrap over texts, {RESAMPLES} resamples",
-        )
-        for name in task.figures
-    }
+    return {name: measured[name] for name in task.figures}
 
 
 def told(outputs: Tagged, logits: list[np.ndarray]) -> list[list[str]]:

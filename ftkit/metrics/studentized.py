@@ -1,0 +1,76 @@
+"""The bootstrap-t: 95 % intervals of figures that have no bounds, such as errors and R squared.
+
+Each resample's distance from the figure is divided by its own standard error (Efron and Tibshirani
+1993, section 12.5), which follows skewed rows better than percentiles do. The figure is a function
+of sums over groups of rows, and so is its standard error, by the delta method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import t
+
+from ftkit.metrics import RESAMPLES, resamples
+from ftkit.metrics.intervals import cluster_sums
+
+Figure = Callable[[np.ndarray], np.ndarray]
+"""From sums (B, K) to a figure (B,) that stays the same where all sums are doubled."""
+STEP = 1e-5
+"""Of the numeric derivative, as a share of each sum's size."""
+FEWEST = 5
+"""Groups that the bootstrap-t needs; below, Student's quantile stands for its own."""
+
+
+def studentized(
+    parts: np.ndarray, figure: Figure, seed: int = 0, groups: np.ndarray | None = None
+) -> tuple[float, float] | None:
+    """Return the ends of the figure's 95 % interval; None where there is one row, or no variance.
+
+    It is the wider at each end of the bootstrap-t with equal tails and the one that is symmetric
+    (Hall 1988), with the jackknife's standard error of the figure: on small skewed data each of
+    them alone is short (coverage of R squared at 30 rows .90 to .91, together .94).
+
+    Args:
+        parts: (N, K) what is summed over rows, one of them how many each row counts.
+        seed: of the resamples.
+        groups: (N,) number of each row's group; None where every row is one of its own.
+    """
+    parts = cluster_sums(np.asarray(parts, np.float64), groups)
+    G, K = parts.shape
+    if G < 2:
+        return None
+    scale = np.abs(parts).mean(0) + 1e-300
+    squares = (parts[:, :, None] * parts[:, None, :]).reshape(G, K * K)
+    with np.errstate(all="ignore"):
+        value = float(figure(parts.sum(0)[None])[0])
+        without = figure(parts.sum(0) - parts)
+        without = without[np.isfinite(without)]
+        error = np.sqrt((G - 1) * without.var()) if len(without) else 0.0
+        distances = []
+        for weights in resamples(G, RESAMPLES, seed):
+            sums, products = weights @ parts, (weights @ squares).reshape(-1, K, K)
+            slopes = _slopes(figure, sums, scale * G)
+            variance = np.einsum("bk,bkl,bl->b", slopes, products, slopes) * G / (G - 1)
+            distances.append((figure(sums) - value) / np.sqrt(np.maximum(variance, 0)))
+    found = np.concatenate(distances)
+    found = found[np.isfinite(found)]
+    if not error > 0 or not np.isfinite(value):
+        return None
+    if G < FEWEST or len(found) < RESAMPLES / 2:
+        reach = float(t.ppf(0.975, G - 1) * error)
+        return value - reach, value + reach
+    lowest, highest = np.quantile(found, [0.025, 0.975])
+    either = np.quantile(np.abs(found), 0.95)
+    return value - max(highest, either) * error, value + max(-lowest, either) * error
+
+
+def _slopes(figure: Figure, sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return (B, K) the figure's derivative by each sum, by central differences."""
+    found = []
+    for column, size in enumerate(scale * STEP):
+        step = np.zeros(len(scale))
+        step[column] = size
+        found.append((figure(sums + step) - figure(sums - step)) / (2 * size))
+    return np.stack(found, axis=1)
