@@ -1,6 +1,8 @@
 """Figures from predictions.parquet are those of the run; the verdict says what tests support."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +13,16 @@ from sklearn.metrics import f1_score, r2_score
 from test_compare import make
 
 from ftkit import RunError
-from ftkit.compare.evidence import evidence, measured, paired
+from ftkit.compare.evidence import bleu_of, evidence, shared, summed
+from ftkit.compare.intervals import measured
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import rung_line
+from ftkit.metrics.translation import Overlap
 from ftkit.report import write
 from ftkit.result import Measured
 
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "simulate_comparisons.py"
 NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
 
 
@@ -77,31 +82,57 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
         "prediction": list(prediction),
     }
     found = evidence([a_run(tmp_path, "full", table, task=kind)])
-    statistic = found.of(found.index)
-    once = np.ones((1, len(label)))
-    assert statistic(once)[0] == pytest.approx(value)
-    assert statistic(3 * once)[0] == pytest.approx(value)
+    sums = found.seeds[0].parts.sum(0)
+    assert found.figure(sums) == pytest.approx(value)
+    assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
 
 
 def test_perplexity_is_that_of_all_tokens(tmp_path):
     table = {"index": [0, 1], "loss": [1.0, 2.0], "tokens": [30, 10]}
     table |= {"label": ["", ""], "prediction": ["", ""]}
     found = evidence([a_run(tmp_path, "full", table, task="text-generation")])
-    assert found.of(found.index)(np.ones((1, 2)))[0] == pytest.approx(np.exp(1.25))
+    assert found.figure(found.seeds[0].parts.sum(0)) == pytest.approx(np.exp(1.25))
+
+
+def test_bleu_of_many_sums_is_sacrebleus_of_each():
+    overlap = Overlap()
+    counts = overlap.bleu_counts(list(TEXTS[0]), list(TEXTS[1]))
+    sums = np.stack([counts.sum(0), counts[0], counts[1], 2 * counts.sum(0)])[None]
+    expected = [overlap.bleu_of(row) for row in sums[0].astype(int)]
+    assert bleu_of(overlap, sums)[0] == pytest.approx(expected)
+    assert (counts[1][2:6] == 0).any()  # which sacrebleu smooths
 
 
 def test_examples_are_paired_by_their_index_and_not_by_their_place(tmp_path):
     right = np.array([True] * 6 + [False] * 4)
     table = of_classes(right)
-    first = a_run(tmp_path, "first", table)
     turned = {name: list(values)[::-1] for name, values in table.items()}
-    second = a_run(tmp_path, "second", turned)
-    found = paired(evidence([first]), evidence([second]))
-    assert (found.difference, found.p, found.n) == (0, 1, 10)
-    assert "0 examples tell" in found.method
-    other = a_run(tmp_path, "other", of_classes(right, start=100))
-    with pytest.raises(RunError, match="share no test example"):
-        paired(evidence([first]), evidence([other]))
+    runs = [a_run(tmp_path, "first", table), a_run(tmp_path, "second", turned)]
+    test = summarize(runs).row("second").over_baseline
+    assert (test.difference, test.p, test.n) == (0, 1, 10)
+    assert "0 rows tell" in test.method
+
+
+def test_strategies_meet_in_the_seeds_and_rows_that_all_have(tmp_path):
+    def of(label, seed, start):
+        return a_run(tmp_path, label, of_classes(np.ones(4, bool), start), seed=seed)
+
+    found = {
+        "head": evidence([of("head", 0, 0), of("head", 1, 10)]),
+        "lora": evidence([of("lora", 0, 2), of("lora", 1, 20)]),
+        "full": evidence([of("full", 0, 1), of("full", 1, 10), of("full", 2, 0)]),
+        "far": evidence([of("far", 7, 0)]),
+    }
+    cells = shared(found)
+    assert cells.labels == ("head", "lora", "full")
+    assert {seed: rows.tolist() for seed, rows in cells.rows.items()} == {0: [2, 3]}
+    assert summed(found, cells).tolist() == [[[[1, 1]] * 2]] * 3
+
+
+def test_rows_of_one_group_count_together(tmp_path):
+    table = of_classes(np.array([1, 1, 0, 1], bool))
+    found = {"full": evidence([a_run(tmp_path, "full", {**table, "group": [5, 9, 5, 5]})])}
+    assert summed(found, shared(found)).tolist() == [[[[2, 3], [1, 1]]]]
 
 
 def test_one_seed_is_as_in_run_json_and_several_are_their_mean(tmp_path):
@@ -122,7 +153,7 @@ def rung(folder, label, right, **changes):
     return a_run(folder, label, of_classes(right), **changes)
 
 
-def test_the_verdict_names_what_cannot_be_told_apart_and_the_cheapest_of_it(tmp_path):
+def test_the_verdict_says_how_much_better_the_best_may_be(tmp_path):
     right = np.arange(360) < 340
     alike = right.copy()
     alike[:3], alike[-2:] = False, True
@@ -133,15 +164,114 @@ def test_the_verdict_names_what_cannot_be_told_apart_and_the_cheapest_of_it(tmp_
         rung(tmp_path, "full", right, parameters_trained=4_000_000),
     ]
     found = summarize(runs)
+    gap = found.row("lora").to_best
+    assert gap.difference == pytest.approx(1 / 360)
+    assert gap.low < 0 < gap.difference < gap.high
     assert found.verdict == (
-        "lora and full cannot be told apart at n = 360; lora trains 5 % of the parameters in 122 s."
+        f"full has the best accuracy at n = 360, 0.944, and is better than head, but cannot be "
+        f"told apart from lora: it is at most {gap.high:.3f} better than lora (95 %). lora trains "
+        f"5 % of the parameters in 122 s, but is not shown to be within the margin of 0.01."
+    )
+    assert summarize(runs, margin=0.1).verdict.endswith(
+        f"lora is good enough: it trains 5 % of the parameters in 122 s, and no other is more than "
+        f"{gap.high:.3f} better (95 %), which is below the margin of 0.1."
     )
     assert (found.best, found.baseline, found.n) == ("full", "head", 360)
-    assert found.row("head").to_best.p < 1e-6
+    assert found.row("head").to_best.p < 0.001
     assert found.row("full").over_baseline.difference == pytest.approx(90 / 360)
     assert found.row("full").to_best is None
     assert found.row("lora").front_of_trained
     assert found.row("head").front_of_trained
+
+
+def test_of_many_rows_the_cheaper_that_is_as_good_is_recommended(tmp_path):
+    right = np.arange(4000) < 3800
+    alike = right.copy()
+    alike[:4], alike[-2:] = False, True
+    runs = [
+        rung(tmp_path, "lora", alike, parameters_trained=200_000),
+        rung(tmp_path, "full", right, parameters_trained=4_000_000),
+    ]
+    verdict = summarize(runs).verdict
+    assert "lora is good enough: it trains 5 % of the parameters in 122 s" in verdict
+    assert verdict.endswith("better (95 %), which is below the margin of 0.01.")
+
+
+def test_the_best_is_of_the_seeds_that_all_have_and_never_against_the_sign(tmp_path):
+    """lora is the better one on the only seed that both have; the mean of its own is the lower."""
+    counts = {0: 355, 1: 324, 2: 328}  # .985 .900 .910
+    runs = [
+        rung(tmp_path, "lora", np.arange(360) < right, seed=seed) for seed, right in counts.items()
+    ]
+    runs.append(rung(tmp_path, "full", np.arange(360) < 338, seed=0))  # .940
+    found = summarize(runs)
+    assert found.row("lora").score.value < found.row("full").score.value
+    assert found.best == "lora"
+    assert found.verdict == (
+        "On seed 0, which all have: lora is better than full at n = 360, by 0.047 (p < 0.001)."
+    )
+    assert found.row("full").to_best.difference == pytest.approx(17 / 360)
+
+
+def test_no_simulated_verdict_names_the_wrong_side():
+    """scripts/simulate_comparisons.py does it 2,000 times."""
+    spec = importlib.util.spec_from_file_location("simulate_comparisons", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    better, worse, wrong = script.unequal_claims(60)
+    assert better > 20 < worse + 20
+    assert wrong == 0
+
+
+def test_settings_of_one_strategy_are_chosen_by_validation_rows(tmp_path):
+    """The third is the best on test rows; the second on validation rows, which are for choosing."""
+    random, runs = np.random.default_rng(0), []
+    for number, (share, validation) in enumerate(((0.80, 0.7), (0.81, 0.9), (0.83, 0.8))):
+        run = rung(tmp_path, f"trial-{number}", random.random(300) < share)
+        lines = [{"validation_accuracy": value} for value in (0.1, validation, 0.2)]
+        (run.folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        result = run.result.model_copy(update={"strategy": {"kind": "lora"}})
+        runs.append(Run(run.label, run.folder, result))
+    found = summarize(runs)
+    assert (found.best, found.baseline) == ("trial-1", None)
+    assert found.verdict.startswith("trial-1 has the best validation figure, and accuracy ")
+    assert "is named because its validation accuracy, 0.9000, is the best" in found.notes[-1]
+    assert "over 2 pairs" in found.row("trial-0").to_best.method  # those of the chosen alone
+    (runs[0].folder / "log.jsonl").unlink()  # then nothing but test rows is left to choose by
+    found = summarize(runs)
+    assert found.best == max(runs, key=lambda run: run.score.value).label
+    assert "was picked for its figure on these test rows" in found.notes[-1]
+
+
+def of_tokens(nats, tokens):
+    N = len(nats)
+    blank = {"text": ["a"] * N, "label": [""] * N, "prediction": [""] * N}
+    return {"index": np.arange(N), "loss": nats, "tokens": tokens, **blank}
+
+
+def test_perplexities_of_other_tokens_are_not_ranked(tmp_path):
+    random = np.random.default_rng(0)
+    nats, tokens = random.uniform(1, 2, 40), random.integers(5, 50, 40)
+
+    def of(label, scale, counts):
+        table = of_tokens(nats * scale, counts)
+        return a_run(tmp_path, label, table, task="text-generation", figure="perplexity")
+
+    first = of("head", 1, tokens)
+    same = summarize([first, of("full", 0.9, tokens)])
+    assert same.verdict.startswith("full is better than head at n = 40, by ")
+    other = summarize([first, of("lora", 0.5, tokens + 1)])
+    assert other.best is None
+    assert other.verdict == (
+        f"These perplexities cannot be ranked: head and lora part the same texts into "
+        f"{tokens.sum():,} and {tokens.sum() + 40:,} tokens; compare models of one tokenizer."
+    )
+    last = of("lpft", 0.5, tokens)
+    task = {**last.result.task, "max_length": 64}
+    result = last.result.model_copy(update={"task": task})
+    longer = summarize([first, Run("lpft", last.folder, result)])
+    assert "they were measured with task.max_length 64 and None" in longer.verdict
+    assert "cannot be ranked" in write(longer, tmp_path / "out")[0].read_text()
 
 
 def test_the_verdict_names_the_best_where_it_is(tmp_path):
@@ -166,9 +296,7 @@ def test_the_verdict_says_what_is_worse_than_the_baseline_and_what_is_not_shown_
     alike[:12], alike[-8:] = False, True
     runs.append(rung(tmp_path, "lpft", alike))
     verdict = summarize(runs).verdict
-    assert verdict.endswith("; head is worse than mlp; lpft could not be shown to beat mlp."), (
-        verdict
-    )
+    assert verdict.endswith(" head is worse than mlp. lpft could not be shown to beat mlp.")
 
 
 def test_where_the_baseline_is_the_best_that_is_all(tmp_path):
@@ -202,7 +330,8 @@ def test_strategies_are_tested_on_the_seeds_that_both_have(tmp_path):
     runs = [rung(tmp_path, "head", random.random(90) < 0.7, seed=seed) for seed in (0, 1)]
     runs.append(rung(tmp_path, "full", random.random(90) < 0.9, seed=0))
     found = summarize(runs)
-    assert "McNemar" in found.row("head").to_best.method
+    assert found.verdict.startswith("On seed 0, which all have: full ")
+    assert found.n == 90
     assert found.row("head").spread is not None
     assert found.row("full").spread is None
 
@@ -212,8 +341,8 @@ def test_where_the_majority_is_as_good_as_the_rest_it_trains_nothing(tmp_path):
     none = {"parameters_trained": 0, "parameters_total": 0}
     runs = [rung(tmp_path, "majority", right, **none), rung(tmp_path, "full", right[::-1])]
     found = summarize(runs)
-    assert found.verdict.startswith("full and majority cannot be told apart at n = 90; majority ")
-    assert found.verdict.endswith("; majority trains nothing.")
+    assert found.verdict.startswith("majority has the best accuracy at n = 90, 0.667, but cannot ")
+    assert found.verdict.endswith(" It also trains nothing.")
     assert "majority" in (write(found, tmp_path / "out")[0]).read_text()
 
 
@@ -225,7 +354,7 @@ def test_test_rows_that_are_others_for_each_seed_are_counted_once(tmp_path):
     ]
     found = summarize(runs)
     assert found.n == 50
-    assert found.notes == (
+    assert found.notes[:1] == (
         "Test rows are drawn anew for each seed: 30 each, 50 different ones in all.",
     )
     assert summarize(runs[::3]).notes == ()
@@ -239,7 +368,7 @@ def test_runs_without_a_test_row_in_common_have_no_test(tmp_path):
     found = summarize(runs)
     assert found.row("full").to_best is None
     assert found.verdict == (
-        "head has the best figure at n = 9, but no paired test could be made against full."
+        "head has the best accuracy, but no paired test could be made against full."
     )
 
 

@@ -1,29 +1,49 @@
-"""Intervals cover as often as they say, tests raise false alarms as rarely as they say.
+"""Tests give the p-values that others compute; intervals cover and alarms are rare as they say.
 
-Of 200 experiments the share that covers is itself uncertain by 3 points, so what is cheap is done
-20 times 200 times.
+The shares of docs/comparing.md come from scripts/simulate_comparisons.py, which does the same more
+often.
 """
+
+from itertools import combinations, product
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
-from sklearn.metrics import f1_score
+from scipy.stats import binomtest, permutation_test, tukey_hsd
+from scipy.stats import t as student
 
-from ftkit.compare.statistics import holm, interval, mcnemar, paired_bootstrap
+from ftkit.compare.evidence import Answers, Evidence
+from ftkit.compare.intervals import effective_number, interval, wilson
+from ftkit.compare.statistics import critical, influence, paired_family, step_down
 from ftkit.metrics.classes import measure_classes
 
 EXPERIMENTS = 200
-MANY = 20 * EXPERIMENTS
 
 
-def two_models(random, N, both=0.90, lost=0.03, won=0.03):
-    """Two models on N examples: both right, only the first, only the second, or neither."""
-    kind = random.choice(4, N, p=[both, lost, won, 1 - both - lost - won])
-    return kind <= 1, (kind == 0) | (kind == 2)
+def share(sums):
+    return sums[..., 0] / sums[..., 1]
 
 
-def mean_of(values):
-    return lambda weights: weights @ values / weights.sum(1)
+def parts_of(values):
+    """Of values (L, S, N): these, and a one for each row."""
+    return np.stack([values, np.ones_like(values)], -1).astype(float)
+
+
+def pairs_of(count):
+    return np.array([*combinations(range(count), 2)])
+
+
+def family_of(values, rate=True, **options):
+    """Tests of all pairs of strategies, of values (L, S, N)."""
+    values = np.asarray(values)
+    N = values.shape[2]
+    return paired_family(parts_of(values), share, pairs_of(len(values)), N, rate, **options)
+
+
+def of_counts(both, lost, won, neither=0):
+    """Two single runs: right both, the first alone, the second alone, or neither."""
+    first = [1] * both + [1] * lost + [0] * won + [0] * neither
+    second = [1] * both + [0] * lost + [1] * won + [0] * neither
+    return np.array([[first], [second]])
 
 
 def test_the_interval_of_an_accuracy_covers_the_truth():
@@ -36,86 +56,207 @@ def test_the_interval_of_an_accuracy_covers_the_truth():
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
-@pytest.mark.parametrize(("N", "most"), [(360, 0.97), (90, 0.98)], ids=["n=360", "n=90"])
-def test_the_interval_of_a_difference_covers_the_truth(N, most):
-    """A little more often where few examples tell."""
-    random = np.random.default_rng(1)
-    pairs = [mcnemar(*two_models(random, N, lost=0.02, won=0.05)) for _ in range(MANY)]
-    assert 0.93 <= np.mean([pair.low <= 0.03 <= pair.high for pair in pairs]) <= most
+@pytest.mark.parametrize(("lost", "won"), [(0, 4), (0, 5), (2, 8), (3, 9), (1, 7)])
+def test_of_two_single_runs_p_is_mcnemars_mid_p(lost, won):
+    """Exact p less the probability of what was seen, from scipy's binomial distribution."""
+    (paired,) = family_of(of_counts(300, lost, won, 20))
+    exact = binomtest(lost, lost + won)
+    seen = binomtest(lost, lost + won, alternative="less").pvalue
+    rarer = binomtest(lost - 1, lost + won, alternative="less").pvalue if lost else 0
+    assert paired.p == pytest.approx(exact.pvalue - (seen - rarer))
+    assert paired.difference == pytest.approx((won - lost) / (320 + lost + won))
+    assert f"{lost + won} rows tell" in paired.method
 
 
-@pytest.mark.parametrize(("N", "least"), [(360, 0.03), (90, 0.01)], ids=["n=360", "n=90"])
-def test_mcnemar_raises_one_false_alarm_in_twenty(N, least):
-    """Fewer where few examples tell."""
-    random = np.random.default_rng(2)
-    alarms = [mcnemar(*two_models(random, N)).p < 0.05 for _ in range(MANY)]
-    assert least <= np.mean(alarms) <= 0.07
+def test_where_many_rows_tell_the_drawn_exchanges_come_close_to_all_of_them():
+    (paired,) = family_of(of_counts(300, 10, 24))
+    seen = binomtest(10, 34).pvalue - (
+        binomtest(10, 34, alternative="less").pvalue - binomtest(9, 34, alternative="less").pvalue
+    )
+    assert paired.p == pytest.approx(seen, abs=0.006)  # three standard errors of 10,000 draws
 
 
-def test_the_paired_bootstrap_covers_the_truth_and_raises_one_false_alarm_in_twenty():
-    """Means over three seeds: every example is harder or easier for all of them."""
-    random = np.random.default_rng(3)
-    covered, alarms, single = [], [], []
-    for seed in range(5 * EXPERIMENTS):
-        ease = random.beta(8, 1, 200)  # true accuracy 8/9 of both
-        first, second = (random.random((2, 3, 200)) < ease).mean(1)
-        paired = paired_bootstrap(mean_of(first), mean_of(second), 200, seed, 400)
-        low, high = interval(mean_of(first), 200, seed, 400)
-        single.append(low <= 8 / 9 <= high)
-        covered.append(paired.low <= 0 <= paired.high)
-        alarms.append(paired.p < 0.05)
-    assert 0.93 <= np.mean(single) <= 0.97
-    assert 0.93 <= np.mean(covered) <= 0.97
-    assert 0.03 <= np.mean(alarms) <= 0.07
+def test_of_means_over_seeds_p_is_that_of_scipys_exchange_of_samples():
+    """Twelve rows, all exchanges: no two differences are equal, so half of two of 4,096 is left."""
+    values = np.random.default_rng(0).normal(np.array([0, 0.5])[:, None, None], size=(2, 3, 12))
+    (paired,) = family_of(values, rate=False)
+    theirs = permutation_test(
+        values.mean(1),
+        lambda first, second: np.mean(second - first),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    assert paired.p == pytest.approx(theirs.pvalue - 1 / 2**12)
+    assert paired.difference == pytest.approx(theirs.statistic)
 
 
-def test_mcnemar_by_hand():
-    """Ten examples tell, eight of them for the second: mid-p from Pascal's triangle."""
-    first = np.array([True] * 90 + [True] * 2 + [False] * 8)
-    second = np.array([True] * 90 + [False] * 2 + [True] * 8)
-    paired = mcnemar(first, second)
-    assert paired.difference == pytest.approx(0.06)
-    assert paired.p == pytest.approx(2 * (1 + 10 + 45 / 2) / 2**10)
-    exact = binomtest(2, 10).pvalue
-    assert paired.p == pytest.approx(exact - 45 / 2**10)
-    assert paired.low < 0 < paired.high
-    assert "10 examples tell" in paired.method
-    back = mcnemar(second, first)
-    assert (back.difference, back.p) == (pytest.approx(-0.06), paired.p)
+def test_three_strategies_are_tested_together_as_by_hand():
+    """Every exchange of eight rows, one toss for all pairs, counted in plain loops."""
+    values = np.random.default_rng(1).normal(np.array([0, 0.3, 1.2])[:, None, None], size=(3, 1, 8))
+    rows = [values[b, 0] - values[a, 0] for a, b in pairs_of(3)]
+    scale = [np.sqrt((row**2).sum()) for row in rows]
+    seen = [abs(row.sum()) / s for row, s in zip(rows, scale, strict=True)]
+    drawn = [
+        [abs((np.array(signs) * row).sum()) / s for row, s in zip(rows, scale, strict=True)]
+        for signs in product((-1, 1), repeat=8)
+    ]
+    order, expected, least = np.argsort(seen)[::-1], {}, 0.0
+    for rank, place in enumerate(order):
+        largest = [max(one[other] for other in order[rank:]) for one in drawn]
+        count = sum(
+            0.5 if abs(one - seen[place]) < 1e-9 else float(one > seen[place]) for one in largest
+        )
+        least = max(least, count / 2**8)
+        expected[place] = least
+    found = [paired.p for paired in family_of(values, rate=False)]
+    assert found == pytest.approx([expected[place] for place in range(3)])
+    assert found[1] < found[0]  # the larger difference
 
 
-def test_models_that_answer_alike_cannot_be_told_apart():
-    right = np.array([True, False, True])
-    assert mcnemar(right, right).p == 1
-    paired = paired_bootstrap(mean_of(right), mean_of(right), 3)
+def test_step_down_by_hand():
+    """Four draws of two: 3 is above all, 2 is reached by one draw of its own and by one not."""
+    drawn = np.array([[1.0, 1.0], [0.5, 2.5], [2.5, 0.5], [0.1, 0.2]])
+    assert step_down(np.array([3.0, 2.0]), drawn, complete=True).tolist() == [0, 0.25]
+    assert step_down(np.array([2.5, 2.0]), drawn, complete=True).tolist() == [0.25, 0.25]
+    assert step_down(np.array([0.0, 0.0]), drawn).tolist() == [1, 1]
+
+
+def test_strategies_that_answer_alike_cannot_be_told_apart_and_may_still_differ():
+    right = np.array([[[1, 0, 1] * 30]] * 2)
+    (paired,) = family_of(right)
     assert (paired.p, paired.difference) == (1, 0)
+    # two rows more, one for each side: Bonett and Price 2012, by hand
+    assert paired.high == pytest.approx(1.959964 * np.sqrt(2 / 92) / np.sqrt(92), rel=1e-4)
+    assert paired.low == pytest.approx(-paired.high)
 
 
-def test_a_large_difference_is_found_by_both():
-    random = np.random.default_rng(4)
-    first, second = two_models(random, 500, both=0.7, lost=0.01, won=0.15)
-    assert mcnemar(first, second).p < 1e-4
-    paired = paired_bootstrap(mean_of(first), mean_of(second), 500)
-    assert (paired.p, paired.at_most) == (2 / 2001, True)
-    assert paired.low > 0
+def test_the_interval_of_a_difference_of_rates_is_bonett_and_prices():
+    (paired,) = family_of(of_counts(300, 12, 40))
+    down, up = 13 / 354, 41 / 354
+    reach = 1.959964 * np.sqrt((down + up - (up - down) ** 2) / 354)
+    assert (paired.low, paired.high) == pytest.approx((up - down - reach, up - down + reach))
 
 
-def test_a_bootstrapped_figure_that_is_no_mean():
-    """F1 of two models, of which the second is the better by construction."""
-    random = np.random.default_rng(5)
-    truth = random.random(400) < 0.3
-    worse, better = (np.where(random.random(400) < rate, ~truth, truth) for rate in (0.3, 0.05))
-
-    def f1(found):
-        hits = truth & found
-        return lambda weights: 2 * (weights @ hits) / (weights @ (truth.astype(int) + found))
-
-    paired = paired_bootstrap(f1(worse), f1(better), 400)
-    assert paired.difference == pytest.approx(f1_score(truth, better) - f1_score(truth, worse))
-    assert paired.p < 0.01
+def test_an_interval_excludes_no_difference_where_the_test_does_and_only_there():
+    """Among them the counts of which mid-p and interval say otherwise: 0:5, 1:7, 4:12 of 360."""
+    for lost, won in product(range(6), range(14)):
+        (paired,) = family_of(of_counts(360 - lost - won, lost, won))
+        assert (paired.p < 0.05) == (paired.low >= 0 < paired.high or paired.high <= 0 > paired.low)
+        assert paired.low <= paired.difference <= paired.high
 
 
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+def test_intervals_of_three_means_are_about_as_wide_as_tukeys():
+    """Of independent strategies of one variance that is the studentised range's width."""
+    values = np.random.default_rng(2).normal(size=(3, 1, 2000))
+    theirs = tukey_hsd(*values[:, 0]).confidence_interval()
+    for (first, second), paired in zip(pairs_of(3), family_of(values, rate=False), strict=True):
+        width = theirs.high[second, first] - theirs.low[second, first]
+        assert paired.high - paired.low == pytest.approx(width, rel=0.04)
+
+
+def test_of_one_pair_an_interval_of_numbers_is_students():
+    values = np.random.default_rng(3).normal(size=(2, 1, 30))
+    gaps = values[1, 0] - values[0, 0]
+    (paired,) = family_of(values, rate=False)
+    reach = student.ppf(0.975, 29) * gaps.std(ddof=1) / np.sqrt(30)
+    assert paired.high == pytest.approx(gaps.mean() + reach)
+    moves = influence(parts_of(values), share)
+    assert critical(moves, pairs_of(2)) == pytest.approx(1.959964)
+    np.testing.assert_allclose(moves[1], values[1, 0] - values[1, 0].mean(), atol=1e-12)
+
+
+def test_of_equal_strategies_any_is_told_apart_in_one_comparison_of_twenty():
+    random, alarms = np.random.default_rng(4), []
+    for seed in range(2 * EXPERIMENTS):
+        ease = random.beta(4.5, 0.5, 200)
+        right = random.random((6, 1, 200)) < ease
+        alarms.append(min(pair.p for pair in family_of(right, seed=seed, count=400)) < 0.05)
+    assert 0.02 <= np.mean(alarms) <= 0.075
+
+
+def test_the_intervals_of_all_differences_hold_together():
+    random, holds = np.random.default_rng(5), []
+    for seed in range(EXPERIMENTS):
+        ease = random.beta(4.5, 0.5, 200)
+        right = random.random((4, 3, 200)) < ease
+        pairs = family_of(right, seed=seed, count=400)
+        holds.append(all(pair.low <= 0 <= pair.high for pair in pairs))
+    assert np.mean(holds) >= 0.92
+
+
+def of_seeds(right):
+    """Evidence of right answers (S, N)."""
+    index = np.arange(right.shape[1])
+    answers = {seed: Answers(index, part) for seed, part in enumerate(parts_of(right))}
+    return Evidence(answers, share)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97, 0.99])
+@pytest.mark.parametrize("n", [40, 90, 360, 2000])
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "beta"])
+def test_the_interval_of_a_mean_over_seeds_covers_the_truth(n, accuracy, alike):
+    """Rows that all seeds have right or wrong alike, and rows of beta-distributed ease."""
+    random, covered = np.random.default_rng([n, int(100 * accuracy)]), []
+    for _ in range(EXPERIMENTS):
+        if alike:
+            right = np.repeat(random.random((1, n)) < accuracy, 3, 0)
+        else:
+            right = random.random((3, n)) < random.beta(5 * accuracy, 5 * (1 - accuracy), n)
+        low, high, _ = interval(of_seeds(right), "accuracy", float(right.mean()))
+        covered.append(low <= accuracy <= high)
+    assert np.mean(covered) >= 0.91  # 0.95 less 2.6 standard errors of 200
+
+
+def test_seeds_that_answer_alike_are_as_sure_as_one():
+    right = np.repeat(np.arange(90)[None] < 86, 3, 0)
+    low, high, method = interval(of_seeds(right), "accuracy", 86 / 90)
+    one = binomtest(86, 90).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((one.low, one.high))
+    assert method == "Wilson score at an effective n of 90"
+
+
+def test_all_right_is_no_certainty():
+    low, high, _ = interval(of_seeds(np.ones((3, 40))), "accuracy", 1.0)
+    one = binomtest(40, 40).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((one.low, one.high))
+    # each row right in two of three seeds: no variance is seen
+    right = (np.arange(40)[None] + np.arange(3)[:, None]) % 3 > 0
+    low, high, _ = interval(of_seeds(right), "accuracy", 2 / 3)
+    assert (low, high) == pytest.approx(wilson(2 / 3, 40))
+
+
+def test_independent_seeds_are_as_sure_as_so_many_answers():
+    """Korn and Graubard's effective number is that of all answers, within what chance gives."""
+    right = np.random.default_rng(6).random((3, 5000)) < 0.8
+    _, _, method = interval(of_seeds(right), "accuracy", float(right.mean()))
+    assert float(method.rpartition(" ")[2]) == pytest.approx(15000, rel=0.05)
+
+
+def test_groups_are_drawn_together():
+    """Ten groups of twenty rows that stand or fall together tell as much as ten rows."""
+    group = np.repeat(np.arange(10), 20)
+    right = (group < 7)[None]
+    answers = Answers(np.arange(200), parts_of(right)[0], group)
+    _, _, method = interval(Evidence({0: answers}, share), "accuracy", 0.7)
+    few, many = student.ppf(0.975, 9), student.ppf(0.975, 199)
+    assert float(method.rpartition(" ")[2]) == pytest.approx(10 * (many / few) ** 2, abs=0.5)
+    assert effective_number(1.0, 0.0, 10, 200, 600) == 10
+
+
+def test_r_squared_of_few_rows_is_covered():
+    """Labels are skewed, the model explains four fifths of them."""
+    random, covered = np.random.default_rng(7), []
+
+    def r2(sums):
+        errors, squares, total, count = np.moveaxis(sums, -1, 0)
+        return 1 - errors / (squares - total**2 / count)
+
+    for _ in range(2 * EXPERIMENTS):
+        y = random.gamma(2, 1, 30)
+        p = y + random.normal(size=(2, 30)) * np.sqrt(0.4)  # variance 2, of which 0.4 is left
+        parts = np.stack([(y - p) ** 2, *np.broadcast_arrays(y * y, y, 1.0, p)[:3]], -1)
+        answers = {seed: Answers(np.arange(30), part) for seed, part in enumerate(parts)}
+        value = float(r2(parts.sum(1)).mean())
+        low, high, _ = interval(Evidence(answers, r2), "r2", value)
+        covered.append(low <= 0.8 <= high)
+    assert np.mean(covered) >= 0.91

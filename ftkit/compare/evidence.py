@@ -1,14 +1,19 @@
-"""From predictions.parquet to a figure of any weights of its examples: what paired tests need.
+"""From predictions.parquet to numbers of each test row whose sums make the figure.
 
-Every first figure of a task is a function of numbers that are summed over examples: right answers
-for accuracy, squared errors for R squared, matching n-grams for BLEU. So a
-resample costs one product of matrices, and draws an example with what every seed made of it.
+Every first figure of a task is a function of numbers that are summed over test rows: right answers
+for accuracy, squared errors for R squared, matching n-grams for BLEU. So what a resample or an
+exchange of rows makes of the figure costs one product of matrices.
+
+Strategies are compared on the same cells: the seeds that all of them have, and of each seed the
+test rows that all of them have. A figure over other seeds has other luck in it, and to rank by it
+and to test on the rest can name the wrong one (Dietterich 1998; Bouthillier et al. 2021).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,94 +21,141 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ftkit.compare.runs import Run
-from ftkit.compare.statistics import Paired, Statistic, interval, mcnemar, paired_bootstrap
+from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
 from ftkit.metrics.translation import Overlap, tokenizer_of
 from ftkit.metrics.words import as_iob, counted
 from ftkit.recipe import Translation
-from ftkit.result import Measured
 
 Task = Mapping[str, Any]
 """As run.json has it."""
-Of = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]
-"""(N, K) numbers of each example, and the figure (B,) of their sums (B, K)."""
+Of = tuple[np.ndarray, Figure]
+"""(N, K) numbers of each test row, and the figure (...) of their sums (..., K)."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one run made of its test rows."""
+
+    index: np.ndarray
+    """(N,) of the test rows, rising."""
+    parts: np.ndarray
+    """(N, K) numbers whose sums make the figure."""
+    group: np.ndarray | None = None
+    """(N,) int64 of rows that belong together, such as photos of one patient."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one strategy made of each test example, over some seeds."""
+    """What one strategy made of test rows, seed by seed."""
 
-    index: np.ndarray
-    """(N,) of the examples that any seed was tested on, rising."""
-    seeds: tuple[Of, ...]
-    """Of each seed the numbers (N, K) of these examples, 0 where it was not tested on one, and what
-    makes the figure of their sums."""
-    right: np.ndarray | None
-    """(N,) bool, where the figure is accuracy and there is one seed."""
+    seeds: Mapping[int, Answers]
+    figure: Figure
 
-    def of(self, index: np.ndarray) -> Statistic:
-        """Return the figure, the mean over seeds, as a function of weights of these examples."""
-        rows = np.searchsorted(self.index, index)
-        seeds = [(parts[rows], figure) for parts, figure in self.seeds]
-        return lambda weights: np.mean([figure(weights @ parts) for parts, figure in seeds], axis=0)
+
+@dataclass(frozen=True)
+class Cells:
+    """Test rows that some strategies share, seed by seed."""
+
+    labels: tuple[str, ...]
+    """Of the strategies."""
+    rows: Mapping[int, np.ndarray]
+    """Of each seed that all of them have, the test rows that all of them have."""
+
+    @property
+    def all_rows(self) -> np.ndarray:
+        """Each test row once, rising."""
+        return np.unique(np.concatenate([*self.rows.values()]))
 
 
 def evidence(runs: Sequence[Run]) -> Evidence:
-    """Return what these runs, of one strategy and different seeds, made of each example.
+    """Return what these runs, of one strategy and different seeds, made of each test row.
 
     Raises:
-        RunError: their predictions are not there, or the task has no figure of single examples.
+        RunError: their predictions are not there, or the task has no figure of single rows.
     """
     kind = runs[0].result.task.get("kind", "")
     if kind not in READERS:
         raise RunError(f"no paired test for a task of kind {kind}")
-    tables = [_predictions(run) for run in runs]
-    own = [table.column("index").to_numpy() for table in tables]
-    index, seeds = np.unique(np.concatenate(own)), []
-    for rows, table in zip(own, tables, strict=True):
-        numbers, figure = READERS[kind](table, runs[0].result.task)
-        parts = np.zeros((len(index), numbers.shape[1]))
-        parts[np.searchsorted(index, rows)] = numbers
-        seeds.append((parts, figure))
-    single = len(runs) == 1 and READERS[kind] is _classes
-    return Evidence(index, tuple(seeds), seeds[0][0][:, 0] > 0 if single else None)
+    seeds = {}
+    for run in runs:
+        table = _predictions(run)
+        parts, figure = READERS[kind](table, runs[0].result.task)
+        index = table.column("index").to_numpy()
+        order = np.argsort(index, kind="stable")
+        group = table.column("group").to_numpy()[order] if "group" in table.column_names else None
+        seeds[run.result.seed] = Answers(index[order], parts[order].astype(float), group)
+    return Evidence(seeds, figure)
 
 
-def paired(first: Evidence, second: Evidence, seed: int = 0) -> Paired:
-    """Return what sets the second strategy apart from the first, on the examples of both.
+def shared(found: Mapping[str, Evidence]) -> Cells:
+    """Return the cells that all strategies share, or as many of the strategies as share any.
 
-    Raises:
-        RunError: they share no example.
+    No cell, and no strategy, where there is none at all.
     """
-    index = np.intersect1d(first.index, second.index)
-    if not len(index):
-        raise RunError(
-            "two runs share no test example; compare runs of the same data and data.split_seed"
-        )
-    if first.right is not None and second.right is not None:
-        one, other = (e.right[np.searchsorted(e.index, index)] for e in (first, second))  # type: ignore[index]
-        return mcnemar(one, other)
-    return paired_bootstrap(first.of(index), second.of(index), len(index), seed)
+    every = sorted({seed for each in found.values() for seed in each.seeds})
+    groups = [_tested_on(found, seed) for seed in every]
+    labels = max(groups, key=len, default=())
+    rows = {}
+    for seed in every:
+        if all(seed in found[label].seeds for label in labels):
+            index = _common([found[label].seeds[seed].index for label in labels])
+            if len(index):
+                rows[seed] = index
+    return Cells(labels, rows if labels else {})
 
 
-def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
-    """Return the first figure of these runs, with an interval over test examples.
+def _tested_on(found: Mapping[str, Evidence], seed: int) -> tuple[str, ...]:
+    """Return strategies with a row in common in this seed, taken in their order."""
+    labels: list[str] = []
+    index: np.ndarray | None = None
+    for label, each in found.items():
+        if seed in each.seeds:
+            own = each.seeds[seed].index
+            both = own if index is None else _common([index, own])
+            if len(both):
+                labels, index = [*labels, label], both
+    return tuple(labels)
 
-    That of a single run is the one in its run.json. Of several seeds it is their mean, and the
-    bootstrap draws examples with all that the seeds made of them.
+
+def _common(every: Sequence[np.ndarray]) -> np.ndarray:
+    rows = every[0]
+    for other in every[1:]:
+        if not np.array_equal(rows, other):
+            rows = np.intersect1d(rows, other, assume_unique=True)
+    return rows
+
+
+def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
+    """Return (L, S, U, K) the numbers of these cells, summed over the rows of each of U units.
+
+    A unit is a test row, or a group of them: rows of one group are no independent witnesses, so
+    they are drawn and exchanged together (Cameron, Gelbach and Miller 2008).
     """
-    name = runs[0].figure
-    values = [run.result.metrics[name] for run in runs]
-    if len(values) == 1:
-        return values[0]
-    value = float(np.mean([each.value for each in values]))
-    if found is None:
-        low, high = (float(np.mean([getattr(v, end) for v in values])) for end in ("low", "high"))
-        return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
-    low, high = interval(found.of(found.index), len(found.index))
-    return Measured(
-        value=value, low=low, high=high, method="percentile bootstrap over examples and all seeds"
-    )
+    rows = cells.all_rows
+    _, unit = np.unique(_groups(found, cells, rows), return_inverse=True)
+    K = found[cells.labels[0]].seeds[next(iter(cells.rows))].parts.shape[1]
+    parts = np.zeros((len(cells.labels), len(cells.rows), unit.max() + 1, K))
+    for one, label in enumerate(cells.labels):
+        for other, (seed, index) in enumerate(cells.rows.items()):
+            answers = found[label].seeds[seed]
+            mine = answers.parts[np.searchsorted(answers.index, index)]
+            np.add.at(parts[one, other], unit[np.searchsorted(rows, index)], mine)
+    return parts
+
+
+def _groups(found: Mapping[str, Evidence], cells: Cells, rows: np.ndarray) -> np.ndarray:
+    """Return (N,) the group of each row, as the first run that knows it says; else its own."""
+    group = -1 - np.arange(len(rows))
+    for label in cells.labels:
+        for seed in cells.rows:
+            answers = found[label].seeds[seed]
+            if answers.group is None:
+                continue
+            _, mine, theirs = np.intersect1d(rows, answers.index, return_indices=True)
+            fresh = group[mine] < 0
+            group[mine[fresh]] = answers.group[theirs[fresh]]
+    return group
 
 
 def _predictions(run: Run) -> pa.Table:
@@ -114,7 +166,12 @@ def _predictions(run: Run) -> pa.Table:
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
-    return sums[:, 0] / sums[:, 1]
+    return sums[..., 0] / sums[..., 1]
+
+
+def _share(sums: np.ndarray) -> np.ndarray:
+    """Return the same, 0 where there is nothing to count."""
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
 def _classes(table: pa.Table, task: Task) -> Of:
@@ -127,7 +184,7 @@ def _tags(table: pa.Table, task: Task) -> Of:
     """Micro-F1."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     counts = [(2 * len({*true} & {*told}), len(true) + len(told)) for true, told in rows]
-    return np.array(counts, float), lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return np.array(counts, float), _share
 
 
 def _words(table: pa.Table, task: Task) -> Of:
@@ -140,7 +197,7 @@ def _words(table: pa.Table, task: Task) -> Of:
         truth, told = as_iob(names, [[t for t, _ in row], [p for _, p in row]])
         hits, found, there, _, _ = counted(truth, told)
         counts.append((2 * hits, found + there))
-    return np.array(counts, float), lambda sums: sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return np.array(counts, float), _share
 
 
 def _r2(table: pa.Table, task: Task) -> Of:
@@ -148,7 +205,7 @@ def _r2(table: pa.Table, task: Task) -> Of:
     y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
 
     def figure(sums: np.ndarray) -> np.ndarray:
-        errors, squares, total, count = sums.T
+        errors, squares, total, count = np.moveaxis(sums, -1, 0)
         return 1 - errors / (squares - total**2 / count)
 
     return np.stack([(y - p) ** 2, y * y, y, np.ones(len(y))], 1), figure
@@ -167,7 +224,23 @@ def _bleu(table: pa.Table, task: Task) -> Of:
     """BLEU, from counts of n-grams."""
     overlap = Overlap(tokenizer_of(Translation(**task)))
     counts = overlap.bleu_counts(table["prediction"].to_pylist(), table["label"].to_pylist())
-    return counts, lambda sums: np.array([overlap.bleu_of(row) for row in sums.round().astype(int)])
+    return counts, partial(bleu_of, overlap)
+
+
+def bleu_of(overlap: Overlap, sums: np.ndarray) -> np.ndarray:
+    """Return BLEU (...) of summed counts (..., 10) as `Overlap.bleu_of` does, all at once.
+
+    Where an order of n-grams has no match, sacrebleu smooths, and is asked itself.
+    """
+    own, wanted = sums[..., 0], sums[..., 1]
+    matches, totals = sums[..., 2:6], sums[..., 6:]
+    plain = (matches > 0).all(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.exp(np.log(matches / totals).mean(-1))
+        found = np.array(100 * np.exp(np.minimum(0, 1 - wanted / own)) * precision)
+    for place in map(tuple, np.argwhere(~plain)):
+        found[place] = overlap.bleu_of(sums[place].round().astype(int))
+    return found
 
 
 READERS: dict[str, Callable[[pa.Table, Task], Of]] = {

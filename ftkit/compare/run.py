@@ -12,6 +12,7 @@ from ftkit.compare.rungs import Ladder
 from ftkit.compare.runner import Done, clash, climb
 from ftkit.compare.summary import Comparison, summarize
 from ftkit.compare.tables import rung_line
+from ftkit.compare.verdict import MARGIN
 from ftkit.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,11 @@ SEVERAL_SEEDS = (
 
 
 def compare(
-    ladder: Ladder, seeds: Sequence[int], out: Path, budget: float | None = None
+    ladder: Ladder,
+    seeds: Sequence[int],
+    out: Path,
+    budget: float | None = None,
+    margin: float = MARGIN,
 ) -> tuple[Comparison, int]:
     """Return what a comparison found, and how many of its runs failed. Goes on where it was.
 
@@ -36,6 +41,7 @@ def compare(
         seeds: added to that of the recipe.
         out: gets the runs.
         budget: seconds; see `ftkit.compare.runner.climb`.
+        margin: see `ftkit.compare.verdict`.
 
     Raises:
         RunError: `out` holds runs with other settings, or no run was finished.
@@ -59,7 +65,7 @@ def compare(
     runs = sorted(done.runs, key=lambda run: order.index(run.label))
     notes = [*ladder.left_out, *done.not_run]
     notes.append(ONE_SEED if len(seeds) == 1 else SEVERAL_SEEDS.format(len(seeds)))
-    found = runtime.on_main(lambda: summarize(runs, notes))
+    found = runtime.on_main(lambda: summarize(runs, notes, margin))
     return found, done.failed
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftkit.errors import RecipeError
+from ftkit.folder import difference
+from ftkit.recipe import Recipe
 from ftkit.result import Measured, RunResult
 
 
@@ -54,6 +57,8 @@ def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Return the runs in these folders, labelled as short as tells them apart.
 
+    Runs of one label differ in their seed alone; where they do not, folders are the labels.
+
     Raises:
         RunError: a folder holds no finished run.
     """
@@ -63,8 +68,32 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     named = [f"{result.recipe} {kind}" for result, kind in zip(results, kinds, strict=True)]
     labels = kinds if len(recipes) == 1 else named
     keys = [(label, result.seed) for label, result in zip(labels, results, strict=True)]
-    unique = len(set(keys)) == len(keys)
+    first = dict(zip(reversed(labels), reversed(folders), strict=True))
+    unique = len(set(keys)) == len(keys) and not any(
+        _other_settings(first[label], folder)
+        for label, folder in zip(labels, folders, strict=True)
+        if folder != first[label]
+    )
     return [
         Run(label if unique else folder.name, folder, result)
         for label, folder, result in zip(labels, folders, results, strict=True)
     ]
+
+
+def _other_settings(one: Path, other: Path) -> bool:
+    """Return whether two runs differ in more than their seed."""
+    first, second = recipe_in(one), recipe_in(other)
+    if first is None or second is None:
+        return False
+    return bool(difference(first.override({"train.seed": second.train.seed}), second))
+
+
+def recipe_in(folder: Path) -> Recipe | None:
+    """Return the recipe of a run; None where it is not there or cannot be read."""
+    file = folder / "recipe.json"
+    if not file.is_file():
+        return None
+    try:
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    except RecipeError:
+        return None

@@ -1,23 +1,27 @@
-"""What a comparison found: a row for each strategy, tests between them, one sentence."""
+"""What a comparison found: a row for each strategy, tests between them, a verdict in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, evidence, measured, paired
-from ftkit.compare.rungs import listed
+from ftkit.compare.evidence import Evidence, evidence, shared
+from ftkit.compare.family import Family, family
+from ftkit.compare.intervals import measured
 from ftkit.compare.runs import Run, by_label
-from ftkit.compare.statistics import Paired, holm
+from ftkit.compare.settings import Chosen, best_by_validation
+from ftkit.compare.statistics import Paired
+from ftkit.compare.verdict import MARGIN, Cost, verdict
 from ftkit.errors import RunError
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.result import Measured
 
-LEVEL = 0.05
-"""Of the tests, over all comparisons with the best together."""
+PICKED = (
+    "{} was picked for its figure on these test rows. The best of {} is lucky on average: its own "
+    "figure and interval are not corrected for that, the tests and differences are."
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Row:
     model_bytes: int
     latency: float | None
     """Seconds an example at batch 1."""
+    shared: float | None = None
+    """The figure on the seeds and rows that all strategies have; None where it shares none."""
     to_best: Paired | None = None
-    """What sets the best apart from this one, p adjusted by Holm; None of the best."""
+    """What sets the best apart from this one; None of the best."""
     over_baseline: Paired | None = None
     """What sets this one apart from the baseline; None of the baseline."""
     front_of_seconds: bool = False
@@ -58,10 +64,12 @@ class Comparison:
     figure: str
     """What is compared, such as accuracy."""
     n: int
-    """Test examples."""
+    """Test rows that all share."""
     dataset: str
     rows: tuple[Row, ...]
-    best: str
+    best: str | None
+    """Of the best figure on these rows, or, of settings of one strategy, on validation rows; None
+    where they cannot be ranked."""
     baseline: str | None
     verdict: str
     notes: tuple[str, ...] = ()
@@ -77,8 +85,11 @@ class Comparison:
         return next(row for row in self.rows if row.label == label)
 
 
-def summarize(runs: Sequence[Run], notes: Sequence[str] = ()) -> Comparison:
+def summarize(runs: Sequence[Run], notes: Sequence[str] = (), margin: float = MARGIN) -> Comparison:
     """Return what these runs show, in the order in which their labels first come.
+
+    Args:
+        margin: see `ftkit.compare.verdict`.
 
     Raises:
         RunError: there is no run, or they were measured on different things.
@@ -99,42 +110,119 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = ()) -> Comparison:
         except RunError as error:
             said.append(f"{label}: {error}")
     said += _own_rows(found, groups)
+    return compared(groups, found, said, margin, best_by_validation(groups))
+
+
+def compared(
+    groups: Mapping[str, Sequence[Run]],
+    found: Mapping[str, Evidence],
+    notes: Sequence[str],
+    margin: float = MARGIN,
+    chosen: Chosen | None = None,
+) -> Comparison:
+    """Return what runs show of which the evidence is at hand.
+
+    Args:
+        groups: runs by label.
+        found: what those of a label made of test rows, where that is known.
+        chosen: where these are settings of one strategy.
+    """
+    first = next(iter(groups.values()))[0]
+    figure, n = first.figure, first.result.n
     rows = [_row(label, group, found.get(label)) for label, group in groups.items()]
-    sign = -1 if figures[0] in LOWER_IS_BETTER else 1
-    best = max(rows, key=lambda row: sign * row.score.value)
-    baseline = _baseline(rows)
-    tests = _tests(found, groups)
+    why_not = _not_ranked(groups, found)
+    if why_not:
+        rows = [replace(row, front_of_seconds=False, front_of_trained=False) for row in rows]
+        return Comparison(
+            figure, n, first.result.dataset, tuple(rows), None, None, why_not, tuple(notes)
+        )
+    picked = chosen.label if chosen else None
+    tests = family(found, figure, about=picked)
+    rows = [replace(row, shared=tests.values.get(row.label)) for row in rows]
+    best = picked or _best(rows, figure).label
+    baseline = None if chosen else _baseline(rows)
     rows = [
         replace(
             row,
-            to_best=tests(row.label, best.label),
-            over_baseline=tests(baseline.label, row.label) if baseline else None,
+            to_best=tests.between(row.label, best),
+            over_baseline=tests.between(baseline, row.label) if baseline else None,
         )
         for row in rows
     ]
-    rows = _marked(_adjusted(rows), sign)
-    n = max((row.to_best.n for row in rows if row.to_best), default=runs[0].result.n)
-    named = baseline.label if baseline else None
+    costs = [
+        Cost(row.label, row.trained, row.total, row.seconds, len(row.runs), row.spread)
+        for row in rows
+    ]
+    said = verdict(tests, costs, best, baseline, figure, margin, chosen is not None)
     return Comparison(
-        figures[0],
-        n,
-        runs[0].result.dataset,
-        tuple(rows),
-        best.label,
-        named,
-        verdict(rows, best.label, named, n, sign),
-        tuple(said),
+        figure,
+        tests.n or n,
+        first.result.dataset,
+        tuple(_marked(rows, -1 if figure in LOWER_IS_BETTER else 1)),
+        best,
+        baseline,
+        said,
+        (*notes, *([chosen.note] if chosen else _picked(tests, best))),
     )
 
 
-def _own_rows(found: dict[str, Evidence], groups: dict[str, list[Run]]) -> list[str]:
+def _best(rows: Sequence[Row], figure: str) -> Row:
+    """Return the row of the best figure, on shared rows where there are some."""
+    sign = -1 if figure in LOWER_IS_BETTER else 1
+    some = [row for row in rows if row.shared is not None] or rows
+    return max(some, key=lambda row: sign * _ranked(row))
+
+
+def _ranked(row: Row) -> float:
+    """Return the figure that a row is ranked by."""
+    return row.score.value if row.shared is None else row.shared
+
+
+def _picked(tests: Family, best: str) -> list[str]:
+    """Return what choosing the best on test rows does to its own figure."""
+    return [PICKED.format(best, len(tests.values))] if len(tests.values) > 2 else []
+
+
+def _not_ranked(groups: Mapping[str, Sequence[Run]], found: Mapping[str, Evidence]) -> str:
+    """Return why these runs cannot be ranked, "" where they can.
+
+    A perplexity is one of tokens, so it depends on what a token is, and on how many of them stand
+    before it: only that of one tokenizer and one length is comparable (transformers'
+    documentation, "Perplexity of fixed-length models").
+    """
+    first = next(iter(groups.values()))[0]
+    if first.figure != "perplexity" or len(groups) < 2:
+        return ""
+    lengths = {run.result.task.get("max_length") for group in groups.values() for run in group}
+    if len(lengths) > 1:
+        named = " and ".join(sorted(f"{length}" for length in lengths))
+        return (
+            f"These perplexities cannot be ranked: they were measured with task.max_length "
+            f"{named}; run all with one length."
+        )
+    cells = shared(found)
+    for seed, rows in cells.rows.items():
+        every = [found[label].seeds[seed] for label in cells.labels]
+        tokens = [one.parts[np.searchsorted(one.index, rows), 1] for one in every]
+        for label, counted in zip(cells.labels, tokens, strict=True):
+            if (counted != tokens[0]).any():
+                return (
+                    f"These perplexities cannot be ranked: {cells.labels[0]} and {label} part the "
+                    f"same texts into {tokens[0].sum():,.0f} and {counted.sum():,.0f} tokens; "
+                    f"compare models of one tokenizer."
+                )
+    return ""
+
+
+def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]) -> list[str]:
     """Return a sentence where seeds have test rows of their own: the data have no test split."""
     for label, one in found.items():
         single = groups[label][0].result.n
-        if single < len(one.index):
+        every = len(np.unique(np.concatenate([seed.index for seed in one.seeds.values()])))
+        if single < every:
             return [
-                f"Test rows are drawn anew for each seed: {single:,} each, {len(one.index):,} "
-                f"different ones in all."
+                f"Test rows are drawn anew for each seed: {single:,} each, {every:,} different "
+                f"ones in all."
             ]
     return []
 
@@ -160,53 +248,18 @@ def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
     )
 
 
-def _baseline(rows: Sequence[Row]) -> Row | None:
-    """Return the perceptron's row, else the first; None of a single row."""
+def _baseline(rows: Sequence[Row]) -> str | None:
+    """Return the label of the perceptron, else the first; None of a single row."""
     by_hand = [row for row in rows if row.runs[0].by_hand]
-    return None if len(rows) < 2 else (by_hand or list(rows))[0]
-
-
-def _tests(
-    found: dict[str, Evidence], groups: dict[str, list[Run]]
-) -> Callable[[str, str], Paired | None]:
-    """Return a function from two labels to what sets the second apart, on the seeds of both."""
-
-    def test(first: str, second: str) -> Paired | None:
-        if first == second or first not in found or second not in found:
-            return None
-        seeds = {run.result.seed for run in groups[first]} & {
-            run.result.seed for run in groups[second]
-        }
-        if not seeds:
-            return None
-
-        def shared(label: str) -> Evidence:
-            both = [run for run in groups[label] if run.result.seed in seeds]
-            return found[label] if len(both) == len(groups[label]) else evidence(both)
-
-        with suppress(RunError):  # of rows that both were tested on there may be none
-            return paired(shared(first), shared(second))
-        return None
-
-    return test
-
-
-def _adjusted(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with the p-values of their tests against the best adjusted together."""
-    tested = [row.to_best.p for row in rows if row.to_best]
-    adjusted = iter(holm(tested))
-    return [
-        replace(row, to_best=replace(row.to_best, p=next(adjusted))) if row.to_best else row
-        for row in rows
-    ]
+    return None if len(rows) < 2 else (by_hand or list(rows))[0].label
 
 
 def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
     """Return the rows, those of the Pareto fronts marked."""
 
     def on_front(row: Row, cost: str) -> bool:
-        mine = sign * row.score.value, getattr(row, cost)
-        others = ((sign * other.score.value, getattr(other, cost)) for other in rows)
+        mine = sign * _ranked(row), getattr(row, cost)
+        others = ((sign * _ranked(other), getattr(other, cost)) for other in rows)
         return not any(
             score >= mine[0] and price <= mine[1] and (score, price) != mine
             for score, price in others
@@ -220,84 +273,3 @@ def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
         )
         for row in rows
     ]
-
-
-def verdict(rows: Sequence[Row], best: str, baseline: str | None, n: int, sign: int = 1) -> str:
-    """Return one sentence: what the evidence supports, and nothing more."""
-    winner = next(row for row in rows if row.label == best)
-    others = [row for row in rows if row.label != best]
-    if not others:
-        return f"One strategy was run, {best}; there is nothing to compare it with."
-    untested = [row for row in others if row.to_best is None]
-    if untested:
-        return (
-            f"{best} has the best figure at n = {n:,}, but no paired test could be made against "
-            f"{listed([row.label for row in untested])}."
-        )
-    alike = [row for row in others if row.to_best and row.to_best.p >= LEVEL]
-    if alike:
-        cheapest = min([*alike, winner], key=lambda row: (row.trained, row.seconds))
-        time = f" in {cheapest.seconds:.3g} s" if cheapest.trained else ""
-        said = (
-            f"{listed([*(row.label for row in alike), best])} cannot be told apart at n = {n:,}; "
-            f"{cheapest.label} trains {_trained(cheapest, winner)}{time}"
-        )
-    else:
-        second = max(others, key=lambda row: sign * row.score.value)
-        gap = second.to_best
-        assert gap is not None
-        size, p = f"{abs(gap.difference):.3f}", shown_p(gap)
-        than = f"all others at n = {n:,}, than {second.label} by {size}"
-        if len(others) == 1:
-            than = f"{second.label} at n = {n:,}, by {size}"
-        said = f"{best} is better than {than} (p {p[0]} {p[1:]})"
-        if _overlap(winner, second):
-            said += ", though their ranges over seeds overlap"
-    if baseline == best:
-        return f"{said}."
-    near = {row.label for row in alike}
-    told = [row for row in others if row.trained and row.over_baseline]
-    if baseline in near:  # those near to the best are near to it, which is said
-        told = [row for row in told if row.label not in near]
-    return f"{said}{_over_baseline(told, baseline, sign)}."
-
-
-def _over_baseline(rows: Sequence[Row], baseline: str | None, sign: int) -> str:
-    """Return which strategies are worse than the baseline, and which not shown to be better."""
-    worse: list[str] = []
-    unclear: list[str] = []
-    for row in rows:
-        test = row.over_baseline
-        if test and not (test.p < LEVEL and sign * test.difference > 0):
-            (worse if test.p < LEVEL else unclear).append(row.label)
-    said = ""
-    if worse:
-        said += f"; {listed(worse)} {'is' if len(worse) == 1 else 'are'} worse than {baseline}"
-    if unclear:
-        said += f"; {listed(unclear)} could not be shown to beat {baseline}"
-    return said
-
-
-def _overlap(winner: Row, other: Row) -> bool:
-    """Return whether the seeds of two strategies lie in ranges that overlap."""
-    if winner.spread is None or other.spread is None:
-        return False
-    return max(winner.spread[0], other.spread[0]) <= min(winner.spread[1], other.spread[1])
-
-
-def _trained(row: Row, other: Row) -> str:
-    """Return how much a strategy trains: as a share where the other has about the same model."""
-    if not row.trained:
-        return "nothing"
-    if row.trained == row.total == other.total:
-        return "all parameters"
-    if 0.8 * other.total < row.total < 1.2 * other.total:  # adapters add a little
-        return f"{100 * row.trained / row.total:.2g} % of the parameters"
-    return f"{row.trained:,} parameters"
-
-
-def shown_p(test: Paired) -> str:
-    """Return a p-value after its sign: =0.03, ≤0.006 where the test tells no more, <0.001."""
-    if test.p < 0.001:
-        return "<0.001"
-    return f"{'≤' if test.at_most else '='}{test.p:.2g}"

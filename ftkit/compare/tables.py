@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Paired
-from ftkit.compare.summary import Comparison, Row, shown_p
+from ftkit.compare.summary import Comparison, Row
+from ftkit.compare.verdict import shown_p
 from ftkit.errors import RunError
 from ftkit.result import Measured, RunResult
 
@@ -97,10 +98,11 @@ def overview(found: Comparison, width: int) -> list[Table]:
             shown.add_row(row.label, *(every[column] for column in columns))
         tables.append(shown)
     tables[0].title = f"{found.n:,} test rows of {found.dataset}"
-    tables[-1].caption = "in brackets: 95 % interval over test rows; p: paired tests, with Holm"
+    tables[-1].caption = CAPTION
     return tables
 
 
+CAPTION = "in brackets: 95 % interval over test rows; p: paired tests, adjusted for all together"
 WIDE = 118
 """Characters of a table in one piece."""
 HEADINGS = (

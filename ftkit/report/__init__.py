@@ -111,7 +111,8 @@ def file_of(section: Section, number: int) -> str:
 def page_of(found: Comparison) -> Page:
     """Return what a report of the comparison shows."""
     firsts = [row.runs[0] for row in found.rows]
-    best = [row.label for row in found.rows].index(found.best)
+    labels_of_rows = [row.label for row in found.rows]
+    best = labels_of_rows.index(found.best) if found.best else 0
     curve = details.curve_figure(firsts)
     return Page(
         found,

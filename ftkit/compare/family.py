@@ -1,0 +1,76 @@
+"""All tests of a comparison: which strategies share test rows, and every pair of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from ftkit.compare.evidence import Evidence, shared, summed
+from ftkit.compare.intervals import RATES
+from ftkit.compare.statistics import FLIPS, Paired, paired_family
+
+
+@dataclass(frozen=True)
+class Family:
+    """Strategies on the cells that they share, and what sets each two of them apart."""
+
+    seeds: tuple[int, ...] = ()
+    """That all of them have."""
+    n: int = 0
+    """Test rows that all of them have."""
+    units: int = 0
+    """Groups of these rows, as many as rows where each is its own."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """The figure of each strategy on these cells."""
+    pairs: Mapping[tuple[str, str], Paired] = field(default_factory=dict)
+    """Of two labels what sets the second apart from the first."""
+
+    def between(self, first: str, second: str) -> Paired | None:
+        """Return what sets the second apart from the first; None where it was not tested."""
+        if (first, second) in self.pairs:
+            return self.pairs[first, second]
+        other = self.pairs.get((second, first))
+        return other.reversed if other else None
+
+
+def family(
+    found: Mapping[str, Evidence],
+    figure: str,
+    about: str | None = None,
+    seed: int = 0,
+    count: int = FLIPS,
+) -> Family:
+    """Return the tests of all strategies that share test rows.
+
+    Args:
+        found: by label.
+        figure: name of what is compared.
+        about: the one strategy whose pairs are tested, which must not be chosen by these rows; all
+            pairs when not given.
+        seed: of the exchanges.
+        count: exchanges that are drawn.
+    """
+    cells = shared(found)
+    if not cells.rows:
+        return Family()
+    parts, n = summed(found, cells), len(cells.all_rows)
+    of = found[cells.labels[0]].figure
+    values = of(parts.sum(2)).mean(1)
+    every = [
+        (first, second)
+        for first, second in combinations(range(len(cells.labels)), 2)
+        if about is None or about in (cells.labels[first], cells.labels[second])
+    ]
+    rate = figure in RATES
+    tests = paired_family(parts, of, np.array(every), n, rate, seed, count) if every else []
+    names = [(cells.labels[first], cells.labels[second]) for first, second in every]
+    return Family(
+        tuple(cells.rows),
+        n,
+        parts.shape[2],
+        dict(zip(cells.labels, values.tolist(), strict=True)),
+        dict(zip(names, tests, strict=True)),
+    )

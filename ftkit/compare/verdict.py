@@ -1,0 +1,306 @@
+"""What a comparison says in words: what the tests support, and no more.
+
+"Cannot be told apart" is no reason to take the cheaper one: a difference that few test rows do not
+show may be large (Altman and Bland 1995). So the words say how large it may be, and recommend a
+cheaper strategy only where all that may be better than it is so by less than a margin: a test of
+non-inferiority (Lakens 2017). All p-values and ends of intervals are of one family of tests, see
+`ftkit.compare.statistics`; so whichever of them are spoken of, all of it holds in 95 of 100
+comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftkit.compare.family import Family
+from ftkit.compare.rungs import listed
+from ftkit.compare.statistics import LEVEL, Paired
+from ftkit.recipe import LOWER_IS_BETTER
+
+MARGIN = 0.01
+"""How much better another strategy may be at most where a cheaper one is recommended."""
+FEW = 4
+"""Strategies whose bounds are said one by one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a strategy takes."""
+
+    label: str
+    trained: int
+    total: int
+    """Parameters."""
+    seconds: float
+    """Of training."""
+    seeds: int = 1
+    """How many it was run with."""
+    spread: tuple[float, float] | None = None
+    """Lowest and highest figure of its seeds; None of one seed."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the tests say of the best strategy and of the baseline."""
+
+    beaten: tuple[str, ...]
+    """Shown to be worse than the best."""
+    ahead: tuple[str, ...]
+    """Shown to be better than it, which can be where it was chosen on validation rows."""
+    alike: tuple[str, ...]
+    """Neither."""
+    untested: tuple[str, ...]
+    below: tuple[str, ...] = ()
+    """Trained, and shown to be worse than the baseline."""
+    unclear: tuple[str, ...] = ()
+    """Trained, and not shown to be better than the baseline."""
+
+
+def claims(
+    tests: Family, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
+) -> Claims:
+    """Return what is claimed: each claim needs a p below the level, and its sign."""
+    kinds: dict[str, list[str]] = {"beaten": [], "ahead": [], "alike": [], "untested": []}
+    for cost in costs:
+        if cost.label != best:
+            lead = ahead_by(tests, best, cost.label, lower)
+            kinds[_kind(lead)].append(cost.label)
+    below: list[str] = []
+    unclear: list[str] = []
+    for cost in costs:
+        named = baseline not in (None, best) and cost.label not in (best, baseline)
+        lead = ahead_by(tests, cost.label, baseline, lower) if named and baseline else None
+        if lead and cost.trained and _kind(lead) != "beaten":
+            (below if _kind(lead) == "ahead" else unclear).append(cost.label)
+    told = {kind: tuple(labels) for kind, labels in kinds.items()}
+    return Claims(**told, below=tuple(below), unclear=tuple(unclear))
+
+
+def ahead_by(tests: Family, first: str, second: str, lower: bool) -> Paired | None:
+    """Return by how much the first is better than the second; None where it was not tested.
+
+    Args:
+        lower: whether the lower figure is the better one.
+    """
+    return tests.between(first, second) if lower else tests.between(second, first)
+
+
+def _kind(lead: Paired | None) -> str:
+    if lead is None:
+        return "untested"
+    if lead.p >= LEVEL or lead.difference == 0:
+        return "alike"
+    return "beaten" if lead.difference > 0 else "ahead"
+
+
+def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
+    """Return a margin in the figure's own terms, and in words.
+
+    Rates, R squared and correlations take it as it is; BLEU, which goes to 100, a hundred times; of
+    perplexity, which has no upper end, it is a share: 0.01 of it is about 0.01 nats a token.
+
+    Args:
+        value: the figure of the best.
+    """
+    if figure == "bleu":
+        return 100 * margin, f"{100 * margin:g}"
+    if figure == "perplexity":
+        return margin * value, f"{100 * margin:g} %"
+    return margin, f"{margin:g}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What `verdict` speaks of."""
+
+    tests: Family
+    costs: dict[str, Cost]
+    best: str
+    figure: str
+    claims: Claims
+    margin: float
+
+    @property
+    def lower(self) -> bool:
+        """Whether the lower figure is the better one."""
+        return self.figure in LOWER_IS_BETTER
+
+    @property
+    def value(self) -> float:
+        """The figure of the best, on the rows that all share."""
+        return self.tests.values[self.best]
+
+    @property
+    def where(self) -> str:
+        """On how many test rows."""
+        groups = f" in {self.tests.units:,} groups" if self.tests.units != self.tests.n else ""
+        return f"n = {self.tests.n:,}{groups}"
+
+    def at_most(self, other: str) -> float:
+        """Return by how much another one may be worse than the best."""
+        lead = ahead_by(self.tests, self.best, other, self.lower)
+        assert lead is not None
+        return lead.high
+
+    def shortfall(self, label: str) -> float:
+        """Return by how much any other one may be better than this one."""
+        others = (other for other in self.tests.values if other != label)
+        leads = (ahead_by(self.tests, other, label, self.lower) for other in others)
+        return max(max(lead.high, 0.0) for lead in leads if lead)
+
+
+def verdict(
+    tests: Family,
+    costs: Sequence[Cost],
+    best: str,
+    baseline: str | None,
+    figure: str,
+    margin: float = MARGIN,
+    chosen: bool = False,
+) -> str:
+    """Return what the evidence supports, in a few sentences.
+
+    Args:
+        costs: of all strategies, in the order in which they are listed.
+        best: has the best figure on the rows that all share.
+        margin: see `margin_of`.
+        chosen: whether `best` has the best validation figure instead.
+    """
+    found = claims(tests, costs, best, baseline, figure in LOWER_IS_BETTER)
+    if len(costs) == 1:
+        return f"One strategy was run, {best}; there is nothing to compare it with."
+    if not tests.pairs:
+        return (
+            f"{best} has the best {figure}, but no paired test could be made against "
+            f"{listed(found.untested)}."
+        )
+    judged = Judged(tests, {cost.label: cost for cost in costs}, best, figure, found, margin)
+    if chosen:
+        said = [_of_settings(judged)]
+    elif found.alike:
+        said = [_of_several(judged), *_cheaper(judged)]
+    else:
+        said = [_of_one(judged)]
+    if found.below and not chosen:
+        said.append(f"{listed(found.below)} {_are(found.below)} worse than {baseline}.")
+    if found.unclear and not chosen:
+        said.append(f"{listed(found.unclear)} could not be shown to beat {baseline}.")
+    if found.untested:
+        said.append(f"No paired test could be made against {listed(found.untested)}.")
+    return _on_seeds(judged) + " ".join(said)
+
+
+def _on_seeds(judged: Judged) -> str:
+    """Return on which seeds the figures are, where some strategy has others too."""
+    seeds, more = judged.tests.seeds, max(cost.seeds for cost in judged.costs.values())
+    if more <= len(seeds):
+        return ""
+    named = listed([str(seed) for seed in seeds])
+    return f"On seed{'s' * (len(seeds) > 1)} {named}, which all have: "
+
+
+def _of_one(judged: Judged) -> str:
+    """Return the sentence where the best is better than all others."""
+    beaten, lower = judged.claims.beaten, judged.lower
+    second = min(beaten, key=lambda label: abs(judged.tests.values[label] - judged.value))
+    lead = ahead_by(judged.tests, judged.best, second, lower)
+    assert lead is not None
+    size, p = f"{lead.difference:.3f}", shown_p(lead)
+    than = f"all others at {judged.where}, than {second} by {size}"
+    if len(beaten) == 1:
+        than = f"{second} at {judged.where}, by {size}"
+    said = f"{judged.best} is better than {than} (p {p[0]} {p[1:]})"
+    if _overlap(judged.costs[judged.best], judged.costs[second]):
+        said += ", though their ranges over seeds overlap"
+    return f"{said}."
+
+
+def _of_several(judged: Judged) -> str:
+    """Return the sentence where some cannot be told apart from the best, and by how much."""
+    beaten, alike = judged.claims.beaten, judged.claims.alike
+    said = f"{judged.best} has the best {judged.figure} at {judged.where}, {judged.value:.3f}, "
+    if beaten:
+        said += f"and is better than {listed(beaten)}, "
+    said += f"but cannot be told apart from {listed(alike)}: it is at most "
+    if len(alike) <= FEW:
+        said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
+    else:
+        said += f"{max(map(judged.at_most, alike)):.3f} better than any of them"
+    return f"{said} (95 %)."
+
+
+def _cheaper(judged: Judged) -> list[str]:
+    """Return a sentence on the cheapest that is within the margin, or on why none is named."""
+    best = judged.costs[judged.best]
+    order = sorted(
+        (judged.costs[label] for label in (*judged.claims.alike, judged.best)),
+        key=lambda cost: (cost.trained, cost.seconds),
+    )
+    if order[0] is best:
+        return [f"It also trains {'nothing' if not best.trained else 'the least of these'}."]
+    size, words = margin_of(judged.figure, judged.margin, judged.value)
+    cheaper = order[: order.index(best)]
+    for cost in cheaper:
+        if (gap := judged.shortfall(cost.label)) < size:
+            return [
+                f"{cost.label} is good enough: it trains {_trained(cost, best)}, and no other is "
+                f"more than {gap:.3f} better (95 %), which is below the margin of {words}."
+            ]
+    names = [cost.label for cost in cheaper]
+    named = names if len(names) <= FEW else ["none of those that train less"]
+    verb = "is" if len(named) == 1 else "are"
+    denied = "" if len(names) > FEW else " not"
+    said = f"{listed(named)} {verb}{denied} shown to be within the margin of {words}"
+    told = f"{order[0].label} trains {_trained(order[0], best)}, but "
+    return [f"{told if len(names) == 1 else ''}{said}.".replace(f"but {names[0]} is", "but is")]
+
+
+def _of_settings(judged: Judged) -> str:
+    """Return the sentence on a setting that was chosen on validation rows."""
+    lead = judged.claims
+    said = (
+        f"{judged.best} has the best validation figure, and {judged.figure} {judged.value:.3f} at "
+        f"{judged.where} test rows"
+    )
+    if not lead.beaten and not lead.ahead:
+        return f"{said}, where no other setting is shown to be better or worse than it."
+    parts = []
+    if lead.beaten:
+        parts.append(f"better than {_some(lead.beaten)}")
+    if lead.ahead:
+        parts.append(f"worse than {_some(lead.ahead)}")
+    return f"{said}, where it is {listed(parts)}."
+
+
+def _some(labels: Sequence[str]) -> str:
+    return listed(labels) if len(labels) <= FEW else f"{len(labels)} other settings"
+
+
+def _are(labels: Sequence[str]) -> str:
+    return "is" if len(labels) == 1 else "are"
+
+
+def _overlap(one: Cost, other: Cost) -> bool:
+    """Return whether the seeds of two strategies lie in ranges that overlap."""
+    if one.spread is None or other.spread is None:
+        return False
+    return max(one.spread[0], other.spread[0]) <= min(one.spread[1], other.spread[1])
+
+
+def _trained(cost: Cost, best: Cost) -> str:
+    """Return how much a strategy trains: as a share where the best has about the same model."""
+    if not cost.trained:
+        return "nothing"
+    if cost.trained == cost.total == best.total:
+        said = "all parameters"
+    elif 0.8 * best.total < cost.total < 1.2 * best.total:  # adapters add a little
+        said = f"{100 * cost.trained / cost.total:.2g} % of the parameters"
+    else:
+        said = f"{cost.trained:,} parameters"
+    return f"{said} in {cost.seconds:.3g} s"
+
+
+def shown_p(test: Paired) -> str:
+    """Return a p-value after its sign: =0.03, <0.001."""
+    return "<0.001" if test.p < 0.001 else f"={test.p:.2g}"
