@@ -1,13 +1,17 @@
 """Strategy, epochs and image size that fit into a budget."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from ftkit import RecipeError, choose, registry, runtime
 from ftkit.cli import main
 from ftkit.estimate import Estimate
 from ftkit.recipe import Recipe
+from ftkit.stages import train
 
 
 def chosen(recipe, budget, monkeypatch, per_step=1.0, strategy=True, imports=0.0):
@@ -71,9 +75,47 @@ def test_what_does_not_fit_into_memory_is_passed_over(recipe, monkeypatch):
     assert "full does not fit into memory" in found.why
 
 
-def test_a_head_that_is_right_ends_the_search(recipe, monkeypatch):
-    monkeypatch.setattr(choose, "ENOUGH", 0.0)
-    assert chosen(recipe, 1e4, monkeypatch).recipe.strategy.kind == "head"
+def test_a_head_that_is_surely_right_ends_the_search(recipe, monkeypatch):
+    monkeypatch.setattr(choose, "enough", lambda *_: True)
+    found = chosen(recipe, 1e4, monkeypatch)
+    assert found.recipe.strategy.kind == "head"
+    assert "nothing more is needed" in found.why
+
+
+@pytest.mark.parametrize(("right", "rows"), [(16, 16), (380, 380), (381, 381), (994, 1000)])
+def test_a_head_is_enough_by_the_lower_end_of_scipys_interval(right, rows, recipe):
+    low = binomtest(right, rows).proportion_ci(method="wilson").low
+    labels = np.arange(rows) % 2
+    assert choose.enough(recipe, right / rows, labels) == (low >= 0.99) == (rows == 381)
+
+
+def test_other_figures_and_one_class_that_is_nearly_all_rows_say_nothing(recipe):
+    labels = np.arange(5000) % 2
+    assert choose.enough(recipe, 1.0, labels)
+    assert not choose.enough(recipe.override({"train.best_by": "auroc"}), 1.0, labels)
+    assert not choose.enough(recipe.override({"train.best_by": "loss"}), 1.0, labels)
+    assert not choose.enough(recipe, 1.0, np.arange(5000) < 25)
+
+
+def test_sixteen_of_sixteen_right_do_not_end_the_search(recipe, monkeypatch):
+    def all_right(strategy, model, inputs, *rest):
+        fitted = train(strategy, model, inputs, *rest)
+        return replace(fitted, validation={**fitted.validation, "accuracy": 1.0})
+
+    monkeypatch.setattr(choose, "train", all_right)
+    found = chosen(recipe, 1e4, monkeypatch)
+    assert found.recipe.strategy.kind == "full"
+    assert "the head alone has accuracy 1.000" in found.why
+
+
+def test_the_figure_of_a_head_is_what_its_solver_measured(recipe, monkeypatch):
+    """A head that learned from the validation rows too cannot be measured on them."""
+
+    def learned_from_all(strategy, model, inputs, *rest):
+        return replace(train(strategy, model, inputs, *rest), validation={"accuracy": 0.625})
+
+    monkeypatch.setattr(choose, "train", learned_from_all)
+    assert "the head alone has accuracy 0.625" in chosen(recipe, 1e4, monkeypatch).why
 
 
 def test_a_given_strategy_stays(recipe, monkeypatch):
