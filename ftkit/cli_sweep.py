@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,6 +71,8 @@ def sweep(
         raise RecipeError("--at-once, --ray-cpus and --ray-gpus say how Ray runs trials; add --ray")
     space, fixed = parse_space(set_)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
+    if any(path.endswith(".learning_rate") for path in space):  # what is tried is not scaled
+        resolved = resolved.override({"train.learning_rate_batch": None})
     require_allowed(resolved, space)
     folder = out or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()
@@ -94,10 +96,38 @@ def sweep(
         shown.add_row(str(trial.number), *values, figure, state)
     Console().print(shown)
     best = found[0]
-    print(f"best     {best.folder}, by validation rows  (its figures on test rows: run.json)")
+    for line in chosen_lines(found, resolved.best_by):
+        print(line)
     print(f"recipe   {best.folder / 'recipe.json'}")
     again = ["ftkit", "train", "--recipe", str(best.folder / "recipe.json"), "--out", "runs/best"]
     print(f"again    {shlex.join(again)}")
+
+
+def chosen_lines(found: Sequence[Trial], figure: str) -> list[str]:
+    """Return what to say of the trial that is chosen: why, and what it reaches on test rows.
+
+    Args:
+        found: all trials, the best on validation rows first.
+        figure: that was compared on validation rows.
+    """
+    from ftkit.result import RunResult
+
+    best, complete = found[0], sum(trial.state == "complete" for trial in found)
+    result = RunResult.read(best.folder)
+    name = figure if figure in result.metrics else next(iter(result.metrics))
+    measured = result.metrics[name]
+    lines = [
+        f"chosen   trial {best.number} in {best.folder}, by validation rows: {figure} "
+        f"{best.figure:.4f}, the best of {complete}",
+        f"test     {name} {measured.value:.4f} [{measured.low:.4f}, {measured.high:.4f}] on "
+        f"{result.n:,} rows, which played no part in the choice",
+    ]
+    if complete > 1:
+        lines.append(
+            "         Report the test figure of this trial alone; a validation figure that was "
+            f"chosen as the best of {complete} is optimistic."
+        )
+    return lines
 
 
 def _here() -> Callable[..., list[Trial]]:

@@ -38,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from ftkit.errors import RecipeError, RunError, TrainingError, VerificationError
 from ftkit.journal import watched
 from ftkit.recipe import LOWER_IS_BETTER, Recipe
+from ftkit.result import RunResult
 from ftkit.run import finetune
 from ftkit.runtime import on_main
 from ftkit.search_space import Choices, Range, Space, require_allowed
@@ -57,8 +58,10 @@ class Trial:
     values: dict[str, Any]
     """Of the fields that were tried."""
     figure: float | None
-    """Best validation figure."""
+    """Validation figure of the model that was kept."""
     folder: Path
+    loss: float | None = None
+    """Its validation loss, which decides between equal figures; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,11 @@ class Ended:
     state: str
     """complete, pruned or fail."""
     figure: float | None
-    """Best validation figure of one that is complete."""
+    """Validation figure of one that is complete."""
     why: str
     """The same in words."""
+    loss: float | None = None
+    """Validation loss of one that is complete."""
 
 
 PRUNED = Ended("pruned", None, "cut off, it was below the median of those before it")
@@ -81,9 +86,10 @@ def sweep(
 ) -> list[Trial]:
     """Return all trials of the study, the best first, after running those that are missing.
 
-    The study is complete with so many trials that ended, on whatever machine. One that was cut off
-    by the end of its process is run again. Under `accelerate launch` all processes work on one
-    trial after the other; every one must call this.
+    The best is the one with the best figure on validation rows, of equal ones that with the lower
+    validation loss. Test rows play no part. The study is complete with so many trials that ended,
+    on whatever machine. One that was cut off by the end of its process is run again. Under
+    `accelerate launch` all processes work on one trial after the other; every one must call this.
 
     Args:
         space: which fields are tried.
@@ -138,8 +144,10 @@ def run_trial(
         return PRUNED
     except (RecipeError, TrainingError, VerificationError) as error:
         return Ended("fail", None, f"failed: {error}")
-    figure = on_main(lambda: best_validation(folder, recipe.best_by))
-    return Ended("complete", figure, f"validation {recipe.best_by} {figure:.4f}")
+    kept = on_main(lambda: validation_of(folder, recipe.best_by))
+    figure = kept[recipe.best_by]
+    said = f"validation {recipe.best_by} {figure:.4f}"
+    return Ended("complete", figure, said, kept.get("loss"))
 
 
 class Study:
@@ -168,7 +176,8 @@ class Study:
         self.study.sampler = optuna.samplers.TPESampler(seed=seed)
         about = {"recipe": recipe.to_json(), "space": repr(dict(sorted(space.items())))}
         for name, text in about.items():
-            if self.study.user_attrs.setdefault(name, text) != text:
+            there = self.study.user_attrs.get(name, text)
+            if there != text and not (name == "recipe" and _is(recipe, there)):
                 raise RunError(
                     f"the study in {storage or out} has another {name}; give another --out or "
                     f"--storage, or the arguments that it was begun with"
@@ -207,6 +216,7 @@ class Study:
         if ended.state == "pruned":
             shutil.rmtree(folder_of(self.out, number) / "checkpoints", ignore_errors=True)
         trial.set_user_attr("ended", ended.why)
+        trial.set_user_attr("loss", ended.loss)
         self.study.tell(trial, ended.figure, state=TrialState[ended.state.upper()])
 
     def trials(self) -> list[Trial]:
@@ -222,6 +232,7 @@ class Study:
                 values=trial.params,
                 figure=trial.value if trial.state == TrialState.COMPLETE else None,
                 folder=folder_of(self.out, trial.number),
+                loss=trial.user_attrs.get("loss"),
             )
             for trial in self.study.trials
             if trial.state.is_finished() and _counts(trial)
@@ -229,12 +240,13 @@ class Study:
         if not any(trial.state == "complete" for trial in found):
             last = self.study.trials[-1].user_attrs.get("ended", "") if self.study.trials else ""
             raise RunError(f"no trial of the sweep in {self.out} is complete; the last one {last}")
-        worst = math.inf if self.lower else -math.inf
-        return sorted(
-            found,
-            key=lambda trial: worst if trial.figure is None else trial.figure,
-            reverse=not self.lower,
-        )
+        sign = 1 if self.lower else -1
+
+        def order(trial: Trial) -> tuple[float, float]:
+            figure = math.inf if trial.figure is None else sign * trial.figure
+            return figure, math.inf if trial.loss is None else trial.loss
+
+        return sorted(found, key=order)
 
     def _run_again_what_was_cut_off(self) -> None:
         """Queue the values of trials whose process on this machine is gone."""
@@ -245,6 +257,14 @@ class Study:
             if about["pid"] == os.getpid() or not psutil.pid_exists(about["pid"]):
                 self.study.tell(trial.number, state=TrialState.FAIL)
                 self.study.enqueue_trial(trial.params)
+
+
+def _is(recipe: Recipe, text: str) -> bool:
+    """Return whether the text is this recipe, fields that its version did not know left out."""
+    try:
+        return Recipe.from_json(text) == recipe
+    except RecipeError:
+        return False
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -294,10 +314,16 @@ def folder_of(out: Path, number: int) -> Path:
     return out / f"trial-{number:04d}"
 
 
-def best_validation(folder: Path, name: str) -> float:
-    """Return the best validation figure of a run, from its log.jsonl: that of the model it kept."""
+def validation_of(folder: Path, name: str) -> dict[str, float]:
+    """Return the validation figures of the model that a run kept, `name` among them.
+
+    Runs of earlier versions did not write them: of those, it is the best one in log.jsonl.
+    """
+    kept = RunResult.read(folder).validation
+    if name in kept:
+        return kept
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = map(json.loads, lines)
     key = f"validation_{name}"
     figures = [entry[key] for entry in entries if key in entry]
-    return float(min(figures) if name in LOWER_IS_BETTER else max(figures))
+    return {name: float(min(figures) if name in LOWER_IS_BETTER else max(figures))}

@@ -7,12 +7,15 @@ import sys
 
 import optuna
 import pytest
+from test_result import make
 
 import ftkit.run
 from ftkit import RecipeError, RunError, RunResult, registry
 from ftkit.cli import main
+from ftkit.cli_sweep import chosen_lines
+from ftkit.result import Measured
 from ftkit.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.sweep import Ended, Study, best_validation, run_trial, sweep
+from ftkit.sweep import Ended, Study, run_trial, sweep, validation_of
 from ftkit.verify import Verified
 
 SPACE = {
@@ -79,7 +82,9 @@ def assert_is_run(trial):
     written = json.loads((trial.folder / "recipe.json").read_text())
     assert written["strategy"]["learning_rate"] == trial.values["strategy.learning_rate"]
     assert written["train"]["batch_size"] == trial.values["train.batch_size"]
-    assert trial.figure == best_validation(trial.folder, "accuracy")
+    lines = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
+    assert trial.figure in [line.get("validation_accuracy") for line in lines]
+    assert trial.figure == validation_of(trial.folder, "accuracy")["accuracy"]
 
 
 def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tmp_path):
@@ -90,6 +95,46 @@ def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tm
     assert [t.figure for t in complete] == sorted((t.figure for t in complete), reverse=True)
     for trial in complete:
         assert_is_run(trial)
+
+
+def test_of_equal_figures_the_lower_validation_loss_is_chosen(recipe, tmp_path):
+    study = Study(recipe, SPACE, tmp_path, None)
+    for figure, loss in ((0.9, 0.5), (0.9, 0.3), (0.9, None), (0.8, 0.1)):
+        number, _ = study.ask(4)
+        study.end(number, Ended("complete", figure, "", loss))
+    assert [trial.number for trial in study.trials()] == [1, 0, 2, 3]
+
+
+def leave_run(folder, validation, test):
+    """Write what a finished run of 60 test rows leaves, with these figures."""
+    folder.mkdir(parents=True)
+    accuracy = Measured(value=test, low=test - 0.1, high=test + 0.1, method="Wilson score")
+    make(n=60, metrics={"accuracy": accuracy}, validation=validation).write(folder)
+    lines = [{"step": 1, "loss": 2.0}]
+    lines += [{"validation_accuracy": value, "validation_loss": 1.0} for value in (0.5, 0.75, 0.7)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_figure_is_that_of_the_kept_model_and_of_older_runs_the_best_of_the_log(tmp_path):
+    leave_run(tmp_path / "new", {"accuracy": 0.7, "loss": 0.9}, 0.6)
+    assert validation_of(tmp_path / "new", "accuracy") == {"accuracy": 0.7, "loss": 0.9}
+    leave_run(tmp_path / "old", {}, 0.6)
+    assert validation_of(tmp_path / "old", "accuracy") == {"accuracy": 0.75}
+    assert validation_of(tmp_path / "old", "loss") == {"loss": 1.0}
+
+
+def test_the_choice_is_by_validation_though_another_trial_is_better_on_test_rows(recipe, tmp_path):
+    study = Study(recipe, SPACE, tmp_path, None)
+    for figure, test in ((0.8, 0.75), (0.9, 0.5)):
+        number, _ = study.ask(2)
+        study.end(number, Ended("complete", figure, ""))
+        leave_run(tmp_path / f"trial-{number:04d}", {"accuracy": figure}, test)
+    chosen, test, optimistic = chosen_lines(study.trials(), "accuracy")
+    assert f"trial 1 in {tmp_path / 'trial-0001'}" in chosen
+    assert "accuracy 0.9000, the best of 2" in chosen
+    assert "accuracy 0.5000 [0.4000, 0.6000] on 60 rows" in test
+    assert "0.75" not in chosen + test
+    assert "a validation figure that was chosen as the best of 2 is optimistic" in optimistic
 
 
 def test_a_study_goes_on_and_repeats_nothing(recipe, tmp_path):
@@ -168,6 +213,17 @@ def test_another_recipe_does_not_go_on_with_a_study(recipe, tmp_path):
         sweep(recipe.override({"train.epochs": 4}), SPACE, 2, tmp_path)
     with pytest.raises(RunError, match="has another space"):
         sweep(recipe, {"train.batch_size": SPACE["train.batch_size"]}, 2, tmp_path)
+
+
+def test_a_study_of_a_version_with_fewer_settings_goes_on(recipe, tmp_path):
+    about = json.loads(Study(recipe, SPACE, tmp_path, None).study.user_attrs["recipe"])
+    del about["train"]["learning_rate_batch"]
+    older = Study(recipe, SPACE, tmp_path, None).study
+    older.set_user_attr("recipe", json.dumps(about))
+    assert Study(recipe, SPACE, tmp_path, None).missing(2) == 2
+    older.set_user_attr("recipe", json.dumps(about | {"name": "other"}))
+    with pytest.raises(RunError, match="has another recipe"):
+        Study(recipe, SPACE, tmp_path, None)
 
 
 def test_two_processes_share_a_study_in_a_database(tmp_path):
