@@ -2,7 +2,11 @@
 
 Real steps on the real model at 8, 16, 32, ... rows, whose rows per second are measured. Weights,
 statistics and random states are then as they were, and recipe.json has the number that was found,
-as an ordinary setting.
+as an ordinary setting. Where `train.learning_rate_batch` says for what batch the learning rates of
+the recipe are, those of the new batch are sqrt(new / old) times as high: the square root scaling
+rule of Adam and AdamW (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient
+Algorithms", definition 5.2). Of that rule only the learning rate is scaled; betas and epsilon stay.
+Perceptrons, whose optimiser may be SGD, are not measured and keep batch and learning rate.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ from ftkit.trainer import FrozenTrainer
 log = logging.getLogger(__name__)
 LEAST_ROWS = 8
 STEPS_PER_EPOCH = 20
-"""So many are left in an epoch at least: fewer move a model too little."""
+"""So many are left in an epoch at least: fewer move a model too little. Not measured: with the
+usual 3 to 5 epochs these are 60 to 100 steps."""
 WORTH = 1.05
 """A larger batch is for a rate that is higher by more than this."""
 SECONDS = 1.0
@@ -48,7 +53,9 @@ ROUNDS, ROWS = 2, 512
 
 
 def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
-    """Return the recipe with a number for its batch size; the model is as before afterwards.
+    """Return the recipe with a number for its batch size, and learning rates for that.
+
+    The model is as before afterwards.
 
     Every rank must call this; rank 0's clock decides.
 
@@ -61,13 +68,15 @@ def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Rec
     """
     if recipe.train.batch_size != AUTO:
         return recipe
-    options, chosen = sizes(len(inputs.train), machine.world_size), Train().rows_per_step
-    reason = why_not(recipe.strategy, model, inputs, machine)
-    if reason is None and len(options) == 1:
-        chosen, reason = options[0], f"for {len(inputs.train)} training rows it is the largest"
-    if reason is not None:
-        log.info("batch size: %d, not measured: %s", chosen, reason)
-        return recipe.override({"train.batch_size": chosen})
+    rows, not_measured = len(inputs.train), "batch size: %d, not measured: %s"
+    if reason := why_not(recipe.strategy, model, inputs, machine):
+        own = recipe.train.learning_rate_batch or Train().rows_per_step
+        log.info(not_measured, own, reason)
+        return recipe.override({"train.batch_size": own, "train.learning_rate_batch": None})
+    options = sizes(rows, machine.world_size)
+    if len(options) == 1:
+        log.info(not_measured, options[0], f"for {rows} training rows it is the largest")
+        return scaled(recipe, options[0], rows)
     place(model, recipe.train.channels_last, machine.device)
     fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
     with as_before(model), quiet():
@@ -75,7 +84,35 @@ def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Rec
     chosen = pick(rates)
     figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
     log.info("batch size: %d; rows per second: %s", chosen, figures)
-    return recipe.override({"train.batch_size": chosen})
+    return scaled(recipe, chosen, rows)
+
+
+def scaled(recipe: Recipe, rows: int, training_rows: int) -> Recipe:
+    """Return the recipe with this batch size, and say what becomes of learning rate and steps."""
+    old = recipe.train.learning_rate_batch
+    factor = math.sqrt(rows / old) if old else 1.0
+    changes: dict[str, Any] = {"train.batch_size": rows, "train.learning_rate_batch": None}
+    if factor != 1:
+        changes["strategy"] = _faster(recipe.strategy, factor)
+        changes["alternatives"] = [_faster(other, factor) for other in recipe.alternatives]
+    found = recipe.override(changes)
+    if old is None:
+        rate = "the learning rate stays as it is"
+    else:
+        before, after = recipe.strategy.learning_rate, found.strategy.learning_rate
+        rate = f"learning rate {before:g} of {old} rows becomes {after:g}, by sqrt({rows} / {old})"
+    epochs = getattr(found.strategy, "epochs", None) or found.train.epochs
+    steps = found.train.max_steps or epochs * math.ceil(training_rows / rows)
+    log.info("batch size: %s; %d steps in all", rate, steps)
+    return found
+
+
+def _faster(strategy: Any, factor: float) -> Any:
+    """Return the strategy with its learning rate, and that of its probe, times a factor."""
+    changes: dict[str, Any] = {"learning_rate": float(f"{strategy.learning_rate * factor:.3g}")}
+    if hasattr(strategy, "probe"):
+        changes["probe"] = _faster(strategy.probe, factor)
+    return strategy.model_copy(update=changes)
 
 
 def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
@@ -84,7 +121,23 @@ def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     if recipe.train.batch_size != AUTO or not resume or not there.is_file():
         return recipe
     before = Recipe.from_json(there.read_text(encoding="utf-8"))
-    return recipe.override({"train.batch_size": before.train.batch_size})
+    return recipe.override(settled_before(recipe, before))
+
+
+def settled_before(recipe: Recipe, before: Recipe) -> dict[str, Any]:
+    """Return the changes that make a recipe with `auto` the one that was settled before."""
+    changes: dict[str, Any] = {
+        "train.batch_size": before.train.batch_size,
+        "train.learning_rate_batch": None,
+    }
+    if (
+        recipe.train.learning_rate_batch is not None
+        and before.strategy.kind == recipe.strategy.kind
+    ):
+        changes["strategy.learning_rate"] = before.strategy.learning_rate
+        if hasattr(before.strategy, "probe"):
+            changes["strategy.probe.learning_rate"] = before.strategy.probe.learning_rate
+    return changes
 
 
 @singledispatch

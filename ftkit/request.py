@@ -30,7 +30,7 @@ def _flags() -> type[BaseModel]:
     fields["learning_rate"] = (float | Literal["auto"] | None, Field(None, description=about))
     for name, field in Train.model_fields.items():
         kind = _plain(field.annotation)
-        if kind is not None:
+        if kind is not None and name != "learning_rate_batch":
             fields[name] = (kind | None, Field(default=None, description=field.description))
     return create_model("Flags", **fields)
 
@@ -103,7 +103,16 @@ def resolve(
             {f"data.{split}_rows": 64 for split in ("train", "validation", "test")}
             | {"train.max_steps": 2}
         )
-    return _named(recipe.override(parse_changes(changes)), known)
+    settings = parse_changes(changes)
+    rate_given = getattr(flags, "learning_rate", None) is not None or any(
+        path.endswith(".learning_rate") for path in settings
+    )
+    recipe = recipe.override(settings)
+    train = recipe.train
+    if train.batch_size == AUTO != known.train.batch_size and not rate_given:
+        own = {"train.learning_rate_batch": train.learning_rate_batch or known.train.batch_size}
+        recipe = recipe.override(own)
+    return _named(recipe, known)
 
 
 def _named(recipe: Recipe, known: Recipe) -> Recipe:

@@ -11,10 +11,11 @@ from conftest import leave_unverified
 from safetensors.torch import load_file
 
 from ftkit import Full, Lora, Lpft, RecipeError, Train, batch_size, finetune, registry, runtime
-from ftkit.batch_size import measure, pick, settled, sizes
+from ftkit.batch_size import measure, pick, scaled, settled, sizes
 from ftkit.cli import main
 from ftkit.range_test import as_before
 from ftkit.recipe import Recipe
+from ftkit.request import Flags, resolve
 from ftkit.run import make_ready
 from ftkit.trainer import FrozenTrainer
 
@@ -78,6 +79,69 @@ def test_the_run_is_that_of_the_number_which_is_found_and_resumes_with_it(
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
     monkeypatch.setattr(batch_size, "pick", min)  # nothing is measured any more
+    assert finetune(recipe, tmp_path / "auto", resume=True).status == "complete"
+
+
+@pytest.mark.parametrize("strategy", [Full(learning_rate=1e-3), Lora(learning_rate=1e-3), Lpft()])
+def test_learning_rates_follow_the_root_of_the_batch_and_the_log_says_so(
+    strategy, tiny_recipe, caplog
+):
+    """Malladi et al. 2022: four times the batch, twice the rate; a quarter of it, half."""
+    caplog.set_level("INFO", logger="ftkit")
+    auto = {"train.batch_size": "auto", "train.learning_rate_batch": 32, "strategy": strategy}
+    others = [Full(learning_rate=3e-3), Lora(learning_rate=4e-3)]
+    recipe = tiny_recipe.override({**auto, "train.epochs": 3, "alternatives": others})
+    found = scaled(recipe, 128, 1000)
+    assert found.strategy.learning_rate == pytest.approx(2 * strategy.learning_rate)
+    assert (found.train.batch_size, found.train.learning_rate_batch) == (128, None)
+    assert [other.learning_rate for other in found.alternatives] == [6e-3, 8e-3]
+    if isinstance(strategy, Lpft):
+        rate = strategy.probe.learning_rate
+        assert found.strategy.probe.learning_rate == pytest.approx(2 * rate)
+    assert "of 32 rows becomes" in caplog.text
+    assert "24 steps in all" in caplog.text  # 3 epochs of ceil(1000 / 128)
+    assert scaled(recipe, 8, 1000).strategy.learning_rate == pytest.approx(
+        strategy.learning_rate / 2
+    )
+    assert scaled(recipe, 32, 1000).strategy == strategy
+
+
+def test_without_a_batch_that_it_is_for_the_learning_rate_stays(recipe, caplog):
+    caplog.set_level("INFO", logger="ftkit")
+    assert scaled(recipe, 128, 1000).strategy == recipe.strategy
+    assert "the learning rate stays as it is" in caplog.text
+
+
+def asked(*words, rate=None):
+    return resolve(
+        "effnet-digits",
+        None,
+        None,
+        None,
+        words,
+        False,
+        Flags(batch_size="auto", learning_rate=rate),
+    ).train.learning_rate_batch
+
+
+def test_a_command_scales_from_the_recipes_batch_unless_it_gives_a_learning_rate():
+    assert asked() == 32
+    assert asked("train.epochs=3") == 32
+    assert asked(rate=1e-3) is None
+    assert asked(rate="auto") is None  # the range test comes after
+    assert asked("strategy.learning_rate=1e-3") is None
+    given = resolve("effnet-digits", None, None, None, ["train.batch_size=64"], False, None)
+    assert given.train.learning_rate_batch is None
+
+
+def test_a_scaled_run_resumes_with_what_was_found(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_size, "pick", max)
+    recipe = recipe.override({"train.learning_rate_batch": 4})
+    finetune(recipe, tmp_path / "auto")
+    written = Recipe.from_json((tmp_path / "auto" / "recipe.json").read_text())
+    assert written.strategy.learning_rate == pytest.approx(2 * recipe.strategy.learning_rate)
+    assert written.train.learning_rate_batch is None
+    monkeypatch.setattr(batch_size, "pick", min)
     assert finetune(recipe, tmp_path / "auto", resume=True).status == "complete"
 
 

@@ -36,6 +36,10 @@ class Train(Settings):
     batch_size: PositiveInt | Literal["auto"] = 32
     """Examples per optimiser step, over all devices and accumulation steps together; `auto`
     measures in some steps which is the smallest batch that trains about as fast as any."""
+    learning_rate_batch: PositiveInt | None = None
+    """Batch size that the learning rates of the recipe are for: those of the batch that
+    `batch_size = auto` finds are scaled from it. The command line sets it to the recipe's own batch
+    size, unless it gives a learning rate; when not given, learning rates stay."""
     micro_batch_size: PositiveInt | None = None
     """Most examples one device takes at once; smaller than its share means accumulation."""
     evaluation_batch_size: PositiveInt | None = None
