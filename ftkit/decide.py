@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 
 from ftkit import runtime
-from ftkit.batch_size import settled
+from ftkit.batch_size import settled, settled_before
 from ftkit.choose import choose
 from ftkit.folder import is_complete, open_folder
 from ftkit.plots import plot_range_test
 from ftkit.pull import pin
-from ftkit.range_test import STEPS, range_test, smoothed
+from ftkit.range_test import STEPS, range_test, smoothed, why_no_rate
 from ftkit.recipe import AUTO, Backbone, Recipe
 from ftkit.run import make_ready
 
@@ -71,6 +71,10 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
         runtime.on_main(lambda: open_folder(folder, recipe).release())
         return recipe
     ready = make_ready(recipe, machine)
+    if reason := why_no_rate(recipe.strategy, ready.model, ready.inputs, machine):
+        log.info("learning rate: not looked for: %s", reason)
+        runtime.on_main(lambda: open_folder(folder, recipe).release())
+        return recipe
     found = range_test(ready.model, ready.inputs, recipe, machine)
     recipe = recipe.override({"strategy.learning_rate": found.chosen})
 
@@ -92,7 +96,7 @@ def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
         recipe = recipe.with_strategy(before.strategy.kind)
     changes: dict[str, Any] = {}
     if recipe.train.batch_size == AUTO:
-        changes["train.batch_size"] = before.train.batch_size
+        changes |= settled_before(recipe, before)
     if wanted.strategy or wanted.budget is not None:
         changes["train.epochs"] = before.train.epochs
         if isinstance(before.backbone, Backbone):

@@ -112,14 +112,24 @@ def what_learns(
 def _(
     strategy: HeadOnly, model: Any, inputs: Inputs, recipe: Recipe, machine: Machine
 ) -> tuple[nn.Module, Inputs]:
-    if strategy.solver == "lbfgs":
-        raise RecipeError(
-            "--learning-rate auto: solver lbfgs has no learning rate; use --set "
-            "strategy.solver=adamw, or leave it out"
-        )
+    if reason := why_no_rate(strategy, model, inputs, machine):
+        raise RecipeError(f"--learning-rate auto: {reason}")
     if not strategy.cache or why_not_alone(model, inputs, machine):
         return model, inputs
     return Head(model), cache_features(model, inputs, recipe, machine)
+
+
+def why_no_rate(strategy: Any, model: Any, inputs: Inputs, machine: Machine) -> str | None:
+    """Return why this strategy has no learning rate to look for, or None where it has one."""
+    if not isinstance(strategy, HeadOnly) or isinstance(model, Perceptron):
+        return None
+    solved = strategy.solver == "lbfgs"
+    if not solved and strategy.solver != "adamw" and strategy.cache:
+        alone = why_not_alone(model, inputs, machine) is None
+        solved = alone and isinstance(Head(model).head, nn.Linear)
+    if not solved:
+        return None
+    return "L-BFGS solves this head without a learning rate; --set strategy.solver=adamw has one"
 
 
 @what_learns.register

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import typing
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def curve(falls_from, least, rises_from, steps=80):
 
 
 @pytest.mark.parametrize(
-    "strategy", [Full(), Lora(rank=2, lora_plus=16), HeadOnly(), HeadOnly(cache=False), Lpft()]
+    "strategy",
+    [Full(), Lora(rank=2, lora_plus=16), HeadOnly(solver="adamw"), HeadOnly(cache=False), Lpft()],
 )
 def test_everything_is_as_it_was_bit_by_bit(strategy, tiny_recipe):
     recipe = tiny_recipe.override({"strategy": strategy})
@@ -93,7 +95,7 @@ def test_divergence_is_seen_after_a_fall_and_noise_is_not_taken_for_it():
         (registry.find("mlp-digits"), "not for a perceptron"),
         (
             registry.find("effnet-digits").override({"strategy": HeadOnly(solver="lbfgs")}),
-            "solver lbfgs has no learning rate",
+            "L-BFGS solves this head without a learning rate",
         ),
     ],
 )
@@ -125,3 +127,19 @@ def test_the_command_writes_an_ordinary_recipe_and_the_curve(tiny_recipe, tmp_pa
     assert main(words) == 2  # the folder is taken
     assert main([*words, "--resume"]) == 0, capsys.readouterr().err  # what was found stands
     assert main([*words, "--resume", "--epochs", "9"]) == 2  # the rest must be as it was
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "auto"])
+def test_a_head_without_a_learning_rate_is_said_and_trained(solver, tiny_recipe, tmp_path, caplog):
+    """`auto` is L-BFGS for a head of one Linear layer, where the recipe knows that word."""
+    if solver not in typing.get_args(HeadOnly.model_fields["solver"].annotation):
+        pytest.skip("this version has no solver of that name")
+    leave = tiny_recipe.override({"strategy": HeadOnly(solver=solver)})
+    (tmp_path / "recipe.json").write_text(leave.to_json())
+    words = ["train", "--recipe", str(tmp_path / "recipe.json"), "--learning-rate", "auto"]
+    with caplog.at_level("INFO"):
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    said = [line for line in caplog.messages if line.startswith("learning rate: not looked for")]
+    assert len(said) == 1
+    assert not (tmp_path / "out" / "learning_rate.json").exists()
+    assert main([*words, "--out", str(tmp_path / "out"), "--resume"]) == 0
