@@ -2,7 +2,9 @@
 
     python scripts/measure_expect.py mlp-digits mlp-text:full effnet-digits:head --seeds 5
 
-Runs lie in runs/expect and are not repeated.
+The seeds have the test rows in common, which `data.split_seed` draws: the range shows how much
+training varies, the interval in each run.json how much test rows do. Runs lie in runs/expect and
+are not repeated.
 """
 
 from __future__ import annotations

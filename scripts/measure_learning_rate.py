@@ -31,7 +31,7 @@ from ftkit.models import place
 from ftkit.range_test import pick, range_test, smoothed
 from ftkit.recipe import Recipe
 from ftkit.request import resolve
-from ftkit.run import make_ready
+from ftkit.run import Ready, make_ready
 from ftkit.stages import train
 
 FILE = Path("runs/learning_rate.jsonl")
@@ -148,29 +148,53 @@ def at(rate: float, rates: Sequence[float], figures: np.ndarray) -> float:
 
 def measured(recipe: Recipe, seed: int, rate: float | None = None) -> dict[str, Any]:
     """Return one measurement, of a training at a `rate` or else of a range test."""
-    about: dict[str, Any] = {"recipe": recipe.name, "strategy": recipe.strategy.kind, "seed": seed}
-    about["rate"] = rate
+    changes = None if rate is None else {"strategy.learning_rate": rate}
+    return trained(recipe, seed, changes) if changes else ranged(recipe, seed)
+
+
+def ranged(recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Return the curve of a range test."""
+
+    def test(ready: Ready, machine: runtime.Machine) -> dict[str, Any]:
+        found = range_test(ready.model, ready.inputs, recipe, machine)
+        return {"rates": found.rates, "losses": found.losses}
+
+    return once({"seed": seed}, recipe.override({"train.seed": seed}), test)
+
+
+def trained(recipe: Recipe, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the accuracy on validation and test rows after a training with these changes."""
+    recipe = recipe.override({"train.seed": seed, **changes})
+
+    def fit(ready: Ready, machine: runtime.Machine) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))
+        found = {}
+        for split in ("validation", "test"):
+            rows = getattr(ready.inputs, split)
+            outputs = predict(ready.task, ready.model, rows, recipe.train, machine)
+            found[split] = score(ready.task, rows.labels, outputs)["accuracy"]
+        return found
+
+    return once({"seed": seed, "changes": changes}, recipe, fit)
+
+
+def once(
+    what: dict[str, Any],
+    recipe: Recipe,
+    measure: Callable[[Ready, runtime.Machine], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what `measure` finds of a recipe, or what it found earlier."""
+    about = {"recipe": recipe.name, "strategy": recipe.strategy.kind, "changes": None, **what}
     lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
     for entry in map(json.loads, lines):
         if about.items() <= entry.items():
             return entry
-    recipe = recipe.override({"train.seed": seed})
-    if rate is not None:
-        recipe = recipe.override({"strategy.learning_rate": rate})
-    machine = runtime.start(seed)
+    machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     place(ready.model, None, machine.device)
     begin = time.perf_counter()
-    if rate is None:
-        found = range_test(ready.model, ready.inputs, recipe, machine)
-        about |= {"rates": found.rates, "losses": found.losses}
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))
-        for split in ("validation", "test"):
-            rows = getattr(ready.inputs, split)
-            outputs = predict(ready.task, ready.model, rows, recipe.train, machine)
-            about[split] = score(ready.task, rows.labels, outputs)["accuracy"]
+    about |= measure(ready, machine)
     about["seconds"] = time.perf_counter() - begin
     FILE.parent.mkdir(exist_ok=True)
     with FILE.open("a", encoding="utf-8") as file:
