@@ -5,7 +5,7 @@ statistics and random states are then as they were, and recipe.json has the numb
 as an ordinary setting. Where `train.learning_rate_batch` says for what batch the learning rates of
 the recipe are, those of the new batch are sqrt(new / old) times as high: the square root scaling
 rule of Adam and AdamW (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient
-Algorithms", definition 5.2). Of that rule only the learning rate is scaled; betas and epsilon stay.
+Algorithms"). Of that rule only the learning rate is scaled; betas and epsilon stay.
 Perceptrons, whose optimiser may be SGD, are not measured and keep batch and learning rate.
 """
 
