@@ -19,7 +19,8 @@ ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n 
 MOST_BYTES = 5e9
 """Of images of equal size, above which they are not compared; a disk may take a minute for them."""
 FEW = 10
-"""Rows for each different row of a table of numbers from which rows are equal by chance."""
+"""Different rows, and rows for each of them, from which equal rows are copies: those of a table of
+three columns with two values each are not, nor are yes and no as texts."""
 
 
 def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
@@ -27,12 +28,22 @@ def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
 
     Texts are equal that differ in case, spaces, punctuation or Unicode's variant forms alone, and
     images of which every byte is equal. Nearly equal images are not looked for, which would need
-    each of them decoded; `ftkit check` does it. Of a table that has few different rows, equal
-    ones are no copies.
+    each of them decoded; `ftkit check` does it. Where there are few different rows, equal ones are
+    no copies.
 
     Args:
         rows: as `ftkit.data.columns.canonical` gives them.
     """
+    found, why = _numbers(rows)
+    if found is None:
+        return None, why
+    different = int(found.max(initial=-1)) + 1
+    if different < len(rows) and (different < FEW or len(rows) > FEW * different):
+        return None, f"only {different} of {len(rows):,} are different"
+    return found, ""
+
+
+def _numbers(rows: Dataset) -> tuple[np.ndarray | None, str]:
     inputs = [name for name in rows.column_names if name not in ("label", "index")]
     if inputs == ["image"]:
         return _of_images(rows)
@@ -42,9 +53,7 @@ def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
         return numbered(hash(normalised(text) or text) for text in texts), ""
     if inputs == ["features"]:
         values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
-        found = numbered(hash(row.tobytes()) for row in values)
-        few = len(rows) > FEW * (found.max(initial=0) + 1)
-        return (None, "the table has few different rows") if few else (found, "")
+        return numbered(hash(row.tobytes()) for row in values), ""
     columns = [rows[name][:] for name in inputs]
     return numbered(hash(repr(row)) for row in zip(*columns, strict=True)), ""
 
