@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from ftkit.mlp_base import _held_out
 from ftkit.mlp_estimator import MlpClassifier, MlpRegressor, load
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
@@ -143,6 +144,25 @@ def test_early_stopping_ends_before_the_last_epoch():
     stopped = MlpClassifier(epochs=200, patience=3, random_state=0).fit(X, y)
     assert stopped.n_iter_ < 200
     assert stopped.history_[-1].validation_loss is not None
+
+
+@pytest.mark.parametrize("rare", [30, 12, 1])
+def test_the_rows_held_out_to_stop_early_are_of_each_class(rare):
+    """As scikit-learn's MLPClassifier holds them out; the one row of a class is trained on."""
+    classes = np.repeat([0, 1], [120 - rare, rare])
+    for seed in range(20):
+        kept, held = _held_out(120, classes, 0.1, seed)
+        assert sorted([*kept, *held]) == list(range(120))
+        share = np.sum(classes[held] == 1)
+        assert share == (0 if rare == 1 else pytest.approx(rare / 10, abs=1))
+        assert share > 0 or rare == 1
+
+
+@pytest.mark.parametrize("classes", [np.arange(12), np.arange(12) % 6, None])
+def test_rows_are_held_out_at_random_where_classes_are_too_many(classes):
+    kept, held = _held_out(12, classes, 0.1, 0)
+    assert sorted([*kept, *held]) == list(range(12))
+    assert len(held) == 2
 
 
 @pytest.mark.parametrize(

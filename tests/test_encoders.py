@@ -1,0 +1,30 @@
+"""Columns brought to mean 0 and variance 1, beside scikit-learn's StandardScaler."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from ftkit.encoders import ColumnEncoder, deviations
+
+COLUMNS = {
+    "a tenth": np.full(100, 0.1),  # its deviation in float64 is 1e-17, not 0
+    "a third of a million": np.full(77, 1e6 / 3),
+    "nothing": np.zeros(50),
+    "one row": np.array([0.3]),
+    "small but real": 1e-9 * np.arange(40.0),
+    "far from 0": 1e9 + np.arange(30.0),
+    "usual": np.random.default_rng(0).normal(3, 2, 200),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_is_constant_where_scikit_learn_finds_it_so(name):
+    column = COLUMNS[name][:, None]
+    expected = StandardScaler().fit(column).scale_
+    np.testing.assert_allclose(deviations(column), expected, rtol=1e-12)
+
+
+def test_a_new_value_in_a_constant_column_stays_small():
+    """It became 7e12 where the deviation of 100 rows of 0.1 was taken as it came out."""
+    encoder = ColumnEncoder.of(np.full((100, 1), 0.1))
+    assert abs(encoder.encode([[0.2]])[0, 0]) < 0.11
