@@ -76,7 +76,10 @@ class HeadOnly(Settings):
 
 
 class Lpft(Settings):
-    """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022)."""
+    """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022).
+
+    The probe itself is kept if no epoch after it does better on the validation rows.
+    """
 
     section = "strategy"
 

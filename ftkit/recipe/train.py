@@ -46,7 +46,8 @@ class Train(Settings):
     """Examples per device and step in evaluation; when not given 32 on a CPU, whose caches hold no
     more, and 128 on a GPU, or what fits."""
     weight_decay: NonNegativeFloat = 0.01
-    """Weight decay of AdamW; never applied to biases and norm layers."""
+    """Weight decay of AdamW; never applied to biases, norm layers, embeddings of positions and
+    class tokens."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises from zero."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
@@ -57,7 +58,7 @@ class Train(Settings):
     label_smoothing: Fraction = 0.0
     """Share of the target probability spread over all classes (Szegedy et al. 2016)."""
     class_weights: Literal["none", "balanced"] | tuple[PositiveFloat, ...] = "none"
-    """Weight of each class in the loss; `balanced` is inverse to the class's share of rows."""
+    """Weight of a row of each class in the loss; `balanced` is inverse to the class's share."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic in training; `auto` is bf16 where the GPU has it, else fp32."""
     channels_last: bool | None = None
@@ -66,9 +67,11 @@ class Train(Settings):
     """Recompute activations in the backward pass: less memory, more time."""
     best_by: Literal["loss"] | MetricName | None = None
     """Validation figure that picks the checkpoint to keep; the task's own when not given: accuracy
-    of classes, r2 of numbers of a table, perplexity of texts to be written."""
+    of classes, r2 of numbers, perplexity of texts to be written. When two epochs have the same
+    figure, the one with the lower validation loss is kept."""
     early_stopping: PositiveInt | None = None
-    """Stop when `best_by` has not improved for so many evaluations."""
+    """Stop when `best_by` has not improved for so many evaluations; a lower loss at an equal figure
+    is a gain."""
     checkpoint_every: Annotated[str, Field(pattern=CADENCE)] = "epoch"
     """A checkpoint is written at the end of every epoch, and besides after so many optimiser steps,
     as 500, or so much time, as 90s, 10min or 2h."""
