@@ -49,7 +49,7 @@ def _(task: Any, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
 def _(task: TextTagging, splits: Splits, outputs: np.ndarray) -> dict[str, Any]:
     """`label` and `prediction` are lists of names, `probability` that of each class by itself."""
     names = np.array(splits.label_names)
-    labels, found = labels_of(splits.test), tags_of(outputs)
+    labels, found = labels_of(splits.test), tags_of(outputs, task.threshold)
     return {
         "label": [[str(names[number]) for number in row] for row in labels],
         "prediction": [names[row.astype(bool)].tolist() for row in found],
@@ -96,7 +96,7 @@ def _(task: Any, splits: Splits, outputs: np.ndarray, folder: Path, title: str) 
 def _(task: TextTagging, splits: Splits, outputs: np.ndarray, folder: Path, title: str) -> None:
     """precision_recall.png: a bar for each of both, class by class."""
     truth = label_array(task, splits.test, len(splits.label_names)).astype(int)
-    found = tags_of(outputs)
+    found = tags_of(outputs, task.threshold)
     counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
     plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
 

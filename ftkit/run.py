@@ -44,6 +44,7 @@ from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
 from ftkit.stages import train
 from ftkit.tasks import Inputs
+from ftkit.thresholds import decided
 from ftkit.verify import verify
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def carry_out(
     clock.lap("train")
 
     with runtime.exact_float32():
+        task = decided(task, ready.model, ready.inputs, recipe.train, machine)
         outputs = predict(task, ready.model, test, recipe.train, machine)
     clock.lap("evaluate")
 

@@ -35,15 +35,17 @@ print(tell({_text(task)}, function_to_apply="none")[0]["score"])"""
 @wording.register
 def _(task: TextTagging, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
     usual = wording.dispatch(object)(task, recipe, label_names)
+    threshold = task.threshold or 0.5
     told = f"""from transformers import pipeline
 
 tell = pipeline("text-classification", model="{HERE}")
 for answer in tell({_text(task)}, top_k=None, function_to_apply="sigmoid"):
-    print(answer["label"], answer["score"])"""
+    print(answer["label"], answer["score"], answer["score"] > {threshold:.3g})"""
     return replace(
         usual,
         answers=f"It tells which of {len(label_names)} classes a text has, none, one or several: "
-        f"{listed(label_names)}.",
+        f"{listed(label_names)}. A class is told where its probability is above {threshold:.3g}"
+        f"{', see `threshold` in config.json' if task.threshold else ''}.",
         any_input="a probability for each of the classes above",
         picture="Precision recall",
         snippet=_whole(recipe, usual, told),

@@ -121,6 +121,23 @@ def test_calibration_by_hand():
     assert error == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
 
 
+@pytest.mark.parametrize("n", [90, 360])
+def test_the_error_of_perfect_calibration_is_that_of_chance(n):
+    """One sample in twenty is beyond what chance gives, whatever the rows."""
+    random, beyond, seen = np.random.default_rng(0), 0, []
+    for _ in range(200):
+        confidence = random.beta(8, 1, n).clip(0.5, 0.999)
+        right = random.random(n) < confidence
+        seen.append(classes.calibration(confidence, right)[1])
+        if len(seen) <= 60:
+            usual, most = classes.by_chance(confidence)
+            beyond += seen[-1] > most
+    assert usual == pytest.approx(np.mean(seen), rel=0.15)
+    assert beyond <= 9
+    unsure = classes.reliability("head", confidence, random.random(n) < confidence - 0.3)
+    assert ", more than chance" in unsure.caption
+
+
 def test_names_cannot_break_the_page(tmp_path):
     evil = '<script>alert("x")</script>|'
     runs = [

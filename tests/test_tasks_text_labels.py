@@ -32,6 +32,7 @@ from ftkit.batches import NO_LABEL
 from ftkit.check import check
 from ftkit.data import load_splits
 from ftkit.losses import loss_of
+from ftkit.predict import predict
 from ftkit.run import make_ready
 
 FRUIT, METAL = ["apple", "pear", "plum", "cherry"], ["iron", "gold", "tin", "lead"]
@@ -160,6 +161,27 @@ def test_a_share_is_learned(recipe, tmp_path, monkeypatch):
     leave_unverified(monkeypatch)
     result = finetune(number(recipe).override({"train.epochs": 12}), tmp_path / "run")
     assert result.metrics["pearson"].value > 0.8
+
+
+@pytest.mark.parametrize("given", [None, 0.3], ids=["chosen", "given"])
+def test_a_threshold_is_kept_with_the_model_and_used(given, recipe, tmp_path, monkeypatch):
+    leave_unverified(monkeypatch)
+    monkeypatch.setattr("ftkit.thresholds.LEAST_LABELS", 5)
+    recipe = tagged(recipe).override({"task.threshold": given, "train.epochs": 1})
+    result = finetune(recipe, tmp_path / "run")
+    threshold = result.task["threshold"]
+    assert (threshold != 0.5) if given is None else (threshold == given)
+    assert AutoConfig.from_pretrained(tmp_path / "run" / "model").threshold == threshold
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert f"where its probability is above {threshold:.3g}" in card
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
+    told = [[n for n, p in zip(("fruit", "metal"), row, strict=True) if p > threshold]
+            for row in table["probability"]]  # fmt: skip
+    assert table["prediction"] == told
+    again = predict(tmp_path / "run", [recipe.data.path])
+    wanted = dict(zip(table["index"], table["prediction"], strict=True))
+    found = dict(zip(again.columns["index"], again.columns["prediction"], strict=True))
+    assert {index: found[index] for index in wanted} == wanted
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datasets
 import evaluate
 import numpy as np
+from scipy.special import logit
 
 from ftkit.metrics import measure, score
 from ftkit.metrics.intervals import design_effect, measured_share, of_groups, wilson
@@ -17,7 +18,9 @@ from ftkit.result import Measured
 @score.register
 def _(task: TextTagging, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Of logits (N, C) and labels (N, C) of 0 and 1."""
-    found = Tagging().compute(predictions=tags_of(outputs), references=labels.astype(int))
+    found = Tagging().compute(
+        predictions=tags_of(outputs, task.threshold), references=labels.astype(int)
+    )
     assert found is not None
     area = auroc(labels > 0, outputs)
     return {
@@ -40,7 +43,7 @@ def _(
     Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are told or there, so its
     interval is that of J, whose rows are clusters of labels.
     """
-    found, truth = tags_of(outputs), labels.astype(int)
+    found, truth = tags_of(outputs, task.threshold), labels.astype(int)
     values = Tagging().compute(predictions=found, references=truth)
     assert values is not None
     hits = found * truth
@@ -103,9 +106,14 @@ def _measured_macro_f1(
     return Measured(value=value, low=low, high=high, method=method)
 
 
-def tags_of(logits: np.ndarray) -> np.ndarray:
-    """Return (N, C) 1 where a class is told: its probability is above one half."""
-    return (logits > 0).astype(int)
+def tags_of(logits: np.ndarray, threshold: float | None = None) -> np.ndarray:
+    """Return (N, C) 1 where a class is told: its probability is above the threshold.
+
+    Args:
+        logits: (N, C).
+        threshold: one half where none was chosen yet.
+    """
+    return (logits > logit(threshold or 0.5)).astype(int)
 
 
 def f1_scores(hits: np.ndarray, found: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:

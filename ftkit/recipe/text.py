@@ -49,6 +49,9 @@ class TextTagging(TaskSettings):
     """Column with the list of classes of each row; found by itself when only one can be meant."""
     labels: tuple[str, ...] | None = None
     """Instead of `label`: columns of 0 and 1, one for each class."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Probability above which a class is told; when not given, the one with the best micro-F1 on
+    the validation rows, or one half where they have too few labels to choose."""
 
     @model_validator(mode="after")
     def _labels_stand_in_one_place(self) -> TextTagging:

@@ -20,6 +20,10 @@ from ftkit.report.sections import Example, Picture, Section, Table
 
 BINS = 15
 """Of the calibration error (Guo et al. 2017)."""
+SAMPLES = 1000
+"""Drawn to see what error there is by chance."""
+MOST_DRAWN = 2 * 10**7
+"""Samples times rows; beyond it there are fewer samples, 100 at least."""
 SHOWN = 12
 """Examples."""
 MOST_CLASSES = 40
@@ -148,16 +152,23 @@ def confusion(matrices: Sequence[Picture], about: str = "") -> Section:
 
 
 def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Picture:
-    """Return a strategy's reliability diagram."""
+    """Return a strategy's reliability diagram, and whether its error is more than chance."""
     bins, error = calibration(confidence, right)
-    return Picture(label, charts.reliability(bins, label, error), f"{label}: ECE {error:.3f}")
+    usual, most = by_chance(confidence)
+    told = "more than chance" if error > most else "no more than chance"
+    caption = (
+        f"{label}: ECE {error:.3f}, {told} (perfect calibration: {usual:.3f}, at most {most:.3f})"
+    )
+    return Picture(label, charts.reliability(bins, label, error), caption)
 
 
 def calibrated(about: str, pictures: Sequence[Picture]) -> Section:
     """Return the reliability diagrams of the strategies."""
     about += (
         " The expected calibration error (ECE) is the mean distance from the dashed line, over 15 "
-        "bins of equal width; larger points hold more."
+        "bins of equal width; larger points hold more. Few rows give an error even under perfect "
+        "calibration: in brackets stands its mean, and what 95 of 100 such samples stay below, if "
+        "rows are independent. Only an error above that tells of bad calibration."
     )
     return Section("calibration", "Calibration", about, pictures=tuple(pictures), small=True)
 
@@ -179,3 +190,24 @@ def calibration(
     ]
     error = sum(n * abs(sure - share) for sure, share, n in bins) / len(right)
     return tuple(bins), float(error)
+
+
+def by_chance(confidence: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the mean and the 95 % quantile of the calibration error of perfect calibration.
+
+    The error over bins is above 0 for every finite sample (Kumar, Liang and Ma 2019; Roelofs et al.
+    2022), so it is compared with that of samples whose rows are right with just the probability
+    that was told.
+
+    Args:
+        confidence: (N,) probability of what is told.
+        seed: of the samples.
+    """
+    random, N = np.random.default_rng(seed), len(confidence)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    sure = np.bincount(place, confidence, BINS)
+    errors = []
+    for _ in range(int(np.clip(MOST_DRAWN // N, 100, SAMPLES))):
+        right = random.random(N) < confidence
+        errors.append(np.abs(np.bincount(place, right, BINS) - sure).sum() / N)
+    return float(np.mean(errors)), float(np.quantile(errors, 0.95))
