@@ -63,7 +63,7 @@ wrong answer does harm.
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
 {_results(result)}
-{_signatures(result)}
+{_signatures(result)}{_unseen(result)}
 The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same {words.same}.
@@ -165,6 +165,16 @@ def _signatures(result: RunResult) -> str:
     """Return how figures were computed that others compute otherwise."""
     signed = [(name, figure.signature) for name, figure in result.metrics.items()]
     return "".join(f"\n{name}: `{signature}`\n" for name, signature in signed if signature)
+
+
+def _unseen(result: RunResult) -> str:
+    """Return how many words of the test texts the model did not see, empty where it saw all."""
+    if not result.unseen_words:
+        return ""
+    return (
+        f"\n{result.unseen_words:,} words of the test texts stand beyond the tokens that the model "
+        "reads; they count as told to be in no name.\n"
+    )
 
 
 def _cost(result: RunResult) -> str:

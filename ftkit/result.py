@@ -67,6 +67,8 @@ class RunResult(Settings):
     split: str
     n: int
     """Test examples, each counted once."""
+    unseen_words: int = 0
+    """Of the test texts, words beyond the tokens that the model reads; told to be in no name."""
     metrics: dict[str, Measured]
     validation: dict[str, float] = Field(default_factory=dict)
     """Loss and figures on the validation rows, of the weights that were kept; empty in runs of

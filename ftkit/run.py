@@ -129,6 +129,7 @@ def carry_out(
             dataset=recipe.data.path,
             split=ready.splits.test_split,
             n=len(labels),
+            unseen_words=getattr(outputs, "unseen", 0),
             metrics={
                 **measure(task, labels, outputs, recipe.train.seed, ready.splits.groups),
                 **earlier,

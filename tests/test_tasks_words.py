@@ -55,7 +55,7 @@ def test_the_first_token_of_each_word_has_its_label(recipe, rows):
         assert example["labels"].tolist() == [-100, *wanted, -100]
 
 
-def test_words_that_are_cut_off_are_counted_and_not_measured(recipe, rows, caplog, tmp_path):
+def test_words_that_are_cut_off_are_told_to_be_in_no_name(recipe, rows, caplog, tmp_path):
     recipe = recipe.override({"task.max_length": 8})
     with caplog.at_level(logging.INFO):
         finetune(recipe, tmp_path / "run")
@@ -69,11 +69,14 @@ def test_words_that_are_cut_off_are_counted_and_not_measured(recipe, rows, caplo
         assert len(words) == len(labels) == len(found)
         pieces = np.cumsum([0] + [len(tokenizer.tokenize(word)) for word in words])[:-1]
         assert [told is not None for told in found] == (pieces < 6).tolist()
-    seen = [[t for t, p in zip(*row, strict=True) if p is not None]
-            for row in zip(table["label"], table["prediction"], strict=True)]  # fmt: skip
-    told = [[p for p in row if p is not None] for row in table["prediction"]]
-    figures = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]
-    assert figures["f1"]["value"] == pytest.approx(f1_score(seen, told, zero_division=0))
+    told = [[p or "O" for p in row] for row in table["prediction"]]
+    result = json.loads((tmp_path / "run" / "run.json").read_text())
+    wanted = recall_score(table["label"], told, zero_division=0)
+    assert result["metrics"]["recall"]["value"] == pytest.approx(wanted)
+    assert result["metrics"]["accuracy"]["value"] == accuracy_score(table["label"], told)
+    count = sum(row.count(None) for row in table["prediction"])
+    assert result["unseen_words"] == count > 0
+    assert f"{count} words of the test texts" in (tmp_path / "run/model/README.md").read_text()
 
 
 @pytest.mark.parametrize(

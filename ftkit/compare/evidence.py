@@ -24,7 +24,7 @@ from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
 from ftkit.metrics.translation import Overlap, tokenizer_of
-from ftkit.metrics.words import as_iob, counted
+from ftkit.metrics.words import NONE, as_iob, counted
 from ftkit.recipe import Translation
 
 Task = Mapping[str, Any]
@@ -188,13 +188,13 @@ def _tags(table: pa.Table, task: Task) -> Of:
 
 
 def _words(table: pa.Table, task: Task) -> Of:
-    """F1 of names, of the words that the model saw."""
+    """F1 of names; a word that the model did not see is told to be in no name."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
-    seen = [[(t, p) for t, p in zip(*row, strict=True) if p is not None] for row in rows]
-    names = tuple({name for row in seen for pair in row for name in pair})
+    every = [[(t, p) for t, p in zip(*row, strict=True)] for row in rows]
+    names = tuple({name for row in every for pair in row for name in pair if name is not None})
     counts = []
-    for row in seen:
-        truth, told = as_iob(names, [[t for t, _ in row], [p for _, p in row]])
+    for row in every:
+        truth, told = as_iob(names, [[t for t, _ in row], [p or NONE for _, p in row]])
         hits, found, there, _, _ = counted(truth, told)
         counts.append((2 * hits, found + there))
     return np.array(counts, float), _share

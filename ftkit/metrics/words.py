@@ -23,6 +23,8 @@ from ftkit.recipe import TokenClassification
 from ftkit.result import Measured
 
 IOB = re.compile(r"O|[BIES]-.+")
+NONE = "O"
+"""The class of a word that is in no name."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Tagged:
     """Of the C classes."""
     logits: list[np.ndarray]
     """(W, C) float32 of each row; NaN for a word that the model did not see."""
+
+    @property
+    def unseen(self) -> int:
+        """How many words the model did not see."""
+        return sum(int((~np.isfinite(row).all(1)).sum()) for row in self.logits)
 
     def seen(self, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return, for each row, the classes and the logits of the words that the model saw.
@@ -45,15 +52,12 @@ class Tagged:
         truth = [np.array(row, int)[mask] for row, mask in pairs]
         return truth, [row[mask] for row, mask in zip(self.logits, there, strict=True)]
 
-    def tags(self, rows: list[np.ndarray]) -> list[list[str]]:
-        """Return class numbers as names."""
-        return [[self.names[number] for number in row] for row in rows]
-
 
 @score.register
 def _(task: TokenClassification, labels: np.ndarray, outputs: Tagged) -> dict[str, float]:
+    """Of all words; the loss is that of those that the model saw."""
     truth, logits = outputs.seen(labels)
-    found = Entities().compute(predictions=told(outputs, logits), references=known(outputs, truth))
+    found = Entities().compute(predictions=told(outputs), references=known(outputs, labels))
     assert found is not None
     return {"loss": mean_cross_entropy(np.concatenate(truth), np.concatenate(logits)), **found}
 
@@ -67,8 +71,7 @@ def _(
     groups: np.ndarray | None = None,
 ) -> dict[str, Measured]:
     """With Wilson's intervals at the effective number of names or words; texts are clusters."""
-    truth, logits = outputs.seen(labels)
-    rows = zip(known(outputs, truth), told(outputs, logits), strict=True)
+    rows = zip(known(outputs, labels), told(outputs), strict=True)
     hits, found, there, right, words = np.array([counted(*row) for row in rows], float).T
     measured = {
         "f1": measured_f1(hits, found, there, groups),
@@ -79,14 +82,23 @@ def _(
     return {name: measured[name] for name in task.figures}
 
 
-def told(outputs: Tagged, logits: list[np.ndarray]) -> list[list[str]]:
-    """Return the names of the most likely classes, as seqeval reads them."""
-    return as_iob(outputs.names, outputs.tags([row.argmax(1) for row in logits]))
+def told(outputs: Tagged) -> list[list[str]]:
+    """Return the names of the most likely classes, as seqeval reads them.
+
+    A word that the model did not see is told to be in no name. So all backbones are measured on the
+    same words, whatever their tokenizers make of a text, and a name that is cut off is missed.
+    """
+    rows = [
+        [outputs.names[word.argmax()] if np.isfinite(word).all() else NONE for word in row]
+        for row in outputs.logits
+    ]
+    return as_iob(outputs.names, rows)
 
 
-def known(outputs: Tagged, truth: list[np.ndarray]) -> list[list[str]]:
-    """Return the names of the true classes, as seqeval reads them."""
-    return as_iob(outputs.names, outputs.tags(truth))
+def known(outputs: Tagged, labels: np.ndarray) -> list[list[str]]:
+    """Return the names of the true classes (N,) of lists, as seqeval reads them."""
+    rows = [[outputs.names[number] for number in row] for row in labels]
+    return as_iob(outputs.names, rows)
 
 
 def as_iob(names: tuple[str, ...], rows: list[list[str]]) -> list[list[str]]:

@@ -99,9 +99,10 @@ def words(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Se
         truth, told = zip(*((_kind(word.truth), _kind(word.told)) for word in every), strict=True)
         counts = confusion_matrix(truth, told, labels=[NONE, *kinds])
         matrices.append(matrix(run.label, counts, [NONE, *kinds]))
-        if every[0].sure is not None:
-            right = np.array([word.truth == word.told for word in every])
-            sure = np.array([word.sure for word in every], float)
+        seen_words = [word for word in every if word.sure is not None]
+        if seen_words:
+            right = np.array([word.truth == word.told for word in seen_words])
+            sure = np.array([word.sure for word in seen_words], float)
             reliabilities.append(reliability(run.label, sure, right))
     found = [
         _wrong_words(tables[best], seen[best], runs[best]),
@@ -124,10 +125,10 @@ class Word(NamedTuple):
 
 
 def _seen(row: dict[str, Any]) -> list[Word]:
-    """Return the words that the model saw."""
+    """Return the words; one that the model did not see is told to be in no name."""
     sure = row.get("confidence") or [None] * len(row["tokens"])
     every = zip(row["tokens"], row["label"], row["prediction"], sure, strict=True)
-    return [Word(*word) for word in every if word[2] is not None]
+    return [Word(text, truth, told or NONE, p) for text, truth, told, p in every]
 
 
 def _of_names(rows: Sequence[Sequence[Word]], names: Sequence[str], kinds: Sequence[str]) -> Scores:

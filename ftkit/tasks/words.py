@@ -36,8 +36,8 @@ def prepare_words(task: TokenClassification, splits: Splits, processor: Any, see
         unseen = sum(int((places == UNSEEN).sum()) for places in rows.places)
         if unseen:
             log.info(
-                "%s: %d words stand beyond %d tokens or have none; they do not count, in training "
-                "or in figures",
+                "%s: %d words stand beyond %d tokens or have none; training leaves them out, and "
+                "figures count them as told to be in no name",
                 name,
                 unseen,
                 processor.model_max_length,
