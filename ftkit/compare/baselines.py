@@ -21,21 +21,23 @@ import torch
 from scipy.special import logit
 
 from ftkit import runtime
+from ftkit.compare.thresholds import best_constant, best_threshold
 from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
 from ftkit.errors import ModelError, RecipeError, RunError
-from ftkit.evaluation import collate_of, for_each_row
+from ftkit.evaluation import NO_INPUTS, collate_of, for_each_row
 from ftkit.features import cache_features
 from ftkit.folder import write_predictions
 from ftkit.heads import given_to_head, why_not_alone
+from ftkit.latency import latency_of
 from ftkit.metrics import measure, score
 from ftkit.metrics.ranking import one_hot
 from ftkit.models import count_parameters, place
 from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import Recipe, TabularRegression, TextRegression, TextTagging
-from ftkit.result import FILE, RunResult, Seconds
+from ftkit.result import FILE, Latency, RunResult, Seconds
 from ftkit.run import Clock, Ready, make_ready, now
-from ftkit.tasks import Inputs, Rows
+from ftkit.tasks import Inputs, Rows, examples_of
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import Vectors
 
@@ -47,8 +49,8 @@ TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
 SMALLEST = 1e-6
 """Probability of a class that no neighbour has."""
-TIMED = 20
-"""Rows that are told one by one to measure how long that takes."""
+TOLD = 0.5 + SMALLEST
+"""Probability from which on a class is told."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Told:
     features_seconds: float = 0.0
     size: int = 0
     """Bytes that it needs to answer."""
-    latency: float | None = None
+    latency: Latency | None = None
 
 
 def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
@@ -109,7 +111,8 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
             examples_per_second=0.0,
             peak_memory_bytes=runtime.peak_memory(machine),
             model_bytes=told.size,
-            latency_seconds=told.latency,
+            latency_seconds=told.latency.median if told.latency else None,
+            latency=told.latency,
             seed=recipe.train.seed,
             world_size=machine.world_size,
             device=machine.device_name,
@@ -166,11 +169,17 @@ def _open(kind: str, recipe: Recipe, folder: Path) -> None:
 
 
 def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
-    """Tell of every row the mean label of the training rows: most often the frequent class."""
+    """Tell of every row the mean label of the training rows: most often the frequent class.
+
+    Of any number of classes a row those that have the best micro-F1 on the training rows.
+    """
     splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     task = splits.task or recipe.task
-    mean = _targets(task, splits.train, splits).mean(0, keepdims=True)
+    targets = _targets(task, splits.train, splits)
+    mean = targets.mean(0, keepdims=True)
+    if isinstance(task, TextTagging):  # half of the rows have hardly any class
+        mean = np.where(best_constant(targets), np.maximum(mean, TOLD), np.minimum(mean, 1 - TOLD))
     outputs = _outputs(task, mean.repeat(len(splits.test), 0))
     return Told(splits, task, outputs, {}, size=mean.nbytes)
 
@@ -191,24 +200,28 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     targets = _targets(ready.task, ready.splits.train, ready.splits)
     first = next(iter(ready.task.figures))
 
-    def value(k: int) -> float:
-        outputs = _outputs(ready.task, vote(validation, train, targets, k))
-        return score(ready.task, truth, outputs)[first]
+    def value(k: int) -> tuple[float, float]:
+        """Return the validation figure of k neighbours, and the threshold that it is for."""
+        votes = vote(validation, train, targets, k)
+        tags = isinstance(ready.task, TextTagging)
+        threshold = best_threshold(truth, votes) if tags else 0.5
+        return score(ready.task, truth, _outputs(ready.task, votes, threshold))[first], threshold
 
-    k = max(sorted({min(k, len(train)) for k in NEIGHBOURS}), key=value)
+    tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
+    k = max(tried, key=lambda k: tried[k][0])
     test = of_rows(ready.inputs.test)
-    outputs = _outputs(ready.task, vote(test, train, targets, k))
+    outputs = _outputs(ready.task, vote(test, train, targets, k), tried[k][1])
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
     return Told(
         ready.splits,
         ready.task,
         outputs,
-        {"neighbours": k},
+        {"neighbours": k} | ({"threshold": tried[k][1]} if tried[k][1] != 0.5 else {}),
         parameters,
         cached - begin,
         weights + train.nbytes,
-        _latency(lambda rows: vote(of_rows(rows), train, targets, k), ready.inputs.test, machine),
+        _latency(ready, train.shape[1], lambda row: vote(row, train, targets, k), machine),
     )
 
 
@@ -259,13 +272,17 @@ def _features(
             def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
                 with autocast(precision, machine.device):
                     ready.model(**row)
-                values = given.pop()
-                whole = values.flatten(1)
-                return whole if whole.shape[1] == width else values[:, 0]
+                return _whole(given.pop(), width)
 
             return _unit(for_each_row(compute, rows, recipe.train, machine))
 
     return train, validation, of_rows
+
+
+def _whole(values: torch.Tensor, width: int) -> torch.Tensor:
+    """Return (B, width) what the head was given: of a row of tokens that of the first."""
+    whole = values.flatten(1)
+    return whole if whole.shape[1] == width else values[:, 0]
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
@@ -274,29 +291,33 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
 
 
-def _latency(answer: Callable[[Rows], Any], rows: Rows, machine: runtime.Machine) -> float | None:
-    """Return the median seconds of a row by itself; None in several processes."""
+def _latency(
+    ready: Ready, width: int, answer: Callable[[np.ndarray], Any], machine: runtime.Machine
+) -> Latency | None:
+    """Return how long a row by itself takes on the CPU, see `ftkit.latency`.
+
+    None in several processes. Leaves the model on the CPU.
+    """
     if machine.world_size > 1:
         return None
-    seconds = []
-    for row in range(min(TIMED, len(rows))):
-        begin = time.perf_counter()
-        answer(_One(rows, row))  # type: ignore[arg-type]
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds))
+    rows, model = ready.inputs.test, ready.model
+    if isinstance(rows, Vectors):
 
+        def of_numbers(row: int) -> Any:
+            return answer(_unit(rows[row]["features"].numpy()[None]))
 
-class _One:
-    """One row of others as rows of its own."""
+        return Latency(**latency_of(of_numbers, range(len(rows)))._asdict())
+    model.to("cpu")
+    collate = collate_of(rows)
+    with given_to_head(model) as given:
 
-    def __init__(self, rows: Rows, row: int) -> None:
-        self.rows, self.row, self.collate = rows, row, collate_of(rows)
+        def of_row(row: int) -> Any:
+            batch = collate(examples_of(rows, [row]))
+            with torch.inference_mode():
+                model(**{name: batch[name] for name in batch if name not in NO_INPUTS})
+            return answer(_unit(_whole(given.pop(), width).float().numpy()))
 
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        return self.rows[self.row]
+        return Latency(**latency_of(of_row, range(len(rows)))._asdict())
 
 
 @singledispatch
@@ -319,19 +340,23 @@ def _(task: Any, rows: Any, splits: Splits) -> np.ndarray:
 
 
 @singledispatch
-def _outputs(task: Any, mean: np.ndarray) -> np.ndarray:
-    """Return (N, C) logits whose probabilities are these means of targets."""
+def _outputs(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Return (N, C) logits whose probabilities are these means of targets.
+
+    Args:
+        threshold: of any number of classes a row: above which mean one is told.
+    """
     return np.log(mean + SMALLEST)
 
 
 @_outputs.register
-def _(task: TextTagging, mean: np.ndarray) -> np.ndarray:
-    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST))
+def _(task: TextTagging, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST)) - logit(threshold)
 
 
 @_outputs.register(TabularRegression)
 @_outputs.register(TextRegression)
-def _(task: Any, mean: np.ndarray) -> np.ndarray:
+def _(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     return mean
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import norm
 from scipy.stats import t as student
 
 from ftkit.compare.evidence import Evidence, shared, summed
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import influence
+from ftkit.metrics.intervals import wilson
 from ftkit.result import Measured
 
 RATES = ("accuracy", "micro_f1", "f1")
@@ -83,14 +83,6 @@ def effective_number(value: float, squares: float, units: int, rows: int, answer
         return number
     few, many = student.ppf(0.975, units - 1), student.ppf(0.975, rows - 1)
     return float(number * (many / few) ** 2)
-
-
-def wilson(value: float, number: float) -> tuple[float, float]:
-    """Return the ends of Wilson's (1927) 95 % interval of a rate seen in so many answers."""
-    z = float(norm.ppf(0.975))
-    middle = (value + z**2 / (2 * number)) / (1 + z**2 / number)
-    reach = z * np.sqrt(value * (1 - value) / number + z**2 / (4 * number**2)) / (1 + z**2 / number)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 
 def _as_is(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from ftkit.compare.evidence import Evidence, evidence, shared
 from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import measured
+from ftkit.compare.rungs import listed
 from ftkit.compare.runs import Run, by_label
 from ftkit.compare.settings import Chosen, best_by_validation
 from ftkit.compare.statistics import Paired
@@ -44,7 +45,11 @@ class Row:
     the seeds, as later ones count what runs before them have left in the process."""
     model_bytes: int
     latency: float | None
-    """Seconds an example at batch 1."""
+    """Seconds an example at batch 1, of the middle seed."""
+    quartiles: tuple[float, float] | None = None
+    """Of the same; None of runs of earlier versions."""
+    threads: int | None = None
+    """CPU threads that it was measured with; None where that is not known."""
     shared: float | None = None
     """The figure on the seeds and rows that all strategies have; None where it shares none."""
     to_best: Paired | None = None
@@ -162,8 +167,27 @@ def compared(
         best,
         baseline,
         said,
-        (*notes, *([chosen.note] if chosen else _picked(tests, best))),
+        (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, best))),
     )
+
+
+def _clock(rows: Sequence[Row]) -> list[str]:
+    """Return how latency was measured, and of which rows it was measured otherwise."""
+    timed = [row for row in rows if row.latency is not None]
+    known = sorted({row.threads for row in timed if row.threads is not None})
+    said = []
+    if known:
+        count = " and ".join(f"{threads:,}" for threads in known)
+        said.append(
+            f"Latency is of one example at a time on the CPU with {count} "
+            f"thread{'s' * (known != [1])}: the median, and in brackets the quartiles."
+        )
+    if len(known) > 1:
+        said.append("Latencies with different numbers of threads cannot be compared.")
+    older = [row.label for row in timed if row.threads is None]
+    if older and known:
+        said.append(f"The latency of {listed(older)} is by the clock of an earlier version.")
+    return said
 
 
 def _best(rows: Sequence[Row], figure: str) -> Row:
@@ -230,7 +254,12 @@ def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]
 def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
     results = [run.result for run in runs]
     values = [run.score.value for run in runs]
-    waits = [result.latency_seconds for result in results if result.latency_seconds is not None]
+    timed = sorted(
+        (result for result in results if result.latency_seconds is not None),
+        key=lambda result: result.latency_seconds or 0.0,
+    )
+    typical = timed[(len(timed) - 1) // 2] if timed else None
+    waited = typical.latency if typical else None
     return Row(
         label,
         tuple(runs),
@@ -244,7 +273,9 @@ def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
             for result in results
         ),
         results[0].model_bytes,
-        float(np.median(waits)) if waits else None,
+        typical.latency_seconds if typical else None,
+        (waited.low, waited.high) if waited else None,
+        waited.threads if waited else None,
     )
 
 

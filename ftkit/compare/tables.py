@@ -121,8 +121,19 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
         duration(row.seconds),
         size(row.memory),
         size(row.model_bytes) if row.model_bytes else "–",
-        "–" if row.latency is None else f"{1000 * row.latency:.3g} ms",
+        waited(row),
     )
+
+
+def waited(row: Row) -> str:
+    """Return the median latency, and its quartiles where they were measured."""
+    if row.latency is None:
+        return "–"
+    said = f"{1000 * row.latency:.3g} ms"
+    if row.quartiles is None:
+        return said
+    low, high = (f"{1000 * end:.3g}" for end in row.quartiles)
+    return f"{said} [{low}, {high}]"
 
 
 def rung_line(runs: Sequence[Run]) -> str:
