@@ -24,6 +24,7 @@ from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import interval
 from ftkit.compare.statistics import LEVEL
 from ftkit.compare.verdict import Cost, claims, verdict
+from ftkit.metrics.intervals import wilson
 
 FLIPS = 1000
 """Exchanges of each test: a tenth of what a comparison takes, or simulations would take hours."""
@@ -195,6 +196,28 @@ def bounds(experiments: int) -> None:
                 print(f"| {K} | {n:,} | {accuracy} | {shares} |", flush=True)
 
 
+def winner(experiments: int) -> None:
+    """The best of equal trials: coverage of its own interval, and by how much it looks too good."""
+    print("| trials | n | accuracy | by its test figure | too good by | by 150 validation rows |")
+    print("|---|---|---|---|---|---|")
+    for K, n, accuracy in ((6, 360, 0.95), (20, 150, 0.9), (20, 360, 0.95), (20, 1000, 0.9)):
+        random, seen = np.random.default_rng([K, n]), np.zeros(3)
+        for _ in range(experiments):
+            right = (random.random((K, n)) < eases(random, accuracy, n)).mean(1)
+            validation = (random.random((K, 150)) < eases(random, accuracy, 150)).mean(1)
+            best, chosen = right.max(), right[validation.argmax()]
+            for place, value in ((0, best), (2, chosen)):
+                low, high = wilson(float(value), n)
+                seen[place] += low <= accuracy <= high
+            seen[1] += best - accuracy
+        by_test, points, by_validation = 100 * seen / experiments
+        print(
+            f"| {K} | {n:,} | {accuracy} | {by_test:.1f} % | {points:.1f} points "
+            f"| {by_validation:.1f} % |",
+            flush=True,
+        )
+
+
 def unequal(experiments: int) -> None:
     """Unequal seeds: three strategies of one to three seeds each, and seeds of different luck."""
     better, worse, wrong = unequal_claims(experiments)
@@ -249,6 +272,7 @@ TABLES: dict[str, Callable[[int], None]] = {
     "power": power,
     "bounds": bounds,
     "seeds": seeds,
+    "winner": winner,
     "unequal": unequal,
 }
 

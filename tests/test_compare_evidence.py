@@ -237,6 +237,9 @@ def test_settings_of_one_strategy_are_chosen_by_validation_rows(tmp_path):
     assert found.verdict.startswith("trial-1 has the best validation figure, and accuracy ")
     assert "is named because its validation accuracy, 0.9000, is the best" in found.notes[-1]
     assert "over 2 pairs" in found.row("trial-0").to_best.method  # those of the chosen alone
+    kept = {"loss": 0.1, "accuracy": 0.95}  # what run.json says goes before the log
+    result = runs[2].result.model_copy(update={"validation": kept})
+    assert summarize([*runs[:2], Run("trial-2", runs[2].folder, result)]).best == "trial-2"
     (runs[0].folder / "log.jsonl").unlink()  # then nothing but test rows is left to choose by
     found = summarize(runs)
     assert found.best == max(runs, key=lambda run: run.score.value).label

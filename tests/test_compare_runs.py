@@ -8,11 +8,13 @@ import sys
 import time
 
 import pytest
+from test_compare import make
 
 from ftkit import Data, Mlp, Recipe, RecipeError, RunResult, TabularRegression
 from ftkit.cli import main
 from ftkit.compare.rungs import ladder
 from ftkit.compare.runner import climb
+from ftkit.compare.runs import read_runs
 from ftkit.registry import find
 from ftkit.request import seconds_of
 
@@ -112,6 +114,28 @@ def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
     # the folders of finished runs are one table, with the same verdict
     assert main(["compare", *(str(out / name) for name in names)]) == 0
     assert "at n =" in capsys.readouterr().out
+
+
+def test_runs_of_one_strategy_and_other_settings_have_their_folders_for_labels(
+    tiny_recipe, tmp_path
+):
+    def labels(*changes):
+        folders = []
+        for number, change in enumerate(changes):
+            recipe = tiny_recipe.override({"train.seed": number, **change})
+            folders.append(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
+            folders[-1].mkdir()
+            (folders[-1] / "recipe.json").write_text(recipe.to_json())
+            make("tiny", "full", (0, 0, 0), seed=number).write(folders[-1])
+        return [run.label for run in read_runs(folders)]
+
+    assert labels({}, {}) == ["full", "full"]
+    assert labels({}, {"train.epochs": 9}) == ["run-2", "run-3"]
+
+
+def test_a_margin_is_a_share(tiny_file, capsys):
+    assert main(["compare", str(tiny_file), "--margin", "1.5"]) == 2
+    assert "--margin 1.5: give a share from 0 to below 1" in capsys.readouterr().err
 
 
 def test_other_settings_have_another_folder(tiny_file, tmp_path, monkeypatch, capsys):

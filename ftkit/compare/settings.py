@@ -68,7 +68,7 @@ def _validation(run: Run, name: str) -> float | None:
 
     It is in run.json; in those of earlier versions it is not, but log.jsonl has it.
     """
-    kept = getattr(run.result, "validation", {}).get(name)
+    kept = run.result.validation.get(name)
     file = run.folder / "log.jsonl"
     if kept is not None or not file.is_file():
         return kept
