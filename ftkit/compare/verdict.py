@@ -106,7 +106,7 @@ def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
     if figure == "bleu":
         return 100 * margin, f"{100 * margin:g}"
     if figure == "perplexity":
-        return margin * value, f"{100 * margin:g} %"
+        return margin * value, f"{100 * margin:g} % of it"
     return margin, f"{margin:g}"
 
 
@@ -197,7 +197,8 @@ def _on_seeds(judged: Judged) -> str:
     if more <= len(seeds):
         return ""
     named = listed([str(seed) for seed in seeds])
-    return f"On seed{'s' * (len(seeds) > 1)} {named}, which all have: "
+    whose = "all that could be tested" if judged.claims.untested else "all"
+    return f"On seed{'s' * (len(seeds) > 1)} {named}, which {whose} have: "
 
 
 def _of_one(judged: Judged) -> str:
@@ -207,7 +208,8 @@ def _of_one(judged: Judged) -> str:
     lead = ahead_by(judged.tests, judged.best, second, lower)
     assert lead is not None
     size, p = f"{lead.difference:.3f}", shown_p(lead)
-    than = f"all others at {judged.where}, than {second} by {size}"
+    others = "all others" if not judged.claims.untested else "all others that could be tested"
+    than = f"{others} at {judged.where}, than {second} by {size}"
     if len(beaten) == 1:
         than = f"{second} at {judged.where}, by {size}"
     said = f"{judged.best} is better than {than} (p {p[0]} {p[1:]})"
@@ -247,13 +249,12 @@ def _cheaper(judged: Judged) -> list[str]:
                 f"{cost.label} is good enough: it trains {_trained(cost, best)}, and no other is "
                 f"more than {gap:.3f} better (95 %), which is below the margin of {words}."
             ]
-    names = [cost.label for cost in cheaper]
-    named = names if len(names) <= FEW else ["none of those that train less"]
-    verb = "is" if len(named) == 1 else "are"
-    denied = "" if len(names) > FEW else " not"
-    said = f"{listed(named)} {verb}{denied} shown to be within the margin of {words}"
-    told = f"{order[0].label} trains {_trained(order[0], best)}, but "
-    return [f"{told if len(names) == 1 else ''}{said}.".replace(f"but {names[0]} is", "but is")]
+    no = f"shown to be within the margin of {words}"
+    if len(cheaper) == 1:
+        return [f"{cheaper[0].label} trains {_trained(cheaper[0], best)}, but is not {no}."]
+    if len(cheaper) <= FEW:
+        return [f"{listed([cost.label for cost in cheaper])} train less, but are not {no}."]
+    return [f"None of those that train less is {no}."]
 
 
 def _of_settings(judged: Judged) -> str:
