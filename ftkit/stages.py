@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
@@ -21,7 +20,8 @@ from ftkit.adapt import adapt, suited_probe
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
-from ftkit.probe import choose, solve
+from ftkit.linear_head import solve
+from ftkit.probe import choose, long_enough, solver_of
 from ftkit.recipe import HeadOnly, Lpft, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
@@ -75,11 +75,15 @@ def _(
     begin = time.perf_counter()
     features = cache_features(model, inputs, recipe, machine)
     head, cached = Head(model), time.perf_counter()
+    if solver_of(strategy, head) == "lbfgs":
+        fitted = solve(head, features, recipe, machine, folder, resume)
+        return replace(fitted, features_seconds=cached - begin)
+    recipe = long_enough(recipe, len(features.train))
     if strategy.search:
         recipe = choose(head, features, recipe, machine)
     searched = time.perf_counter()
-    fitted = SOLVERS[strategy.solver](head, features, recipe, machine, folder, resume)
-    used = {name: getattr(recipe.train, name) for name in own}
+    fitted = fit(head, features, recipe, machine, folder, resume)
+    used = {name: getattr(recipe.train, name) for name in own} | {"solver": "adamw"}
     return replace(
         fitted,
         strategy=recipe.strategy.model_copy(update=used),
@@ -104,10 +108,11 @@ def _(
     if begun:  # the checkpoint holds the probe's head, moved on
         probe = Fitted.from_json(told.read_text(encoding="utf-8"))
     else:
-        first = recipe.override({"strategy": strategy.probe})
+        alone = suited_probe(strategy, model).model_copy(update={"refit": False})
+        first = recipe.override({"strategy": alone})
         on_main(lambda: (folder / "probe").mkdir(exist_ok=True))
-        frozen = adapt(strategy.probe, model)
-        probe = train(strategy.probe, frozen, inputs, first, machine, folder / "probe", resume)
+        frozen = adapt(alone, model)
+        probe = train(alone, frozen, inputs, first, machine, folder / "probe", resume)
         on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
     cast(Any, model).keeps_head = True
     fitted = fit(adapt(strategy, model), inputs, recipe, machine, folder, resume)
@@ -118,6 +123,3 @@ def _(
         train_seconds=probe.train_seconds + fitted.train_seconds,
         validation_seconds=probe.validation_seconds + fitted.validation_seconds,
     )
-
-
-SOLVERS: dict[str, Callable[..., Fitted]] = {"adamw": fit, "lbfgs": solve}

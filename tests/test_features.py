@@ -97,7 +97,7 @@ def test_cached_and_uncached_head_training_agree(tiny_recipe, tmp_path):
     )
     scores, losses = {}, {}
     for way in (True, False):
-        strategy = HeadOnly(learning_rate=1e-2, cache=way)
+        strategy = HeadOnly(learning_rate=1e-2, cache=way, solver="adamw", least_steps=0)
         result = finetune(base.override({"strategy": strategy}), tmp_path / str(way))
         scores[way] = result.metrics["accuracy"].value
         assert (result.seconds.features > 0) == way

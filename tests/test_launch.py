@@ -59,6 +59,7 @@ def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, t
     for processes in (1, 2):
         out, cache = tmp_path / f"out{processes}", tmp_path / f"cache{processes}"
         words = ("--recipe", recipe_file, "--out", out, "--strategy", "head", "--max-steps", "4")
+        words += ("--set", "strategy.solver=adamw")
         digits = ("--data", "embedded:digits")  # enough rows for three shards
         done = launch(processes, *words, *digits, cwd=tmp_path, FTKIT_CACHE=str(cache))
         assert done.returncode == 0, done.stderr

@@ -101,7 +101,12 @@ def test_full_is_the_same_after_stops_in_the_epoch_and_at_its_end(recipe, tmp_pa
 
 @pytest.mark.parametrize(
     "strategy",
-    [Lora(learning_rate=1e-2), HeadOnly(learning_rate=1e-2), HeadOnly(cache=False), Lpft()],
+    [
+        Lora(learning_rate=1e-2),
+        HeadOnly(learning_rate=1e-2, solver="adamw", least_steps=0),
+        HeadOnly(cache=False),
+        Lpft(),
+    ],
     ids=["lora", "cached", "uncached", "lpft"],
 )
 def test_every_strategy_is_the_same_after_a_stop(recipe, tmp_path, monkeypatch, strategy):

@@ -79,7 +79,8 @@ def test_every_parameter_moves_after_the_probe(recipe, tmp_path):
 
 
 def test_a_run_counts_both_stages_and_keeps_the_log_of_each(recipe, tmp_path):
-    probe = HeadOnly(learning_rate=1e-2)  # by Trainer, whose checkpoints must not stay
+    # by Trainer, whose checkpoints must not stay
+    probe = HeadOnly(learning_rate=1e-2, solver="adamw", least_steps=0)
     result = finetune(recipe.override({"strategy.probe": probe}), tmp_path / "out")
     assert result.validation in validations(tmp_path / "out")
     assert RunResult.read(tmp_path / "out") == result

@@ -178,13 +178,13 @@ class Recipe(Settings):
     def _choices_suit_the_labels(self) -> None:
         """Refuse what has a meaning only where a row has one class out of several."""
         usual, head = Train(), getattr(self.strategy, "probe", self.strategy)
+        field = "strategy.solver" if head is self.strategy else "strategy.probe.solver"
         if isinstance(self.task, (TextTagging, TextRegression)):
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name) != getattr(usual, name):
                     raise ValueError(f"train.{name} is not for {self.task.kind}")
-        one_class = isinstance(self.task, (ImageClassification, TextClassification))
-        if getattr(head, "solver", None) == "lbfgs" and not one_class:
-            raise ValueError(f"strategy.solver lbfgs is not for {self.task.kind}; use adamw")
+        if getattr(head, "solver", None) == "lbfgs" and isinstance(self.task, TokenClassification):
+            raise ValueError(f"{field} lbfgs is not for {self.task.kind}; use auto")
 
     @property
     def best_by(self) -> str:

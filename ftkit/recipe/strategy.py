@@ -51,14 +51,21 @@ class HeadOnly(Settings):
     views: NonNegativeInt = 0
     """Randomly changed versions of each training image in the cache, one for each epoch in turn;
     0: the images as they are."""
-    solver: Literal["adamw", "lbfgs"] = "adamw"
-    """`lbfgs` computes the one minimum of mean loss + weight_decay / 2 |W|^2 for a head of one
-    Linear layer; learning rate, epochs and batch size then play no part."""
+    solver: Literal["auto", "adamw", "lbfgs"] = "auto"
+    """`lbfgs` computes the one minimum of mean loss + penalty / 2 |W|^2 on standardised features,
+    for a head of one Linear layer; learning rate, epochs and batch size play no part. `auto` is
+    lbfgs where the head is such a one and its inputs are cached, else adamw."""
     search: bool = False
-    """Choose learning rate and weight decay on the validation rows, from a grid around the recipe's
-    own: seconds, on cached features."""
+    """With adamw: choose learning rate and weight decay on the validation rows, from a grid around
+    the recipe's own. With lbfgs: choose the penalty though `weight_decay` is given."""
+    refit: bool = True
+    """With lbfgs: once the penalty is chosen, fit the head to training and validation rows
+    together; the validation figures are those of cross-validation."""
     weight_decay: NonNegativeFloat | None = None
-    """Weight decay of the head; `train.weight_decay` when not given."""
+    """With adamw the weight decay of the head, `train.weight_decay` when not given. With lbfgs the
+    penalty, chosen by cross-validation when not given."""
+    least_steps: NonNegativeInt = 500
+    """With adamw and cached features: so many epochs more that there are at least so many steps."""
     pooler: bool = False
     """Train the backbone's pooler with the head: the layer that BERT-like models put on their first
     token was often pretrained for another task, or not at all."""
@@ -86,8 +93,9 @@ class Lpft(Settings):
     kind: Literal["lpft"] = "lpft"
     learning_rate: PositiveFloat = 5e-5
     """Peak learning rate of AdamW once every parameter moves."""
-    probe: HeadOnly = HeadOnly(solver="lbfgs", search=True)
-    """How the head is trained first, on cached features."""
+    probe: HeadOnly = HeadOnly(refit=False)
+    """How the head is trained first, on cached features; never on validation rows, which choose
+    among the epochs that follow."""
     keep_statistics: bool = True
     """As of `full`: the features that the probe learned from came of these statistics."""
 

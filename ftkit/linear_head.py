@@ -1,0 +1,296 @@
+"""A Linear head solved to the end: its penalty and temperature by cross-validation, then L-BFGS.
+
+Features are cached, so trying is cheap. Penalties go from strong to weak, each begins where the one
+before it ended, and the loss of rows that were held out says which is best. The head that is kept
+is then fitted to training and validation rows together, and the figures reported are those of the
+rows while they were held out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.model_selection import KFold, StratifiedKFold
+from torch import nn
+
+from ftkit.features import Features
+from ftkit.heads import Head
+from ftkit.journal import append
+from ftkit.metrics import score
+from ftkit.optimum import HELD_BYTES, HISTORY, Examples, RowLoss, Solution, minimise, row_loss
+from ftkit.probe import measured
+from ftkit.recipe import HeadOnly, Recipe, TextRegression, TextTagging
+from ftkit.runtime import Machine, on_main
+from ftkit.tasks import Inputs
+from ftkit.training import Fitted
+
+log = logging.getLogger(__name__)
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(5, -11, -1))
+"""From 316 to 1e-5, of weights of standardised features: 16 of them, half a decade apart."""
+USUAL = 1.0
+"""The penalty where there are too few rows to choose one."""
+WORSE = 2
+"""So many penalties in a row that are worse than the best one end the search."""
+FOLDS = 5
+DEAREST = 1e9
+"""Where rows x features x classes are more, one of the folds is held out instead of all in turn."""
+ITERATIONS, CHANGE = 60, 1e-4
+"""L-BFGS stops after so many, or where the loss falls by less, while penalties are tried."""
+TEMPERATURES = (-4.0, 4.0)
+"""The logarithm of what logits are multiplied by lies between these."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What cross-validation says."""
+
+    penalty: float
+    factor: float
+    """Logits are multiplied by it: one over the temperature (Guo et al. 2017)."""
+    rows: np.ndarray
+    """Numbers of the rows that were held out once."""
+    logits: np.ndarray
+    """(n, C) of these rows, by a head that did not see them; multiplied by the factor."""
+    loss: float
+    folds: int
+    tried: int
+    start: Solution
+    """The mean of the heads of all folds, a good place to begin."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A Linear head, and how it came about."""
+
+    weight: np.ndarray
+    """(C, D) float64, for features as they are."""
+    bias: np.ndarray
+    """(C,) float64."""
+    penalty: float
+    losses: list[float]
+    """The penalised loss in each pass over the rows, the last fit alone."""
+    gradient: float
+    """Its largest entry at the end."""
+    rows: int
+    """That the head was fitted to."""
+    figures: dict[str, float] | None
+    """Of the rows while they were held out, if they were."""
+    folds: int
+    """Rows were held out in so many parts; 0: they were not."""
+
+
+def solve(
+    head: Head,
+    inputs: Inputs,
+    recipe: Recipe,
+    machine: Machine,
+    folder: Path,
+    resume: bool = False,
+) -> Fitted:
+    """Put the best weights into a Linear head and write log.jsonl; see `solved`.
+
+    Every rank must call this; rank 0 computes. There is nothing to resume: it takes seconds.
+    """
+    begin = time.perf_counter()
+    found = on_main(lambda: solved(head, inputs, recipe))
+    _put(found, head)
+    train_seconds = time.perf_counter() - begin
+    figures = found.figures or measured(head, inputs, recipe)
+    validation_seconds = time.perf_counter() - begin - train_seconds
+    passes = len(found.losses)
+    log.info(
+        "head: L-BFGS on %s rows, penalty %.2g, %d passes, largest entry of the gradient %.1g; %s "
+        "loss %.4f, %s %.4f (%.1f s)",
+        f"{found.rows:,}",
+        found.penalty,
+        passes,
+        found.gradient,
+        f"held out in {found.folds} folds:" if found.figures else "validation",
+        figures["loss"],
+        recipe.best_by,
+        figures[recipe.best_by],
+        train_seconds,
+    )
+    if machine.is_main:
+        file = folder / "log.jsonl"
+        file.write_text("", encoding="utf-8")
+        for step, loss in enumerate(found.losses, 1):
+            seconds = round(train_seconds * step / passes, 3)
+            append(file, {"step": step, "epoch": step, "seconds": seconds, "loss": loss})
+        named: dict[str, Any] = {f"validation_{name}": value for name, value in figures.items()}
+        if found.figures:
+            named["validation_by"] = f"cross-validation, {found.folds} folds"
+        last = {"step": passes, "epoch": passes, "seconds": round(train_seconds, 3)}
+        append(file, last | named | {"validation_seconds": round(validation_seconds, 3)})
+    used = {"solver": "lbfgs", "weight_decay": found.penalty}
+    return Fitted(
+        steps=passes,
+        train_seconds=train_seconds,
+        validation_seconds=validation_seconds,
+        examples=passes * found.rows,
+        strategy=recipe.strategy.model_copy(update=used),
+        precision="fp32",
+        validation={name: float(value) for name, value in figures.items()},
+    )
+
+
+def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
+    """Return the head that makes mean loss + penalty / 2 |V|^2 least, V for standardised features.
+
+    The penalty is `strategy.weight_decay`, or the one of the grid whose loss is least on rows that
+    were held out, when its logits are multiplied by the factor that suits them: a strong penalty
+    tells classes apart well and leaves probabilities too even, which the factor mends (temperature
+    scaling, Guo et al. 2017, arXiv 1706.04599). The head is then fitted to all of these rows; with
+    `strategy.refit` the validation rows are among them. Scales go back into the weights.
+    """
+    strategy, linear = recipe.strategy, head.head
+    assert isinstance(strategy, HeadOnly)
+    assert isinstance(linear, nn.Linear), "`ftkit.probe.solver_of` sees to it"
+    train, validation = inputs.train, inputs.validation
+    assert isinstance(train, Features)
+    assert isinstance(validation, Features)
+    free = strategy.search or strategy.weight_decay is None
+    # the threshold of each tag is chosen on validation rows, which must be new to the head
+    both = free and strategy.refit and not isinstance(recipe.task, TextTagging)
+    C, device, bias = linear.out_features, linear.weight.device, linear.bias is not None
+    splits = [train, validation] if both else [train]
+    examples = Examples(splits, device, FOLDS * C, bias)
+    labels, middle, spread = _standardised(recipe.task, examples.labels)
+    chosen = None
+    if free:
+        which = folds_of(recipe.task, labels, recipe.train.seed)
+        chosen = choose_penalty(examples, which, recipe, labels, C, bias) if which.max() else None
+    if chosen is None and both:  # too few rows to hold some out: the validation rows judge
+        examples = Examples([train], device, C, bias)
+        labels, middle, spread = _standardised(recipe.task, examples.labels)
+    loss = row_loss(recipe.task, recipe.train, labels, C, device, recipe.train.label_smoothing)
+    penalty = chosen.penalty if chosen else USUAL if free else strategy.weight_decay
+    assert penalty is not None
+    found = minimise(examples, loss, penalty, C, start=chosen.start if chosen else None, bias=bias)
+    factor, figures = chosen.factor if chosen else 1.0, None
+    if chosen:
+        held = examples.labels[chosen.rows]
+        figures = score(recipe.task, held, (chosen.logits * spread + middle).astype(np.float32))
+    W = (found.weight[0].cpu() * examples.scale).numpy() * factor
+    b = found.bias[0].cpu().numpy() * factor - W @ examples.mean.numpy()
+    return Solved(
+        weight=W * spread,
+        bias=b * spread + (middle if bias else 0.0),
+        penalty=penalty,
+        losses=found.losses,
+        gradient=found.gradient,
+        rows=examples.N,
+        figures=figures,
+        folds=chosen.folds if chosen else 0,
+    )
+
+
+def choose_penalty(
+    examples: Examples, which: np.ndarray, recipe: Recipe, labels: np.ndarray, C: int, bias: bool
+) -> Chosen:
+    """Return the penalty whose loss on held-out rows is least, from strong to weak.
+
+    The loss is the recipe's without label smoothing; for classes and tags the held-out rows count
+    as if one more of them were wrong, which keeps the factor finite where all are right (Platt
+    1999, section 2.2).
+
+    Args:
+        which: (N,) the part that a row is held out with; -1: it never is.
+        labels: (N, ...), standardised where they are numbers.
+    """
+    task, settings, device = recipe.task, recipe.train, examples.device
+    folds = int(which.max()) + 1
+    room = HELD_BYTES / (16 * HISTORY * C * examples.D)
+    tested = folds if examples.N * examples.D * C <= DEAREST and folds <= room else 1
+    which = np.where(which < tested, which, -1)
+    rows = np.flatnonzero(which >= 0)
+    parts = (which[None] != np.arange(tested)[:, None]).astype(np.float64)
+    fitting = row_loss(task, settings, labels, C, device, settings.label_smoothing)
+    smoothing = max(C, 2) / ((max(C, 2) - 1) * (len(rows) + 2))
+    judging = row_loss(task, settings, labels, C, device, smoothing)
+    best: Chosen | None = None
+    solution, worse = None, 0
+    for tried, penalty in enumerate(PENALTIES, 1):
+        solution = minimise(
+            examples, fitting, penalty, C, parts, solution, bias, ITERATIONS, CHANGE
+        )
+        logits = solution.logits(examples, which.clip(0))[torch.from_numpy(rows).to(device)]
+        factor, loss = _scaled(logits, judging, torch.from_numpy(rows).to(device))
+        if best is None or loss < best.loss:
+            held = (logits * factor).cpu().numpy()
+            best = Chosen(penalty, factor, rows, held, loss, tested, tried, solution.mean())
+        worse = 0 if best.tried == tried else worse + 1
+        if worse == WORSE:
+            break
+    assert best is not None
+    log.info(
+        "head: of %d penalties from %.3g to %.2g, %.2g has the least loss on held-out rows, %.4f",
+        tried,
+        PENALTIES[0],
+        penalty,
+        best.penalty,
+        best.loss,
+    )
+    return best
+
+
+def folds_of(task: Any, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return (N,) in which of five parts a row is held out, classes spread evenly; -1: in none.
+
+    The only row of a class is never held out: a head that has not seen the class would be judged by
+    it. All zero where no two parts can be made.
+    """
+    which, classes = (
+        np.zeros(len(labels), np.int64),
+        not isinstance(task, (TextTagging, TextRegression)),
+    )
+    most = int(np.bincount(labels).max()) if classes else len(labels)
+    folds = min(FOLDS, most)
+    if folds < 2:
+        return which
+    kind = StratifiedKFold if classes else KFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than parts
+        for part, (_, held) in enumerate(
+            kind(folds, shuffle=True, random_state=seed).split(which, labels if classes else None)
+        ):
+            which[held] = part
+    if classes:
+        which[np.bincount(labels)[labels] == 1] = -1
+    return which
+
+
+def _scaled(logits: torch.Tensor, judging: RowLoss, rows: torch.Tensor) -> tuple[float, float]:
+    """Return (what makes the loss of these logits least when they are multiplied by it, it)."""
+    found = minimize_scalar(
+        lambda power: float(judging(logits * math.exp(power), rows).mean()),
+        bounds=TEMPERATURES,
+        method="bounded",
+        options={"xatol": 1e-2},
+    )
+    return math.exp(found.x), float(found.fun)
+
+
+def _standardised(task: Any, labels: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return (labels, mean, deviation): numbers with mean 0 and deviation 1, others as they are."""
+    if not isinstance(task, TextRegression):
+        return labels, 0.0, 1.0
+    middle, spread = float(labels.mean()), float(labels.std()) or 1.0
+    return (labels - middle) / spread, middle, spread
+
+
+def _put(found: Solved, head: Head) -> None:
+    with torch.no_grad():
+        linear: Any = head.head
+        linear.weight.copy_(torch.from_numpy(found.weight))
+        if linear.bias is not None:
+            linear.bias.copy_(torch.from_numpy(found.bias))

@@ -1,0 +1,248 @@
+"""The one minimum of a Linear head's loss: L-BFGS on standardised features, in float64.
+
+The problem is convex for every loss that `row_loss` knows: cross-entropy (with class weights and
+label smoothing, too), binary cross-entropy of several classes, and squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ftkit.features import Features
+from ftkit.losses import class_weights
+from ftkit.recipe import TextRegression, TextTagging, Train
+
+MOST_ITERATIONS = 500
+TOLERANCE = 1e-5
+"""L-BFGS stops where no entry of the gradient is larger."""
+HISTORY = 10
+"""Pairs of steps and gradients that L-BFGS keeps, as scipy does (Liu and Nocedal 1989)."""
+HELD_BYTES = 1 << 30
+"""Up to this size the features are held in float64; larger ones are read in every pass."""
+ROWS = 4096
+"""Rows taken at once, so that memory stays flat."""
+WIDEST = 1 << 22
+"""Logits that are in memory at once; with many classes fewer rows are taken at once."""
+CONSTANT = 1e-6
+"""A column whose deviation is smaller than this share of its mean is constant: float32 rounds to
+6e-8 of a number."""
+
+RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (K, C) and the numbers (K,) of their rows to the loss (K,) of each."""
+
+
+class Examples:
+    """The rows of one or two splits in all their views, as standardised features.
+
+    A row has the same weight for any number of views.
+    """
+
+    def __init__(
+        self, splits: Sequence[Features], device: torch.device, width: int, centre: bool = True
+    ) -> None:
+        """Standardise each feature to mean 0 and variance 1 over the rows.
+
+        Args:
+            width: logits that are computed for a row.
+            centre: false where the head has no bias that could take the mean back.
+        """
+        self.splits, self.device = splits, device
+        self.labels = np.concatenate([split.labels for split in splits])
+        self.rows_at_once = min(ROWS, max(1, WIDEST // width))
+        self.N, self.D = len(self.labels), splits[0].values.shape[-1]
+        views = sum(len(split) * len(split.places) for split in splits)
+        mean, square = torch.zeros(2, self.D, dtype=torch.float64)
+        for piece, _, share in self._read():
+            mean += share @ piece / self.N
+        for piece, _, share in self._read():
+            square += share @ (piece - mean).square() / self.N
+        constant = square.sqrt() <= CONSTANT * mean.abs()
+        if not centre:
+            square, mean = square + mean.square(), torch.zeros_like(mean)
+        self.mean = mean
+        self.scale = torch.where(constant & centre, 0.0, square.rsqrt().nan_to_num(posinf=0.0))
+        self.held = list(self._standardised()) if 8 * views * self.D <= HELD_BYTES else None
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Yield (features (B, D), numbers of their rows (B,), weights of these views (B,))."""
+        return iter(self.held) if self.held is not None else self._standardised()
+
+    def _standardised(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        for piece, rows, share in self._read():
+            values = piece.sub_(self.mean).mul_(self.scale)
+            yield values.to(self.device), rows.to(self.device), share.to(self.device)
+
+    def _read(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        first = 0
+        for split in self.splits:
+            views = len(split.places)
+            for view in range(views):
+                for start in range(0, len(split), self.rows_at_once):
+                    rows = np.arange(start, min(start + self.rows_at_once, len(split)))
+                    share = torch.full((len(rows),), 1 / views, dtype=torch.float64)
+                    yield split.at(rows, view).double(), torch.from_numpy(first + rows), share
+            first += len(split)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The optima of F problems that share their rows: weights of standardised features."""
+
+    weight: torch.Tensor
+    """(F, C, D) float64."""
+    bias: torch.Tensor
+    """(F, C) float64, zero where the head has none."""
+    losses: list[float]
+    """The sum of the penalised losses in each pass over the rows, line searches among them."""
+    gradient: float
+    """Its largest entry at the end."""
+
+    def mean(self) -> Solution:
+        """Return the mean of the F solutions, as one."""
+        weight, bias = (v.mean(0, keepdim=True) for v in (self.weight, self.bias))
+        return Solution(weight, bias, self.losses, self.gradient)
+
+    def logits(self, examples: Examples, which: np.ndarray) -> torch.Tensor:
+        """Return (N, C) the logits of each row, by the problem whose number `which` (N,) gives."""
+        count, C = self.bias.shape
+        found = torch.zeros(examples.N, C, dtype=torch.float64, device=self.bias.device)
+        chosen = torch.from_numpy(which).to(self.bias.device)
+        for features, rows, share in examples:
+            logits = _logits(features, self.weight, self.bias).view(-1, count, C)
+            own = logits[torch.arange(len(rows), device=rows.device), chosen[rows]]
+            found.index_add_(0, rows, own * share[:, None])
+        return found
+
+
+def minimise(
+    examples: Examples,
+    row_loss: RowLoss,
+    penalty: float,
+    classes: int,
+    parts: np.ndarray | None = None,
+    start: Solution | None = None,
+    bias: bool = True,
+    iterations: int = MOST_ITERATIONS,
+    change: float = 1e-12,
+) -> Solution:
+    """Return the minimum of mean loss + penalty / 2 |V|^2 over the weights V, and a free bias.
+
+    Args:
+        classes: C.
+        parts: (F, N) of 0 and 1: the rows of each of F problems that are solved side by side; one
+            problem of all rows when not given.
+        start: begin there.
+        change: stop where the loss falls by less in an iteration.
+    """
+    device = examples.device
+    shares = torch.ones(1, examples.N) if parts is None else torch.from_numpy(parts)
+    shares = (shares.double() / shares.double().sum(1, keepdim=True)).T.to(device)
+    count = shares.shape[1]
+    if start is None:
+        V = torch.zeros(count, classes, examples.D, dtype=torch.float64, device=device)
+        b = torch.zeros(count, classes, dtype=torch.float64, device=device)
+    else:
+        V, b = start.weight.clone(), start.bias.clone()
+    moving = [V.requires_grad_(), *([b.requires_grad_()] if bias else [])]
+    losses: list[float] = []
+
+    def closure() -> float:
+        for parameter in moving:
+            parameter.grad = None
+        total = penalty / 2 * V.square().sum()
+        total.backward()
+        loss = float(total.detach())
+        for features, rows, share in examples:
+            logits = _logits(features, V, b).view(-1, classes)
+            each = row_loss(logits, rows.repeat_interleave(count)).view(-1, count)
+            part = (each * shares[rows] * share[:, None]).sum()
+            part.backward()
+            loss += float(part.detach())
+        losses.append(loss)
+        return loss
+
+    optimizer = torch.optim.LBFGS(
+        moving,
+        max_iter=iterations,
+        history_size=HISTORY,
+        tolerance_grad=TOLERANCE,
+        tolerance_change=change,
+        line_search_fn="strong_wolfe",
+    )
+    optimizer.step(closure)
+    gradient = max(float(p.grad.abs().max()) for p in moving if p.grad is not None)
+    return Solution(V.detach(), b.detach(), losses, gradient)
+
+
+def _logits(features: torch.Tensor, V: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return (B, F C)."""
+    return torch.addmm(b.flatten(), features, V.flatten(0, 1).T)
+
+
+@singledispatch
+def row_loss(
+    task: Any,
+    settings: Train,
+    labels: np.ndarray,
+    classes: int,
+    device: torch.device,
+    smoothing: float = 0.0,
+) -> RowLoss:
+    """Return the loss of each row: cross-entropy, weighted by the row's own class.
+
+    The weight is outside of the smoothing, which would else draw rows of common classes to rare
+    ones (github.com/pytorch/pytorch/issues/104776).
+
+    Args:
+        labels: of the rows, as `ftkit.tasks.Rows.labels` has them.
+        classes: C.
+        smoothing: share of the target probability that is spread over all classes.
+    """
+    weights, targets = class_weights(settings, labels, classes), torch.from_numpy(labels).to(device)
+    weights = None if weights is None else weights.double().to(device)
+
+    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        own = targets[rows]
+        found = F.cross_entropy(logits, own, label_smoothing=smoothing, reduction="none")
+        return found if weights is None else weights[own] * found
+
+    return loss
+
+
+@row_loss.register
+def _(
+    task: TextTagging,
+    settings: Train,
+    labels: np.ndarray,
+    classes: int,
+    device: torch.device,
+    smoothing: float = 0.0,
+) -> RowLoss:
+    """Binary cross-entropy, a mean over the classes."""
+    targets = torch.from_numpy(labels).double().to(device) * (1 - smoothing) + smoothing / 2
+
+    def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(logits, targets[rows], reduction="none").mean(1)
+
+    return loss
+
+
+@row_loss.register
+def _(
+    task: TextRegression,
+    settings: Train,
+    labels: np.ndarray,
+    classes: int,
+    device: torch.device,
+    smoothing: float = 0.0,
+) -> RowLoss:
+    """Squared error."""
+    targets = torch.from_numpy(labels.reshape(len(labels), -1)).double().to(device)
+    return lambda logits, rows: (logits - targets[rows]).square().mean(1)
