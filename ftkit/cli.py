@@ -164,6 +164,7 @@ def train(
     """
     if list_:
         return list_recipes()
+    speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, set_, smoke, flags)
     if show:
         print(resolved.to_json(), end="")
@@ -220,6 +221,7 @@ def check(
     json_
         Print everything as JSON.
     """
+    speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, set_, False, flags)
     command = train_command(recipe, strategy, data, backbone, set_, flags)
     speak()

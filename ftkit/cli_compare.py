@@ -71,6 +71,7 @@ def compare(
     limit = None if budget is None else seconds_of(budget)
     if seeds < 1:
         raise RecipeError(f"--seeds {seeds}: at least one")
+    speak(quieten=False)
     recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
     kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
     from ftkit.compare.rungs import ladder

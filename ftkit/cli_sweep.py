@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ftkit import machines
 from ftkit.errors import RecipeError
-from ftkit.request import Flags, resolve
+from ftkit.request import Flags, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
 from ftkit.terminal import rank, speak
 
@@ -70,9 +70,11 @@ def sweep(
     if ray is None and (at_once, ray_cpus, ray_gpus) != (None, None, None):
         raise RecipeError("--at-once, --ray-cpus and --ray-gpus say how Ray runs trials; add --ray")
     space, fixed = parse_space(set_)
+    speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
     if any(path.endswith(".learning_rate") for path in space):  # what is tried is not scaled
         resolved = resolved.override({"train.learning_rate_batch": None})
+    resolved = with_a_rate(resolved, [*parse_changes(fixed), *space])
     require_allowed(resolved, space)
     folder = out or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()

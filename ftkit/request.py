@@ -10,7 +10,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, create_model
 
 from ftkit import registry
 from ftkit.errors import RecipeError
+from ftkit.own_data import for_own_data
 from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
 from ftkit.settings import read_json
 
@@ -73,13 +74,19 @@ def resolve(
         RecipeError: there is no such recipe, field or value.
 
     A strategy or learning rate that is `auto` stays the recipe's own. With other data or another
-    backbone it has another name, and so another default folder: resnet-cifar-photos.
+    backbone it has another name, and so another default folder: resnet-cifar-photos. Other data
+    gets the defaults where the recipe chose for its own, see `ftkit.own_data`.
     """
     if name is None:
         raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
     known = registry.find(name)
     recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
+    asked = parse_changes(changes)
+    given: dict[str, Any] = flags.model_dump() if flags else {}
+    flagged = [f"train.{name}" for name, value in given.items() if value is not None]
     wanted: dict[str, Any] = {}
+    if data is not None and data != recipe.data.path:
+        wanted |= for_own_data(recipe, [*flagged, *asked])
     if data is not None:
         wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
         for column in {"image", "text", "source", "target", "columns", "label"} & set(
@@ -93,7 +100,7 @@ def resolve(
                 f"pretrained backbone, or go on from a saved perceptron by --set backbone.start=RUN"
             )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
-    for field, value in (flags.model_dump() if flags else {}).items():
+    for field, value in given.items():
         if value is not None and (field, value) != ("learning_rate", AUTO):
             section = "strategy" if field in type(recipe.strategy).model_fields else "train"
             wanted[f"{section}.{field}"] = value
@@ -103,16 +110,32 @@ def resolve(
             {f"data.{split}_rows": 64 for split in ("train", "validation", "test")}
             | {"train.max_steps": 2}
         )
-    settings = parse_changes(changes)
-    rate_given = getattr(flags, "learning_rate", None) is not None or any(
-        path.endswith(".learning_rate") for path in settings
+    number = given.get("learning_rate") not in (None, AUTO)
+    rate_given = given.get("learning_rate") is not None or any(
+        path.endswith(".learning_rate") for path in asked
     )
-    recipe = recipe.override(settings)
+    recipe = with_a_rate(
+        recipe.override(asked), [*asked, *(["strategy.learning_rate"] if number else [])]
+    )
     train = recipe.train
     if train.batch_size == AUTO != known.train.batch_size and not rate_given:
         own = {"train.learning_rate_batch": train.learning_rate_batch or known.train.batch_size}
         recipe = recipe.override(own)
     return _named(recipe, known)
+
+
+def with_a_rate(recipe: Recipe, asked: Collection[str]) -> Recipe:
+    """Return the recipe, its head trained by AdamW where its learning rate was asked for.
+
+    The solver that is the default for a Linear head has none.
+
+    Args:
+        asked: paths of the fields that the command sets or tries.
+    """
+    wished = "strategy.learning_rate" in asked and "strategy.solver" not in asked
+    if wished and getattr(recipe.strategy, "solver", None) == "auto":
+        return recipe.override({"strategy.solver": "adamw"})
+    return recipe
 
 
 def _named(recipe: Recipe, known: Recipe) -> Recipe:

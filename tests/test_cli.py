@@ -1,7 +1,9 @@
 """The command line as a person meets it: real processes, exit status, one clear line."""
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import make_image
 
+from ftkit import Augment
 from ftkit.cli import main
 from ftkit.registry import find
-from ftkit.request import default_folder, resolve, short_name
+from ftkit.request import Flags, default_folder, resolve, short_name
 
 
 def run(*words, cwd, **environment):
@@ -129,6 +132,53 @@ def test_own_data_and_backbone_replace_the_recipes(tmp_path):
     assert own.name == "vit-cifar"
     named = resolve("vit-cifar", None, "photos", None, ["name=mine"], False, None)
     assert named.name == "mine"
+
+
+def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_choices(caplog):
+    caplog.set_level(logging.INFO)
+    own = resolve("effnet-digits", None, "photos", None, [], False, None)
+    assert own.backbone.image_size is None
+    assert own.task.augment == Augment()
+    known = find("effnet-digits")
+    assert (own.strategy, own.train) == (known.strategy, known.train)
+    (line,) = caplog.messages
+    keep = re.findall(r"--set (\S+)", line)
+    assert "--set backbone.image_size=96" in line
+    kept = resolve("effnet-digits", None, "photos", None, keep, False, None)
+    assert (kept.backbone, kept.task) == (known.backbone, known.task)
+    assert len(caplog.messages) == 1  # nothing was reset the second time
+
+    caplog.clear()
+    texts = resolve("distilbert-sst2", None, "reviews.csv", None, [], False, None)
+    assert texts.task.max_length is None
+    assert "data.test test" in caplog.text  # the recipe tests on the split `validation`
+    grey = resolve("mlp-digits", None, "photos", None, ["backbone.hidden=[8]"], False, None)
+    assert (grey.backbone.grey, grey.backbone.hidden) == (False, (8,))
+    smooth = resolve("vit-cifar", None, "photos", None, [], False, Flags(label_smoothing=0.2))
+    assert smooth.train.label_smoothing == 0.2
+    plain = resolve("vit-cifar", None, "photos", None, [], False, None)
+    assert plain.train.label_smoothing == 0
+
+
+@pytest.mark.parametrize("data", [None, "embedded:digits"])
+def test_the_recipes_own_data_keeps_the_recipes_choices(data, caplog):
+    caplog.set_level(logging.INFO)
+    own = resolve("effnet-digits", None, data, None, [], False, None)
+    assert own == find("effnet-digits")
+    assert not caplog.messages
+
+
+def test_a_learning_rate_that_is_asked_for_is_used(caplog):
+    def solver(changes=(), **flags):
+        found = resolve("effnet-digits", "head", None, None, list(changes), False, Flags(**flags))
+        return found.strategy.solver
+
+    assert solver() == "auto"
+    assert solver(epochs=3) == "auto"
+    assert solver(learning_rate=1e-3) == "adamw"
+    assert solver(learning_rate="auto") == "auto"  # the log says that there is none to look for
+    assert solver(["strategy.learning_rate=0.01"]) == "adamw"
+    assert solver(["strategy.learning_rate=0.01", "strategy.solver=lbfgs"]) == "lbfgs"
 
 
 @pytest.mark.parametrize(
