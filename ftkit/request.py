@@ -85,14 +85,8 @@ def resolve(
     given: dict[str, Any] = flags.model_dump() if flags else {}
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
     wanted: dict[str, Any] = {}
-    if data is not None and data != recipe.data.path:
-        wanted |= for_own_data(recipe, [*flagged, *asked])
     if data is not None:
-        wanted["data"] = Data(path=data, on_bad_row=recipe.data.on_bad_row)
-        for column in {"image", "text", "source", "target", "columns", "label"} & set(
-            type(recipe.task).model_fields
-        ):
-            wanted[f"task.{column}"] = None  # other data has other columns
+        wanted |= _of_other_data(recipe, data, [*flagged, *asked])
     if backbone is not None:
         if isinstance(recipe.backbone, Mlp):
             raise RecipeError(
@@ -122,6 +116,17 @@ def resolve(
         own = {"train.learning_rate_batch": train.learning_rate_batch or known.train.batch_size}
         recipe = recipe.override(own)
     return _named(recipe, known)
+
+
+def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[str, Any]:
+    """Return {path: value} of what other data changes in a recipe."""
+    found = for_own_data(recipe, asked) if path != recipe.data.path else {}
+    found["data"] = Data(path=path, on_bad_row=recipe.data.on_bad_row)
+    for column in {"image", "text", "source", "target", "columns", "label"} & set(
+        type(recipe.task).model_fields
+    ):
+        found[f"task.{column}"] = None  # other data has other columns
+    return found
 
 
 def with_a_rate(recipe: Recipe, asked: Collection[str]) -> Recipe:
