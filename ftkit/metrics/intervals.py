@@ -107,8 +107,8 @@ def design_effect(slopes: np.ndarray, groups: np.ndarray | None) -> float:
 def widened(seen: float, sums: np.ndarray, sizes: np.ndarray) -> float:
     """Return the design effect with one group more, whose rows are all alike.
 
-    Where few groups are off, the effect that is seen is that of these few: with three of 60 the
-    interval covers .89 for 95 %, and with the added group .97 (scripts/simulate_intervals.py).
+    Where few groups are off, the effect that is seen is that of these few alone, and intervals are
+    too short without the added group.
 
     Args:
         seen: variance of the clusters over that of independent rows.

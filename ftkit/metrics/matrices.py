@@ -2,9 +2,9 @@
 
 A figure is a function of the shares P (C, C) of the matrix's cells, whose variance the delta method
 gives: that of the figure's derivatives over the rows. With few rows of a class it fails, because a
-class without an error seems to have no variance (coverage .53 to .86 for 95 %). So the variance is
-that of a smoothed matrix, in which each class has one error more at the rate of all classes, or
-four rows more if that is more. See docs/intervals.md for the coverage.
+class without an error seems to have no variance. So the variance is that of a smoothed matrix, in
+which each class has one error more at the rate of all classes, or four rows more if that is more.
+scripts/simulate_intervals.py measures how often the intervals hold the truth.
 """
 
 from __future__ import annotations

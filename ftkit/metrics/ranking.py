@@ -63,8 +63,8 @@ def measure_auroc(
     an area with two rows right and two wrong added, takes its place, as in Newcombe's method 5
     (2006); in between the model counts as much as `FEW` rows out of order. Student's quantile has
     Satterthwaite's degrees of freedom of both kinds of rows (Brunner and Munzel 2000). Groups widen
-    it by their design effect (Obuchowski 1997). docs/intervals.md has the coverage, and that of
-    DeLong's interval on the logit scale, which is .00 to .70 near 1.
+    it by their design effect (Obuchowski 1997).
+    scripts/simulate_intervals.py measures how often it holds the truth.
 
     Empty where no class has examples and others: there is nothing to measure.
 
