@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sacrebleu.metrics import BLEU
+from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, r2_score
 from test_compare import make
 
@@ -81,6 +82,16 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
     sums = found.seeds[0].parts.sum(0)
     assert found.figure(sums) == pytest.approx(value)
     assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
+
+
+def test_runs_of_earlier_versions_that_show_a_correlation_first_are_compared_by_it(tmp_path):
+    label, prediction = NUMBERS
+    table = {"index": np.arange(len(label)), "label": list(label), "prediction": list(prediction)}
+    run = a_run(tmp_path, "full", table, task="text-regression", figure="pearson")
+    found = evidence([run])
+    assert found.figure(found.seeds[0].parts.sum(0)) == pytest.approx(
+        pearsonr(label, prediction)[0]
+    )
 
 
 def test_perplexity_is_that_of_all_tokens(tmp_path):

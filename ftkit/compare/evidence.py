@@ -77,10 +77,12 @@ def evidence(runs: Sequence[Run]) -> Evidence:
     kind = runs[0].result.task.get("kind", "")
     if kind not in READERS:
         raise RunError(f"no paired test for a task of kind {kind}")
-    seeds = {}
+    reader, seeds = READERS[kind], {}
+    if runs[0].figure == "pearson":  # what earlier versions showed first of numbers told of texts
+        reader = _pearson
     for run in runs:
         table = _predictions(run)
-        parts, figure = READERS[kind](table, runs[0].result.task)
+        parts, figure = reader(table, runs[0].result.task)
         index = table.column("index").to_numpy()
         order = np.argsort(index, kind="stable")
         group = table.column("group").to_numpy()[order] if "group" in table.column_names else None
@@ -209,6 +211,19 @@ def _r2(table: pa.Table, task: Task) -> Of:
         return 1 - errors / (squares - total**2 / count)
 
     return np.stack([(y - p) ** 2, y * y, y, np.ones(len(y))], 1), figure
+
+
+def _pearson(table: pa.Table, task: Task) -> Of:
+    """Pearson's correlation, from sums of products."""
+    y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
+
+    def figure(sums: np.ndarray) -> np.ndarray:
+        yy, pp, yp, y, p, count = np.moveaxis(sums, -1, 0)
+        spread = (yy - y**2 / count) * (pp - p**2 / count)
+        together = yp - y * p / count
+        return np.where(spread > 0, together / np.sqrt(np.where(spread > 0, spread, 1)), 0)
+
+    return np.stack([y * y, p * p, y * p, y, p, np.ones(len(y))], 1), figure
 
 
 def _perplexity(table: pa.Table, task: Task) -> Of:
