@@ -11,6 +11,7 @@ tables stand in docs/comparing.md.
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.tables or TABLES:
         start = time.monotonic()
-        print(f"\n{TABLES[name].__doc__}\n")
+        print(f"\n{inspect.getdoc(TABLES[name])}\n")
         TABLES[name](given.experiments)
         print(f"\n({given.experiments} experiments each, {time.monotonic() - start:.0f} s)")
 
@@ -114,7 +115,7 @@ def _alarms_of(right: np.ndarray, seed: int) -> np.ndarray:
 def power(experiments: int) -> None:
     """Power: of six strategies one or more are better; the share of real differences found.
 
-    And in brackets how often a pair of equals was told apart in the same comparisons.
+    And how often a pair of equals was told apart in the same comparisons.
     """
     print("| accuracies | n | found | found, Holm | false | false, Holm |")
     print("|---|---|---|---|---|---|")
@@ -221,13 +222,13 @@ def winner(experiments: int) -> None:
 def unequal(experiments: int) -> None:
     """Unequal seeds: three strategies of one to three seeds each, and seeds of different luck."""
     better, worse, wrong = unequal_claims(experiments)
-    print(f"Of {experiments:,} verdicts {better:,} claim that one is better than another, and")
-    print(f"{worse:,} that it is worse; {wrong} of these claims go against the sign of the")
+    print(f"{experiments:,} verdicts claim {better:,} times that one is better than another and")
+    print(f"{worse:,} times that one is worse; {wrong} of these claims go against the sign of the")
     print("difference on the seeds that all have.")
 
 
 def unequal_claims(experiments: int) -> tuple[int, int, int]:
-    """Return how many verdicts' words say better, say worse, and how many of all are wrong."""
+    """Return how often the words say better, and worse, and how many of both are wrong."""
     random, counts = np.random.default_rng(0), [0, 0, 0]
     for seed in range(experiments):
         ease, found = random.beta(4.5, 0.5, 200), {}
