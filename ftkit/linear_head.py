@@ -177,7 +177,7 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
     assert penalty is not None
     found = minimise(examples, loss, penalty, C, start=chosen.start if chosen else None, bias=bias)
     factor, figures = chosen.factor if chosen else 1.0, None
-    if chosen:
+    if chosen and both:  # else validation rows are new to the head, and judge it
         held = examples.labels[chosen.rows]
         figures = score(recipe.task, held, (chosen.logits * spread + middle).astype(np.float32))
     W = (found.weight[0].cpu() * examples.scale).numpy() * factor
@@ -190,7 +190,7 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
         gradient=found.gradient,
         rows=examples.N,
         figures=figures,
-        folds=chosen.folds if chosen else 0,
+        folds=chosen.folds if chosen and both else 0,
     )
 
 

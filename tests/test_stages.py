@@ -124,7 +124,8 @@ def test_the_probe_takes_adamw_where_the_head_is_no_single_linear_layer(
 ):
     recipe = words(tmp_path, checkpoint("distilbert"))
     with caplog.at_level("INFO", logger="ftkit"):
-        _, fitted = trained(recipe.override({"strategy": Lpft()}), tmp_path / "out")
+        wish = Lpft(probe=HeadOnly(solver="lbfgs", least_steps=0))
+        _, fitted = trained(recipe.override({"strategy": wish}), tmp_path / "out")
     assert fitted.strategy.probe.solver == "adamw"
     assert "strategy.probe.solver" in caplog.text
     assert type(recipe).model_validate(
