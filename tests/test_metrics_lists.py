@@ -112,3 +112,37 @@ def test_a_constant_correlates_with_nothing():
     labels, _ = numbers()
     measured = measure(TextRegression(), labels, np.ones((len(labels), 1)))
     assert measured["pearson"].value == measured["spearman"].value == 0
+
+
+def test_numbers_that_are_told_exactly_have_intervals_with_a_width():
+    labels, _ = numbers(60)
+    measured = measure(TextRegression(), labels, labels[:, None])
+    for name in ("r2", "pearson", "spearman"):
+        assert 0.9 < measured[name].low < measured[name].value == measured[name].high == 1
+    for name in ("rmse", "mae"):
+        assert measured[name].low == measured[name].value == 0 < measured[name].high < 1
+
+
+def test_tags_that_are_all_right_have_intervals_with_a_width():
+    labels, _ = tagged(60)
+    for name, figure in measure(TextTagging(), labels, 2 * labels - 1).items():
+        assert 0.8 < figure.low < figure.value == figure.high == 1, name
+
+
+def test_copies_of_a_number_do_not_narrow_its_interval():
+    labels, predictions = numbers(100)
+    once = measure(TabularRegression(), labels, predictions[:, None])
+    copies = np.repeat(labels, 4), np.repeat(predictions, 4)[:, None]
+    found = measure(TabularRegression(), *copies, 0, np.repeat(np.arange(100), 4))
+    for name, figure in found.items():
+        width = once[name].high - once[name].low
+        assert figure.high - figure.low == pytest.approx(width, rel=0.1)
+
+
+def test_pearsons_interval_is_fishers_for_normal_numbers():
+    random = np.random.default_rng(0)
+    labels = random.normal(0, 1, 2000)
+    predictions = 0.8 * labels + 0.6 * random.normal(0, 1, 2000)
+    found = measure(TextRegression(), labels, predictions[:, None])["pearson"]
+    wanted = stats.pearsonr(labels, predictions).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.004)
