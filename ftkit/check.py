@@ -86,10 +86,13 @@ class Report:
             f"parameters {plan.parameters_total:,}, of them trained "
             f"{plan.parameters_trained:,} ({share:.2%})"
         )
-        yield (
-            f"steps      {estimate.steps:,} of {np.prod(plan.batch)} rows "
-            f"({' x '.join(map(str, plan.batch))}: processes, rows each, accumulation)"
-        )
+        if estimate.seconds_per_step:
+            yield (
+                f"steps      {estimate.steps:,} of {np.prod(plan.batch)} rows "
+                f"({' x '.join(map(str, plan.batch))}: processes, rows each, accumulation)"
+            )
+        else:
+            yield "steps      the backbone runs once, and the head learns from what it gave"
         yield f"machine    {self.machine}, {plan.precision}"
         yield (
             f"time       about {duration(estimate.seconds)} beside loading and saving"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -108,7 +109,9 @@ def _compare(
     script = "ftkit.mlp_reload" if kind == "ftkit-mlp" else "ftkit.reload"
     command = [sys.executable, "-m", script, str(artefact.resolve()), str(inputs), str(output)]
     command += [] if timed else ["untimed"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # a random.py beside the user's rows must not be taken for Python's own
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise VerificationError(f"{artefact} does not load in a fresh process: {last}")

@@ -55,7 +55,7 @@ def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Sec
     )
     lines = tuple((name, *map(str, row)) for name, *row in counts)
     return [
-        _surest(tables[best], runs[best], truth, names),
+        _surest(tables[best], runs[best], truth, told, names),
         table_of_classes("Classes", names, scores, labels, best),
         Section(
             "confusion",
@@ -70,19 +70,21 @@ def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Sec
     ]
 
 
-def _surest(table: pa.Table, run: Run, truth: np.ndarray, names: Sequence[str]) -> Section:
+def _surest(
+    table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray, names: Sequence[str]
+) -> Section:
     """Return the rows with a class that is there against all confidence, or is not."""
     probability = np.array(table["probability"].to_pylist())
-    off = np.abs(probability - truth)
+    off = np.where(told == truth, 0.0, np.abs(probability - truth))
     chosen = np.argsort(-off.max(1), kind="stable")[:SHOWN]
-    chosen = chosen[off[chosen].max(1) > 0.5]
+    chosen = chosen[off[chosen].max(1) > 0]
     index = table["index"].to_numpy()[chosen].tolist()
     found, examples = inputs_of(run, index), []
     for i, row in zip(index, chosen.tolist(), strict=True):
         c = int(off[row].argmax())
         wrong = f"{names[c]} {'missed' if truth[row, c] else 'told'} ({probability[row, c]:.2f})"
-        is_, told = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
-        examples.append(Example(i, f"{wrong}. Is: {is_}. Told: {told}.", **found.get(i, {})))
+        is_, said = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
+        examples.append(Example(i, f"{wrong}. Is: {is_}. Told: {said}.", **found.get(i, {})))
     about = f"Test rows in which {run.label}, the best, is surest of something wrong."
     return Section("wrong", "Most confidently wrong", about, examples=tuple(examples))
 
