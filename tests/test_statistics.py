@@ -195,16 +195,20 @@ def of_seeds(right):
 @pytest.mark.parametrize("n", [40, 90, 360, 2000])
 @pytest.mark.parametrize("alike", [True, False], ids=["alike", "beta"])
 def test_the_interval_of_a_mean_over_seeds_covers_the_truth(n, accuracy, alike):
-    """Rows that all seeds have right or wrong alike, and rows of beta-distributed ease."""
+    """Rows that all seeds have right or wrong alike, and rows of beta-distributed ease.
+
+    Of 400 experiments a share of 0.95 has a standard error of 0.011, and the lowest of 32 such
+    shares lies 3.3 of them below in one case of 65.
+    """
     random, covered = np.random.default_rng([n, int(100 * accuracy)]), []
-    for _ in range(EXPERIMENTS):
+    for _ in range(2 * EXPERIMENTS):
         if alike:
             right = np.repeat(random.random((1, n)) < accuracy, 3, 0)
         else:
             right = random.random((3, n)) < random.beta(5 * accuracy, 5 * (1 - accuracy), n)
         low, high, _ = interval(of_seeds(right), "accuracy", float(right.mean()))
         covered.append(low <= accuracy <= high)
-    assert np.mean(covered) >= 0.91  # 0.95 less 2.6 standard errors of 200
+    assert np.mean(covered) >= 0.914
 
 
 def test_seeds_that_answer_alike_are_as_sure_as_one():
