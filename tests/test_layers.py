@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "errors", "settings", "recipe", "reload", "launch", "terminal", "checksums",
-        "interruption", "peers", "machines", "latency",
+        "interruption", "peers", "machines", "latency", "selection",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
@@ -24,9 +24,10 @@ GROUPS = (
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "checkpoint", "background", "sharded", "resuming", "layers", "optimiser",
-        "unfreezing", "trainer",
-        "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "stages", "precision",
+        "batches", "scaling", "checkpoint", "background", "sharded", "resuming", "layers",
+        "optimiser", "unfreezing", "trainer",
+        "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "optimum", "linear_head",
+        "thresholds", "stages", "precision",
         "saving", "plots",
         "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",
         "translate", "language",
@@ -38,7 +39,7 @@ GROUPS = (
         "sweep_ray", "check", "compare", "report", "push", "predict", "mlp_show", "play",
         "doctor",
     ),
-    ("request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare",
+    ("own_data", "request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare",
      "cli_predict"),
 )  # fmt: skip
 LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
