@@ -46,7 +46,7 @@ def names(seed: int) -> dict[str, list[tuple[str, float]]]:
     from ftkit import registry
 
     recipe = registry.find("minilm-langid")
-    rows = load_splits(recipe.data, recipe.task, 0).train.shuffle(seed=seed)["text"][:]
+    rows = load_splits(recipe.data, recipe.task).train.shuffle(seed=seed)["text"][:]
     cuts = {"train": rows[:2000], "validation": rows[2000:2200], "test": rows[2200:2700]}
     return {part: [(text, float(len(text))) for text in texts] for part, texts in cuts.items()}
 
