@@ -11,6 +11,7 @@ GO_ON = (
     "go on with the same command, a training with --resume, on every machine where there are "
     "several"
 )
+LINES = logging.Formatter("%(message)s")
 
 
 def rank() -> int:
@@ -26,9 +27,12 @@ def speak(quieten: bool = True) -> None:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     ours = logging.getLogger("ftkit")
+    for handler in ours.handlers[:]:  # one of an earlier command may hold a stream that is closed
+        if isinstance(handler, logging.StreamHandler) and handler.formatter is LINES:
+            ours.removeHandler(handler)
     if not ours.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(LINES)
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     if not quieten:

@@ -64,7 +64,7 @@ CASES = {
     "token-classification": (
         [["B-PER", "I-PER", "O"], ["O", "B-LOC"]],
         [["B-PER", "I-PER", "O"], ["B-LOC", None]],
-        2 / 3,  # one name of one right, another found where there is none, one unseen
+        2 / 4,  # one name of two is right, the unseen one missed, another told where there is none
     ),
     "translation": (TEXTS[1], TEXTS[0], BLEU().corpus_score(TEXTS[0], [TEXTS[1]]).score),
 }

@@ -27,8 +27,8 @@ from ftkit.recipe import CLASSIFICATION
 
 STRATEGIES = [Full(learning_rate=3e-3), HeadOnly(learning_rate=1e-2), Lora(learning_rate=1e-2)]
 CONTRACT = [
-    *("recipe", "strategy", "task", "dataset", "split", "n", "metrics"),
-    *("parameters_total", "parameters_trained", "seconds", "examples_per_second"),
+    *("recipe", "strategy", "task", "dataset", "split", "n", "unseen_words", "metrics"),
+    *("validation", "parameters_total", "parameters_trained", "seconds", "examples_per_second"),
     *(
         "peak_memory_bytes",
         "model_bytes",
