@@ -122,6 +122,9 @@ class FrozenTrainer(ExactTrainer):
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
             worker_init_fn=leave_to_parent,
+            # an iterator draws a seed for its readers when it is made, and once more in each epoch:
+            # from the process's own state a resumed run would draw another dropout
+            generator=torch.Generator().manual_seed(self.args.seed),
         )
         return self.readers
 
