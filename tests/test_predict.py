@@ -95,7 +95,7 @@ def the_same(found, run):
     order = wanted.pop("index")
     for name, values in wanted.items():
         if name not in found.columns:
-            assert name in ("label", "loss")
+            assert name in ("label", "loss", "group")
             continue
         for place, value in zip(order, values, strict=True):
             got = found.columns[name][place]

@@ -9,7 +9,8 @@ from ftkit.result import Measured, Seconds
 
 # DESIGN.md, "run.json:"
 KEYS = {
-    "recipe", "strategy", "task", "dataset", "split", "n", "metrics", "validation",
+    "recipe", "strategy", "task", "dataset", "split", "n", "unseen_words", "metrics",
+    "validation",
     "parameters_total", "parameters_trained", "seconds", "examples_per_second",
     "peak_memory_bytes", "model_bytes", "latency_seconds", "latency", "model_sha256", "seed",
     "world_size", "device", "precision", "versions", "commit", "started", "finished", "status",

@@ -19,7 +19,7 @@ from ftkit.tasks.image import augmentation
 
 @pytest.fixture
 def splits(class_folders):
-    return load_splits(Data(path=str(class_folders)), ImageClassification(), seed=0)
+    return load_splits(Data(path=str(class_folders)), ImageClassification())
 
 
 def inputs_of(splits, checkpoint, family="vit", **augment):
@@ -160,7 +160,7 @@ def test_grey_and_palette_rows_become_three_channels(tmp_path, checkpoint):
         (tmp_path / colour).mkdir()
         for number in range(10):
             make_image(colour, number).convert(mode).save(tmp_path / colour / f"{number}.png")
-    splits = load_splits(Data(path=str(tmp_path)), ImageClassification(), seed=0)
+    splits = load_splits(Data(path=str(tmp_path)), ImageClassification())
     inputs, _ = inputs_of(splits, checkpoint)
     assert all(
         inputs.test[row]["pixel_values"].shape == (3, 32, 32) for row in range(len(inputs.test))
