@@ -120,8 +120,9 @@ def resolve(
 
 def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[str, Any]:
     """Return {path: value} of what other data changes in a recipe."""
+    data = Data(path=path, on_bad_row=recipe.data.on_bad_row)  # refused before anything is said
     found = for_own_data(recipe, asked) if path != recipe.data.path else {}
-    found["data"] = Data(path=path, on_bad_row=recipe.data.on_bad_row)
+    found["data"] = data
     for column in {"image", "text", "source", "target", "columns", "label"} & set(
         type(recipe.task).model_fields
     ):

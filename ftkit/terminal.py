@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,6 @@ GO_ON = (
     "go on with the same command, a training with --resume, on every machine where there are "
     "several"
 )
-LINES = logging.Formatter("%(message)s")
 
 
 def rank() -> int:
@@ -27,12 +27,9 @@ def speak(quieten: bool = True) -> None:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     ours = logging.getLogger("ftkit")
-    for handler in ours.handlers[:]:  # one of an earlier command may hold a stream that is closed
-        if isinstance(handler, logging.StreamHandler) and handler.formatter is LINES:
-            ours.removeHandler(handler)
     if not ours.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(LINES)
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(message)s"))
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     if not quieten:
@@ -46,6 +43,16 @@ def speak(quieten: bool = True) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at the time: of several commands in one process each has its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # as every handler of logging does: a line lost ends no training
+            self.handleError(record)
 
 
 @contextmanager
