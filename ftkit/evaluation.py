@@ -156,6 +156,7 @@ def in_batches(
         collate_fn=collate_of(rows),
         num_workers=workers(settings, machine),
         pin_memory=machine.device.type == "cuda",
+        generator=torch.Generator(),  # its readers' seed is none of the training's random numbers
     )
     with ThreadPoolExecutor(1) as reader:  # reads the next batch while one is computed
         source = iter(loader)

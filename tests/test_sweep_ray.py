@@ -163,7 +163,9 @@ def test_a_trial_that_cannot_be_run_is_a_failed_one(recipe):
     assert search.suggest("b")["trial"] == 1
     assert search.suggest("c") == Search.FINISHED
     search.on_trial_complete("a", error=True)
-    search.on_trial_complete("b", result={"state": "complete", "figure": 0.5, "why": "it was"})
+    search.on_trial_complete(
+        "b", result={"state": "complete", "figure": 0.5, "why": "it was", "loss": None}
+    )
     done, failed = search.study.trials()
     assert (done.number, done.figure, failed.number, failed.state) == (1, 0.5, 0, "fail")
 
