@@ -108,8 +108,8 @@ def test_the_level_of_the_numbers_is_learned_and_saved(
     numbers = recipe.override({"data.path": str(file), "task": task, "strategy": strategy})
     result = finetune(numbers.override({"train.epochs": 4}), tmp_path / "run")
     assert next(iter(result.metrics)) == "r2"
-    assert result.metrics["r2"].value > -0.3
-    assert RunResult.read(tmp_path / "run").validation["r2"] > -0.3
+    assert result.metrics["r2"].value > -1  # of a model that misses the level -(38 / 9)^2, -18
+    assert RunResult.read(tmp_path / "run").validation["r2"] > -1
     assert result.validation["loss"] == pytest.approx(result.validation["rmse"] ** 2)
     if getattr(strategy, "merge", True):
         tell = pipeline("text-classification", model=str(tmp_path / "run" / "model"))
