@@ -46,6 +46,8 @@ LOWEST, HIGHEST, STEPS = 1e-6, 1e-1, 80
 """16 steps for each factor of ten; most tests end at 1e-2, after 64."""
 MEMORY = 0.8
 """Share that the smoothed loss keeps of itself in each step."""
+CALM = 10
+"""Steps at first whose rates change nothing yet: their losses differ as batches do."""
 
 
 @dataclass(frozen=True)
@@ -282,10 +284,16 @@ def smoothed(losses: Any) -> np.ndarray:
 
 
 def diverged(losses: list[float]) -> bool:
-    """Return whether the smoothed loss has risen by half of what it had fallen, and a quarter."""
+    """Return whether the smoothed loss has risen by half of what it had fallen, and a quarter.
+
+    By more, too, than losses of batches differ before any step counts: beside a head that is
+    solved already they are small, and the next batch's may be twice the last one's.
+    """
+    if len(losses) <= CALM:
+        return False
     means = smoothed(losses)
-    first, least = means[0], means.min()
-    return bool(means[-1] > least + max(0.5 * (first - least), 0.25 * first))
+    first, least, spread = means[0], means.min(), float(np.std(losses[:CALM]))
+    return bool(means[-1] > least + max(0.5 * (first - least), 0.25 * first, spread))
 
 
 def pick(rates: Any, losses: Any) -> float:
@@ -299,9 +307,10 @@ def pick(rates: Any, losses: Any) -> float:
     """
     means = smoothed(losses)
     best = int(means.argmin())
-    if means[best] > 0.995 * means[0]:
+    if means[best] > 0.995 * means[0] or rates[best] / 4 < LOWEST:
         raise TrainingError(
             f"the range test found no learning rate: the training loss began at {means[0]:.4g} and "
-            f"fell to {means[best]:.4g} at most; give --learning-rate a number"
+            f"fell to {means[best]:.4g} at most, at a rate of {rates[best]:.2g}; give "
+            "--learning-rate a number"
         )
     return float(f"{rates[best] / 4:.2g}")

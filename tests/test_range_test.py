@@ -34,7 +34,13 @@ def curve(falls_from, least, rises_from, steps=80):
 
 @pytest.mark.parametrize(
     "strategy",
-    [Full(), Lora(rank=2, lora_plus=16), HeadOnly(solver="adamw"), HeadOnly(cache=False), Lpft()],
+    [
+        Full(),
+        Lora(rank=2, lora_plus=16),
+        HeadOnly(solver="adamw"),
+        HeadOnly(cache=False),
+        Lpft(probe=HeadOnly(solver="adamw", epochs=1, least_steps=0, refit=False)),
+    ],
 )
 def test_everything_is_as_it_was_bit_by_bit(strategy, tiny_recipe):
     recipe = tiny_recipe.override({"strategy": strategy})

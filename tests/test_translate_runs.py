@@ -75,7 +75,7 @@ def test_a_saved_translator_translates_as_it_was_measured(
     sources = [recipe.task.prefix + text for text in table["source"].to_pylist()]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    inputs = tokenizer(sources, padding=True, return_tensors="pt")
+    inputs = tokenizer(sources, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         found = model.generate(**inputs)
     texts = tokenizer.batch_decode(found, skip_special_tokens=True)

@@ -19,8 +19,14 @@ Figure = Callable[[np.ndarray], np.ndarray]
 """From sums (B, K) to a figure (B,) that stays the same where all sums are doubled."""
 STEP = 1e-5
 """Of the numeric derivative, as a share of each sum's size."""
-FEWEST = 5
+FEWEST = 10
 """Groups that the bootstrap-t needs; below, Student's quantile stands for its own."""
+LEAST = 0.03
+"""Share of the figure's standard error that a resample's own has to reach: one of rows that are nearly
+alike has next to none, and its distance, divided by it, says nothing."""
+MOST = 3.0
+"""Of the delta method's standard error, which the jackknife's may be: it has no bound where all is
+told but one row."""
 
 
 def studentized(
@@ -48,12 +54,15 @@ def studentized(
         without = figure(parts.sum(0) - parts)
         without = without[np.isfinite(without)]
         error = np.sqrt((G - 1) * without.var()) if len(without) else 0.0
+        slope = _slopes(figure, parts.sum(0)[None], scale * G)[0]
+        error = min(error, MOST * np.sqrt(np.sum((parts @ slope) ** 2) * G / (G - 1)))
         distances = []
         for weights in resamples(G, RESAMPLES, seed):
             sums, products = weights @ parts, (weights @ squares).reshape(-1, K, K)
             slopes = _slopes(figure, sums, scale * G)
             variance = np.einsum("bk,bkl,bl->b", slopes, products, slopes) * G / (G - 1)
-            distances.append((figure(sums) - value) / np.sqrt(np.maximum(variance, 0)))
+            some = variance > (LEAST * error) ** 2
+            distances.append((figure(sums) - value)[some] / np.sqrt(variance[some]))
     found = np.concatenate(distances)
     found = found[np.isfinite(found)]
     if not error > 0 or not np.isfinite(value):
