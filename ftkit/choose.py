@@ -32,6 +32,7 @@ from ftkit.recipe import WRITING, HeadOnly, Mlp, Recipe
 from ftkit.run import Ready, make_ready
 from ftkit.stages import train
 from ftkit.terminal import duration, quiet
+from ftkit.training import long_enough
 from ftkit.verify import MOST_ROWS
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,8 @@ def _fitted(
         demanding: there is a head to fall back on, so a few steps are too few.
     """
     with quiet():
+        if not isinstance(recipe.strategy, HeadOnly):
+            recipe = long_enough(recipe, len(ready.inputs.train))
         measured = estimate(recipe, ready, machine)
     per_epoch = (measured.seconds - measured.seconds_test) / recipe.train.epochs
     artefacts = 2 if recipe.strategy.kind == "lora" else 1
@@ -173,7 +176,7 @@ def _fitted(
             epochs = min(recipe.train.epochs, math.floor(min(left / cost, 1e6)))
             if epochs < least:
                 continue
-            changes: dict[str, Any] = {"train.epochs": epochs}
+            changes: dict[str, Any] = {"train.epochs": epochs, "train.least_steps": 0}
             place_of = ""
             if side:
                 place_of = f" at {round(side * share)} px"

@@ -19,7 +19,7 @@ from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
 from ftkit.tasks.few import few
-from ftkit.training import fit
+from ftkit.training import fit, long_enough
 
 STEPS = 2
 """The first one warms up, the second one is measured."""
@@ -45,6 +45,8 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
 
     Every rank must call this. Writes to a temporary folder alone.
     """
+    if not isinstance(recipe.strategy, HeadOnly):
+        recipe = long_enough(recipe, len(ready.inputs.train))
     train, inputs = recipe.train, ready.inputs
     steps_per_epoch = math.ceil(len(inputs.train) / train.rows_per_step)
     epochs = getattr(recipe.strategy, "epochs", None) or train.epochs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,32 +50,6 @@ def solver_of(strategy: HeadOnly, head: Head) -> str:
         return "lbfgs"
     log.info("head: several layers, trained by AdamW; L-BFGS is for one Linear layer")
     return "adamw"
-
-
-def long_enough(recipe: Recipe, rows: int) -> Recipe:
-    """Return the recipe with as many epochs as `strategy.least_steps` asks for.
-
-    A given `train.max_steps` stands.
-
-    Args:
-        rows: of the training split.
-    """
-    strategy, settings = recipe.strategy, recipe.train
-    assert isinstance(strategy, HeadOnly)
-    steps = math.ceil(rows / settings.rows_per_step)
-    if settings.max_steps or settings.epochs * steps >= strategy.least_steps:
-        return recipe
-    epochs = math.ceil(strategy.least_steps / steps)
-    log.info(
-        "head: %d epochs instead of %d, %d steps each, for %d steps in all (--set "
-        "strategy.least_steps=0 keeps %d)",
-        epochs,
-        settings.epochs,
-        steps,
-        strategy.least_steps,
-        settings.epochs,
-    )
-    return recipe.override({"train.epochs": epochs})
 
 
 def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Recipe:

@@ -21,11 +21,11 @@ from ftkit.checkpoint import newest_checkpoint
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
 from ftkit.linear_head import solve
-from ftkit.probe import choose, long_enough, solver_of
+from ftkit.probe import choose, solver_of
 from ftkit.recipe import HeadOnly, Lpft, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.tasks import Inputs
-from ftkit.training import Fitted, fit
+from ftkit.training import Fitted, fit, long_enough
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def train(
         RunError: a folder cannot be written.
         TrainingError: see `ftkit.training.fit`.
     """
-    return fit(model, inputs, recipe, machine, folder, resume)
+    return fit(model, inputs, long_enough(recipe, len(inputs.train)), machine, folder, resume)
 
 
 @train.register
@@ -115,6 +115,7 @@ def _(
         probe = train(alone, frozen, inputs, first, machine, folder / "probe", resume)
         on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
     cast(Any, model).keeps_head = True
+    recipe = long_enough(recipe, len(inputs.train))
     fitted = fit(adapt(strategy, model), inputs, recipe, machine, folder, resume)
     return replace(
         fitted,

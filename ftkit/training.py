@@ -29,7 +29,7 @@ from ftkit.interruption import check, held
 from ftkit.journal import Bar, Journal
 from ftkit.models import begins_trained, place
 from ftkit.precision import Arithmetic, fastest_training
-from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, Recipe, Strategy, Train
+from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, HeadOnly, Recipe, Strategy, Train
 from ftkit.resuming import Patience, Progress
 from ftkit.runtime import Machine, on_main, share_batch
 from ftkit.scaling import scale_of
@@ -66,6 +66,34 @@ class Fitted:
         values = json.loads(text)
         strategy = values.pop("strategy")
         return cls(**values, strategy=STRATEGIES[strategy["kind"]](**strategy))
+
+
+def long_enough(recipe: Recipe, rows: int) -> Recipe:
+    """Return the recipe with as many epochs as its least number of steps asks for.
+
+    That is `strategy.least_steps` of a head on cached features, whose steps cost next to nothing,
+    and else `train.least_steps`. A given `train.max_steps` stands.
+
+    Args:
+        rows: of the training split.
+    """
+    train, section = recipe.train, "strategy" if isinstance(recipe.strategy, HeadOnly) else "train"
+    least = getattr(recipe, section).least_steps
+    steps = math.ceil(rows / train.rows_per_step)
+    if train.max_steps or train.epochs * steps >= least:
+        return recipe
+    epochs = math.ceil(least / steps)
+    log.info(
+        "%d epochs instead of %d, %d steps each, for %d steps in all (--set %s.least_steps=0 keeps "
+        "%d)",
+        epochs,
+        train.epochs,
+        steps,
+        least,
+        section,
+        train.epochs,
+    )
+    return recipe.override({"train.epochs": epochs})
 
 
 @singledispatch

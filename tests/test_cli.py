@@ -13,6 +13,7 @@ from conftest import make_image
 
 from ftkit import Augment
 from ftkit.cli import main
+from ftkit.own_data import LEAST_STEPS
 from ftkit.registry import find
 from ftkit.request import Flags, default_folder, resolve, short_name
 
@@ -140,13 +141,16 @@ def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_cho
     assert own.backbone.image_size is None
     assert own.task.augment == Augment()
     known = find("effnet-digits")
-    assert (own.strategy, own.train) == (known.strategy, known.train)
+    assert own.strategy == known.strategy
+    assert own.train == known.train.model_copy(update={"least_steps": LEAST_STEPS})
     (line,) = caplog.messages
     keep = re.findall(r"--set (\S+)", line)
     assert "--set backbone.image_size=96" in line
     kept = resolve("effnet-digits", None, "photos", None, keep, False, None)
-    assert (kept.backbone, kept.task) == (known.backbone, known.task)
+    assert (kept.backbone, kept.task, kept.train) == (known.backbone, known.task, known.train)
     assert len(caplog.messages) == 1  # nothing was reset the second time
+    few = resolve("effnet-digits", None, "photos", None, [], False, Flags(epochs=1))
+    assert few.train.least_steps == 0  # so many epochs were asked for
 
     caplog.clear()
     texts = resolve("distilbert-sst2", None, "reviews.csv", None, [], False, None)

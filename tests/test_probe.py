@@ -11,9 +11,9 @@ from ftkit import HeadOnly, Lpft, ModelError, RecipeError, runtime
 from ftkit.adapt import adapt
 from ftkit.features import cache_features
 from ftkit.heads import Head
-from ftkit.probe import choose, long_enough, measured, solver_of, train_head
+from ftkit.probe import choose, measured, solver_of, train_head
 from ftkit.run import make_ready
-from ftkit.training import fit
+from ftkit.training import fit, long_enough
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,14 @@ def test_a_head_takes_at_least_so_many_steps(tiny_recipe):
     assert long_enough(recipe, rows=8 * 166).train.epochs == 4
     assert long_enough(recipe.override({"train.max_steps": 2}), rows=50).train.epochs == 3
     assert long_enough(recipe.override({"strategy.least_steps": 0}), rows=50).train.epochs == 3
+
+
+def test_few_rows_get_the_epochs_of_the_least_steps(tiny_recipe):
+    recipe = tiny_recipe.override({"train.epochs": 3, "train.least_steps": 150})
+    assert long_enough(recipe, rows=270).train.epochs == 5  # 34 steps of 8 rows each: 170
+    assert long_enough(recipe, rows=8 * 50).train.epochs == 3
+    assert long_enough(recipe.override({"train.max_steps": 2}), rows=50).train.epochs == 3
+    assert long_enough(tiny_recipe, rows=8).train.epochs == tiny_recipe.train.epochs
 
 
 @pytest.mark.parametrize("wish", [{"search": True}, {"solver": "lbfgs"}, {"views": 2}])
