@@ -36,6 +36,7 @@ from ftkit.tasks import Inputs
 from ftkit.tasks.few import few
 from ftkit.terminal import quiet
 from ftkit.trainer import FrozenTrainer
+from ftkit.training import epochs_of
 
 log = logging.getLogger(__name__)
 LEAST_ROWS = 8
@@ -101,7 +102,7 @@ def scaled(recipe: Recipe, rows: int, training_rows: int) -> Recipe:
     else:
         before, after = recipe.strategy.learning_rate, found.strategy.learning_rate
         rate = f"learning rate {before:g} of {old} rows becomes {after:g}, by sqrt({rows} / {old})"
-    epochs = getattr(found.strategy, "epochs", None) or found.train.epochs
+    epochs = epochs_of(found, training_rows)
     steps = found.train.max_steps or epochs * math.ceil(training_rows / rows)
     log.info("batch size: %s; %d steps in all", rate, steps)
     return found

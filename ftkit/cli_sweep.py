@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -72,9 +72,7 @@ def sweep(
     space, fixed = parse_space(set_)
     speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
-    if any(path.endswith(".learning_rate") for path in space):  # what is tried is not scaled
-        resolved = resolved.override({"train.learning_rate_batch": None})
-    resolved = with_a_rate(resolved, [*parse_changes(fixed), *space])
+    resolved = with_a_rate(as_searched(resolved, space), [*parse_changes(fixed), *space])
     require_allowed(resolved, space)
     folder = out or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()
@@ -103,6 +101,20 @@ def sweep(
     print(f"recipe   {best.folder / 'recipe.json'}")
     again = ["ftkit", "train", "--recipe", str(best.folder / "recipe.json"), "--out", "runs/best"]
     print(f"again    {shlex.join(again)}")
+
+
+def as_searched(recipe: Recipe, space: Collection[str]) -> Recipe:
+    """Return the recipe without what would change the values that a sweep tries.
+
+    Args:
+        space: paths of the fields that it searches.
+    """
+    changes: dict[str, Any] = {}
+    if any(path.endswith(".learning_rate") for path in space):
+        changes["train.learning_rate_batch"] = None
+    if {"train.epochs", "train.max_steps"} & {*space}:
+        changes["train.least_steps"] = 0
+    return recipe.override(changes)
 
 
 def chosen_lines(found: Sequence[Trial], figure: str) -> list[str]:

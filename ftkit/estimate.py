@@ -19,7 +19,7 @@ from ftkit.recipe import HeadOnly, Recipe
 from ftkit.run import Ready
 from ftkit.tasks import Inputs, Rows
 from ftkit.tasks.few import few
-from ftkit.training import fit, long_enough
+from ftkit.training import epochs_of, fit
 
 STEPS = 2
 """The first one warms up, the second one is measured."""
@@ -45,12 +45,9 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
 
     Every rank must call this. Writes to a temporary folder alone.
     """
-    if not isinstance(recipe.strategy, HeadOnly):
-        recipe = long_enough(recipe, len(ready.inputs.train))
     train, inputs = recipe.train, ready.inputs
     steps_per_epoch = math.ceil(len(inputs.train) / train.rows_per_step)
-    epochs = getattr(recipe.strategy, "epochs", None) or train.epochs
-    steps = train.max_steps or epochs * steps_per_epoch
+    steps = train.max_steps or epochs_of(recipe, len(inputs.train)) * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
     some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
     _seconds_per_row(ready, few(inputs.test, machine.world_size), recipe, machine, final=True)

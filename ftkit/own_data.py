@@ -36,8 +36,8 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
     }
     if reset:
         log.info(
-            "data of one's own gets the defaults for %s, not what %s chose for its data: %s; to "
-            "keep: %s",
+            "data of one's own gets the usual settings for %s, not what %s chose for its data: "
+            "%s; to keep: %s",
             recipe.task.noun,
             recipe.name,
             ", ".join(f"{path} {_said(path, value)}" for path, value in reset.items()),

@@ -71,6 +71,7 @@ def _(
         log.info("features: not cached, the backbone runs in every epoch: %s", reason)
         plain = {"cache": False, "views": 0, "solver": "adamw", "search": False}
         recipe = recipe.override({f"strategy.{name}": value for name, value in plain.items()})
+        recipe = long_enough(recipe, len(inputs.train))
         return fit(model, inputs, recipe, machine, folder, resume)
     begin = time.perf_counter()
     features = cache_features(model, inputs, recipe, machine)

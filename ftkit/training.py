@@ -68,32 +68,44 @@ class Fitted:
         return cls(**values, strategy=STRATEGIES[strategy["kind"]](**strategy))
 
 
-def long_enough(recipe: Recipe, rows: int) -> Recipe:
-    """Return the recipe with as many epochs as its least number of steps asks for.
+def epochs_of(recipe: Recipe, rows: int) -> int:
+    """Return how many epochs are trained: the recipe's, or as many as its least steps ask for.
 
-    That is `strategy.least_steps` of a head on cached features, whose steps cost next to nothing,
+    Those are `strategy.least_steps` of a head on cached features, whose steps cost next to nothing,
     and else `train.least_steps`. A given `train.max_steps` stands.
 
     Args:
         rows: of the training split.
     """
-    train, section = recipe.train, "strategy" if isinstance(recipe.strategy, HeadOnly) else "train"
-    least = getattr(recipe, section).least_steps
-    steps = math.ceil(rows / train.rows_per_step)
-    if train.max_steps or train.epochs * steps >= least:
+    train, strategy = recipe.train, recipe.strategy
+    epochs = getattr(strategy, "epochs", None) or train.epochs
+    if train.max_steps:
+        return epochs
+    least = getattr(recipe, _has_least(strategy)).least_steps
+    return max(epochs, math.ceil(least / math.ceil(rows / train.rows_per_step)))
+
+
+def long_enough(recipe: Recipe, rows: int) -> Recipe:
+    """Return the recipe with the epochs that `epochs_of` says, and log where these are more."""
+    epochs, before = epochs_of(recipe, rows), recipe.train.epochs
+    if epochs == before:
         return recipe
-    epochs = math.ceil(least / steps)
+    steps, section = math.ceil(rows / recipe.train.rows_per_step), _has_least(recipe.strategy)
     log.info(
         "%d epochs instead of %d, %d steps each, for %d steps in all (--set %s.least_steps=0 keeps "
         "%d)",
         epochs,
-        train.epochs,
+        before,
         steps,
-        least,
+        getattr(recipe, section).least_steps,
         section,
-        train.epochs,
+        before,
     )
     return recipe.override({"train.epochs": epochs})
+
+
+def _has_least(strategy: Strategy) -> str:
+    return "strategy" if isinstance(strategy, HeadOnly) and strategy.cache else "train"
 
 
 @singledispatch

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,8 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     optimizer = torch.optim.AdamW(moving, lr=recipe.strategy.learning_rate, fused=True)
     set_training_mode(model)
     for epoch in range(settings.epochs):
-        batches = Batches(
-            len(rows), size, settings.seed, lambda e=epoch: e, lengths=lengths_of(rows)
-        )
+        now = partial(int, epoch)
+        batches = Batches(len(rows), size, settings.seed, now, lengths=lengths_of(rows))
         for keys in batches:
             batch = collate_of(rows)(examples_of(rows, keys))
             labels = batch.pop("labels").to(machine.device)
@@ -173,15 +173,16 @@ def record(options: Any, found: dict[str, Any]) -> None:
     """Print what the figures stand on, and write all as JSON where asked for."""
     from ftkit import runtime
 
+    versions = runtime.versions()
     about = {
         "command": " ".join(["python", *sys.argv]),
         "commit": runtime.commit(),
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "versions": runtime.versions(),
+        "versions": versions,
     }
     print(f"\n{about['command']}\ncommit {about['commit']}, {about['cores']} cores")
-    print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
     if options.json:
         Path(options.json).write_text(json.dumps(about | found, indent=2) + "\n", encoding="utf-8")
 

@@ -39,7 +39,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         options.arrays = str(Path(folder) / "arrays.npz")
-        np.savez(options.arrays, **load(options.data))
+        arrays: dict[str, Any] = load(options.data)
+        np.savez(options.arrays, **arrays)
         names = options.only or list(CONTENDERS)
         if "keras" in names and not has_keras(options.keras_python):
             print("keras: not installed, left out")

@@ -9,7 +9,7 @@ differences, and gradient norms in networks trained on scikit-learn's digits.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import matplotlib
 import torch
@@ -118,7 +118,8 @@ def draw_vanishing() -> None:
     X, Y = digits()
     X, Y = X.float(), Y.float()
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
-    for plot, name in zip(axes, ("sigmoid", "relu"), strict=True):
+    names: tuple[Literal["sigmoid", "relu"], ...] = ("sigmoid", "relu")
+    for plot, name in zip(axes, names, strict=True):
         network = Network((64, 32, 32, 32, 32, 32, 10), name)
         history = train(network, X, Y, Training(epochs=15))
         for k in range(len(network.layers)):

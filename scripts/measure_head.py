@@ -26,11 +26,12 @@ from ftkit import registry, runtime
 from ftkit.features import Features, cache_features
 from ftkit.heads import Head
 from ftkit.linear_head import _put, solved
-from ftkit.probe import long_enough, measured, train_head
+from ftkit.probe import measured, train_head
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.request import resolve
 from ftkit.run import make_ready
 from ftkit.tasks import Inputs
+from ftkit.training import long_enough
 
 
 def main() -> None:

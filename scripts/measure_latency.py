@@ -32,8 +32,9 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         small = {"train.max_steps": 2, "data.train_rows": 100, "data.test_rows": 40}
         recipe = registry.find(arguments.recipe).with_strategy(kind).override(small)
-        one = found[kind] = finetune(recipe, folder).latency
+        one = finetune(recipe, folder).latency
         assert one is not None
+        found[kind] = one
         low, median, high = (f"{1000 * value:.2f} ms" for value in (one.low, one.median, one.high))
         print(f"| {kind} | {median} | {low} to {high} | {one.threads} | {one.repetitions} |")
     for (name, one), (other_name, other) in combinations(found.items(), 2):

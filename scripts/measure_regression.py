@@ -92,7 +92,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.raw:
         for module in (ftkit.trainer, ftkit.training):
-            module.scale_of = lambda *_: None  # type: ignore[assignment]
+            setattr(module, "scale_of", lambda *_: None)  # noqa: B010
     for target in given.targets:
         for seed in range(given.seeds):
             found = measure(target, seed)

@@ -85,7 +85,7 @@ def measure(case: str, rows: int, seed: int) -> dict[str, Any]:
         test.append(score(trainer.task, own.labels, told))
         return figures
 
-    FrozenTrainer.score = noting  # type: ignore[method-assign]
+    FrozenTrainer.score = noting  # type: ignore[method-assign, assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))

@@ -76,13 +76,14 @@ def make_backbones(folder: Path) -> None:
     import transformers as hf
 
     torch.manual_seed(0)
+    names = {number: str(number) for number in range(5)}
     vit = hf.ViTConfig(
         hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128,
-        image_size=32, patch_size=8, num_labels=5, hidden_dropout_prob=0.1,
+        image_size=32, patch_size=8, id2label=names, hidden_dropout_prob=0.1,
     )  # fmt: skip
     resnet = hf.ResNetConfig(
         embedding_size=16, hidden_sizes=[16, 32, 32, 64], depths=[1, 1, 1, 1], layer_type="basic",
-        num_labels=5,
+        id2label=names,
     )  # fmt: skip
     hf.ViTForImageClassification(vit).save_pretrained(folder / "vit")
     hf.ResNetForImageClassification(resnet).save_pretrained(folder / "resnet")

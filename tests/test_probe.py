@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from ftkit import HeadOnly, Lpft, ModelError, RecipeError, runtime
+from ftkit import Full, HeadOnly, Lpft, ModelError, RecipeError, runtime
 from ftkit.adapt import adapt
 from ftkit.features import cache_features
 from ftkit.heads import Head
 from ftkit.probe import choose, measured, solver_of, train_head
 from ftkit.run import make_ready
-from ftkit.training import fit, long_enough
+from ftkit.training import epochs_of, fit, long_enough
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,23 @@ def test_few_rows_get_the_epochs_of_the_least_steps(tiny_recipe):
     assert long_enough(recipe, rows=8 * 50).train.epochs == 3
     assert long_enough(recipe.override({"train.max_steps": 2}), rows=50).train.epochs == 3
     assert long_enough(tiny_recipe, rows=8).train.epochs == tiny_recipe.train.epochs
+
+
+@pytest.mark.parametrize(
+    ("strategy", "epochs"),
+    [
+        (Full(), 5),  # 34 steps of 8 rows each
+        (HeadOnly(), 15),  # 500 steps
+        (HeadOnly(epochs=20), 20),
+        (HeadOnly(cache=False), 5),  # the backbone runs in each
+        (HeadOnly(cache=False, epochs=4), 5),
+    ],
+)
+def test_epochs_are_those_of_the_least_steps(strategy, epochs, tiny_recipe):
+    changes = {"train.epochs": 3, "train.least_steps": 150, "strategy": strategy}
+    assert epochs_of(tiny_recipe.override(changes), rows=270) == epochs
+    asked = strategy.epochs or 3 if isinstance(strategy, HeadOnly) else 3
+    assert epochs_of(tiny_recipe.override(changes | {"train.max_steps": 2}), rows=270) == asked
 
 
 @pytest.mark.parametrize("wish", [{"search": True}, {"solver": "lbfgs"}, {"views": 2}])

@@ -12,7 +12,7 @@ from test_result import make
 import ftkit.run
 from ftkit import RecipeError, RunError, RunResult, registry
 from ftkit.cli import main
-from ftkit.cli_sweep import chosen_lines
+from ftkit.cli_sweep import as_searched, chosen_lines
 from ftkit.result import Measured
 from ftkit.search_space import Choices, Range, parse_space, require_allowed
 from ftkit.sweep import Ended, Study, run_trial, sweep, validation_of
@@ -36,6 +36,15 @@ def recipe():
     return registry.find("mlp-digits").override(
         {"train.epochs": 3, "data.train_rows": 300, "data.test_rows": 60}
     )
+
+
+def test_trials_differ_as_the_space_says(recipe):
+    own = recipe.override({"train.least_steps": 150, "train.learning_rate_batch": 64})
+    epochs, rates = (
+        as_searched(own, {path}).train for path in ("train.epochs", "strategy.learning_rate")
+    )
+    assert (epochs.least_steps, epochs.learning_rate_batch) == (0, 64)
+    assert (rates.least_steps, rates.learning_rate_batch) == (150, None)
 
 
 @pytest.mark.parametrize(

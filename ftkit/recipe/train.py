@@ -35,8 +35,8 @@ class Train(Settings):
     max_steps: PositiveInt | None = None
     """Stop after so many optimiser steps, whatever `epochs` says."""
     least_steps: NonNegativeInt = 0
-    """Take at least so many optimiser steps, by more epochs where the training rows are few; of
-    strategies that train the backbone."""
+    """Take at least so many optimiser steps, by more epochs where the training rows are few; a head
+    on cached features has `strategy.least_steps` instead."""
     batch_size: PositiveInt | Literal["auto"] = 32
     """Examples per optimiser step, over all devices and accumulation steps together; `auto`
     measures in some steps which is the smallest batch that trains about as fast as any."""
