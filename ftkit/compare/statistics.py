@@ -230,11 +230,11 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
 def _in_accord(
     seen: np.ndarray, low: np.ndarray, high: np.ndarray, p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of intervals so that they hold 0 where, and only where, the test allows it.
+    """Return the ends of intervals that do not pass 0 where the test excludes it, and else hold it.
 
     An interval that passes 0 though the test excludes it ends there: that is the interval that goes
-    with a step-down test (Hayter and Hsu 1994). One that excludes 0 though the test does not is
-    drawn out to it.
+    with a step-down test (Hayter and Hsu 1994), which is open at 0. One that excludes 0 though the
+    test does not is drawn out to it.
     """
     told = p < LEVEL
     low = np.where(told & (seen > 0), np.maximum(low, 0), np.where(told, low, np.minimum(low, 0)))
