@@ -10,11 +10,12 @@ import time
 import pytest
 from test_compare import make
 
-from ftkit import Data, Mlp, Recipe, RecipeError, RunResult, TabularRegression
+from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
 from ftkit.cli import main
 from ftkit.compare.rungs import ladder
 from ftkit.compare.runner import climb
-from ftkit.compare.runs import read_runs
+from ftkit.compare.runs import Run, read_runs
+from ftkit.compare.summary import summarize
 from ftkit.registry import find
 from ftkit.request import seconds_of
 
@@ -131,6 +132,30 @@ def test_runs_of_one_strategy_and_other_settings_have_their_folders_for_labels(
 
     assert labels({}, {}) == ["full", "full"]
     assert labels({}, {"train.epochs": 9}) == ["run-2", "run-3"]
+
+
+def test_runs_in_folders_of_one_name_are_told_apart_and_not_averaged(tiny_recipe, tmp_path):
+    """Two sweeps have a trial-0000 each, of the same seed."""
+    folders = []
+    for sweep, epochs in (("s1", 1), ("s2", 2)):
+        folders.append(tmp_path / sweep / "trial-0000")
+        folders[-1].mkdir(parents=True)
+        recipe = tiny_recipe.override({"train.epochs": epochs})
+        (folders[-1] / "recipe.json").write_text(recipe.to_json())
+        make("tiny", "full", (epochs / 4, 0, 1)).write(folders[-1])
+    runs = read_runs([*folders, tmp_path / "s2" / ".." / "s1" / "trial-0000"])
+    assert [run.label for run in runs] == ["s1/trial-0000", "s2/trial-0000"]
+    assert summarize(runs).best == "s2/trial-0000"
+
+
+def test_two_runs_of_one_seed_are_no_two_seeds(tmp_path):
+    runs = [
+        Run("full", tmp_path / name, make("tiny", "full", (0.5, 0.4, 0.6), seed=3)) for name in "ab"
+    ]
+    with pytest.raises(RunError, match=r"a and .*b are both full with seed 3"):
+        summarize(runs)
+    with pytest.raises(RecipeError, match="two recipes are named effnet-digits"):
+        ladder([find("effnet-digits")] * 2)
 
 
 def test_a_margin_is_a_share(tiny_file, capsys):

@@ -11,6 +11,7 @@ and to test on the rest can name the wrong one (Dietterich 1998; Bouthillier et 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -199,13 +200,16 @@ def _tags(table: pa.Table, task: Task) -> Of:
 
 
 def _words(table: pa.Table, task: Task) -> Of:
-    """F1 of names; a word that the model did not see is told to be in no name."""
+    """F1 of names; a word that the model did not see is told to be in no name.
+
+    The names of all classes say whether tags tell where a name begins: those that occur in the
+    test rows of one run may not.
+    """
+    names = tuple(json.loads(table.schema.metadata[b"label_names"]))
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
-    every = [[(t, p) for t, p in zip(*row, strict=True)] for row in rows]
-    names = tuple({name for row in every for pair in row for name in pair if name is not None})
     counts = []
-    for row in every:
-        truth, told = as_iob(names, [[t for t, _ in row], [p or NONE for _, p in row]])
+    for labels, predictions in rows:
+        truth, told = as_iob(names, [labels, [name or NONE for name in predictions]])
         hits, found, there, _, _ = counted(truth, told)
         counts.append((2 * hits, found + there))
     return np.array(counts, float), _share
