@@ -21,7 +21,6 @@ import torch
 from scipy.special import logit
 
 from ftkit import runtime
-from ftkit.compare.thresholds import best_constant, best_threshold
 from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
 from ftkit.errors import ModelError, RecipeError, RunError
@@ -40,6 +39,7 @@ from ftkit.run import Clock, Ready, make_ready, now
 from ftkit.tasks import Inputs, Rows, examples_of
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import Vectors
+from ftkit.thresholds import best_threshold
 
 log = logging.getLogger(__name__)
 NAME = "baseline.json"
@@ -49,8 +49,6 @@ TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
 SMALLEST = 1e-6
 """Probability of a class that no neighbour has."""
-TOLD = 0.5 + SMALLEST
-"""Probability from which on a class is told."""
 
 
 @dataclass(frozen=True)
@@ -171,17 +169,18 @@ def _open(kind: str, recipe: Recipe, folder: Path) -> None:
 def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     """Tell of every row the mean label of the training rows: most often the frequent class.
 
-    Of any number of classes a row those that have the best micro-F1 on the training rows.
+    Of any number of classes a row those are told that have the best micro-F1 on the training rows.
+    The best set is always that of the commonest classes, so a threshold of their shares gives it.
     """
     splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     task = splits.task or recipe.task
     targets = _targets(task, splits.train, splits)
     mean = targets.mean(0, keepdims=True)
-    if isinstance(task, TextTagging):  # half of the rows have hardly any class
-        mean = np.where(best_constant(targets), np.maximum(mean, TOLD), np.minimum(mean, 1 - TOLD))
-    outputs = _outputs(task, mean.repeat(len(splits.test), 0))
-    return Told(splits, task, outputs, {}, size=mean.nbytes)
+    outputs = _outputs(task, mean)
+    task = _decided(task, targets, outputs.repeat(len(targets), 0))
+    outputs = outputs.repeat(len(splits.test), 0)
+    return Told(splits, task, outputs, _threshold(task), size=mean.nbytes)
 
 
 def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
@@ -200,24 +199,24 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     targets = _targets(ready.task, ready.splits.train, ready.splits)
     first = next(iter(ready.task.figures))
 
-    def value(k: int) -> tuple[float, float]:
-        """Return the validation figure of k neighbours, and the threshold that it is for."""
-        votes = vote(validation, train, targets, k)
-        tags = isinstance(ready.task, TextTagging)
-        threshold = best_threshold(truth, votes) if tags else 0.5
-        return score(ready.task, truth, _outputs(ready.task, votes, threshold))[first], threshold
+    def value(k: int) -> tuple[float, Any]:
+        """Return the validation figure of k neighbours, and the task with what is decided by it."""
+        found = _outputs(ready.task, vote(validation, train, targets, k))
+        task = _decided(ready.task, truth, found)
+        return score(task, truth, found)[first], task
 
     tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
     k = max(tried, key=lambda k: tried[k][0])
     test = of_rows(ready.inputs.test)
-    outputs = _outputs(ready.task, vote(test, train, targets, k), tried[k][1])
+    task = tried[k][1]
+    outputs = _outputs(task, vote(test, train, targets, k))
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
     return Told(
         ready.splits,
-        ready.task,
+        task,
         outputs,
-        {"neighbours": k} | ({"threshold": tried[k][1]} if tried[k][1] != 0.5 else {}),
+        {"neighbours": k, **_threshold(task)},
         parameters,
         cached - begin,
         weights + train.nbytes,
@@ -339,24 +338,41 @@ def _(task: Any, rows: Any, splits: Splits) -> np.ndarray:
     return label_array(task, rows, 0).astype(np.float64)[:, None]
 
 
-@singledispatch
-def _outputs(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Return (N, C) logits whose probabilities are these means of targets.
+def _decided(task: Any, truth: np.ndarray, outputs: np.ndarray) -> Any:
+    """Return the task, of any number of classes a row with the threshold of the best micro-F1.
+
+    Half of the votes is right for nothing here: a class of every tenth row never has it, and what
+    tells no class has a micro-F1 of 0. A threshold in the recipe is meant for a model, and a
+    baseline is to be as good as it can be, so it has its own.
 
     Args:
-        threshold: of any number of classes a row: above which mean one is told.
+        truth: (N, C) of 0 and 1.
+        outputs: (N, C) logits.
     """
+    if not isinstance(task, TextTagging):
+        return task
+    return task.model_copy(update={"threshold": best_threshold(truth, outputs)[0]})
+
+
+def _threshold(task: Any) -> dict[str, Any]:
+    """Return what the table of settings says of the threshold."""
+    return {"threshold": task.threshold} if isinstance(task, TextTagging) else {}
+
+
+@singledispatch
+def _outputs(task: Any, mean: np.ndarray) -> np.ndarray:
+    """Return (N, C) logits whose probabilities are these means of targets."""
     return np.log(mean + SMALLEST)
 
 
 @_outputs.register
-def _(task: TextTagging, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST)) - logit(threshold)
+def _(task: TextTagging, mean: np.ndarray) -> np.ndarray:
+    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST))
 
 
 @_outputs.register(TabularRegression)
 @_outputs.register(TextRegression)
-def _(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def _(task: Any, mean: np.ndarray) -> np.ndarray:
     return mean
 
 
