@@ -12,8 +12,9 @@ from test_compare import make
 
 from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
 from ftkit.cli import main
-from ftkit.compare.rungs import ladder
-from ftkit.compare.runner import climb
+from ftkit.compare.run import compare, of_seeds
+from ftkit.compare.rungs import Ladder, ladder
+from ftkit.compare.runner import Done, climb
 from ftkit.compare.runs import Run, read_runs
 from ftkit.compare.summary import summarize
 from ftkit.registry import find
@@ -186,6 +187,36 @@ def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
     assert [run.label for run in done.runs] == ["majority"]
     (sentence,) = done.not_run
     assert sentence.startswith("full, seed 0, was not started: about ")
+
+
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [
+        (0, []),
+        (1, ["One seed that all have: "]),
+        (2, ["The tests are of means over these 2 seeds"]),
+    ],
+)
+def test_the_note_on_seeds_is_of_those_that_were_tested(shared, said):
+    notes = of_seeds(shared)
+    assert len(notes) == len(said)
+    assert all(note.startswith(text) for note, text in zip(notes, said, strict=True))
+
+
+def test_with_a_budget_one_of_two_seeds_may_be_left_to_test(tiny_recipe, tmp_path, monkeypatch):
+    """The budget lets the perceptron of the second seed go, as a run that does not fit does."""
+
+    def climbed(rungs, seeds, out, budget, say):
+        done = climb(rungs, seeds[:1], out)
+        (tmp_path / "more").mkdir()
+        more = climb(Ladder(rungs.rungs[:1], ()), seeds[1:], tmp_path / "more")
+        return Done([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
+
+    monkeypatch.setattr("ftkit.compare.run.climb", climbed)
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
+    found, _ = compare(rungs, [0, 1], tmp_path / "out", budget=1.0)
+    assert found.seeds == (0,)
+    assert found.notes[-1].startswith("One seed that all have: ")
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tiny_recipe, tmp_path):

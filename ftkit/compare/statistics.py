@@ -171,7 +171,7 @@ def influence(parts: np.ndarray, figure: Figure) -> np.ndarray:
     U = parts.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
         without = figure(parts.sum(2, keepdims=True) - parts).mean(1)
-    return (U - 1) * (without.mean(1, keepdims=True) - without)
+        return (U - 1) * (without.mean(1, keepdims=True) - without)
 
 
 def _intervals(
@@ -213,7 +213,8 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
     """
     if len(pairs) == 1:
         return float(norm.ppf(1 - LEVEL / 2))
-    covariance = np.nan_to_num(moves) @ np.nan_to_num(moves).T
+    finite = np.where(np.isfinite(moves), moves, 0)
+    covariance = finite @ finite.T
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     drawn = root @ np.random.default_rng(0).standard_normal((len(moves), GAUSSIAN))

@@ -81,6 +81,8 @@ class Comparison:
     verdict: str
     notes: tuple[str, ...] = ()
     """What was left out, not run, or cannot be tested."""
+    seeds: tuple[int, ...] = ()
+    """That all tested strategies have; none where nothing is tested."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -171,6 +173,7 @@ def compared(
         baseline,
         said,
         (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, rows, best))),
+        tests.seeds if tests.pairs else (),
     )
 
 

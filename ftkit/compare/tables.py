@@ -170,6 +170,12 @@ def with_interval(figure: Measured) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
+def with_bounds(paired: Paired) -> str:
+    """Return a difference, and its interval in brackets, whose ends may be infinite."""
+    said = f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}]"
+    return said.replace("inf", "∞")
+
+
 def p_value(paired: Paired | None, otherwise: str = "") -> str:
     """Return the p-value of a test, or what stands there of a row that has none."""
     if paired is None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ftkit.compare.claims import Claims, Cost, ahead_by, claims
 from ftkit.compare.family import Family
 from ftkit.compare.rungs import listed
@@ -162,7 +164,10 @@ def _of_several(judged: Judged) -> str:
     said = f"{judged.best} has the best {judged.figure} at {judged.where}, {judged.value:.3f}, "
     if beaten:
         said += f"and is better than {listed(beaten)}, "
-    said += f"but cannot be told apart from {listed(alike)}: it is at most "
+    said += f"but cannot be told apart from {listed(alike)}"
+    if not np.isfinite(max(map(judged.at_most, alike))):
+        return f"{said}; so few rows do not say how much better it may be."
+    said += ": it is at most "
     if len(alike) <= FEW:
         said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
     else:
@@ -177,9 +182,9 @@ def _cheaper(judged: Judged) -> list[str]:
         (judged.costs[label] for label in (*judged.claims.alike, judged.best)),
         key=lambda cost: (cost.trained, cost.seconds),
     )
-    cheaper = order[: order.index(best)]
+    cheaper = [c for c in order if (c.trained, c.seconds) < (best.trained, best.seconds)]
     if not cheaper:
-        return [_cheapest(best, order[1:])]
+        return [_cheapest(best, [cost for cost in order if cost is not best])]
     size, words = margin_of(judged.figure, judged.margin, judged.value)
     for cost in cheaper:
         if (gap := judged.shortfall(cost.label)) < size:

@@ -7,6 +7,7 @@ comparison.json.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from markupsafe import Markup
 
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
-from ftkit.compare.tables import cells, headings, p_value
+from ftkit.compare.tables import cells, headings, p_value, with_bounds
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
@@ -108,7 +109,8 @@ def write(found: Comparison, folder: Path) -> list[Path]:
         for number, picture in enumerate(section.pictures):
             if picture.svg:
                 _whole(folder / file_of(section, number), standalone(picture.svg))
-    _whole(folder / "comparison.json", json.dumps(as_values(found), indent=2) + "\n")
+    values = json.dumps(as_values(found), indent=2, allow_nan=False)
+    _whole(folder / "comparison.json", values + "\n")
     files = [folder / "report.html", folder / "report.md"]
     for file, template in zip(files, ("page.html.jinja", "page.md.jinja"), strict=True):
         _whole(file, render(page, template))
@@ -194,16 +196,20 @@ def render(page: Page, template: str) -> str:
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["svg"] = Markup
     environment.filters["p"] = p_value
+    environment.filters["bounds"] = with_bounds
     environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 
 
 def as_values(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON can write it: of each run its folder, seed and figures."""
+    """Return a comparison as JSON can write it: of each run its folder, seed and figures.
+
+    The ends of an interval that has none are null: JSON knows no infinite number.
+    """
     values = {
         name: getattr(found, name)
-        for name in ("figure", "n", "dataset", "best", "baseline", "verdict", "notes")
+        for name in ("figure", "n", "seeds", "dataset", "best", "baseline", "verdict", "notes")
     }
     rows = []
     for row in found.rows:
@@ -213,10 +219,15 @@ def as_values(found: Comparison) -> dict[str, Any]:
         ]
         own = {name: value for name, value in vars(row).items() if name != "runs"}
         for name in ("to_best", "over_baseline"):
-            own[name] = asdict(own[name]) if own[name] else None
+            test = asdict(own[name]) if own[name] else None
+            own[name] = test and {key: _finite(value) for key, value in test.items()}
         own["score"] = row.score.model_dump()
         rows.append({**own, "runs": runs})
     return {**values, "rows": rows}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _whole(file: Path, text: str) -> None:
