@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from ftkit import Backbone, Data, Recipe, RunError, RunResult, TextTagging
-from ftkit.compare.baselines import TEMPERATURE, _decided, _outputs, run_baseline, vote
+from ftkit.compare.baselines import _decided, _outputs, run_baseline
+from ftkit.compare.neighbours import TEMPERATURE, vote
 from ftkit.compare.rungs import ladder
 from ftkit.data import load_splits
 from ftkit.data.splits import labels_of

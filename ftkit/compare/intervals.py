@@ -32,7 +32,7 @@ def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
     value = float(np.mean([each.value for each in values]))
     if found is not None:
         low, high, method = interval(found, name, value)
-        if np.isfinite([low, high]).all():  # else the rows are too few, or too much alike
+        if np.isfinite([low, high]).all():
             return Measured(value=value, low=low, high=high, method=method)
     low, high = (float(np.mean([getattr(v, end) for v in values])) for end in ("low", "high"))
     return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
