@@ -30,13 +30,14 @@ def a_run(
     seed=0,
     task="image-classification",
     figure="accuracy",
-    names=("no", "yes"),
+    names=None,
     **changes,
 ):
     """A run folder with these columns of predictions, whose run.json has the right figure."""
     place = folder / f"{label}-{seed}"
     place.mkdir()
-    names = {"label_names": json.dumps(names)}
+    usual = ("O", "B-PER", "I-PER", "B-LOC") if task == "token-classification" else ("no", "yes")
+    names = {"label_names": json.dumps(names or usual)}
     pq.write_table(pa.table(table).replace_schema_metadata(names), place / "predictions.parquet")
     right = np.mean([a == b for a, b in zip(table["label"], table["prediction"], strict=True)])
     values = {
@@ -87,8 +88,7 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
         "label": list(label),
         "prediction": list(prediction),
     }
-    names = ("O", "B-PER", "I-PER", "B-LOC") if kind == "token-classification" else ("no", "yes")
-    found = evidence([a_run(tmp_path, "full", table, task=kind, names=names)])
+    found = evidence([a_run(tmp_path, "full", table, task=kind)])
     sums = found.seeds[0].parts.sum(0)
     assert found.figure(sums) == pytest.approx(value)
     assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
