@@ -8,7 +8,6 @@ journal file or a database, so that it goes on where it was, and several machine
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -42,6 +41,7 @@ from ftkit.result import RunResult
 from ftkit.run import finetune
 from ftkit.runtime import on_main
 from ftkit.search_space import Choices, Range, Space, require_allowed
+from ftkit.validation import order, validated
 
 log = logging.getLogger(__name__)
 WARMUP = 1
@@ -132,22 +132,22 @@ def run_trial(
         DataError, ModelError, HubError, RunError: what no other values would change.
     """
 
-    def validated(figures: Mapping[str, float]) -> None:
+    def report(figures: Mapping[str, float]) -> None:
         value = figures[f"validation_{recipe.best_by}"]
         if on_main(lambda: cut_off(value)):
             raise optuna.TrialPruned
 
     try:
-        with watched(validated):
+        with watched(report):
             finetune(recipe.override(values), folder, resume)
     except optuna.TrialPruned:
         return PRUNED
     except (RecipeError, TrainingError, VerificationError) as error:
         return Ended("fail", None, f"failed: {error}")
-    kept = on_main(lambda: validation_of(folder, recipe.best_by))
-    figure = kept[recipe.best_by]
-    said = f"validation {recipe.best_by} {figure:.4f}"
-    return Ended("complete", figure, said, kept.get("loss"))
+    kept = on_main(lambda: validated(folder, RunResult.read(folder), recipe.best_by))
+    assert kept is not None  # this version writes it
+    said = f"validation {recipe.best_by} {kept.figure:.4f}"
+    return Ended("complete", kept.figure, said, kept.loss)
 
 
 class Study:
@@ -240,13 +240,7 @@ class Study:
         if not any(trial.state == "complete" for trial in found):
             last = self.study.trials[-1].user_attrs.get("ended", "") if self.study.trials else ""
             raise RunError(f"no trial of the sweep in {self.out} is complete; the last one {last}")
-        sign = 1 if self.lower else -1
-
-        def order(trial: Trial) -> tuple[float, float]:
-            figure = math.inf if trial.figure is None else sign * trial.figure
-            return figure, math.inf if trial.loss is None else trial.loss
-
-        return sorted(found, key=order)
+        return sorted(found, key=lambda trial: order(trial.figure, trial.loss, self.recipe.best_by))
 
     def _run_again_what_was_cut_off(self) -> None:
         """Queue the values of trials whose process on this machine is gone."""
@@ -312,18 +306,3 @@ def _database(url: str) -> optuna.storages.BaseStorage:
 def folder_of(out: Path, number: int) -> Path:
     """Return the run folder of a trial."""
     return out / f"trial-{number:04d}"
-
-
-def validation_of(folder: Path, name: str) -> dict[str, float]:
-    """Return the validation figures of the model that a run kept, `name` among them.
-
-    Runs of earlier versions did not write them: of those, it is the best one in log.jsonl.
-    """
-    kept = RunResult.read(folder).validation
-    if name in kept:
-        return kept
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = map(json.loads, lines)
-    key = f"validation_{name}"
-    figures = [entry[key] for entry in entries if key in entry]
-    return {name: float(min(figures) if name in LOWER_IS_BETTER else max(figures))}

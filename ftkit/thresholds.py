@@ -24,6 +24,9 @@ LEAST_LABELS = 50
 """Labels in the validation rows, below which one half is kept: a threshold chosen on fewer may be
 worse on new rows than one half, where the probabilities were right already."""
 
+LEAST = 1e-9
+"""Distance of a threshold from 0 and from 1."""
+
 
 @singledispatch
 def decided(task: Any, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Any:
@@ -76,7 +79,7 @@ def best_threshold(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float
     highest that is not.
 
     Args:
-        labels: (N, C) of 0 and 1, of which one is 1 at least.
+        labels: (N, C) of 0 and 1.
         logits: (N, C).
     """
     order = np.argsort(-logits, axis=None, kind="stable")
@@ -86,4 +89,4 @@ def best_threshold(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float
     ends = np.append(scores[:-1] > scores[1:], True)  # equal logits are told together
     last = int(np.where(ends, f1, -1).argmax())
     below = scores[last + 1] if last + 1 < len(scores) else scores[last] - 1
-    return float(np.clip(expit((scores[last] + below) / 2), 1e-6, 1 - 1e-6)), float(f1[last])
+    return float(np.clip(expit((scores[last] + below) / 2), LEAST, 1 - LEAST)), float(f1[last])

@@ -20,11 +20,12 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binom
 
+from ftkit.compare.claims import Cost, claims
 from ftkit.compare.evidence import Answers, Evidence
 from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import interval
 from ftkit.compare.statistics import LEVEL
-from ftkit.compare.verdict import Cost, claims, verdict
+from ftkit.compare.verdict import verdict
 from ftkit.metrics.intervals import wilson
 
 FLIPS = 1000

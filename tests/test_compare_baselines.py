@@ -6,17 +6,20 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import expit
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from ftkit import Backbone, Data, Recipe, RunError, RunResult, TextTagging
-from ftkit.compare.baselines import TEMPERATURE, run_baseline, vote
+from ftkit.compare.baselines import _decided, _outputs, run_baseline
+from ftkit.compare.neighbours import TEMPERATURE, vote
 from ftkit.compare.rungs import ladder
-from ftkit.compare.thresholds import THRESHOLDS, best_constant, best_threshold
 from ftkit.data import load_splits
 from ftkit.data.splits import labels_of
+from ftkit.metrics import score
 from ftkit.registry import find
+from ftkit.tasks.text import label_array
 
 
 def rung(recipe, kind):
@@ -42,56 +45,75 @@ def test_a_mean_explains_nothing_of_numbers(tmp_path):
     assert -0.2 < result.metrics["r2"].value <= 0
 
 
-def test_the_constant_tags_are_the_best_of_all_sets():
-    """Every set of five classes, by scikit-learn's micro-F1."""
-    random = np.random.default_rng(0)
-    truth = (random.random((200, 5)) < [0.05, 0.4, 0.3, 0.1, 0.35]).astype(int)
+def tagged(folder, shares, N=200, **task):
+    """A recipe of N rows of tags that are there so often, and (N, C) which of them are."""
+    names = tuple(f"tag{c}" for c in range(len(shares)))
+    tags = np.random.default_rng(2).random((N, len(shares))) < shares
+    lines = [f"row {n},{','.join(str(int(v)) for v in row)}" for n, row in enumerate(tags)]
+    (folder / "tags.csv").write_text("\n".join([",".join(["text", *names]), *lines]))
+    recipe = Recipe(
+        name="tags",
+        data=Data(path=str(folder / "tags.csv")),
+        backbone=Backbone(id="none"),
+        task=TextTagging(labels=names, **task),
+    )
+    return recipe, names
+
+
+def marks(column, names):
+    """(N, C) which of the names each row has."""
+    return np.array([[name in row for name in names] for row in column.to_pylist()]).astype(int)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.2, 0.5])
+def test_the_constant_tags_are_the_best_of_all_sets(tmp_path, threshold):
+    """Every set of four classes, by scikit-learn's micro-F1 on the training rows.
+
+    Whatever threshold the recipe has for its models: it is not one of the shares of the classes.
+    """
+    recipe, names = tagged(tmp_path, [0.4, 0.35, 0.22, 0.05], threshold=threshold)
+    splits = load_splits(recipe.data, recipe.task)
+    truth = label_array(recipe.task, splits.train, 4).astype(int)
 
     def f1(told):
-        return f1_score(truth, np.tile(told, (200, 1)), average="micro", zero_division=0)
+        return f1_score(truth, np.tile(told, (len(truth), 1)), average="micro", zero_division=0)
 
-    best = max(itertools.product((0, 1), repeat=5), key=f1)
-    assert best_constant(truth).astype(int).tolist() == list(best)
-    assert f1(best) > 0.4 > f1((0,) * 5) == 0  # what half of the votes tells
+    best = max(itertools.product((0, 1), repeat=4), key=f1)
+    result = run_baseline("majority", rung(recipe, "majority"), tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet")
+    assert (marks(table["prediction"], names) == best).all()
+    assert f1(best) > f1((1, 1, 1, 1)) > f1((0, 0, 0, 0)) == 0
+    expected = f1_score(
+        marks(table["label"], names), marks(table["prediction"], names), average="micro"
+    )
+    assert result.metrics["micro_f1"].value == pytest.approx(expected)
+    # what stands there as probabilities is the share of the training rows
+    told = np.array(table["probability"].to_pylist())
+    np.testing.assert_allclose(told, np.broadcast_to(truth.mean(0), told.shape), atol=1e-6)
 
 
-def test_the_threshold_of_votes_is_the_best_by_scikit_learn():
+@pytest.mark.parametrize("given", [None, 0.2])
+def test_neighbours_of_tags_are_cut_where_scikit_learns_f1_is_best(given):
+    """Votes of 0.35 too many for each class that is there, of which half is too high a share."""
     random = np.random.default_rng(1)
     truth = (random.random((300, 3)) < [0.1, 0.3, 0.2]).astype(int)
     votes = np.clip(0.35 * truth + 0.3 * random.random((300, 3)), 0, 1)
+    task = TextTagging(labels=("a", "b", "c"), threshold=given)
+    logits = _outputs(task, votes)
+    np.testing.assert_allclose(expit(logits), votes.clip(1e-6), atol=1e-9)
+    decided = _decided(task, truth, logits)
+    every = [f1_score(truth, votes >= value, average="micro") for value in np.unique(votes)]
+    found = score(decided, truth, logits)["micro_f1"]
+    assert found == pytest.approx(max(every))
+    assert found > f1_score(truth, votes > 0.5, average="micro", zero_division=0) + 0.2
 
-    def f1(threshold):
-        return f1_score(truth, votes > threshold, average="micro", zero_division=0)
 
-    found = best_threshold(truth, votes)
-    assert f1(found) == max(map(f1, THRESHOLDS))
-    assert found < 0.5
-    assert f1(found) > f1(0.5) + 0.2
-
-
-def test_of_tags_the_baseline_tells_the_commonest(tmp_path):
-    """warm stands at four of ten rows, cold at three, wet at one: nothing at half of them."""
-    random = np.random.default_rng(2)
-    tags = random.random((200, 3)) < [0.4, 0.3, 0.1]
-    lines = [f"row {n},{','.join(str(int(v)) for v in row)}" for n, row in enumerate(tags)]
-    (tmp_path / "tags.csv").write_text("\n".join(["text,warm,cold,wet", *lines]))
-    recipe = Recipe(
-        name="tags",
-        data=Data(path=str(tmp_path / "tags.csv")),
-        backbone=Backbone(id="none"),
-        task=TextTagging(labels=("warm", "cold", "wet")),
-    )
-    result = run_baseline("majority", rung(recipe, "majority"), tmp_path / "run")
-    table = pq.read_table(tmp_path / "run" / "predictions.parquet")
-    told = table["prediction"].to_pylist()
-    assert {frozenset(row) for row in told} == {frozenset(("warm", "cold"))}
-    truth = np.array(
-        [[name in row for name in ("warm", "cold", "wet")] for row in table["label"].to_pylist()]
-    )
-    constant = np.tile([1, 1, 0], (len(truth), 1))
-    expected = f1_score(truth, constant, average="micro")
-    assert result.metrics["micro_f1"].value == pytest.approx(expected)
-    assert expected > 0.3
+def test_where_every_class_is_best_told_all_are():
+    """Votes of 0 are told too: the threshold lies below the least probability."""
+    truth = np.ones((5, 2), int)
+    task = TextTagging(labels=("a", "b"))
+    logits = _outputs(task, np.array([[1.0, 0.0]] * 5))
+    assert score(_decided(task, truth, logits), truth, logits)["micro_f1"] == 1
 
 
 def test_one_neighbour_is_scikit_learns():

@@ -23,11 +23,21 @@ from ftkit.result import Measured
 NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
 
 
-def a_run(folder, label, table, seed=0, task="image-classification", figure="accuracy", **changes):
+def a_run(
+    folder,
+    label,
+    table,
+    seed=0,
+    task="image-classification",
+    figure="accuracy",
+    names=None,
+    **changes,
+):
     """A run folder with these columns of predictions, whose run.json has the right figure."""
     place = folder / f"{label}-{seed}"
     place.mkdir()
-    names = {"label_names": json.dumps(["no", "yes"])}
+    usual = ("O", "B-PER", "I-PER", "B-LOC") if task == "token-classification" else ("no", "yes")
+    names = {"label_names": json.dumps(names or usual)}
     pq.write_table(pa.table(table).replace_schema_metadata(names), place / "predictions.parquet")
     right = np.mean([a == b for a, b in zip(table["label"], table["prediction"], strict=True)])
     values = {
@@ -82,6 +92,20 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
     sums = found.seeds[0].parts.sum(0)
     assert found.figure(sums) == pytest.approx(value)
     assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
+
+
+def test_whether_tags_say_where_a_name_begins_is_known_from_all_classes(tmp_path):
+    """PER does not say so, though in these rows it does not occur."""
+    table = {
+        "index": [0],
+        "label": [["B-PER", "I-PER", "O"]],
+        "prediction": [["B-PER", "I-PER", "O"]],
+    }
+    of = {"task": "token-classification"}
+    within = evidence([a_run(tmp_path, "lora", table, names=("O", "B-PER", "I-PER"), **of)])
+    alone = evidence([a_run(tmp_path, "full", table, names=("O", "B-PER", "I-PER", "PER"), **of)])
+    assert within.seeds[0].parts.tolist() == [[2, 2]]  # one name of two words
+    assert alone.seeds[0].parts.tolist() == [[4, 4]]  # each word is a name
 
 
 def test_runs_of_earlier_versions_that_show_a_correlation_first_are_compared_by_it(tmp_path):

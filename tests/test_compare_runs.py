@@ -10,11 +10,13 @@ import time
 import pytest
 from test_compare import make
 
-from ftkit import Data, Mlp, Recipe, RecipeError, RunResult, TabularRegression
+from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
 from ftkit.cli import main
-from ftkit.compare.rungs import ladder
-from ftkit.compare.runner import climb
-from ftkit.compare.runs import read_runs
+from ftkit.compare.run import compare, of_seeds
+from ftkit.compare.rungs import Ladder, ladder
+from ftkit.compare.runner import Done, climb
+from ftkit.compare.runs import Run, read_runs
+from ftkit.compare.summary import summarize
 from ftkit.registry import find
 from ftkit.request import seconds_of
 
@@ -133,6 +135,30 @@ def test_runs_of_one_strategy_and_other_settings_have_their_folders_for_labels(
     assert labels({}, {"train.epochs": 9}) == ["run-2", "run-3"]
 
 
+def test_runs_in_folders_of_one_name_are_told_apart_and_not_averaged(tiny_recipe, tmp_path):
+    """Two sweeps have a trial-0000 each, of the same seed."""
+    folders = []
+    for sweep, epochs in (("s1", 1), ("s2", 2)):
+        folders.append(tmp_path / sweep / "trial-0000")
+        folders[-1].mkdir(parents=True)
+        recipe = tiny_recipe.override({"train.epochs": epochs})
+        (folders[-1] / "recipe.json").write_text(recipe.to_json())
+        make("tiny", "full", (epochs / 4, 0, 1)).write(folders[-1])
+    runs = read_runs([*folders, tmp_path / "s2" / ".." / "s1" / "trial-0000"])
+    assert [run.label for run in runs] == ["s1/trial-0000", "s2/trial-0000"]
+    assert summarize(runs).best == "s2/trial-0000"
+
+
+def test_two_runs_of_one_seed_are_no_two_seeds(tmp_path):
+    runs = [
+        Run("full", tmp_path / name, make("tiny", "full", (0.5, 0.4, 0.6), seed=3)) for name in "ab"
+    ]
+    with pytest.raises(RunError, match=r"a and .*b are both full with seed 3"):
+        summarize(runs)
+    with pytest.raises(RecipeError, match="two recipes are named effnet-digits"):
+        ladder([find("effnet-digits")] * 2)
+
+
 def test_a_margin_is_a_share(tiny_file, capsys):
     assert main(["compare", str(tiny_file), "--margin", "1.5"]) == 2
     assert "--margin 1.5: give a share from 0 to below 1" in capsys.readouterr().err
@@ -161,6 +187,36 @@ def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
     assert [run.label for run in done.runs] == ["majority"]
     (sentence,) = done.not_run
     assert sentence.startswith("full, seed 0, was not started: about ")
+
+
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [
+        (0, []),
+        (1, ["One seed that all have: "]),
+        (2, ["The tests are of means over these 2 seeds"]),
+    ],
+)
+def test_the_note_on_seeds_is_of_those_that_were_tested(shared, said):
+    notes = of_seeds(shared)
+    assert len(notes) == len(said)
+    assert all(note.startswith(text) for note, text in zip(notes, said, strict=True))
+
+
+def test_with_a_budget_one_of_two_seeds_may_be_left_to_test(tiny_recipe, tmp_path, monkeypatch):
+    """The budget lets the perceptron of the second seed go, as a run that does not fit does."""
+
+    def climbed(rungs, seeds, out, budget, say):
+        done = climb(rungs, seeds[:1], out)
+        (tmp_path / "more").mkdir()
+        more = climb(Ladder(rungs.rungs[:1], ()), seeds[1:], tmp_path / "more")
+        return Done([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
+
+    monkeypatch.setattr("ftkit.compare.run.climb", climbed)
+    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
+    found, _ = compare(rungs, [0, 1], tmp_path / "out", budget=1.0)
+    assert found.seeds == (0,)
+    assert found.notes[-1].startswith("One seed that all have: ")
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tiny_recipe, tmp_path):

@@ -11,6 +11,7 @@ from test_compare_evidence import a_run, of_classes, rung
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
 from ftkit.report import write
+from ftkit.result import Seconds
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "simulate_comparisons.py"
 
@@ -44,6 +45,50 @@ def test_the_verdict_says_how_much_better_the_best_may_be(tmp_path):
     assert found.row("full").to_best is None
     assert found.row("lora").front_of_trained
     assert found.row("head").front_of_trained
+
+
+def alike(folder, costs):
+    """The verdict on runs that answer nearly alike, the first the best of them.
+
+    Args:
+        costs: of each the parameters that are trained, and the seconds that it takes.
+    """
+    runs = []
+    for place, (label, (trained, seconds)) in enumerate(costs.items()):
+        spent = Seconds(data=1, features=0, train=seconds, evaluate=1, total=seconds + 2)
+        changes = {"parameters_trained": trained, "seconds": spent}
+        runs.append(rung(folder, label, np.arange(360) < 340 - place, **changes))
+    return summarize(runs).verdict.partition("(95 %). ")[2]
+
+
+def test_of_those_that_train_as_much_it_says_which_takes_less_time(tmp_path):
+    every = 4_000_000
+    costs = {"full": (every, 90), "lpft": (every, 60), "other": (every, 30)}
+    assert alike(tmp_path, costs) == (
+        "other and lpft take less time, but are not shown to be within the margin of 0.01."
+    )
+
+
+def test_of_two_that_train_as_much_neither_trains_the_least(tmp_path):
+    costs = {"full": (4_000_000, 30), "lpft": (4_000_000, 60)}
+    assert alike(tmp_path, costs) == "None of these trains less, or as much in less time."
+
+
+def test_the_one_that_takes_less_time_has_both_times_said(tmp_path):
+    costs = {"full": (4_000_000, 60), "lpft": (4_000_000, 30)}
+    assert alike(tmp_path, costs) == (
+        "lpft takes 30 s, where full takes 60 s, but is not shown to be within the margin of 0.01."
+    )
+
+
+def test_of_those_that_train_less_and_as_much_both_are_said(tmp_path):
+    costs = {"full": (4_000_000, 60), "lpft": (4_000_000, 30), "lora": (200_000, 90)}
+    assert alike(tmp_path, costs).startswith(
+        "lora and lpft train less, or as much in less time, but are not shown"
+    )
+    (tmp_path / "more").mkdir()
+    costs = {"lora": (200_000, 90), "full": (4_000_000, 30)}
+    assert alike(tmp_path / "more", costs) == "It also trains the least of these."
 
 
 def test_of_many_rows_the_cheaper_that_is_as_good_is_recommended(tmp_path):
@@ -102,6 +147,16 @@ def test_settings_of_one_strategy_are_chosen_by_validation_rows(tmp_path):
     kept = {"loss": 0.1, "accuracy": 0.95}  # what run.json says goes before the log
     result = runs[2].result.model_copy(update={"validation": kept})
     assert summarize([*runs[:2], Run("trial-2", runs[2].folder, result)]).best == "trial-2"
+    for run in runs[:2]:
+        (run.folder / "predictions.parquet").rename(run.folder / "away")
+    untested = summarize(runs)
+    assert (untested.best, untested.row("trial-1").score.value < 0.83) == ("trial-1", True)
+    assert untested.verdict == (
+        "trial-1 has the best validation figure, but no paired test could be made against trial-0 "
+        "and trial-2."
+    )
+    for run in runs[:2]:
+        (run.folder / "away").rename(run.folder / "predictions.parquet")
     (runs[0].folder / "log.jsonl").unlink()  # then nothing but test rows is left to choose by
     found = summarize(runs)
     assert found.best == max(runs, key=lambda run: run.score.value).label
@@ -233,5 +288,5 @@ def test_runs_without_a_test_row_in_common_have_no_test(tmp_path):
     found = summarize(runs)
     assert found.row("full").to_best is None
     assert found.verdict == (
-        "head has the best accuracy, but no paired test could be made against full."
+        "head has the best accuracy in the table, but no paired test could be made against full."
     )

@@ -15,7 +15,8 @@ from ftkit.cli import main
 from ftkit.cli_sweep import as_searched, chosen_lines
 from ftkit.result import Measured
 from ftkit.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.sweep import Ended, Study, run_trial, sweep, validation_of
+from ftkit.sweep import Ended, Study, run_trial, sweep
+from ftkit.validation import Validated, validated
 from ftkit.verify import Verified
 
 SPACE = {
@@ -93,7 +94,8 @@ def assert_is_run(trial):
     assert written["train"]["batch_size"] == trial.values["train.batch_size"]
     lines = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
     assert trial.figure in [line.get("validation_accuracy") for line in lines]
-    assert trial.figure == validation_of(trial.folder, "accuracy")["accuracy"]
+    kept = validated(trial.folder, RunResult.read(trial.folder), "accuracy")
+    assert kept == (trial.figure, trial.loss)
 
 
 def test_every_trial_is_a_run_and_the_best_by_validation_stands_first(recipe, tmp_path):
@@ -120,16 +122,21 @@ def leave_run(folder, validation, test):
     accuracy = Measured(value=test, low=test - 0.1, high=test + 0.1, method="Wilson score")
     make(n=60, metrics={"accuracy": accuracy}, validation=validation).write(folder)
     lines = [{"step": 1, "loss": 2.0}]
-    lines += [{"validation_accuracy": value, "validation_loss": 1.0} for value in (0.5, 0.75, 0.7)]
+    figures = ((0.5, 0.8), (0.75, 1.2), (0.75, 0.9), (0.7, 0.7))
+    lines += [{"validation_accuracy": value, "validation_loss": loss} for value, loss in figures]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_the_figure_is_that_of_the_kept_model_and_of_older_runs_the_best_of_the_log(tmp_path):
     leave_run(tmp_path / "new", {"accuracy": 0.7, "loss": 0.9}, 0.6)
-    assert validation_of(tmp_path / "new", "accuracy") == {"accuracy": 0.7, "loss": 0.9}
     leave_run(tmp_path / "old", {}, 0.6)
-    assert validation_of(tmp_path / "old", "accuracy") == {"accuracy": 0.75}
-    assert validation_of(tmp_path / "old", "loss") == {"loss": 1.0}
+    new, old = (RunResult.read(tmp_path / name) for name in ("new", "old"))
+    assert validated(tmp_path / "new", new, "accuracy") == Validated(0.7, 0.9)
+    assert validated(tmp_path / "old", old, "accuracy") == Validated(0.75, 0.9)
+    assert validated(tmp_path / "old", old, "loss") == Validated(0.7, 0.7)
+    assert validated(tmp_path / "old", old, "f1") is None
+    (tmp_path / "old" / "log.jsonl").unlink()
+    assert validated(tmp_path / "old", old, "accuracy") is None
 
 
 def test_the_choice_is_by_validation_though_another_trial_is_better_on_test_rows(recipe, tmp_path):

@@ -17,40 +17,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import logit
 
 from ftkit import runtime
-from ftkit.compare.thresholds import best_constant, best_threshold
+from ftkit.compare.neighbours import features_of, latency_of_votes, vote
 from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
-from ftkit.errors import ModelError, RecipeError, RunError
-from ftkit.evaluation import NO_INPUTS, collate_of, for_each_row
-from ftkit.features import cache_features
+from ftkit.errors import RecipeError, RunError
 from ftkit.folder import write_predictions
-from ftkit.heads import given_to_head, why_not_alone
-from ftkit.latency import latency_of
 from ftkit.metrics import measure, score
 from ftkit.metrics.ranking import one_hot
 from ftkit.models import count_parameters, place
-from ftkit.precision import autocast, fastest_precision
 from ftkit.recipe import Recipe, TabularRegression, TextRegression, TextTagging
 from ftkit.result import FILE, Latency, RunResult, Seconds
-from ftkit.run import Clock, Ready, make_ready, now
-from ftkit.tasks import Inputs, Rows, examples_of
+from ftkit.run import Clock, make_ready, now
 from ftkit.tasks.text import label_array
-from ftkit.tasks.vectors import Vectors
+from ftkit.thresholds import best_threshold
 
 log = logging.getLogger(__name__)
 NAME = "baseline.json"
 NEIGHBOURS = (1, 5, 20)
 """Tried on the validation rows; 20 is DINO's."""
-TEMPERATURE = 0.07
-"""A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
 SMALLEST = 1e-6
 """Probability of a class that no neighbour has."""
-TOLD = 0.5 + SMALLEST
-"""Probability from which on a class is told."""
 
 
 @dataclass(frozen=True)
@@ -171,17 +160,18 @@ def _open(kind: str, recipe: Recipe, folder: Path) -> None:
 def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     """Tell of every row the mean label of the training rows: most often the frequent class.
 
-    Of any number of classes a row those that have the best micro-F1 on the training rows.
+    Of any number of classes a row those are told that have the best micro-F1 on the training rows.
+    The best set is always that of the commonest classes, so a threshold of their shares gives it.
     """
     splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
     task = splits.task or recipe.task
     targets = _targets(task, splits.train, splits)
     mean = targets.mean(0, keepdims=True)
-    if isinstance(task, TextTagging):  # half of the rows have hardly any class
-        mean = np.where(best_constant(targets), np.maximum(mean, TOLD), np.minimum(mean, 1 - TOLD))
-    outputs = _outputs(task, mean.repeat(len(splits.test), 0))
-    return Told(splits, task, outputs, {}, size=mean.nbytes)
+    outputs = _outputs(task, mean)
+    task = _decided(task, targets, outputs.repeat(len(targets), 0))
+    outputs = outputs.repeat(len(splits.test), 0)
+    return Told(splits, task, outputs, _threshold(task), size=mean.nbytes)
 
 
 def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
@@ -193,131 +183,36 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     ready = make_ready(recipe, machine)
     place(ready.model, recipe.train.channels_last, machine.device)
     begin = time.perf_counter()
-    train, validation, of_rows = _features(ready, recipe, machine)
+    train, validation, of_rows = features_of(ready, recipe, machine)
     cached = time.perf_counter()
     classes = len(ready.splits.label_names)
     truth = label_array(ready.task, ready.splits.validation, classes)
     targets = _targets(ready.task, ready.splits.train, ready.splits)
     first = next(iter(ready.task.figures))
 
-    def value(k: int) -> tuple[float, float]:
-        """Return the validation figure of k neighbours, and the threshold that it is for."""
-        votes = vote(validation, train, targets, k)
-        tags = isinstance(ready.task, TextTagging)
-        threshold = best_threshold(truth, votes) if tags else 0.5
-        return score(ready.task, truth, _outputs(ready.task, votes, threshold))[first], threshold
+    def value(k: int) -> tuple[float, Any]:
+        """Return the validation figure of k neighbours, and the task with what is decided by it."""
+        found = _outputs(ready.task, vote(validation, train, targets, k))
+        task = _decided(ready.task, truth, found)
+        return score(task, truth, found)[first], task
 
     tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
     k = max(tried, key=lambda k: tried[k][0])
     test = of_rows(ready.inputs.test)
-    outputs = _outputs(ready.task, vote(test, train, targets, k), tried[k][1])
+    task = tried[k][1]
+    outputs = _outputs(task, vote(test, train, targets, k))
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
     return Told(
         ready.splits,
-        ready.task,
+        task,
         outputs,
-        {"neighbours": k} | ({"threshold": tried[k][1]} if tried[k][1] != 0.5 else {}),
+        {"neighbours": k, **_threshold(task)},
         parameters,
         cached - begin,
         weights + train.nbytes,
-        _latency(ready, train.shape[1], lambda row: vote(row, train, targets, k), machine),
+        latency_of_votes(ready, train.shape[1], lambda row: vote(row, train, targets, k), machine),
     )
-
-
-def vote(rows: np.ndarray, train: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
-    """Return (M, K): the mean target of the k nearest training rows, the nearer the heavier.
-
-    Args:
-        rows: (M, D) features of length 1.
-        train: (N, D) features of length 1.
-        targets: (N, K) of the training rows.
-    """
-    found = []
-    for start in range(0, len(rows), 1024):
-        similar = rows[start : start + 1024] @ train.T
-        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
-        closeness = np.take_along_axis(similar, near, axis=1)
-        weights = np.exp((closeness - closeness.max(1, keepdims=True)) / TEMPERATURE)
-        found.append((weights[..., None] * targets[near]).sum(1) / weights.sum(1, keepdims=True))
-    return np.concatenate(found)
-
-
-def _features(
-    ready: Ready, recipe: Recipe, machine: runtime.Machine
-) -> tuple[np.ndarray, np.ndarray, Callable[[Rows], np.ndarray]]:
-    """Return features of length 1 of training and validation rows, and a function for others."""
-    inputs: Inputs = ready.inputs
-    if isinstance(inputs.train, Vectors) and isinstance(inputs.validation, Vectors):
-
-        def as_they_are(rows: Rows) -> np.ndarray:
-            return _unit(np.stack([rows[row]["features"].numpy() for row in range(len(rows))]))
-
-        return _unit(inputs.train.values), _unit(inputs.validation.values), as_they_are
-    reason = why_not_alone(ready.model, inputs, machine)
-    if reason:
-        raise ModelError(f"{recipe.backbone.id} gives no features of whole rows: {reason}")
-    cached = cache_features(ready.model, inputs, recipe, machine)
-    train, validation = (
-        _unit(rows.at(np.arange(len(rows))).numpy())  # type: ignore[attr-defined]
-        for rows in (cached.train, cached.validation)
-    )
-    precision = fastest_precision(ready.model, inputs, recipe.train.precision, machine)
-    width = train.shape[1]
-    ready.model.eval()
-
-    def of_rows(rows: Rows) -> np.ndarray:
-        with given_to_head(ready.model) as given:
-
-            def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
-                with autocast(precision, machine.device):
-                    ready.model(**row)
-                return _whole(given.pop(), width)
-
-            return _unit(for_each_row(compute, rows, recipe.train, machine))
-
-    return train, validation, of_rows
-
-
-def _whole(values: torch.Tensor, width: int) -> torch.Tensor:
-    """Return (B, width) what the head was given: of a row of tokens that of the first."""
-    whole = values.flatten(1)
-    return whole if whole.shape[1] == width else values[:, 0]
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Return rows of any shape as vectors (N, D) float32 of length 1."""
-    flat = values.reshape(len(values), -1).astype(np.float32)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-
-
-def _latency(
-    ready: Ready, width: int, answer: Callable[[np.ndarray], Any], machine: runtime.Machine
-) -> Latency | None:
-    """Return how long a row by itself takes on the CPU, see `ftkit.latency`.
-
-    None in several processes. Leaves the model on the CPU.
-    """
-    if machine.world_size > 1:
-        return None
-    rows, model = ready.inputs.test, ready.model
-    if isinstance(rows, Vectors):
-
-        def of_numbers(row: int) -> Any:
-            return answer(_unit(rows[row]["features"].numpy()[None]))
-
-        return Latency(**latency_of(of_numbers, range(len(rows)))._asdict())
-    model.to("cpu")
-    collate = collate_of(rows)
-    with given_to_head(model) as given:
-
-        def of_row(row: int) -> Any:
-            batch = collate(examples_of(rows, [row]))
-            with torch.inference_mode():
-                model(**{name: batch[name] for name in batch if name not in NO_INPUTS})
-            return answer(_unit(_whole(given.pop(), width).float().numpy()))
-
-        return Latency(**latency_of(of_row, range(len(rows)))._asdict())
 
 
 @singledispatch
@@ -339,24 +234,41 @@ def _(task: Any, rows: Any, splits: Splits) -> np.ndarray:
     return label_array(task, rows, 0).astype(np.float64)[:, None]
 
 
-@singledispatch
-def _outputs(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Return (N, C) logits whose probabilities are these means of targets.
+def _decided(task: Any, truth: np.ndarray, outputs: np.ndarray) -> Any:
+    """Return the task, of any number of classes a row with the threshold of the best micro-F1.
+
+    Half of the votes is right for nothing here: a class of every tenth row never has it, and what
+    tells no class has a micro-F1 of 0. A threshold in the recipe is meant for a model, and a
+    baseline is to be as good as it can be, so it has its own.
 
     Args:
-        threshold: of any number of classes a row: above which mean one is told.
+        truth: (N, C) of 0 and 1.
+        outputs: (N, C) logits.
     """
+    if not isinstance(task, TextTagging):
+        return task
+    return task.model_copy(update={"threshold": best_threshold(truth, outputs)[0]})
+
+
+def _threshold(task: Any) -> dict[str, Any]:
+    """Return what the table of settings says of the threshold."""
+    return {"threshold": task.threshold} if isinstance(task, TextTagging) else {}
+
+
+@singledispatch
+def _outputs(task: Any, mean: np.ndarray) -> np.ndarray:
+    """Return (N, C) logits whose probabilities are these means of targets."""
     return np.log(mean + SMALLEST)
 
 
 @_outputs.register
-def _(task: TextTagging, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST)) - logit(threshold)
+def _(task: TextTagging, mean: np.ndarray) -> np.ndarray:
+    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST))
 
 
 @_outputs.register(TabularRegression)
 @_outputs.register(TextRegression)
-def _(task: Any, mean: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def _(task: Any, mean: np.ndarray) -> np.ndarray:
     return mean
 
 

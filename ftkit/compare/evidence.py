@@ -11,6 +11,7 @@ and to test on the rest can name the wrong one (Dietterich 1998; Bouthillier et 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -91,33 +92,42 @@ def evidence(runs: Sequence[Run]) -> Evidence:
 
 
 def shared(found: Mapping[str, Evidence]) -> Cells:
-    """Return the cells that all strategies share, or as many of the strategies as share any.
+    """Return the cells that all strategies share, or that as many of them as possible share.
 
-    No cell, and no strategy, where there is none at all.
+    Of several sets of equally many strategies it is the one that shares the most cells. There is no
+    cell, and no strategy, where no two of several strategies share any.
     """
     every = sorted({seed for each in found.values() for seed in each.seeds})
-    groups = [_tested_on(found, seed) for seed in every]
-    labels = max(groups, key=len, default=())
+    sets = {labels: None for seed in every for labels in _together(found, seed)}
+    most = max(map(len, sets), default=0)
+    if most < min(2, len(found)):
+        return Cells((), {})
+    candidates = [_cells(found, labels, every) for labels in sets if len(labels) == most]
+    return max(
+        candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=Cells((), {})
+    )
+
+
+def _together(found: Mapping[str, Evidence], seed: int) -> list[tuple[str, ...]]:
+    """Return which strategies have a test row of this seed: the sets of the rows that most have."""
+    labels = [label for label, each in found.items() if seed in each.seeds]
+    every = [found[label].seeds[seed].index for label in labels]
+    rows = np.unique(np.concatenate(every))
+    there = np.array([np.isin(rows, index) for index in every])
+    count = there.sum(0)
+    distinct = np.unique(there[:, count == count.max()], axis=1).T
+    return [tuple(np.array(labels)[one].tolist()) for one in distinct]
+
+
+def _cells(found: Mapping[str, Evidence], labels: tuple[str, ...], seeds: Sequence[int]) -> Cells:
+    """Return what these strategies share in these seeds."""
     rows = {}
-    for seed in every:
+    for seed in seeds:
         if all(seed in found[label].seeds for label in labels):
             index = _common([found[label].seeds[seed].index for label in labels])
             if len(index):
                 rows[seed] = index
-    return Cells(labels, rows if labels else {})
-
-
-def _tested_on(found: Mapping[str, Evidence], seed: int) -> tuple[str, ...]:
-    """Return strategies with a row in common in this seed, taken in their order."""
-    labels: list[str] = []
-    index: np.ndarray | None = None
-    for label, each in found.items():
-        if seed in each.seeds:
-            own = each.seeds[seed].index
-            both = own if index is None else _common([index, own])
-            if len(both):
-                labels, index = [*labels, label], both
-    return tuple(labels)
+    return Cells(labels, rows)
 
 
 def _common(every: Sequence[np.ndarray]) -> np.ndarray:
@@ -190,13 +200,16 @@ def _tags(table: pa.Table, task: Task) -> Of:
 
 
 def _words(table: pa.Table, task: Task) -> Of:
-    """F1 of names; a word that the model did not see is told to be in no name."""
+    """F1 of names; a word that the model did not see is told to be in no name.
+
+    The names of all classes say whether tags tell where a name begins: those that occur in the
+    test rows of one run may not.
+    """
+    names = tuple(json.loads(table.schema.metadata[b"label_names"]))
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
-    every = [[(t, p) for t, p in zip(*row, strict=True)] for row in rows]
-    names = tuple({name for row in every for pair in row for name in pair if name is not None})
     counts = []
-    for row in every:
-        truth, told = as_iob(names, [[t for t, _ in row], [p or NONE for _, p in row]])
+    for labels, predictions in rows:
+        truth, told = as_iob(names, [labels, [name or NONE for name in predictions]])
         hits, found, there, _, _ = counted(truth, told)
         counts.append((2 * hits, found + there))
     return np.array(counts, float), _share

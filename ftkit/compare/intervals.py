@@ -30,11 +30,12 @@ def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
     if len(values) == 1:
         return values[0]
     value = float(np.mean([each.value for each in values]))
-    if found is None:
-        low, high = (float(np.mean([getattr(v, end) for v in values])) for end in ("low", "high"))
-        return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
-    low, high, method = interval(found, name, value)
-    return Measured(value=value, low=low, high=high, method=method)
+    if found is not None:
+        low, high, method = interval(found, name, value)
+        if np.isfinite([low, high]).all():
+            return Measured(value=value, low=low, high=high, method=method)
+    low, high = (float(np.mean([getattr(v, end) for v in values])) for end in ("low", "high"))
+    return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
 
 
 def interval(found: Evidence, name: str, value: float) -> tuple[float, float, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ftkit import runtime
@@ -17,8 +18,8 @@ from ftkit.errors import RunError
 
 log = logging.getLogger(__name__)
 ONE_SEED = (
-    "One seed: the tests know how much the test rows vary, not how much training does; --seeds 3 "
-    "shows that too."
+    "One seed that all have: the tests know how much the test rows vary, not how much training "
+    "does; with several of them (--seeds 3) the column of seeds shows that too."
 )
 SEVERAL_SEEDS = (
     "The tests are of means over these {} seeds, on test rows like these; how much training varies "
@@ -64,9 +65,13 @@ def compare(
     order = [rung.label for rung in ladder.rungs]
     runs = sorted(done.runs, key=lambda run: order.index(run.label))
     notes = [*ladder.left_out, *done.not_run]
-    notes.append(ONE_SEED if len(seeds) == 1 else SEVERAL_SEEDS.format(len(seeds)))
     found = runtime.on_main(lambda: summarize(runs, notes, margin))
-    return found, done.failed
+    return replace(found, notes=(*found.notes, *of_seeds(len(found.seeds)))), done.failed
+
+
+def of_seeds(count: int) -> list[str]:
+    """Return what tests on so many seeds know of training; nothing where there is no test."""
+    return [ONE_SEED if count == 1 else SEVERAL_SEEDS.format(count)] if count else []
 
 
 def free_folder(ladder: Ladder, usual: Path) -> Path:

@@ -133,7 +133,12 @@ def listed(names: Sequence[str]) -> str:
 
 def _check_rows(recipes: Sequence[Recipe]) -> None:
     """Refuse recipes that are tested on different rows."""
-    first = recipes[0]
+    first, names = recipes[0], [recipe.name for recipe in recipes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RecipeError(
+            f"two recipes are named {twice}; give one, or another name to one of them"
+        )
     for other in recipes[1:]:
         if other.data != first.data:
             raise RecipeError(

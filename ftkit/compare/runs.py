@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftkit.errors import RecipeError
+from ftkit.errors import RecipeError, RunError
 from ftkit.folder import difference
 from ftkit.recipe import Recipe
 from ftkit.result import Measured, RunResult
@@ -47,21 +47,33 @@ class Run:
 
 
 def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs of each label, in the order in which labels first come."""
-    found: dict[str, list[Run]] = {}
+    """Return the runs of each label, in the order in which labels first come.
+
+    Raises:
+        RunError: two runs of a label have the same seed.
+    """
+    found: dict[str, dict[int, Run]] = {}
     for run in runs:
-        found.setdefault(run.label, []).append(run)
-    return found
+        seed, seeds = run.result.seed, found.setdefault(run.label, {})
+        if seed in seeds:
+            raise RunError(
+                f"{seeds[seed].folder} and {run.folder} are both {run.label} with seed {seed}, "
+                f"and no two seeds of it; compare one of them"
+            )
+        seeds[seed] = run
+    return {label: [*seeds.values()] for label, seeds in found.items()}
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Return the runs in these folders, labelled as short as tells them apart.
 
-    Runs of one label differ in their seed alone; where they do not, folders are the labels.
+    Runs of one label differ in their seed alone; where they do not, folders are the labels, each
+    with as many of those around it as tells them apart. A folder that is given twice is read once.
 
     Raises:
         RunError: a folder holds no finished run.
     """
+    folders = list({folder.resolve(): folder for folder in folders}.values())
     results = [RunResult.read(folder) for folder in folders]
     recipes = {result.recipe for result in results}
     kinds = [str(result.strategy["kind"]) for result in results]
@@ -74,10 +86,18 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         for label, folder in zip(labels, folders, strict=True)
         if folder != first[label]
     )
-    return [
-        Run(label if unique else folder.name, folder, result)
-        for label, folder, result in zip(labels, folders, results, strict=True)
-    ]
+    every = zip(labels if unique else _short(folders), folders, results, strict=True)
+    return [Run(*each) for each in every]
+
+
+def _short(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of different paths, as many as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts))):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
 
 
 def _other_settings(one: Path, other: Path) -> bool:

@@ -7,14 +7,13 @@ of that figure holds the truth in 79 of 100 cases (scripts/simulate_comparisons.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ftkit.compare.runs import Run, recipe_in
-from ftkit.recipe import LOWER_IS_BETTER
+from ftkit.validation import Validated, order, validated
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,9 @@ class Chosen:
 def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
     """Return the best of several settings of one recipe and strategy by its validation figure.
 
-    None where the runs are of several strategies, or their validation figures are not known.
+    It is the best as `ftkit sweep` has it: of equal figures the one with the lower validation loss,
+    on the seeds that all have, or on those of each where they have none in common. None where the
+    runs are of several strategies, or their validation figures are not known.
 
     Args:
         groups: runs by label.
@@ -42,18 +43,37 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
     if len(names) > 1:
         return None
     (name,) = names
-    figures: dict[str, float] = {}
+    found: dict[str, dict[int, Validated]] = {}
     for label, group in groups.items():
-        seen = [_validation(run, name) for run in group]
-        if any(value is None for value in seen):
-            return None
-        figures[label] = float(np.mean([value for value in seen if value is not None]))
-    sign = -1 if name in LOWER_IS_BETTER else 1
-    best = max(figures, key=lambda label: sign * figures[label])
+        for run in group:
+            kept = validated(run.folder, run.result, name)
+            if kept is None:
+                return None
+            found.setdefault(label, {})[run.result.seed] = kept
+    common = sorted(set.intersection(*(set(seeds) for seeds in found.values())))
+    means = {label: _mean(seeds, common or sorted(seeds)) for label, seeds in found.items()}
+    best = min(means, key=lambda label: order(means[label].figure, means[label].loss, name))
+    equal = sum(mean.figure == means[best].figure for mean in means.values()) > 1
     return Chosen(
         best,
         f"These are {len(groups)} settings of one strategy: {best} is named because its validation "
-        f"{name}, {figures[best]:.4f}, is the best; test rows are not for choosing.",
+        f"{name}, {means[best].figure:.4f}, is the best"
+        + (
+            ", and of equal ones its validation loss the lowest"
+            if equal and means[best].loss is not None
+            else ""
+        )
+        + "; test rows are not for choosing.",
+    )
+
+
+def _mean(seeds: Mapping[int, Validated], of: Sequence[int]) -> Validated:
+    """Return the mean over these seeds."""
+    losses = [seeds[seed].loss for seed in of]
+    known = [loss for loss in losses if loss is not None]
+    return Validated(
+        float(np.mean([seeds[seed].figure for seed in of])),
+        float(np.mean(known)) if len(known) == len(losses) else None,
     )
 
 
@@ -61,19 +81,3 @@ def _best_by(run: Run) -> str:
     """Return the name of the figure by which the run chose its weights."""
     recipe = recipe_in(run.folder)
     return recipe.best_by if recipe else run.figure
-
-
-def _validation(run: Run, name: str) -> float | None:
-    """Return the validation figure of the weights that a run kept; None where it is not known.
-
-    It is in run.json; in those of earlier versions it is not, but log.jsonl has it.
-    """
-    kept = run.result.validation.get(name)
-    file = run.folder / "log.jsonl"
-    if kept is not None or not file.is_file():
-        return kept
-    entries = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    seen = [entry[f"validation_{name}"] for entry in entries if f"validation_{name}" in entry]
-    if not seen:
-        return None
-    return float(min(seen) if name in LOWER_IS_BETTER else max(seen))

@@ -171,7 +171,7 @@ def influence(parts: np.ndarray, figure: Figure) -> np.ndarray:
     U = parts.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
         without = figure(parts.sum(2, keepdims=True) - parts).mean(1)
-    return (U - 1) * (without.mean(1, keepdims=True) - without)
+        return (U - 1) * (without.mean(1, keepdims=True) - without)
 
 
 def _intervals(
@@ -213,7 +213,8 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
     """
     if len(pairs) == 1:
         return float(norm.ppf(1 - LEVEL / 2))
-    covariance = np.nan_to_num(moves) @ np.nan_to_num(moves).T
+    finite = np.where(np.isfinite(moves), moves, 0)
+    covariance = finite @ finite.T
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     drawn = root @ np.random.default_rng(0).standard_normal((len(moves), GAUSSIAN))
@@ -230,11 +231,11 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
 def _in_accord(
     seen: np.ndarray, low: np.ndarray, high: np.ndarray, p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of intervals so that they hold 0 where, and only where, the test allows it.
+    """Return the ends of intervals that do not pass 0 where the test excludes it, and else hold it.
 
     An interval that passes 0 though the test excludes it ends there: that is the interval that goes
-    with a step-down test (Hayter and Hsu 1994). One that excludes 0 though the test does not is
-    drawn out to it.
+    with a step-down test (Hayter and Hsu 1994), which is open at 0. One that excludes 0 though the
+    test does not is drawn out to it.
     """
     told = p < LEVEL
     low = np.where(told & (seen > 0), np.maximum(low, 0), np.where(told, low, np.minimum(low, 0)))

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, evidence, shared
+from ftkit.compare.claims import Cost
+from ftkit.compare.evidence import Evidence, evidence
 from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import measured
 from ftkit.compare.rungs import listed
 from ftkit.compare.runs import Run, by_label
 from ftkit.compare.settings import Chosen, best_by_validation
 from ftkit.compare.statistics import Paired
-from ftkit.compare.verdict import MARGIN, Cost, verdict
+from ftkit.compare.tokens import why_not_ranked
+from ftkit.compare.verdict import MARGIN, verdict
 from ftkit.errors import RunError
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.result import Measured
@@ -51,7 +53,7 @@ class Row:
     threads: int | None = None
     """CPU threads that it was measured with; None where that is not known."""
     shared: float | None = None
-    """The figure on the seeds and rows that all strategies have; None where it shares none."""
+    """The figure on the seeds and rows of the tests; None of a strategy that shares none."""
     to_best: Paired | None = None
     """What sets the best apart from this one; None of the best."""
     over_baseline: Paired | None = None
@@ -73,12 +75,14 @@ class Comparison:
     dataset: str
     rows: tuple[Row, ...]
     best: str | None
-    """Of the best figure on these rows, or, of settings of one strategy, on validation rows; None
-    where they cannot be ranked."""
+    """Of the best figure on these rows, in the table where it does not share them, or, of settings
+    of one strategy, on validation rows; None where they cannot be ranked."""
     baseline: str | None
     verdict: str
     notes: tuple[str, ...] = ()
     """What was left out, not run, or cannot be tested."""
+    seeds: tuple[int, ...] = ()
+    """That all tested strategies have; none where nothing is tested."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -135,7 +139,7 @@ def compared(
     first = next(iter(groups.values()))[0]
     figure, n = first.figure, first.result.n
     rows = [_row(label, group, found.get(label)) for label, group in groups.items()]
-    why_not = _not_ranked(groups, found)
+    why_not = why_not_ranked(groups, found)
     if why_not:
         rows = [replace(row, front_of_seconds=False, front_of_trained=False) for row in rows]
         return Comparison(
@@ -144,7 +148,8 @@ def compared(
     picked = chosen.label if chosen else None
     tests = family(found, figure, about=picked)
     rows = [replace(row, shared=tests.values.get(row.label)) for row in rows]
-    best = picked or _best(rows, figure).label
+    sign = -1 if figure in LOWER_IS_BETTER else 1
+    best = picked or _best(rows, sign).label
     baseline = None if chosen else _baseline(rows)
     rows = [
         replace(
@@ -163,11 +168,12 @@ def compared(
         figure,
         tests.n or n,
         first.result.dataset,
-        tuple(_marked(rows, -1 if figure in LOWER_IS_BETTER else 1)),
+        tuple(_marked(rows, sign)),
         best,
         baseline,
         said,
-        (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, best))),
+        (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, rows, best))),
+        tests.seeds if tests.pairs else (),
     )
 
 
@@ -190,52 +196,21 @@ def _clock(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def _best(rows: Sequence[Row], figure: str) -> Row:
-    """Return the row of the best figure, on shared rows where there are some."""
-    sign = -1 if figure in LOWER_IS_BETTER else 1
-    some = [row for row in rows if row.shared is not None] or rows
-    return max(some, key=lambda row: sign * _ranked(row))
+def _best(rows: Sequence[Row], sign: int) -> Row:
+    """Return the best of the rows that are tested, or one that is not and stands above it.
 
-
-def _ranked(row: Row) -> float:
-    """Return the figure that a row is ranked by."""
-    return row.score.value if row.shared is None else row.shared
-
-
-def _picked(tests: Family, best: str) -> list[str]:
-    """Return what choosing the best on test rows does to its own figure."""
-    return [PICKED.format(best, len(tests.values))] if len(tests.values) > 2 else []
-
-
-def _not_ranked(groups: Mapping[str, Sequence[Run]], found: Mapping[str, Evidence]) -> str:
-    """Return why these runs cannot be ranked, "" where they can.
-
-    A perplexity is one of tokens, so it depends on what a token is, and on how many of them stand
-    before it: only that of one tokenizer and one length is comparable (transformers'
-    documentation, "Perplexity of fixed-length models").
+    What was tested is ranked by its figure on the shared rows. What was not has its figure in the
+    table alone, which is held against that of the best of the others.
     """
-    first = next(iter(groups.values()))[0]
-    if first.figure != "perplexity" or len(groups) < 2:
-        return ""
-    lengths = {run.result.task.get("max_length") for group in groups.values() for run in group}
-    if len(lengths) > 1:
-        named = " and ".join(sorted(f"{length}" for length in lengths))
-        return (
-            f"These perplexities cannot be ranked: they were measured with task.max_length "
-            f"{named}; run all with one length."
-        )
-    cells = shared(found)
-    for seed, rows in cells.rows.items():
-        every = [found[label].seeds[seed] for label in cells.labels]
-        tokens = [one.parts[np.searchsorted(one.index, rows), 1] for one in every]
-        for label, counted in zip(cells.labels, tokens, strict=True):
-            if (counted != tokens[0]).any():
-                return (
-                    f"These perplexities cannot be ranked: {cells.labels[0]} and {label} part the "
-                    f"same texts into {tokens[0].sum():,.0f} and {counted.sum():,.0f} tokens; "
-                    f"compare models of one tokenizer."
-                )
-    return ""
+    tested = [row for row in rows if row.shared is not None]
+    untested = [row for row in rows if row.shared is None]
+    first = max(tested, key=lambda row: sign * (row.shared or 0.0), default=None)
+    return max([first, *untested] if first else untested, key=lambda row: sign * row.score.value)
+
+
+def _picked(tests: Family, rows: Sequence[Row], best: str) -> list[str]:
+    """Return what choosing the best on test rows does to its own figure."""
+    return [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
 
 
 def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -286,11 +261,15 @@ def _baseline(rows: Sequence[Row]) -> str | None:
 
 
 def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
-    """Return the rows, those of the Pareto fronts marked."""
+    """Return the rows, those of the Pareto fronts marked: on the rows that all share, if any."""
+    alike = all(row.shared is not None for row in rows)
+
+    def figure(row: Row) -> float:
+        return sign * (row.shared if alike and row.shared is not None else row.score.value)
 
     def on_front(row: Row, cost: str) -> bool:
-        mine = sign * _ranked(row), getattr(row, cost)
-        others = ((sign * _ranked(other), getattr(other, cost)) for other in rows)
+        mine = figure(row), getattr(row, cost)
+        others = ((figure(other), getattr(other, cost)) for other in rows)
         return not any(
             score >= mine[0] and price <= mine[1] and (score, price) != mine
             for score, price in others

@@ -85,14 +85,14 @@ def overview(found: Comparison, width: int) -> list[Table]:
     Args:
         width: of the terminal in characters.
     """
-    parts = [range(len(HEADINGS))] if width >= WIDE else [range(4), range(4, len(HEADINGS))]
+    names = headings(found)
+    parts = [range(len(names))] if width >= WIDE else [range(4), range(4, len(names))]
     tables = []
     for columns in parts:
         shown = Table(box=box.SIMPLE_HEAD)
         shown.add_column("strategy", overflow="fold")
         for column in columns:
-            name = HEADINGS[column].format(found.figure, found.baseline)
-            shown.add_column(name, justify="right", no_wrap=True)
+            shown.add_column(names[column], justify="right", no_wrap=True)
         for row in found.rows:
             every = cells(row, found)
             shown.add_row(row.label, *(every[column] for column in columns))
@@ -105,18 +105,32 @@ def overview(found: Comparison, width: int) -> list[Table]:
 CAPTION = "in brackets: 95 % interval over test rows; p: paired tests, adjusted for all together"
 WIDE = 118
 """Characters of a table in one piece."""
-HEADINGS = (
-    "{0}", "seeds", "p, best", "p, {1}", "trained", "train", "memory", "model", "latency",
-)  # fmt: skip
+
+
+def headings(found: Comparison) -> tuple[str, ...]:
+    """Return what the columns are called; without a best or a baseline there is none of its p."""
+    return (
+        found.figure,
+        "seeds",
+        *(["p, best"] if found.best else []),
+        *([f"p, {found.baseline}"] if found.baseline else []),
+        "trained",
+        "train",
+        "memory",
+        "model",
+        "latency",
+    )
 
 
 def cells(row: Row, found: Comparison) -> tuple[str, ...]:
-    """Return what stands under `HEADINGS`."""
+    """Return what stands under `headings`."""
+    to_best = p_value(row.to_best, "best" if row.label == found.best else "")
+    over = p_value(row.over_baseline, "baseline" if row.label == found.baseline else "")
     return (
         with_interval(row.score),
         "{:.3f} to {:.3f}".format(*row.spread) if row.spread else str(len(row.runs)),
-        p_value(row.to_best, "best" if row.label == found.best else ""),
-        p_value(row.over_baseline, "baseline" if row.label == found.baseline else ""),
+        *([to_best] if found.best else []),
+        *([over] if found.baseline else []),
         share(row.trained, row.total),
         duration(row.seconds),
         size(row.memory),
@@ -154,6 +168,12 @@ def rung_line(runs: Sequence[Run]) -> str:
 def with_interval(figure: Measured) -> str:
     """Return a figure, and its interval in brackets."""
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def with_bounds(paired: Paired) -> str:
+    """Return a difference, and its interval in brackets, whose ends may be infinite."""
+    said = f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}]"
+    return said.replace("inf", "∞")
 
 
 def p_value(paired: Paired | None, otherwise: str = "") -> str:

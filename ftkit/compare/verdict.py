@@ -13,85 +13,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from ftkit.compare.claims import Claims, Cost, ahead_by, claims
 from ftkit.compare.family import Family
 from ftkit.compare.rungs import listed
-from ftkit.compare.statistics import LEVEL, Paired
+from ftkit.compare.statistics import Paired
 from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
 """How much better another strategy may be at most where a cheaper one is recommended."""
 FEW = 4
 """Strategies whose bounds are said one by one."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a strategy takes."""
-
-    label: str
-    trained: int
-    total: int
-    """Parameters."""
-    seconds: float
-    """Of training."""
-    seeds: int = 1
-    """How many it was run with."""
-    spread: tuple[float, float] | None = None
-    """Lowest and highest figure of its seeds; None of one seed."""
-
-
-@dataclass(frozen=True)
-class Claims:
-    """What the tests say of the best strategy and of the baseline."""
-
-    beaten: tuple[str, ...]
-    """Shown to be worse than the best."""
-    ahead: tuple[str, ...]
-    """Shown to be better than it, which can be where it was chosen on validation rows."""
-    alike: tuple[str, ...]
-    """Neither."""
-    untested: tuple[str, ...]
-    below: tuple[str, ...] = ()
-    """Trained, and shown to be worse than the baseline."""
-    unclear: tuple[str, ...] = ()
-    """Trained, and not shown to be better than the baseline."""
-
-
-def claims(
-    tests: Family, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
-) -> Claims:
-    """Return what is claimed: each claim needs a p below the level, and its sign."""
-    kinds: dict[str, list[str]] = {"beaten": [], "ahead": [], "alike": [], "untested": []}
-    for cost in costs:
-        if cost.label != best:
-            lead = ahead_by(tests, best, cost.label, lower)
-            kinds[_kind(lead)].append(cost.label)
-    below: list[str] = []
-    unclear: list[str] = []
-    for cost in costs:
-        named = baseline not in (None, best) and cost.label not in (best, baseline)
-        lead = ahead_by(tests, cost.label, baseline, lower) if named and baseline else None
-        if lead and cost.trained and _kind(lead) != "beaten":
-            (below if _kind(lead) == "ahead" else unclear).append(cost.label)
-    told = {kind: tuple(labels) for kind, labels in kinds.items()}
-    return Claims(**told, below=tuple(below), unclear=tuple(unclear))
-
-
-def ahead_by(tests: Family, first: str, second: str, lower: bool) -> Paired | None:
-    """Return by how much the first is better than the second; None where it was not tested.
-
-    Args:
-        lower: whether the lower figure is the better one.
-    """
-    return tests.between(first, second) if lower else tests.between(second, first)
-
-
-def _kind(lead: Paired | None) -> str:
-    if lead is None:
-        return "untested"
-    if lead.p >= LEVEL or lead.difference == 0:
-        return "alike"
-    return "beaten" if lead.difference > 0 else "ahead"
 
 
 def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
@@ -163,7 +96,7 @@ def verdict(
 
     Args:
         costs: of all strategies, in the order in which they are listed.
-        best: has the best figure on the rows that all share.
+        best: has the best figure on the rows that all share; where it shares none, in the table.
         margin: see `margin_of`.
         chosen: whether `best` has the best validation figure instead.
     """
@@ -171,9 +104,16 @@ def verdict(
     if len(costs) == 1:
         return f"One strategy was run, {best}; there is nothing to compare it with."
     if not tests.pairs:
+        known = "the best validation figure" if chosen else f"the best {figure} in the table"
+        named = listed(found.untested)
+        return f"{best} has {known}, but no paired test could be made against {named}."
+    if best not in tests.values:
+        others = [cost for cost in costs if cost.label != best]
+        sign = -1 if figure in LOWER_IS_BETTER else 1
+        first = max(tests.values, key=lambda label: sign * tests.values[label])
         return (
-            f"{best} has the best {figure}, but no paired test could be made against "
-            f"{listed(found.untested)}."
+            f"{best} has the best {figure} in the table, but no paired test could be made of it. "
+            f"Without it: {verdict(tests, others, first, baseline, figure, margin)}"
         )
     judged = Judged(tests, {cost.label: cost for cost in costs}, best, figure, found, margin)
     if chosen:
@@ -224,7 +164,10 @@ def _of_several(judged: Judged) -> str:
     said = f"{judged.best} has the best {judged.figure} at {judged.where}, {judged.value:.3f}, "
     if beaten:
         said += f"and is better than {listed(beaten)}, "
-    said += f"but cannot be told apart from {listed(alike)}: it is at most "
+    said += f"but cannot be told apart from {listed(alike)}"
+    if not np.isfinite(max(map(judged.at_most, alike))):
+        return f"{said}; so few rows do not say how much better it may be."
+    said += ": it is at most "
     if len(alike) <= FEW:
         said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
     else:
@@ -239,22 +182,34 @@ def _cheaper(judged: Judged) -> list[str]:
         (judged.costs[label] for label in (*judged.claims.alike, judged.best)),
         key=lambda cost: (cost.trained, cost.seconds),
     )
-    if order[0] is best:
-        return [f"It also trains {'nothing' if not best.trained else 'the least of these'}."]
+    cheaper = [c for c in order if (c.trained, c.seconds) < (best.trained, best.seconds)]
+    if not cheaper:
+        return [_cheapest(best, [cost for cost in order if cost is not best])]
     size, words = margin_of(judged.figure, judged.margin, judged.value)
-    cheaper = order[: order.index(best)]
     for cost in cheaper:
         if (gap := judged.shortfall(cost.label)) < size:
             return [
-                f"{cost.label} is good enough: it trains {_trained(cost, best)}, and no other is "
+                f"{cost.label} is good enough: it {_saves(cost, best)}, and no other is "
                 f"more than {gap:.3f} better (95 %), which is below the margin of {words}."
             ]
     no = f"shown to be within the margin of {words}"
     if len(cheaper) == 1:
-        return [f"{cheaper[0].label} trains {_trained(cheaper[0], best)}, but is not {no}."]
+        return [f"{cheaper[0].label} {_saves(cheaper[0], best)}, but is not {no}."]
+    alike = [cost.trained == best.trained for cost in cheaper]
+    less = "train less" if not any(alike) else "train less, or as much in less time"
+    less = "take less time" if all(alike) else less
     if len(cheaper) <= FEW:
-        return [f"{listed([cost.label for cost in cheaper])} train less, but are not {no}."]
-    return [f"None of those that train less is {no}."]
+        return [f"{listed([cost.label for cost in cheaper])} {less}, but are not {no}."]
+    return [f"None of those that {less} is {no}."]
+
+
+def _cheapest(best: Cost, others: Sequence[Cost]) -> str:
+    """Return in what the best is also the cheapest, where no other is cheaper."""
+    if not best.trained:
+        return "It also trains nothing."
+    if all(best.trained < cost.trained for cost in others):
+        return "It also trains the least of these."
+    return "None of these trains less, or as much in less time."
 
 
 def _of_settings(judged: Judged) -> str:
@@ -287,6 +242,13 @@ def _overlap(one: Cost, other: Cost) -> bool:
     if one.spread is None or other.spread is None:
         return False
     return max(one.spread[0], other.spread[0]) <= min(one.spread[1], other.spread[1])
+
+
+def _saves(cost: Cost, best: Cost) -> str:
+    """Return what a cheaper strategy takes: time, where it trains as much as the best."""
+    if cost.trained and cost.trained == best.trained:
+        return f"takes {cost.seconds:.3g} s, where {best.label} takes {best.seconds:.3g} s"
+    return f"trains {_trained(cost, best)}"
 
 
 def _trained(cost: Cost, best: Cost) -> str:

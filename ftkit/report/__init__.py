@@ -7,6 +7,7 @@ comparison.json.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,20 +15,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
-from ftkit.compare.tables import HEADINGS, cells, p_value
+from ftkit.compare.tables import cells, headings, p_value, with_bounds
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
 from ftkit.report.sections import Section
 
-SECTIONS: dict[str, Callable[[Sequence[pa.Table], Sequence[Run], int], list[Section]]] = {
+SECTIONS: dict[str, Callable[..., list[Section]]] = {
     "image-classification": classes.sections,
     "text-classification": classes.sections,
     "tabular-classification": classes.sections,
@@ -38,7 +38,10 @@ SECTIONS: dict[str, Callable[[Sequence[pa.Table], Sequence[Run], int], list[Sect
     "translation": texts.translations,
     "text-generation": texts.language,
 }
-"""By kind of task: what there is to see of the predictions of runs, and of the best of them."""
+"""By kind of task: what there is to see of the predictions of runs, and of the best of them.
+
+The place of the best is None for a language model alone, where perplexities cannot be ranked.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,17 @@ class Page:
         """What was compared."""
         recipes = dict.fromkeys(run.result.recipe for row in self.found.rows for run in row.runs)
         return f"{', '.join(recipes)}: which strategy?"
+
+    @property
+    def tests(self) -> str:
+        """What p is of; "" where nothing is tested."""
+        found = self.found
+        named = [
+            f"against {name}" for name in ("the best" * bool(found.best), found.baseline) if name
+        ]
+        if not named:
+            return ""
+        return f"p: paired tests {' and '.join(named)}, adjusted for all of them together."
 
     @property
     def over_baseline(self) -> list[Row]:
@@ -95,7 +109,8 @@ def write(found: Comparison, folder: Path) -> list[Path]:
         for number, picture in enumerate(section.pictures):
             if picture.svg:
                 _whole(folder / file_of(section, number), standalone(picture.svg))
-    _whole(folder / "comparison.json", json.dumps(as_values(found), indent=2) + "\n")
+    values = json.dumps(as_values(found), indent=2, allow_nan=False)
+    _whole(folder / "comparison.json", values + "\n")
     files = [folder / "report.html", folder / "report.md"]
     for file, template in zip(files, ("page.html.jinja", "page.md.jinja"), strict=True):
         _whole(file, render(page, template))
@@ -112,11 +127,11 @@ def page_of(found: Comparison) -> Page:
     """Return what a report of the comparison shows."""
     firsts = [row.runs[0] for row in found.rows]
     labels_of_rows = [row.label for row in found.rows]
-    best = labels_of_rows.index(found.best) if found.best else 0
+    best = labels_of_rows.index(found.best) if found.best else None
     curve = details.curve_figure(firsts)
     return Page(
         found,
-        tuple(name.format(found.figure, found.baseline) for name in HEADINGS),
+        headings(found),
         tuple((row.label, *cells(row, found)) for row in found.rows),
         _pictures(found, firsts, curve),
         curve,
@@ -125,14 +140,14 @@ def page_of(found: Comparison) -> Page:
     )
 
 
-def sections_of(runs: Sequence[Run], best: int) -> list[Section]:
+def sections_of(runs: Sequence[Run], best: int | None) -> list[Section]:
     """Return what the task of these runs has to show; nothing where predictions are gone.
 
     Args:
-        best: place of the best of them.
+        best: place of the best of them; None where they cannot be ranked.
     """
     files = [run.folder / "predictions.parquet" for run in runs]
-    kind = runs[best].result.task.get("kind", "")
+    kind = runs[0].result.task.get("kind", "")
     if kind not in SECTIONS or not all(file.is_file() for file in files):
         return []
     found = SECTIONS[kind]([pq.read_table(file) for file in files], runs, best)
@@ -181,16 +196,20 @@ def render(page: Page, template: str) -> str:
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["svg"] = Markup
     environment.filters["p"] = p_value
+    environment.filters["bounds"] = with_bounds
     environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 
 
 def as_values(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON can write it: of each run its folder, seed and figures."""
+    """Return a comparison as JSON can write it: of each run its folder, seed and figures.
+
+    The ends of an interval that has none are null: JSON knows no infinite number.
+    """
     values = {
         name: getattr(found, name)
-        for name in ("figure", "n", "dataset", "best", "baseline", "verdict", "notes")
+        for name in ("figure", "n", "seeds", "dataset", "best", "baseline", "verdict", "notes")
     }
     rows = []
     for row in found.rows:
@@ -200,10 +219,15 @@ def as_values(found: Comparison) -> dict[str, Any]:
         ]
         own = {name: value for name, value in vars(row).items() if name != "runs"}
         for name in ("to_best", "over_baseline"):
-            own[name] = asdict(own[name]) if own[name] else None
+            test = asdict(own[name]) if own[name] else None
+            own[name] = test and {key: _finite(value) for key, value in test.items()}
         own["score"] = row.score.model_dump()
         rows.append({**own, "runs": runs})
     return {**values, "rows": rows}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _whole(file: Path, text: str) -> None:

@@ -42,17 +42,22 @@ def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> 
     ]
 
 
-def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
-    """Return what there is to see of a language model: perplexity of each text, and answers."""
-    values = [_perplexity(table) for table in tables]
-    table, own = tables[best], values[best]
+def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int | None) -> list[Section]:
+    """Return what there is to see of a language model: perplexity of each text, and answers.
+
+    Args:
+        best: place of the best; None where they cannot be ranked, and the first is shown.
+    """
+    values, place = [_perplexity(table) for table in tables], best or 0
+    table, own = tables[place], values[place]
     asked = "prompt" in table.column_names
     names = {"prompt": "prompt", "answer": "answer"} if asked else {"": "text"}
     chosen = np.argsort(-np.nan_to_num(own, nan=0), kind="stable")[:SHOWN].tolist()
     tokens = table["tokens"].to_pylist()
     said = {row: f"perplexity {own[row]:.4g} over {tokens[row]} tokens" for row in chosen}
     examples = _examples(table, said, **names)
-    about = f"Test texts with the highest perplexity of {runs[best].label}, the best."
+    whose = f"{runs[place].label}{'' if best is None else ', the best'}"
+    about = f"Test texts with the highest perplexity of {whose}."
     whole = [found[np.isfinite(found)] for found in values]
     edge = float(np.quantile(np.concatenate(whole), 0.98))
     found = [

@@ -1,0 +1,120 @@
+"""The features of a frozen backbone, and the votes of the nearest training rows in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ftkit import runtime
+from ftkit.errors import ModelError
+from ftkit.evaluation import NO_INPUTS, collate_of, for_each_row
+from ftkit.features import cache_features
+from ftkit.heads import given_to_head, why_not_alone
+from ftkit.latency import latency_of
+from ftkit.precision import autocast, fastest_precision
+from ftkit.recipe import Recipe
+from ftkit.result import Latency
+from ftkit.run import Ready
+from ftkit.tasks import Inputs, Rows, examples_of
+from ftkit.tasks.vectors import Vectors
+
+TEMPERATURE = 0.07
+"""A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
+
+
+def vote(rows: np.ndarray, train: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Return (M, K): the mean target of the k nearest training rows, the nearer the heavier.
+
+    Args:
+        rows: (M, D) features of length 1.
+        train: (N, D) features of length 1.
+        targets: (N, K) of the training rows.
+    """
+    found = []
+    for start in range(0, len(rows), 1024):
+        similar = rows[start : start + 1024] @ train.T
+        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        closeness = np.take_along_axis(similar, near, axis=1)
+        weights = np.exp((closeness - closeness.max(1, keepdims=True)) / TEMPERATURE)
+        found.append((weights[..., None] * targets[near]).sum(1) / weights.sum(1, keepdims=True))
+    return np.concatenate(found)
+
+
+def features_of(
+    ready: Ready, recipe: Recipe, machine: runtime.Machine
+) -> tuple[np.ndarray, np.ndarray, Callable[[Rows], np.ndarray]]:
+    """Return features of length 1 of training and validation rows, and a function for others."""
+    inputs: Inputs = ready.inputs
+    if isinstance(inputs.train, Vectors) and isinstance(inputs.validation, Vectors):
+
+        def as_they_are(rows: Rows) -> np.ndarray:
+            return unit(np.stack([rows[row]["features"].numpy() for row in range(len(rows))]))
+
+        return unit(inputs.train.values), unit(inputs.validation.values), as_they_are
+    reason = why_not_alone(ready.model, inputs, machine)
+    if reason:
+        raise ModelError(f"{recipe.backbone.id} gives no features of whole rows: {reason}")
+    cached = cache_features(ready.model, inputs, recipe, machine)
+    train, validation = (
+        unit(rows.at(np.arange(len(rows))).numpy())  # type: ignore[attr-defined]
+        for rows in (cached.train, cached.validation)
+    )
+    precision = fastest_precision(ready.model, inputs, recipe.train.precision, machine)
+    width = train.shape[1]
+    ready.model.eval()
+
+    def of_rows(rows: Rows) -> np.ndarray:
+        with given_to_head(ready.model) as given:
+
+            def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
+                with autocast(precision, machine.device):
+                    ready.model(**row)
+                return _whole(given.pop(), width)
+
+            return unit(for_each_row(compute, rows, recipe.train, machine))
+
+    return train, validation, of_rows
+
+
+def _whole(values: torch.Tensor, width: int) -> torch.Tensor:
+    """Return (B, width) what the head was given: of a row of tokens that of the first."""
+    whole = values.flatten(1)
+    return whole if whole.shape[1] == width else values[:, 0]
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    """Return rows of any shape as vectors (N, D) float32 of length 1."""
+    flat = values.reshape(len(values), -1).astype(np.float32)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+
+
+def latency_of_votes(
+    ready: Ready, width: int, answer: Callable[[np.ndarray], Any], machine: runtime.Machine
+) -> Latency | None:
+    """Return how long a row by itself takes on the CPU, see `ftkit.latency`.
+
+    None in several processes. Leaves the model on the CPU.
+    """
+    if machine.world_size > 1:
+        return None
+    rows, model = ready.inputs.test, ready.model
+    if isinstance(rows, Vectors):
+
+        def of_numbers(row: int) -> Any:
+            return answer(unit(rows[row]["features"].numpy()[None]))
+
+        return Latency(**latency_of(of_numbers, range(len(rows)))._asdict())
+    model.to("cpu")
+    collate = collate_of(rows)
+    with given_to_head(model) as given:
+
+        def of_row(row: int) -> Any:
+            batch = collate(examples_of(rows, [row]))
+            with torch.inference_mode():
+                model(**{name: batch[name] for name in batch if name not in NO_INPUTS})
+            return answer(unit(_whole(given.pop(), width).float().numpy()))
+
+        return Latency(**latency_of(of_row, range(len(rows)))._asdict())
