@@ -228,12 +228,15 @@ def enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
 
     Only accuracy says so, and only by the lower end of its interval (Wilson 1927): 16 of 16 rows
     right have a lower end of 0.81. Other figures do not: a head of AUROC 0.99 may be wrong on one
-    row in twenty. Where one class alone makes up so many rows, accuracy says nothing either.
+    row in twenty. Where one class alone makes up so many rows, accuracy says nothing either, nor
+    does that of words, which depend on each other in their texts, nor of rows in groups.
 
     Args:
         labels: (N,) of the validation rows, the class number of each.
     """
-    if recipe.best_by != "accuracy" or np.ndim(labels) != 1:
+    if recipe.best_by != "accuracy" or np.ndim(labels) != 1 or labels.dtype == object:
+        return False
+    if recipe.data.group is not None:
         return False
     most_frequent = np.unique(labels, return_counts=True)[1].max() / len(labels)
     return wilson(head, len(labels))[0] >= ENOUGH > most_frequent

@@ -303,8 +303,14 @@ def pick(rates: Any, losses: Any) -> float:
     effnet-digits, and the steepest fall too bold for minilm-langid: docs/choosing.md.
 
     Raises:
-        TrainingError: the loss fell at no rate.
+        TrainingError: the loss fell at no rate, or was no number from the first step on.
     """
+    if not len(losses):
+        raise TrainingError(
+            f"the range test found no learning rate: the training loss was no number in the first "
+            f"step, at a rate of {LOWEST:.2g}; look for NaN or huge values in the data, or set "
+            "train.precision to fp32"
+        )
     means = smoothed(losses)
     best = int(means.argmin())
     if means[best] > 0.995 * means[0] or rates[best] / 4 < LOWEST:

@@ -18,11 +18,11 @@ import numpy as np
 from scipy.stats import norm
 
 from ftkit.metrics.classes import figures
-from ftkit.metrics.intervals import measured_share
+from ftkit.metrics.intervals import effective_n, measured_share, wilson
 from ftkit.metrics.matrices import matrix_interval
-from ftkit.metrics.numbers import SCALES
+from ftkit.metrics.moments import error_parts, pearson_of, product_parts, r2_of
+from ftkit.metrics.numbers import interval_of
 from ftkit.metrics.ranking import measure_auroc
-from ftkit.metrics.studentized import studentized
 from ftkit.metrics.tags import measured_f1
 
 ROWS = (40, 90, 360, 2000)
@@ -67,8 +67,9 @@ def accuracy(random: np.random.Generator, N: int, level: float) -> Held:
 def seeds(random: np.random.Generator, N: int, level: float) -> Held:
     """The mean over three seeds; how easy a row is for all three has a beta distribution."""
     ease = random.beta(2 * level, 2 * (1 - level), N)
-    found = measured_share((random.random((N, 3)) < ease[:, None]).mean(1))
-    return found.low, found.high, level
+    values = (random.random((N, 3)) < ease[:, None]).mean(1)
+    low, high = wilson(float(values.mean()), effective_n(values, seeds=3))
+    return low, high, level
 
 
 def grouped(random: np.random.Generator, N: int, level: float) -> Held:
@@ -117,11 +118,15 @@ def _number(
     random: np.random.Generator,
     level: float,
 ) -> Held:
-    _, back, parts, figure = SCALES[name]
-    ends = studentized(parts(labels, predictions), figure, int(random.integers(10**6)))
-    assert ends is not None
-    low, high = sorted(map(back, ends))
-    return low, high, level
+    centre = labels.mean()
+    if name == "r2":
+        parts, figure = error_parts(labels, predictions, centre), r2_of
+    else:
+        parts, figure = product_parts(labels, predictions, centre, predictions.mean()), pearson_of
+    value = float(figure(parts.sum(0)))
+    found = interval_of(name, value, parts[:, None], figure, int(random.integers(10**6)))
+    assert found is not None
+    return found.low, found.high, level
 
 
 def micro_f1(random: np.random.Generator, N: int, level: float) -> Held:

@@ -97,6 +97,14 @@ def test_other_figures_and_one_class_that_is_nearly_all_rows_say_nothing(recipe)
     assert not choose.enough(recipe, 1.0, np.arange(5000) < 25)
 
 
+def test_accuracy_of_words_or_of_rows_in_groups_says_nothing(recipe):
+    texts = np.empty(5000, object)
+    texts[:] = [[0, 1]] * 5000
+    assert not choose.enough(recipe, 1.0, texts)
+    grouped = recipe.override({"data.group": "patient"})
+    assert not choose.enough(grouped, 1.0, np.arange(5000) % 2)
+
+
 def test_sixteen_of_sixteen_right_do_not_end_the_search(recipe, monkeypatch):
     def all_right(strategy, model, inputs, *rest):
         fitted = train(strategy, model, inputs, *rest)

@@ -61,6 +61,11 @@ def of_classes(right, start=0):
     }
 
 
+def total(found):
+    """What a single run's figure is made of, summed over its rows."""
+    return summed({"": found}, shared({"": found}))[0, 0].sum(0)
+
+
 TEXTS = (["the cat sat on the mat today", "dogs run far"], ["the cat sat on a mat", "dogs run"])
 CASES = {
     "image-classification": ("abba", "abab", 0.5),
@@ -89,7 +94,7 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
         "prediction": list(prediction),
     }
     found = evidence([a_run(tmp_path, "full", table, task=kind)])
-    sums = found.seeds[0].parts.sum(0)
+    sums = total(found)
     assert found.figure(sums) == pytest.approx(value)
     assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
 
@@ -113,9 +118,7 @@ def test_runs_of_earlier_versions_that_show_a_correlation_first_are_compared_by_
     table = {"index": np.arange(len(label)), "label": list(label), "prediction": list(prediction)}
     run = a_run(tmp_path, "full", table, task="text-regression", figure="pearson")
     found = evidence([run])
-    assert found.figure(found.seeds[0].parts.sum(0)) == pytest.approx(
-        pearsonr(label, prediction)[0]
-    )
+    assert found.figure(total(found)) == pytest.approx(pearsonr(label, prediction)[0])
 
 
 def test_perplexity_is_that_of_all_tokens(tmp_path):
@@ -199,3 +202,39 @@ def test_runs_of_different_data_are_not_compared(tmp_path):
     ]
     with pytest.raises(RunError, match="cannot be compared"):
         summarize(runs)
+
+
+def numbers_run(folder, label, labels, predictions, **changes):
+    """A run that told these numbers."""
+    table = {"index": np.arange(len(labels)), "label": labels, "prediction": predictions}
+    return a_run(folder, label, table, task="tabular-regression", figure="r2", **changes)
+
+
+def test_r_squared_of_timestamps_is_that_of_scikit_learn(tmp_path):
+    random = np.random.default_rng(0)
+    labels = random.normal(size=50) + 1.7e9
+    head, full = (labels + random.normal(0, width, 50) for width in (0.5, 0.3))
+    runs = [
+        numbers_run(tmp_path, "head", labels[:45], head[:45]),
+        numbers_run(tmp_path, "full", labels, full),  # five rows more
+    ]
+    values = [row.shared for row in summarize(runs).rows]
+    wanted = [r2_score(labels[:45] - 1.7e9, told[:45] - 1.7e9) for told in (head, full)]
+    assert values == pytest.approx(wanted, rel=1e-5)
+    assert summarize(runs).best == "full"
+
+
+@pytest.mark.parametrize("told", [[3.0, 3.0, 3.0], [3.0, 3.0, 4.0]], ids=["exact", "off"])
+def test_r_squared_of_equal_labels_is_that_of_scikit_learn(told, tmp_path):
+    found = evidence([numbers_run(tmp_path, "full", [3.0] * 3, told)])
+    assert found.figure(total(found)) == r2_score([3.0] * 3, told)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("labels", [[3.0], [3.0, 5.0], [3.0] * 5 + [4.0], [3.0] * 5])
+def test_two_seeds_of_few_rows_have_an_interval(labels, tmp_path):
+    told = [label + 0.5 * place for place, label in enumerate(labels)]
+    runs = [numbers_run(tmp_path, "full", labels, told, seed=seed) for seed in range(2)]
+    figure = measured(runs, evidence(runs))
+    assert np.isfinite([figure.low, figure.high]).all()
+    assert figure.low <= figure.value <= figure.high

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -213,6 +214,38 @@ def test_a_single_right_row_can_be_measured():
     measured = measure(np.array([1]), np.array([1]))
     assert measured.pop("matthews").value == 0  # one class: nothing is correlated
     assert {figure.value for figure in measured.values()} == {1.0}
+
+
+@pytest.mark.parametrize("N", [1, 2, 10, 50])
+def test_one_class_is_as_sure_as_its_accuracy_and_says_nothing_of_correlation(N):
+    measured = measure(np.zeros(N, int), np.zeros(N, int))
+    wanted = binomtest(N, N).proportion_ci(method="wilson").low
+    assert measured["balanced_accuracy"].low == pytest.approx(wanted)
+    assert measured["macro_f1"].low == pytest.approx(2 * wanted / (1 + wanted))  # precision is 1
+    assert (measured["matthews"].low, measured["matthews"].high) == (-1, 1)
+    assert measured["matthews"].method.startswith("none")
+
+
+def test_one_class_with_errors():
+    measured = measure(np.zeros(10, int), np.array([0] * 7 + [1] * 3))
+    wanted = binomtest(7, 10).proportion_ci(method="wilson")
+    found = measured["balanced_accuracy"]
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    # of the two classes one has no F1
+    assert measured["macro_f1"].high == pytest.approx(wanted.high / (1 + wanted.high))
+
+
+def test_a_row_of_each_class_is_as_sure_as_accuracy():
+    labels = np.arange(100)
+    measured = measure(labels, np.where(labels < 90, labels, (labels + 1) % 100))
+    wanted = binomtest(90, 100).proportion_ci(method="wilson")
+    for figure in measured.values():  # balanced accuracy is the same number here
+        assert (figure.low, figure.high) == pytest.approx((wanted.low, wanted.high), abs=0.01)
+
+
+def test_the_loss_of_no_example_is_that_of_guessing():
+    nothing = mean_cross_entropy(np.zeros(0, int), np.zeros((0, 4)))
+    assert nothing == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3])

@@ -30,7 +30,8 @@ def test_copies_of_a_row_count_once():
 
 def test_independent_seeds_make_a_row_worth_more():
     values = (np.random.default_rng(0).random((20_000, 3)) < 0.9).mean(1)
-    assert effective_n(values) == pytest.approx(60_000, rel=0.03)
+    assert effective_n(values, seeds=3) == pytest.approx(60_000, rel=0.03)
+    assert effective_n(values) == 20_000  # never more than the answers there are
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
@@ -47,6 +48,6 @@ def test_the_interval_of_a_mean_over_seeds_covers_high_accuracies():
     for _ in range(2000):
         hard = random.random(40) < 0.04
         values = 1 - (hard[:, None] & (random.random((40, 3)) < 0.75)).mean(1)
-        low, high = wilson(values.mean(), effective_n(values))
+        low, high = wilson(values.mean(), effective_n(values, seeds=3))
         covered += low <= 0.97 <= high
     assert 0.93 <= covered / 2000 <= 0.985

@@ -87,6 +87,11 @@ def test_a_loss_that_never_falls_is_refused():
         pick(rates, [2.3] * 80)
 
 
+def test_a_loss_that_is_no_number_from_the_first_step_on_is_refused():
+    with pytest.raises(TrainingError, match=r"no number in the first step.*NaN"):
+        pick([], [])
+
+
 def test_divergence_is_seen_after_a_fall_and_noise_is_not_taken_for_it():
     _, losses = curve(1e-4, 3e-3, rises_from=6e-3)
     ends = [step for step in range(1, 81) if diverged(losses[:step])]

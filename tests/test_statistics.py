@@ -4,6 +4,7 @@ The shares of docs/comparing.md come from scripts/simulate_comparisons.py, which
 often.
 """
 
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -11,10 +12,17 @@ import pytest
 from scipy.stats import binomtest, permutation_test, tukey_hsd
 from scipy.stats import t as student
 
-from ftkit.compare.evidence import Answers, Evidence
-from ftkit.compare.intervals import effective_number, interval
+from ftkit.compare.evidence import Answers, Evidence, bleu_of
+from ftkit.compare.intervals import interval
 from ftkit.compare.statistics import critical, influence, paired_family, step_down
+from ftkit.metrics import measure
 from ftkit.metrics.classes import measure_classes
+from ftkit.metrics.language import measured_perplexity
+from ftkit.metrics.moments import r2_of
+from ftkit.metrics.numbers import measure_numbers
+from ftkit.metrics.tags import measured_f1
+from ftkit.metrics.translation import Overlap, Translated
+from ftkit.recipe import Translation
 
 EXPERIMENTS = 200
 
@@ -249,8 +257,76 @@ def test_groups_are_drawn_together():
     answers = Answers(np.arange(200), parts_of(right)[0], group)
     _, _, method = interval(Evidence({0: answers}, share), "accuracy", 0.7)
     few, many = student.ppf(0.975, 9), student.ppf(0.975, 199)
-    assert float(method.rpartition(" ")[2]) == pytest.approx(10 * (many / few) ** 2, abs=0.5)
-    assert effective_number(1.0, 0.0, 10, 200, 600) == 10
+    # variances of 10 groups and of 200 rows, each with one degree of freedom less
+    wanted = 10 * (many / few) ** 2 * (9 / 10) / (199 / 200)
+    assert float(method.rpartition(" ")[2]) == pytest.approx(wanted, abs=0.5)
+    sure = Answers(np.arange(200), parts_of(np.ones((1, 200)))[0], group)
+    assert interval(Evidence({0: sure}, share), "accuracy", 1.0)[2].endswith("n of 10")
+
+
+def copies(parts, figure, group=None, seeds=2):
+    """Evidence of seeds that all answer alike."""
+    index = np.arange(len(parts))
+    return Evidence({seed: Answers(index, parts, group) for seed in range(seeds)}, figure)
+
+
+def test_names_of_seeds_that_answer_alike_have_the_interval_of_one():
+    random = np.random.default_rng(0)
+    there = random.integers(20, 60, 20).astype(float)
+    hits = there - random.integers(0, 3, 20)
+    parts = np.stack([2 * hits, 2 * there], 1)
+    for group in (None, np.arange(20) // 2):
+        one = measured_f1(hits, there, there, group)
+        low, high, _ = interval(copies(parts, share, group), "f1", one.value)
+        assert (low, high) == pytest.approx((one.low, one.high), abs=1e-3)
+
+
+@pytest.mark.parametrize("group", [None, np.arange(60) // 3], ids=["rows", "groups"])
+def test_seeds_that_answer_alike_have_the_interval_of_one(group):
+    random = np.random.default_rng(1)
+    labels = random.normal(size=60) + 1.7e9
+    told = labels + random.normal(0, 0.3, 60)
+    one = measure_numbers(labels, told, groups=group)["r2"]
+    low, high, method = interval(copies(np.stack([labels, told], 1), r2_of, group), "r2", one.value)
+    assert (low, high) == pytest.approx((one.low, one.high), rel=1e-4)
+    assert method == one.method
+
+    tokens = random.integers(1, 40, 60).astype(float)
+    nats = tokens * random.gamma(4, 0.4, 60)
+    value = float(np.exp(nats.sum() / tokens.sum()))
+    one = measured_perplexity(value, nats, tokens, 0, group)
+    texts = copies(np.stack([nats, tokens], 1), lambda sums: np.exp(share(sums)), group)
+    low, high, method = interval(texts, "perplexity", value)
+    assert (low, high) == pytest.approx((one.low, one.high), rel=1e-4)
+    assert method == one.method
+
+
+def test_bleu_of_seeds_that_translate_alike_stays_on_its_scale():
+    references = np.array([f"the cat number {n} sat on the mat" for n in range(12)], object)
+    told = tuple(references[:8]) + ("the dog sat on the mat",) * 4
+    one = measure(Translation(), references, Translated(np.ones(12), np.ones(12), told))["bleu"]
+    overlap = Overlap()
+    parts = overlap.bleu_counts(list(told), list(references))
+    found = copies(parts.astype(float), partial(bleu_of, overlap))
+    low, high, _ = interval(found, "bleu", one.value)
+    assert (low, high) == pytest.approx((one.low, one.high), rel=1e-6)
+    assert 0 < low < high < 100
+
+
+def test_independent_seeds_narrow_the_interval_of_names():
+    """Three independent answers to each of 200 texts of five names are three times the names."""
+    random = np.random.default_rng(2)
+    hits = random.binomial(5, 0.8, (3, 200)).astype(float)
+    parts = np.stack([2 * hits, np.full((3, 200), 10.0)], -1)
+    index = np.arange(200)
+    worth = []
+    for seeds in (1, 3):
+        found = Evidence({seed: Answers(index, parts[seed]) for seed in range(seeds)}, share)
+        value = float(share(parts[:seeds].sum(1)).mean())
+        worth.append(float(interval(found, "f1", value)[2].rpartition(" ")[2]))
+    # a missed name counts twice here, told and there, of the 1.2 times five of a text
+    assert worth[0] == pytest.approx(1200 * 0.6, rel=0.2)
+    assert worth[1] / worth[0] == pytest.approx(3, rel=0.3)
 
 
 def test_r_squared_of_few_rows_is_covered():

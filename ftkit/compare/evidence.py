@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
+from ftkit.metrics.moments import error_parts, pearson_of, product_parts, r2_of
 from ftkit.metrics.translation import Overlap, tokenizer_of
 from ftkit.metrics.words import NONE, as_iob, counted
 from ftkit.recipe import Translation
@@ -41,7 +42,7 @@ class Answers:
     index: np.ndarray
     """(N,) of the test rows, rising."""
     parts: np.ndarray
-    """(N, K) numbers whose sums make the figure."""
+    """(N, K) numbers whose sums make the figure, or from which `moments` makes these."""
     group: np.ndarray | None = None
     """(N,) int64 of rows that belong together, such as photos of one patient."""
 
@@ -146,13 +147,20 @@ def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
     """
     rows = cells.all_rows
     _, unit = np.unique(_groups(found, cells, rows), return_inverse=True)
-    K = found[cells.labels[0]].seeds[next(iter(cells.rows))].parts.shape[1]
-    parts = np.zeros((len(cells.labels), len(cells.rows), unit.max() + 1, K))
-    for one, label in enumerate(cells.labels):
-        for other, (seed, index) in enumerate(cells.rows.items()):
-            answers = found[label].seeds[seed]
-            mine = answers.parts[np.searchsorted(answers.index, index)]
-            np.add.at(parts[one, other], unit[np.searchsorted(rows, index)], mine)
+    places = [
+        (one, other, seed, index)
+        for one in range(len(cells.labels))
+        for other, (seed, index) in enumerate(cells.rows.items())
+    ]
+    every = []
+    for one, _, seed, index in places:
+        answers = found[cells.labels[one]].seeds[seed]
+        every.append(answers.parts[np.searchsorted(answers.index, index)])
+    every = moments(found[cells.labels[0]].figure, every)
+    shape = len(cells.labels), len(cells.rows), unit.max() + 1, every[0].shape[1]
+    parts = np.zeros(shape)
+    for (one, other, _, index), mine in zip(places, every, strict=True):
+        np.add.at(parts[one, other], unit[np.searchsorted(rows, index)], mine)
     return parts
 
 
@@ -216,27 +224,35 @@ def _words(table: pa.Table, task: Task) -> Of:
 
 
 def _r2(table: pa.Table, task: Task) -> Of:
-    """R squared, from sums of squares."""
-    y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
-
-    def figure(sums: np.ndarray) -> np.ndarray:
-        errors, squares, total, count = np.moveaxis(sums, -1, 0)
-        return 1 - errors / (squares - total**2 / count)
-
-    return np.stack([(y - p) ** 2, y * y, y, np.ones(len(y))], 1), figure
+    """R squared, from labels and predictions; see `MOMENTS`."""
+    return _numbers(table), r2_of
 
 
 def _pearson(table: pa.Table, task: Task) -> Of:
-    """Pearson's correlation, from sums of products."""
-    y, p = (np.array(table[name].to_pylist(), float) for name in ("label", "prediction"))
+    """Pearson's correlation, in the same way."""
+    return _numbers(table), pearson_of
 
-    def figure(sums: np.ndarray) -> np.ndarray:
-        yy, pp, yp, y, p, count = np.moveaxis(sums, -1, 0)
-        spread = (yy - y**2 / count) * (pp - p**2 / count)
-        together = yp - y * p / count
-        return np.where(spread > 0, together / np.sqrt(np.where(spread > 0, spread, 1)), 0)
 
-    return np.stack([y * y, p * p, y * p, y, p, np.ones(len(y))], 1), figure
+def _numbers(table: pa.Table) -> np.ndarray:
+    """Return (N, 2) labels and predictions."""
+    return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T
+
+
+MOMENTS: dict[Figure, Callable[[np.ndarray, float], np.ndarray]] = {
+    r2_of: lambda each, centre: error_parts(each[:, 0], each[:, 1], centre),
+    pearson_of: lambda each, centre: product_parts(each[:, 0], each[:, 1], centre, centre),
+}
+"""Of figures of labels and predictions (N, 2): the numbers (N, K) whose sums make the figure, from
+them and a number that is taken from all of them. Squares of large numbers, such as seconds since
+1970, would cancel without it, and it must be the same of all that is compared."""
+
+
+def moments(figure: Figure, every: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return what is summed over rows, for each of these parts that are compared."""
+    if figure not in MOMENTS:
+        return list(every)
+    centre = float(np.mean(np.concatenate([parts[:, 0] for parts in every])))
+    return [MOMENTS[figure](parts, centre) for parts in every]
 
 
 def _perplexity(table: pa.Table, task: Task) -> Of:

@@ -1,22 +1,25 @@
-"""How sure is the figure of one strategy, the mean over its seeds? Intervals over test rows."""
+"""How sure is the figure of one strategy, the mean over its seeds? Intervals over test rows.
+
+They are made by the same functions as those of a single run; see `ftkit.metrics`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
 
-from ftkit.compare.evidence import Evidence, shared, summed
+from ftkit.compare.evidence import Evidence, moments
 from ftkit.compare.runs import Run
-from ftkit.compare.statistics import influence
-from ftkit.metrics.intervals import wilson
+from ftkit.metrics import RESAMPLES, resamples
+from ftkit.metrics.intervals import NOTHING, cluster_sums, effective_n, wilson
+from ftkit.metrics.language import measured_perplexity
+from ftkit.metrics.numbers import interval_of
+from ftkit.metrics.translation import overlap_interval
 from ftkit.result import Measured
 
 RATES = ("accuracy", "micro_f1", "f1")
 """First figures of tasks that are a share of something, between 0 and 1."""
-LEAST = 1e-12
-"""Distance from the end of a scale that a figure is taken to keep."""
 
 
 def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
@@ -45,60 +48,73 @@ def interval(found: Evidence, name: str, value: float) -> tuple[float, float, st
         name: of the figure.
         value: of it.
     """
-    cells = shared({"": found})
-    (parts,) = summed({"": found}, cells)
+    parts, groups = by_row(found)
+    S = len(found.seeds)
     if name in RATES:
-        squares = float((influence(parts[None], found.figure) ** 2).sum())
-        rows, answers = len(cells.all_rows), sum(map(len, cells.rows.values()))
-        effective = effective_number(value, squares, parts.shape[1], rows, answers)
-        low, high = wilson(value, effective)
-        return low, high, f"Wilson score at an effective n of {effective:.0f}"
-    to, back = SCALES.get(name, (_as_is, _as_is))
-    moves = influence(parts[None], lambda sums: to(found.figure(sums).mean(1, keepdims=True)))
-    U = parts.shape[1]
-    error = np.sqrt(float((moves**2).sum()) / (U * max(U - 1, 1)))
-    reach = float(student.ppf(0.975, max(U - 1, 1))) * error
-    ends = [float(back(to(np.array(value)) + side * reach)) for side in (-1, 1)]
-    return min(ends), max(ends), "jackknife over test rows, Student's t"
+        return _of_rate(name, value, parts.mean(1), groups, S, bool((parts[..., 1] > 0).all()))
+    if name == "perplexity":
+        one = measured_perplexity(value, parts[..., 0], parts[..., 1], 0, groups)
+    elif name == "bleu":
+        one = _of_bleu(found, value, parts, groups)
+    else:
+        known = interval_of(name, value, parts, found.figure, 0, groups)
+        assert known is not None  # errors are no first figure
+        one = known
+    return one.low, one.high, one.method
 
 
-def effective_number(value: float, squares: float, units: int, rows: int, answers: int) -> float:
-    """Return of how many independent answers a rate would be as sure: p (1 - p) / variance.
+def by_row(found: Evidence) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (N, S, K) what S seeds made of each of N rows, 0 where one has no such row.
 
-    Korn and Graubard (1998) put it into the interval of a single rate, and take from it what
-    Student's t asks for where few groups tell the variance; Dean and Pagano (2015) found it with
-    Wilson's interval to cover best. Where no variance is seen, all answers right, say, it is the
-    number of units: more is not known. It is never above the number of answers.
+    And the rows' groups (N,), None where each is its own.
+    """
+    seeds = list(found.seeds.values())
+    rows = np.unique(np.concatenate([answers.index for answers in seeds]))
+    every = moments(found.figure, [answers.parts for answers in seeds])
+    parts, groups = np.zeros((len(rows), len(seeds), every[0].shape[1])), -1 - np.arange(len(rows))
+    for place, (answers, mine) in enumerate(zip(seeds, every, strict=True)):
+        at = np.searchsorted(rows, answers.index)
+        parts[at, place] = mine
+        if answers.group is not None:
+            groups[at] = answers.group
+    return parts, groups if any(answers.group is not None for answers in seeds) else None
+
+
+def _of_rate(
+    name: str,
+    value: float,
+    means: np.ndarray,
+    groups: np.ndarray | None,
+    seeds: int,
+    complete: bool,
+) -> tuple[float, float, str]:
+    """Return Wilson's interval; that of F1 is the one of Jaccard's share, as of a single run.
 
     Args:
-        value: the rate.
-        squares: sum of squares of `influence` over the units.
-        units: groups of test rows, or rows where each is its own.
-        rows: test rows.
-        answers: of all seeds.
+        means: (N, 2) over seeds, what is divided by what.
+        complete: whether all seeds have all rows.
     """
-    if not 0 < value < 1 or squares <= LEAST:
-        return float(units)
-    number = min(units**2 * value * (1 - value) / squares, answers)
-    if units < 2 or units == rows:
-        return number
-    few, many = student.ppf(0.975, units - 1), student.ppf(0.975, rows - 1)
-    return float(number * (many / few) ** 2)
+    hits, counts = means.T
+    if name != "accuracy":  # 2 hits of what is told and what is there
+        hits, counts = hits / 2, counts - hits / 2
+    if not counts.sum() > 0:
+        return 0.0, 1.0, NOTHING
+    each = None if name == "accuracy" and complete else counts
+    n = effective_n(hits, groups, each, seeds)
+    method = f"Wilson score at an effective n of {n:.0f}"
+    if name == "accuracy":
+        return *wilson(value, n), method
+    low, high = (2 * j / (1 + j) for j in wilson(value / (2 - value), n))
+    return min(low, value), max(high, value), method
 
 
-def _as_is(values: np.ndarray) -> np.ndarray:
-    return values
-
-
-def _of_one(values: np.ndarray) -> np.ndarray:
-    return -np.log(np.maximum(1 - values, LEAST))
-
-
-Scale = Callable[[np.ndarray], np.ndarray]
-SCALES: dict[str, tuple[Scale, Scale]] = {
-    "r2": (_of_one, lambda values: 1 - np.exp(-values)),
-    "pearson": (lambda values: np.arctanh(np.clip(values, LEAST - 1, 1 - LEAST)), np.tanh),
-    "perplexity": (np.log, np.exp),
-}
-"""On what scale a figure is about normal, and the way back: Fisher's z (1915) of correlations, the
-logarithm of perplexity and of the share of variance that R squared leaves."""
+def _of_bleu(
+    found: Evidence, value: float, parts: np.ndarray, groups: np.ndarray | None
+) -> Measured:
+    """Return the mean over seeds of BLEU, as `ftkit.metrics.translation` has that of one."""
+    sums = cluster_sums(parts, groups)
+    drawn = [
+        found.figure(np.tensordot(weights, sums, 1)).mean(1)
+        for weights in resamples(len(sums), RESAMPLES, 0)
+    ]
+    return overlap_interval(value, np.concatenate(drawn), len(sums))

@@ -11,7 +11,6 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from ftkit.metrics import measure, score, softmax
 from ftkit.metrics.intervals import measured_share, of_groups
@@ -72,14 +71,18 @@ def measure_classes(
     """
     values = Classification().compute(predictions=predictions, references=labels)
     assert values is not None
-    classes, places = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
-    counts = confusion_matrix(labels, predictions, labels=classes)
-    true, told = places[: len(labels)], places[len(labels) :]
+    counts, true, told = matrix(labels, predictions)
     method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    alone = len(np.unique(labels)) == 1
+    if alone:
+        method = "Wilson score of the only class's accuracy" + of_groups(groups)
     measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
     for name in FIGURES:
         low, high = matrix_interval(values[name], name, counts, true, told, groups)
-        measured[name] = Measured(value=values[name], low=low, high=high, method=method)
+        said = "none: all rows are of one class" if alone and name == "matthews" else method
+        value = values[name]
+        low, high = min(low, value), max(high, value)
+        measured[name] = Measured(value=value, low=low, high=high, method=said)
     return measured
 
 
@@ -115,6 +118,21 @@ def figures(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> dict[s
     }
 
 
+def matrix(
+    labels: np.ndarray, predictions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the confusion matrix (C, C) of the classes that occur or are predicted.
+
+    And the place (N,) in it of each true and of each predicted class. scikit-learn's own warns
+    where there is a single class.
+    """
+    classes, places = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
+    true, told = np.split(places, 2)
+    C = len(classes)
+    counts = np.bincount(true * C + told, minlength=C * C).reshape(C, C)
+    return counts, true, told
+
+
 class Classification(evaluate.Metric):
     """What `figures` returns, of predicted classes, computed without the Hub."""
 
@@ -131,7 +149,7 @@ class Classification(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        counts = confusion_matrix(references, predictions)
+        counts, _, _ = matrix(np.asarray(references), np.asarray(predictions))
         margins = figures(counts.sum(1), counts.sum(0), counts.diagonal())
         return {name: float(value) for name, value in margins.items()}
 
@@ -139,10 +157,14 @@ class Classification(evaluate.Metric):
 def mean_cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     """Return the mean over examples of -log p(label), in nats.
 
+    Of no example at all it is that of guessing among all classes.
+
     Args:
         labels: (N,) true classes.
         logits: (N, C) scores before softmax.
     """
+    if not len(labels):
+        return float(np.log(logits.shape[1]))
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     return float(np.mean(log_sum - shifted[np.arange(len(labels)), labels]))

@@ -14,6 +14,8 @@ from ftkit.result import Measured
 
 Z = float(norm.ppf(0.975))
 """Quantile of the normal distribution for 95 % on two sides."""
+NOTHING = "none: there is nothing to count"
+"""The method where a figure has no interval but its whole scale."""
 
 
 def wilson(share: float, n_effective: float) -> tuple[float, float]:
@@ -44,7 +46,7 @@ def measured_share(
     """
     total = len(hits) if counts is None else counts.sum()
     if not total:
-        return Measured(value=0, low=0, high=1, method="none: there is nothing to count")
+        return Measured(value=0, low=0, high=1, method=NOTHING)
     share = float(np.sum(hits) / total)
     low, high = wilson(share, effective_n(hits, groups, counts))
     clustered = groups is not None or counts is not None
@@ -54,11 +56,17 @@ def measured_share(
 
 def of_groups(groups: np.ndarray | None) -> str:
     """Return how a method's name says that groups of rows were taken together."""
-    return "" if groups is None else f", rows in {len(np.unique(groups)):,} groups"
+    if groups is None:
+        return ""
+    count = len(np.unique(groups))
+    return ", rows in one group" if count == 1 else f", rows in {count:,} groups"
 
 
 def effective_n(
-    values: np.ndarray, groups: np.ndarray | None = None, counts: np.ndarray | None = None
+    values: np.ndarray,
+    groups: np.ndarray | None = None,
+    counts: np.ndarray | None = None,
+    seeds: int = 1,
 ) -> float:
     """Return how many independent right or wrong answers the mean of these values is worth.
 
@@ -66,12 +74,14 @@ def effective_n(
     ratio of sums that is robust to clusters (Cameron, Gelbach and Miller 2008), and Korn and
     Graubard's adjustment for few clusters, the square of a quotient of Student quantiles. It is the
     number of rows where each row is right or wrong by itself. Where all values are alike there is
-    no variance to be seen, and each group, or row without groups, counts once.
+    no variance to be seen, and each group, or row without groups, counts once. It is never above
+    the number of answers of all seeds.
 
     Args:
         values: (N,) of each row, from 0 to 1; with `counts` its sum of so many values.
         groups: (N,) number of each row's group; None where every row is one of its own.
         counts: (N,) how many values each row holds, such as words of a text; 1 when not given.
+        seeds: trainings of which values and counts are the mean.
     """
     values = np.asarray(values, np.float64)
     there = np.ones(len(values)) if counts is None else np.asarray(counts, np.float64)
@@ -84,10 +94,11 @@ def effective_n(
     if not (sums**2).sum() > 1e-12 * total:
         return float(len(sums))
     alone = total if counts is not None else inside * total**2 / (off**2).sum()
+    alone = float(min(alone, seeds * total))
     if groups is None and counts is None:
-        return float(alone)
+        return alone
     seen = float((sums**2).sum() / (inside * total**2 / alone))
-    return float(alone / widened(seen, sums, sizes))
+    return alone / widened(seen, sums, sizes, least=1.0 if counts is None else 1 / seeds)
 
 
 def design_effect(slopes: np.ndarray, groups: np.ndarray | None) -> float:
@@ -104,20 +115,25 @@ def design_effect(slopes: np.ndarray, groups: np.ndarray | None) -> float:
     return widened(seen, sums, cluster_sums(np.ones(len(slopes)), groups))
 
 
-def widened(seen: float, sums: np.ndarray, sizes: np.ndarray) -> float:
+def widened(seen: float, sums: np.ndarray, sizes: np.ndarray, least: float = 1.0) -> float:
     """Return the design effect with one group more, whose rows are all alike.
 
     Where few groups are off, the effect that is seen is that of these few alone, and intervals are
-    too short without the added group.
+    too short without the added group. All rows of a single group are worth one row.
 
     Args:
         seen: variance of the clusters over that of independent rows.
         sums: (G,) how far each group is off.
         sizes: (G,) rows of each.
+        least: what it is at least; below 1 where several seeds answer each row.
     """
-    off = float((sums**2).sum() ** 2 / (sums**4).sum())  # groups that make up the variance
+    if len(sums) < 2:
+        return float(sizes.sum())
     alike = float((sizes**2).sum() / sizes.sum())
-    effect = max(1.0, (off * seen + alike) / (off + 1))
+    if not (fourth := float((sums**4).sum())) > 0:
+        return max(least, alike)
+    off = float((sums**2).sum() ** 2 / fourth)  # groups that make up the variance
+    effect = max(least, (off * seen + alike) / (off + 1))
     return effect / min(1.0, few_clusters(len(sums), max(sizes.sum(), len(sums))))
 
 
@@ -127,9 +143,10 @@ def few_clusters(clusters: int, rows: float) -> float:
     The variance of G clusters is G / (G - 1) times the mean square, and its root has a Student
     distribution with G - 1 degrees of freedom; both are set against those of the rows (Korn and
     Graubard 1998, section 3). It is 1 where each row is a cluster.
+
+    Args:
+        clusters: two or more.
     """
-    if clusters < 2:
-        return 1 / rows
     spread = (clusters - 1) / clusters * rows / (rows - 1)
     return float(spread * (t.ppf(0.975, rows - 1) / t.ppf(0.975, clusters - 1)) ** 2)
 

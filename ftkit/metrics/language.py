@@ -13,10 +13,17 @@ import evaluate
 import numpy as np
 
 from ftkit.metrics import RESAMPLES, measure, score
-from ftkit.metrics.intervals import measured_share, of_groups
-from ftkit.metrics.studentized import studentized
+from ftkit.metrics.intervals import Z, cluster_sums, measured_share, of_groups
+from ftkit.metrics.studentized import of_a_mean, studentized
 from ftkit.recipe import LanguageModelling
 from ftkit.result import Measured
+
+GUESSED = 18 * float(np.log(2))
+"""Nats of a guess among 2^18 tokens; vocabularies have up to that many (Gemma's 262,144)."""
+DIFFER = 0.5
+"""Standard deviation of nats a token between texts that are too few to tell it, over the mean."""
+ALIKE = 1e-9
+"""Nats a token that are taken for none."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +78,64 @@ def _(
 def measured_perplexity(
     value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: np.ndarray | None
 ) -> Measured:
-    """Return perplexity with its interval, which a single text does not give.
+    """Return perplexity, or its mean over seeds, with its 95 % interval.
+
+    It is a bootstrap-t interval of nats a token on their logarithm's scale. Where there are too few
+    texts for it, or these are all alike, nats a token are taken to have a gamma distribution whose
+    standard deviation between texts is half the mean, or what is seen if that is more, and within
+    a text as large as the mean, which is that of the exponential distribution. No end is above
+    `GUESSED`.
 
     Args:
-        nats: (N,) of each text, -log p of all its tokens.
-        tokens: (N,) of each text.
+        value: of the figure.
+        nats: (N,) or (N, S) of each text in each of S seeds, -log p of all its tokens.
+        tokens: of the same shape.
+        seed: of the bootstrap.
+        groups: (N,) number of each text's group; None where every text is one of its own.
     """
-    found = studentized(np.stack([nats, tokens], axis=1), _log_nats, seed, groups)
-    if found is None:
-        return Measured(value=value, low=value, high=value, method="none: a single text")
-    low, high = (float(np.exp(np.exp(end))) for end in found)
-    method = f"bootstrap-t over texts, {RESAMPLES} resamples" + of_groups(groups)
-    return Measured(value=value, low=min(low, value), high=max(high, value), method=method)
+    N = len(nats)
+    nats, tokens = (np.asarray(each, np.float64).reshape(N, -1) for each in (nats, tokens))
+    S = nats.shape[1]
+
+    def scaled(sums: np.ndarray) -> np.ndarray:
+        return np.log(np.log(np.exp(sums[:, :S] / sums[:, S:]).mean(1)))
+
+    found = None
+    if value > 1 + ALIKE:
+        found = studentized(np.concatenate([nats, tokens], axis=1), scaled, seed, groups)
+    if found is not None:
+        low, high = (float(np.exp(end)) for end in found)
+        method = f"bootstrap-t over texts, {RESAMPLES} resamples"
+    else:
+        low, high = _assumed(float(np.log(value)), nats.mean(1), tokens.mean(1), groups)
+        method = "gamma distribution of nats a token, the texts being few or all alike"
+    low, high = (float(np.exp(min(end, GUESSED))) for end in (low, high))
+    return Measured(
+        value=value, low=min(low, value), high=max(high, value), method=method + of_groups(groups)
+    )
 
 
-def _log_nats(sums: np.ndarray) -> np.ndarray:
-    return np.log(sums[:, 0]) - np.log(sums[:, 1])
+def _assumed(
+    middle: float, nats: np.ndarray, tokens: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float]:
+    """Return the ends of nats a token as `measured_perplexity` takes them to be distributed.
+
+    Where all are told exactly, a part of the tokens is taken for guessed, as Wilson's interval of
+    a share has it.
+
+    Args:
+        middle: nats a token.
+    """
+    nats, tokens = cluster_sums(nats, groups), cluster_sums(tokens, groups)
+    G = len(tokens)
+    if middle <= ALIKE:
+        return middle, GUESSED * Z**2 / (G + Z**2)
+    there = tokens > 0
+    each = nats[there] / tokens[there]
+    seen = float(each.var(ddof=1) / middle**2) if len(each) > 1 else 0.0
+    variance = max(DIFFER**2, seen) + G / tokens.sum()
+    below, above = of_a_mean(2 * G / variance)
+    return middle * float(np.exp(below)), middle * float(np.exp(above))
 
 
 def language_figures(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import t
 
-from ftkit.metrics.intervals import Z, design_effect, wilson
+from ftkit.metrics.intervals import Z, design_effect, measured_share, wilson
 
 Derivatives = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """From shares (C, C) to a figure on a scale from 0 to 1, and its derivative by each cell."""
@@ -32,6 +32,8 @@ def matrix_interval(
 ) -> tuple[float, float]:
     """Return the ends of the figure's 95 % interval.
 
+    Student's quantile is that of the rows and of those added to one class.
+
     Args:
         value: of the figure.
         name: one of `FIGURES`.
@@ -42,19 +44,37 @@ def matrix_interval(
     """
     N = len(labels)
     derive, lowest = FIGURES[name]
+    if (counts.sum(1) > 0).sum() == 1:
+        return _of_one_class(name, counts, labels == predictions, groups)
     shares = smoothed(counts)
     middle, slopes = derive(shares)
     slopes = slopes - (shares * slopes).sum()
     variance = float((shares * slopes**2).sum()) / N
-    if variance <= 0:  # one class only: nothing can be told apart
-        return lowest, 1.0
     n = middle * (1 - middle) / variance
-    classes = int((counts.sum(1) > 0).sum())
-    n *= (Z / t.ppf(0.975, max(N - classes, 1))) ** 2
+    n *= (Z / t.ppf(0.975, N - 1 + LEAST)) ** 2
     n /= design_effect(slopes[labels, predictions], groups)
     width = 1 - lowest
     low, high = wilson((value - lowest) / width, n)
     return lowest + width * low, lowest + width * high
+
+
+def _of_one_class(
+    name: str, counts: np.ndarray, right: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float]:
+    """Return the ends where all rows are of one class, of which a share is told right.
+
+    Balanced accuracy is that share r then; F1 of the class is 2 r / (1 + r) and that of the others
+    that are told 0; and nothing says how well this class is told from others, which Matthews
+    correlation is about.
+    """
+    if name == "matthews":
+        return -1.0, 1.0
+    share = measured_share(right.astype(float), groups=groups)
+    if name == "balanced_accuracy":
+        return share.low, share.high
+    matters = int((counts.sum(0) + counts.sum(1) > 0).sum())
+    low, high = (2 * r / (1 + r) / matters for r in (share.low, share.high))
+    return low, high
 
 
 def smoothed(counts: np.ndarray) -> np.ndarray:
@@ -62,12 +82,12 @@ def smoothed(counts: np.ndarray) -> np.ndarray:
 
     The rate of errors of all classes is (wrong + 2) / (N + 4); a row that is added to a class is
     wrong at that rate, and then of another class as often as that occurs. One added error at the
-    rate e takes 1 / e rows.
+    rate e takes 1 / e rows. Two classes or more have to occur.
     """
     N, C, true = counts.sum(), len(counts), counts.sum(1)
     right = (counts.trace() + 2) / (N + 4)
     others = true * (1 - np.eye(C))
-    others = others / np.maximum(others.sum(1, keepdims=True), 1e-12)
+    others = others / others.sum(1, keepdims=True)
     added = right * np.eye(C) + (1 - right) * others
     rows = max(LEAST, 1 / (1 - right))
     return (counts + rows * added) / (true[:, None] + rows) * (true / N)[:, None]

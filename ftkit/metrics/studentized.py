@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import chi2, f, t
 
 from ftkit.metrics import RESAMPLES, resamples
 from ftkit.metrics.intervals import cluster_sums
 
 Figure = Callable[[np.ndarray], np.ndarray]
 """From sums (B, K) to a figure (B,) that stays the same where all sums are doubled."""
+ROUNDING = 1e-9
+"""A standard error below that, next to the figure, is one of rounding: the groups are all alike."""
 STEP = 1e-5
 """Of the numeric derivative, as a share of each sum's size."""
 FEWEST = 10
-"""Groups that the bootstrap-t needs; below, Student's quantile stands for its own."""
+"""Groups that the bootstrap-t needs; with fewer an interval rests on an assumed distribution."""
 LEAST = 0.03
 """Share of the figure's standard error that a resample's own has to reach: one of rows that are
 nearly alike has next to none, and its distance, divided by it, says nothing."""
@@ -32,7 +34,7 @@ told but one row."""
 def studentized(
     parts: np.ndarray, figure: Figure, seed: int = 0, groups: np.ndarray | None = None
 ) -> tuple[float, float] | None:
-    """Return the ends of the figure's 95 % interval; None where there is one row, or no variance.
+    """Return the ends of the figure's 95 % interval; None of few groups, or without a variance.
 
     It is the wider at each end of the bootstrap-t with equal tails and the one that is symmetric
     (Hall 1988), with the jackknife's standard error of the figure, because each of them alone is
@@ -44,11 +46,10 @@ def studentized(
         groups: (N,) number of each row's group; None where every row is one of its own.
     """
     parts = cluster_sums(np.asarray(parts, np.float64), groups)
-    G, K = parts.shape
-    if G < 2:
+    G = len(parts)
+    if G < FEWEST:
         return None
     scale = np.abs(parts).mean(0) + 1e-300
-    squares = (parts[:, :, None] * parts[:, None, :]).reshape(G, K * K)
     with np.errstate(all="ignore"):
         value = float(figure(parts.sum(0)[None])[0])
         without = figure(parts.sum(0) - parts)
@@ -56,23 +57,39 @@ def studentized(
         error = np.sqrt((G - 1) * without.var()) if len(without) else 0.0
         slope = _slopes(figure, parts.sum(0)[None], scale * G)[0]
         error = min(error, MOST * np.sqrt(np.sum((parts @ slope) ** 2) * G / (G - 1)))
+        if not np.isfinite(value) or not error > ROUNDING * max(1.0, abs(value)):
+            return None
         distances = []
         for weights in resamples(G, RESAMPLES, seed):
-            sums, products = weights @ parts, (weights @ squares).reshape(-1, K, K)
-            slopes = _slopes(figure, sums, scale * G)
-            variance = np.einsum("bk,bkl,bl->b", slopes, products, slopes) * G / (G - 1)
+            sums = weights @ parts
+            moves = _slopes(figure, sums, scale * G) @ parts.T
+            variance = (weights * moves**2).sum(1) * G / (G - 1)
             some = variance > (LEAST * error) ** 2
             distances.append((figure(sums) - value)[some] / np.sqrt(variance[some]))
     found = np.concatenate(distances)
     found = found[np.isfinite(found)]
-    if not error > 0 or not np.isfinite(value):
-        return None
-    if G < FEWEST or len(found) < RESAMPLES / 2:
+    if len(found) < RESAMPLES / 2:
         reach = float(t.ppf(0.975, G - 1) * error)
         return value - reach, value + reach
     lowest, highest = np.quantile(found, [0.025, 0.975])
     either = np.quantile(np.abs(found), 0.95)
     return value - max(highest, either) * error, value + max(-lowest, either) * error
+
+
+def of_a_mean(freedom: float) -> tuple[float, float]:
+    """Return how far below and above its logarithm the true mean lies, at 95 %.
+
+    The mean of what has a gamma distribution, such as squared normal numbers, times its degrees of
+    freedom over the truth, has a chi-squared distribution.
+    """
+    most, least = chi2.ppf([0.975, 0.025], freedom)
+    return float(np.log(freedom / most)), float(np.log(freedom / least))
+
+
+def of_a_ratio(freedom: float, other: float) -> tuple[float, float]:
+    """Return the same of the ratio of two such means, which has Fisher's F distribution."""
+    most, least = f.ppf([0.975, 0.025], freedom, other)
+    return float(-np.log(most)), float(-np.log(least))
 
 
 def _slopes(figure: Figure, sums: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logit
 
 from ftkit.metrics import measure, score
-from ftkit.metrics.intervals import design_effect, measured_share, of_groups, wilson
+from ftkit.metrics.intervals import NOTHING, design_effect, measured_share, of_groups, wilson
 from ftkit.metrics.matrices import LEAST
 from ftkit.metrics.ranking import auroc, measure_auroc
 from ftkit.recipe import TextTagging
@@ -89,7 +89,7 @@ def _measured_macro_f1(
     right, either = hits.sum(0), (found + truth - hits).sum(0)
     matters = either > 0
     if not matters.any():
-        return Measured(value=value, low=0, high=1, method="none: there is nothing to count")
+        return Measured(value=value, low=0, high=1, method=NOTHING)
     right, either = right[matters], either[matters]
     pooled = (right.sum() + 2) / (either.sum() + 4)
     rows = max(LEAST, 1 / (1 - pooled))

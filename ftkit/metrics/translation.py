@@ -66,8 +66,7 @@ def _(
 ) -> dict[str, Measured]:
     """BLEU and chrF from 0 to 100, as sacrebleu has them, and perplexity.
 
-    BLEU and chrF have Wilson's interval at the effective n by the bootstrap's variance, so that an
-    interval near 0 or 100 stays inside and has a width where all sentences are alike.
+    Their intervals are those of `overlap_interval` and `measured_perplexity`.
     """
     values, overlap = score(task, labels, outputs), Overlap(tokenizer_of(task))
     texts, references = list(outputs.texts or ()), list(labels)
@@ -81,14 +80,12 @@ def _(
         draws["chrf"].append(float(chrf_of(chrf)))
     measured = {}
     for name, drawn in draws.items():
-        low, high = (100 * end for end in _bounded(values[name] / 100, drawn, size))
-        measured[name] = Measured(
-            value=values[name],
-            low=min(low, values[name]),
-            high=max(high, values[name]),
-            method=f"Wilson score at the effective n by the bootstrap over sentences, {RESAMPLES} "
-            f"resamples{of_groups(groups)}",
-            signature=overlap.signatures[name],
+        found = overlap_interval(values[name], np.array(drawn), size)
+        measured[name] = found.model_copy(
+            update={
+                "method": found.method + of_groups(groups),
+                "signature": overlap.signatures[name],
+            }
         )
     measured["perplexity"] = measured_perplexity(
         values["perplexity"], outputs.losses, outputs.tokens, seed, groups
@@ -96,17 +93,27 @@ def _(
     return {name: measured[name] for name in task.figures}
 
 
-def _bounded(value: float, drawn: list[float], size: int) -> tuple[float, float]:
-    """Return the ends of the interval of a figure from 0 to 1.
+def overlap_interval(value: float, drawn: np.ndarray, size: int) -> Measured:
+    """Return BLEU or chrF, or the mean over seeds, with its 95 % interval.
+
+    It is Wilson's at the effective n by the bootstrap's variance, so that an interval near 0 or 100
+    stays inside and has a width where all sentences are alike.
 
     Args:
-        drawn: what the resamples have, from 0 to 100.
+        value: from 0 to 100.
+        drawn: (B,) what the resamples have.
         size: sentences, or groups of them, each of which counts once where no resample differs.
     """
-    variance = float(np.var(drawn)) / 1e4
-    inside = value * (1 - value)
+    share, variance = value / 100, float(np.var(drawn)) / 1e4
+    inside = share * (1 - share)
     n = min(inside / variance, 1e12) if variance > 1e-12 and inside > 0 else float(size)
-    return wilson(value, n * (Z / t.ppf(0.975, max(size - 1, 1))) ** 2)
+    if size > 1:
+        n *= (Z / t.ppf(0.975, size - 1)) ** 2
+    low, high = (100 * end for end in wilson(share, n))
+    method = f"Wilson score at the effective n by the bootstrap over sentences, {RESAMPLES} "
+    return Measured(
+        value=value, low=min(low, value), high=max(high, value), method=method + "resamples"
+    )
 
 
 class Overlap(evaluate.Metric):
@@ -138,8 +145,8 @@ class Overlap(evaluate.Metric):
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         return {
-            "bleu": self.bleu.corpus_score(predictions, [references]).score,
-            "chrf": self.chrf.corpus_score(predictions, [references]).score,
+            "bleu": min(self.bleu.corpus_score(predictions, [references]).score, 100.0),
+            "chrf": min(self.chrf.corpus_score(predictions, [references]).score, 100.0),
         }
 
     def bleu_counts(self, texts: list[str], references: list[str]) -> np.ndarray:
