@@ -27,6 +27,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
+from ftkit.errors import TrainingError
 from ftkit.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.heads import Head, given_to_head, moving_names, what_is_read
 from ftkit.precision import autocast, fastest_precision
@@ -82,6 +83,7 @@ def cache_features(
 
     Raises:
         RunError: the cache cannot be written.
+        TrainingError: a feature is no finite number.
     """
     strategy = recipe.strategy
     assert isinstance(strategy, HeadOnly)
@@ -117,6 +119,15 @@ def cache_features(
     train = Features(values, np.stack(places[:-1]), inputs.train.labels)
     validation = Features(values, places[-1][None], inputs.validation.labels)
     return Inputs(train, train, validation, inputs.test)
+
+
+def require_finite(features: torch.Tensor) -> None:
+    """Raise TrainingError where a feature is NaN or infinite, as an overflow leaves it."""
+    if not features.isfinite().all():
+        raise TrainingError(
+            "the backbone gave features that are NaN or infinite; look at the rows, or try "
+            "--set train.precision=fp32"
+        )
 
 
 @dataclass(frozen=True)
@@ -194,6 +205,7 @@ def _fill(
             pieces: list[bytes] = []
             for _ in range(0, len(store.rows_of(shard)), size):
                 values = next(outputs).contiguous().cpu()
+                require_finite(values)
                 pieces.append(values.view(torch.uint8).numpy().tobytes())
             store.write(shard, b"".join(pieces))
 

@@ -30,6 +30,7 @@ from ftkit.optimum import HELD_BYTES, HISTORY, Examples, RowLoss, Solution, mini
 from ftkit.probe import measured
 from ftkit.recipe import HeadOnly, Recipe, TextRegression, TextTagging
 from ftkit.runtime import Machine, on_main
+from ftkit.scaling import Scale, scale_of
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted
 
@@ -164,27 +165,31 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
     C, device, bias = linear.out_features, linear.weight.device, linear.bias is not None
     splits = [train, validation] if both else [train]
     examples = Examples(splits, device, FOLDS * C, bias)
-    labels, middle, spread = _standardised(recipe.task, examples.labels)
+    scale = scale_of(recipe.task, examples.labels, head)
+    labels = _targets(examples.labels, scale)
     chosen = None
     if free:
         which = folds_of(recipe.task, labels, recipe.train.seed)
         chosen = choose_penalty(examples, which, recipe, labels, C, bias) if which.max() else None
     if chosen is None and both:  # too few rows to hold some out: the validation rows judge
         examples = Examples([train], device, C, bias)
-        labels, middle, spread = _standardised(recipe.task, examples.labels)
+        scale = scale_of(recipe.task, examples.labels, head)
+        labels = _targets(examples.labels, scale)
     loss = row_loss(recipe.task, recipe.train, labels, C, device, recipe.train.label_smoothing)
     penalty = chosen.penalty if chosen else USUAL if free else strategy.weight_decay
     assert penalty is not None
     found = minimise(examples, loss, penalty, C, start=chosen.start if chosen else None, bias=bias)
     factor, figures = chosen.factor if chosen else 1.0, None
     if chosen and both:  # else validation rows are new to the head, and judge it
-        held = examples.labels[chosen.rows]
-        figures = score(recipe.task, held, (chosen.logits * spread + middle).astype(np.float32))
+        outputs = scale.outputs(chosen.logits) if scale else chosen.logits
+        figures = score(recipe.task, examples.labels[chosen.rows], outputs.astype(np.float32))
     W = (found.weight[0].cpu() * examples.scale).numpy() * factor
     b = found.bias[0].cpu().numpy() * factor - W @ examples.mean.numpy()
+    if scale is not None:
+        W, b = W * scale.deviation[:, None], b * scale.deviation + scale.mean
     return Solved(
-        weight=W * spread,
-        bias=b * spread + (middle if bias else 0.0),
+        weight=W,
+        bias=b,
         penalty=penalty,
         losses=found.losses,
         gradient=found.gradient,
@@ -280,12 +285,9 @@ def _scaled(logits: torch.Tensor, judging: RowLoss, rows: torch.Tensor) -> tuple
     return math.exp(found.x), float(found.fun)
 
 
-def _standardised(task: Any, labels: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return (labels, mean, deviation): numbers with mean 0 and deviation 1, others as they are."""
-    if not isinstance(task, TextRegression):
-        return labels, 0.0, 1.0
-    middle, spread = float(labels.mean()), float(labels.std()) or 1.0
-    return (labels - middle) / spread, middle, spread
+def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:
+    """Return labels as the head is fitted to them: numbers scaled, others as they are."""
+    return labels if scale is None else scale.targets(torch.from_numpy(labels)).numpy()
 
 
 def _put(found: Solved, head: Head) -> None:

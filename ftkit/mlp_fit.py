@@ -25,7 +25,7 @@ from ftkit.mlp_training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runtime import Machine, on_main
 from ftkit.scaling import mean_and_deviation
-from ftkit.selection import rank
+from ftkit.selection import counted, rank
 from ftkit.tasks import Inputs
 from ftkit.training import Fitted, fit
 
@@ -76,20 +76,19 @@ def fit_by_hand(
             f"rows"
         )
 
-    def validate() -> bool:
-        """Measure, write it down, and keep the parameters if they are better; return whether."""
+    def validate() -> tuple[float, float]:
+        """Measure, write it down, keep the parameters if they are better; return the rank."""
         begin = time.perf_counter()
         outputs = scaler.outputs(predict(network, X_validation))
         figures = score(recipe.task, inputs.validation.labels, outputs)
         state.validation_seconds += time.perf_counter() - begin
         journal.validation(state.steps, state.epochs, all_epochs, state.train_seconds, figures)
         now = rank(figures, recipe.best_by)
-        better = state.best is None or now > tuple(state.best)
-        if better:
+        if state.best is None or now > tuple(state.best):
             state.best = now
             state.best_figures = {name: float(value) for name, value in figures.items()}
             state.tensors["best"] = network.parameters.clone()
-        return better
+        return now
 
     def after(epoch: Epoch) -> bool:
         """Measure, keep the best, write the checkpoint; return whether to stop."""
@@ -106,7 +105,7 @@ def fit_by_hand(
             learning_rate=epoch.learning_rate,
             gradient_norms=list(epoch.gradient_norms),
         )
-        state.waited = 0 if validate() else state.waited + 1
+        state.waited, state.gain = counted(state.waited, state.gain, validate())
         state.part_steps = 0
         if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
             keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)
@@ -124,7 +123,7 @@ def fit_by_hand(
         if number < state.stage:
             continue
         if number > state.stage:
-            state.stage, state.epoch, state.waited = number, 0, 0
+            state.stage, state.epoch, state.waited, state.gain = number, 0, 0, None
             moments = Moments(network)
         if stopped():  # a resumed run whose stage had ended already
             continue

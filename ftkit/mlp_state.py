@@ -41,7 +41,9 @@ class State:
     best_figures: dict[str, float] = field(default_factory=dict)
     """All validation figures of that epoch."""
     waited: int = 0
-    """Epochs since then."""
+    """Epochs of this stage since the last gain; see `ftkit.selection.counted`."""
+    gain: tuple[float, float] | None = None
+    """What `best` was at that gain."""
     moments_step: int = 0
     part_steps: int = 0
     """Steps done in the epoch that has begun."""

@@ -6,6 +6,7 @@ label smoothing, too), binary cross-entropy of several classes, and squared erro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ftkit.features import Features
+from ftkit.errors import TrainingError
+from ftkit.features import Features, require_finite
 from ftkit.losses import class_weights
 from ftkit.recipe import TextRegression, TextTagging, Train
 
@@ -56,6 +58,9 @@ class Examples:
         Args:
             width: logits that are computed for a row.
             centre: false where the head has no bias that could take the mean back.
+
+        Raises:
+            TrainingError: a feature is no finite number.
         """
         self.splits, self.device = splits, device
         self.labels = np.concatenate([split.labels for split in splits])
@@ -65,6 +70,7 @@ class Examples:
         mean, square = torch.zeros(2, self.D, dtype=torch.float64)
         for piece, _, share in self._read():
             mean += share @ piece / self.N
+        require_finite(mean)
         for piece, _, share in self._read():
             square += share @ (piece - mean).square() / self.N
         constant = square.sqrt() <= CONSTANT * mean.abs()
@@ -146,6 +152,9 @@ def minimise(
             problem of all rows when not given.
         start: begin there.
         change: stop where the loss falls by less in an iteration.
+
+    Raises:
+        TrainingError: the loss is no finite number.
     """
     device = examples.device
     shares = torch.ones(1, examples.N) if parts is None else torch.from_numpy(parts)
@@ -183,6 +192,10 @@ def minimise(
         line_search_fn="strong_wolfe",
     )
     optimizer.step(closure)
+    if not (math.isfinite(losses[0]) and V.isfinite().all()):
+        raise TrainingError(
+            f"the head's loss became {losses[-1]} with penalty {penalty:.2g}; look at the labels"
+        )
     gradient = max(float(p.grad.abs().max()) for p in moving if p.grad is not None)
     return Solution(V.detach(), b.detach(), losses, gradient)
 

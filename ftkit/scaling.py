@@ -9,7 +9,6 @@ TransformedTargetRegressor does so from outside of a model.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -20,11 +19,9 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.encoders import deviations, is_constant
+from ftkit.encoders import deviations
 from ftkit.models import head_names
 from ftkit.recipe import TextRegression
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,7 @@ def mean_and_deviation(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The deviation of numbers that are all the same is 1.
     """
     values = np.asarray(labels, np.float64).reshape(len(labels), -1)
-    mean, constant = np.nanmean(values, 0), is_constant(values)
-    if constant.any():
-        log.warning(
-            "all training rows have the number %g: there is nothing to learn", mean[constant][0]
-        )
-    return mean, deviations(values)
+    return np.nanmean(values, 0), deviations(values)
 
 
 def output_layer(model: nn.Module) -> nn.Linear:

@@ -34,14 +34,28 @@ def waited(validations: Sequence[Mapping[str, float]], by: str) -> int:
 
     A better figure is a gain, and so is a lower loss at an equal figure.
     """
-    last = 0
-    for number, figures in enumerate(validations):
-        if number and _gains(rank(figures, by), rank(validations[last], by)):
-            last = number
-    return len(validations) - 1 - last
+    found: tuple[int, tuple[float, float] | None] = (0, None)
+    for figures in validations:
+        found = counted(*found, rank(figures, by))
+    return found[0]
 
 
-def _gains(now: tuple[float, float], before: tuple[float, float]) -> bool:
+def counted(
+    waited: int, gain: Sequence[float] | None, now: tuple[float, float]
+) -> tuple[int, tuple[float, float]]:
+    """Return (validations since the last gain, rank of that gain) after one validation more.
+
+    Args:
+        waited: what was returned before; 0 at first.
+        gain: what was returned before; None at first.
+        now: the `rank` of this validation.
+    """
+    if gain is None or _gains(now, gain):
+        return 0, now
+    return waited + 1, (gain[0], gain[1])
+
+
+def _gains(now: tuple[float, float], before: Sequence[float]) -> bool:
     if now[0] != before[0]:
         return now[0] > before[0]
     return now[1] - before[1] > LEAST_GAIN * abs(before[1])

@@ -198,6 +198,19 @@ def test_equal_rows_of_a_table_are_found(tmp_path):
     assert about(findings, "no test row, so nothing is measured of them: b")
 
 
+def test_training_rows_of_one_number_are_found(tmp_path):
+    def rows(labels):
+        return Dataset.from_dict({"x": np.arange(len(labels)) / 3, "y": labels})
+
+    for number, labels in enumerate(([0.1] * 50, [*[0.1] * 49, 0.2])):
+        (folder := tmp_path / str(number)).mkdir()
+        splits = {"train": rows(labels), "validation": rows([0.1, 3.0]), "test": rows([1.0, 2.0])}
+        findings = found(folder, splits, TabularRegression(label="y"))
+        said = [message for _, message, _ in findings if "nothing to learn" in message]
+        wanted = "all training rows have the number 0.1: there is nothing to learn"
+        assert said == ([] if number else [wanted])
+
+
 def test_uneven_and_twice_written_classes_are_found(tmp_path):
     names = ["Cat", *["cat "] * 30, *["3"] * 30]
     train = [(float(n), 1.0, name) for n, name in enumerate(names)]

@@ -1,11 +1,14 @@
 """Classes are matched by name over all splits, and what cannot be classes is refused."""
 
+import re
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
+from sklearn.metrics import r2_score
 
-from ftkit import DataError
-from ftkit.data.labels import name_labels
+from ftkit import DataError, TabularRegression, TextRegression
+from ftkit.data.labels import name_labels, read_labels
 
 
 def rows_of(values, names=None, dtype=None):
@@ -182,3 +185,46 @@ def test_minus_one_is_no_label_where_training_does_not_have_it():
     names, labels = named(train=rows_of([0, 1, 2]), test=rows_of([-1, -1]))
     assert names == ("0", "1", "2")
     assert labels["test"] == [None, None]
+
+
+# numbers
+
+NUMBERS = pytest.mark.parametrize("task", [TabularRegression(label="y"), TextRegression(label="y")])
+
+
+def numbers(task, train, **splits):
+    rows = {name: Dataset.from_dict({"y": y}) for name, y in {"train": train, **splits}.items()}
+    return read_labels(task, rows)[1]
+
+
+@NUMBERS
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("level", [0, 2e3, 3e4, 1e5, 1e6, 1e7, 1e8, 1.7e9])
+def test_numbers_are_refused_where_float32_would_lose_their_differences(task, sign, level):
+    y = sign * level + np.random.default_rng(0).normal(0, 3, 1000)
+    lost = 1 - r2_score(y, y.astype(np.float32))
+    refused = ""
+    try:
+        numbers(task, y)
+    except DataError as error:
+        refused = str(error)
+    assert lost > 5e-5 if refused else lost < 3e-4
+    if refused:  # what it says to do helps
+        way, number = re.search(r"(add|subtract) about ([0-9.]+) (?:to|from)", refused).groups()
+        numbers(task, y + float(number) * (1 if way == "add" else -1))
+
+
+@NUMBERS
+def test_seconds_since_1970_are_refused_and_years_are_not(task):
+    with pytest.raises(DataError, match=r"column 'y'.*subtract about 1700000024"):
+        numbers(task, 1.7e9 + np.arange(50.0))
+    assert numbers(task, np.arange(1990.0, 2020.0))["train"][0] == 1990
+    assert numbers(task, [1.7e9] * 9)["train"][0] == 1.7e9  # one number: another finding says so
+    assert numbers(task, [1.0, 2.0, None], test=[1.7e9])["test"][0] == 1.7e9
+
+
+@NUMBERS
+def test_numbers_beyond_float32_are_refused_by_row(task):
+    with pytest.raises(DataError, match=r"split 'test', row 1: 1e\+200 is beyond.*3.4e38"):
+        numbers(task, [1.0, 2.0], test=[0.0, 1e200])
+    assert numbers(task, [-1e38, 1e38])["train"].tolist() == [-1e38, 1e38]

@@ -12,7 +12,7 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from ftkit import HeadOnly, features, finetune, runtime
+from ftkit import HeadOnly, TrainingError, features, finetune, runtime
 from ftkit.features import cache_features
 from ftkit.heads import Head, why_not_alone
 from ftkit.models import head_names
@@ -303,3 +303,16 @@ def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, 
     (whole,) = (tmp_path / "undisturbed" / "features").iterdir()
     assert whole.name == store.name
     assert (whole / "features.safetensors").read_bytes() == killed_and_mended
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_stop_the_run_and_are_not_kept(recipe, value):
+    machine = runtime.start(0)
+    ready = make_ready(recipe, machine)
+    with torch.no_grad():
+        for name, parameter in ready.model.named_parameters():
+            if not name.startswith("classifier"):
+                parameter.fill_(value)
+    for _ in range(2):  # the second time they are computed again, not read from the cache
+        with pytest.raises(TrainingError, match=r"NaN or infinite.*--set train.precision=fp32"):
+            cache_features(ready.model, ready.inputs, recipe, machine)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import leave_unverified
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, r2_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
@@ -181,6 +181,24 @@ def test_numbers_far_from_zero_are_learned_at_their_level(tiny_recipe):
     assert found.figures["r2"] == pytest.approx(1 - 1 / 82, abs=0.02)
     assert found.bias[0] == pytest.approx(38, abs=0.3)
     assert found.weight[0, :2] == pytest.approx([9 / np.sqrt(2), -9 / np.sqrt(2)], abs=0.3)
+
+
+def test_a_head_without_bias_is_judged_by_the_numbers_that_it_gives(tiny_recipe):
+    """Features around zero cannot give the mean of 50, and the held-out figures have to say so."""
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(80, 5))
+    y = 50 + X @ np.arange(5.0)
+    recipe = tiny_recipe.model_copy(update={"task": TextRegression()})
+    found = solved(head_of(5, 1, bias=False), inputs_of(X, y, 20), recipe)
+    fresh = draw.normal(size=(2000, 5))
+    truth = 50 + fresh @ np.arange(5.0)
+    assert not found.bias.any()
+    assert found.figures["r2"] < r2_score(truth, fresh @ found.weight.T) / 3 < -10
+    X[:, 0] = 5.0  # a feature that does not move serves as the bias
+    y = 50 + X[:, 1:] @ np.arange(1.0, 5.0)
+    weak = recipe.override({"strategy.weight_decay": 1e-6})
+    found = solved(head_of(5, 1, bias=False), inputs_of(X, y, 20), weak)
+    assert found.weight[0] == pytest.approx([10, 1, 2, 3, 4], abs=1e-2)
 
 
 def test_where_it_would_take_long_one_fold_is_held_out(tiny_recipe, monkeypatch):

@@ -123,6 +123,31 @@ def test_going_on_reads_inputs_as_the_first_training_did(flowers, tmp_path, unve
         finetune(other.override({"data.train_rows": 100}), tmp_path / "third")
 
 
+# accuracy and loss of each epoch; how many epochs a patience of 3 leaves
+CREEPING = [(0.5, 1 - 1e-6 * number) for number in range(10)]
+FIRST = [(0.9, 1.0), (0.5, 0.9), (0.9, 1.0), (0.8, 0.5)]
+SECOND = [(0.5, 1.0), (0.6, 1.0), (0.7, 1.0), (0.7, 0.9), (0.6, 0.1), (0.7, 0.9), (0.7, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "again", "epochs"),
+    [(CREEPING, None, 4), ([*FIRST, *SECOND, *SECOND], FineTune(epochs=10), 4 + 7)],
+)
+def test_early_stopping_counts_as_that_of_other_models_each_stage_anew(
+    flowers, tmp_path, monkeypatch, unverified, figures, again, epochs
+):
+    coming = iter(figures)
+
+    def score(*_):
+        accuracy, loss = next(coming)
+        return {"accuracy": accuracy, "loss": loss}
+
+    monkeypatch.setattr(ftkit.mlp_fit, "score", score)
+    wish = {"train.epochs": 10, "train.early_stopping": 3, "backbone.fine_tune": again}
+    finetune(flowers.override(wish), tmp_path / "run")
+    assert (tmp_path / "run" / "log.jsonl").read_text().count("validation_loss") == epochs
+
+
 def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path, monkeypatch):
     monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
     rough = {

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from ftkit import ImageClassification, TextRegression, TextTagging, Train
+from ftkit import ImageClassification, TextRegression, TextTagging, Train, TrainingError
 from ftkit.features import Features
 from ftkit.optimum import Examples, minimise, row_loss
 
@@ -151,3 +151,14 @@ def test_smoothing_does_not_make_weighted_classes_change_places():
         W, b, _, _ = solved(rows, 1e-6, settings=balanced, classes=2, smoothing=smoothing)
         told = (values.numpy() @ W.T + b).argmax(1)
         assert np.array_equal(told, labels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_and_labels_that_are_no_numbers_are_refused(rows, value):
+    values, labels = rows.values.clone(), rows.labels.astype(float)
+    values[3, 2], labels[5] = value, value
+    with pytest.raises(TrainingError, match="features that are NaN or infinite"):
+        solved(Features(values, rows.places, rows.labels), 0.1)
+    numbers = Features(rows.values, rows.places, labels)
+    with pytest.raises(TrainingError, match=r"the head's loss became (nan|inf).*the labels"):
+        solved(numbers, 0.1, task=TextRegression(), classes=1)

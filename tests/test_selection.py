@@ -40,3 +40,6 @@ def test_a_lower_loss_at_an_equal_figure_is_a_gain_but_one_that_creeps_is_not():
     assert waited(validations((0.6, 1.0), (0.6, 0.9), (0.6, 0.95)), "accuracy") == 1
     assert waited(validations((0.6, 1.0), (0.6, 0.99999), (0.6, 0.99998)), "accuracy") == 2
     assert waited(validations((0.6, 1.0), (0.5, 0.2), (0.6, 0.9)), "accuracy") == 0
+    creeping = [(0.5, 1 - 1e-6 * number) for number in range(10)]
+    assert waited(validations(*creeping), "accuracy") == 9
+    assert waited([], "accuracy") == 0

@@ -18,6 +18,7 @@ from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_of
 from ftkit.data.prints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.data.translation import untranslated
+from ftkit.encoders import is_constant
 
 UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
@@ -38,6 +39,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
         _missing_classes(splits, seen),
         _odd_names(splits),
         _imbalance(splits, seen),
+        _one_number(seen["train"]),
         _blank_images(seen),
         _long_texts(seen),
         _untranslated(seen),
@@ -151,6 +153,15 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
             "warning",
             f"classes are uneven: '{names[most]}' has {rows_of(counts[most])} in train, "
             f"'{names[fewest]}' {counts[fewest]:,}; look at {advice if single else 'macro_f1 too'}",
+        )
+
+
+def _one_number(train: _Seen) -> Iterator[Finding]:
+    labels = train.labels
+    if labels.dtype.kind == "f" and len(labels) > 1 and is_constant(labels[:, None])[0]:
+        yield Finding(
+            "warning",
+            f"all training rows have the number {labels[0]:g}: there is nothing to learn",
         )
 
 

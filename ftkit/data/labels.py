@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset
 
+from ftkit.encoders import is_constant
 from ftkit.errors import DataError
 from ftkit.recipe import TabularRegression, TextRegression
+
+ROUNDING = float(np.finfo(np.float32).eps) / 2
+"""Share of a number by which float32 rounds it at most."""
+COARSEST = 3e-2
+"""Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
+its square, 3e-4, is what R2 loses by them at most."""
 
 
 @singledispatch
@@ -28,7 +35,11 @@ def read_labels(
 def _(
     task: Any, splits: Mapping[str, Dataset], strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Return no names, and for each split the numbers to be told (NaN where none)."""
+    """Return no names, and for each split the numbers to be told (NaN where none).
+
+    Raises:
+        DataError: a label is no number, or float32, in which models answer, cannot tell it.
+    """
     found = {}
     for split, rows in splits.items():
         values = rows[str(task.label)][:]
@@ -40,7 +51,34 @@ def _(
                 f"column '{task.label}', split '{split}', row {row}: expected a number, got "
                 f"{values[row]!r}"
             ) from None
+        _require_size(str(task.label), split, found[split])
+    if "train" in found:
+        _require_digits(str(task.label), found["train"])
     return (), found
+
+
+def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
+    large = np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) > np.finfo(np.float32).max))
+    if len(large):
+        raise DataError(
+            f"column '{column}', split '{split}', row {large[0]}: {numbers[large[0]]:g} is beyond "
+            f"what a model can answer, 3.4e38; divide the column first, or take its logarithm"
+        )
+
+
+def _require_digits(column: str, numbers: np.ndarray) -> None:
+    """Refuse training labels whose differences are lost where a model answers in float32."""
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers) or is_constant(numbers[:, None])[0]:
+        return
+    mean, deviation = float(numbers.mean()), float(numbers.std())
+    if abs(mean) * ROUNDING > COARSEST * deviation:
+        raise DataError(
+            f"column '{column}': its numbers are about {mean:.6g} with a deviation of "
+            f"{deviation:.2g}, and a model answers with 7 digits; "
+            f"{'subtract' if mean > 0 else 'add'} about {abs(mean):.10g} "
+            f"{'from' if mean > 0 else 'to'} the column first"
+        )
 
 
 def is_labelled(labels: np.ndarray) -> np.ndarray:
