@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ftkit import machines
 from ftkit.errors import RecipeError
+from ftkit.recipe import Recipe
 from ftkit.request import Flags, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
 from ftkit.terminal import rank, speak
