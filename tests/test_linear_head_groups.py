@@ -60,7 +60,7 @@ def patients(P, rows, random):
 
 @pytest.mark.parametrize("refit", [True, False])
 def test_the_penalty_is_chosen_for_patients_that_are_new(tiny_recipe, refit):
-    """Held-out accuracy was 1.00 where new patients have 0.53: their other rows were trained on."""
+    """Held-out accuracy was 0.84 where new patients have 0.50: their other rows were trained on."""
     random = np.random.default_rng(0)
     X, y, who = patients(48, 10, random)
     fresh, truth, _ = patients(400, 2, random)
@@ -70,7 +70,7 @@ def test_the_penalty_is_chosen_for_patients_that_are_new(tiny_recipe, refit):
     logits = fresh @ found.weight.T + found.bias
     probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     accuracy = np.mean((probability > 0.5) == truth)
-    assert log_loss(truth, probability) < 0.75  # 3.6 before; 0.69 is what knowing nothing gives
+    assert log_loss(truth, probability) < 0.75  # 3.7 to 4.5 before; log 2 is chance
     assert found.penalty > 1
     if refit:  # 48 patients tell an accuracy to within 2 * sqrt(0.25 / 48)
         assert found.figures["accuracy"] == pytest.approx(accuracy, abs=0.15)
