@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -50,8 +50,9 @@ def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
         lambda: load_model(backbone, splits.label_names, seed, task)
     )
     task = settled(task, splits, model, processor)
-    inputs = prepare(task, splits, processor, seed)
-    return Built(model, processor, suited(task, inputs, model), task)
+    inputs = suited(task, prepare(task, splits, processor, seed), model)
+    together = {name: getattr(splits, name) for name in ("train_groups", "validation_groups")}
+    return Built(model, processor, replace(inputs, **together), task)
 
 
 @build.register

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def cache_features(
     )
     train = Features(values, np.stack(places[:-1]), inputs.train.labels)
     validation = Features(values, places[-1][None], inputs.validation.labels)
-    return Inputs(train, train, validation, inputs.test)
+    return replace(inputs, train=train, train_plain=train, validation=validation, mixing=None)
 
 
 def require_finite(features: torch.Tensor) -> None:

@@ -22,6 +22,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold, StratifiedKFold
 from torch import nn
 
+from ftkit.data.splits import own_groups
 from ftkit.features import Features
 from ftkit.heads import Head
 from ftkit.journal import append
@@ -169,7 +170,7 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
     labels = _targets(examples.labels, scale)
     chosen = None
     if free:
-        which = folds_of(recipe.task, labels, recipe.train.seed)
+        which = folds_of(recipe.task, labels, recipe.train.seed, _groups(inputs, both))
         chosen = choose_penalty(examples, which, recipe, labels, C, bias) if which.max() else None
     if chosen is None and both:  # too few rows to hold some out: the validation rows judge
         examples = Examples([train], device, C, bias)
@@ -248,30 +249,51 @@ def choose_penalty(
     return best
 
 
-def folds_of(task: Any, labels: np.ndarray, seed: int) -> np.ndarray:
+def folds_of(
+    task: Any, labels: np.ndarray, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Return (N,) in which of five parts a row is held out, classes spread evenly; -1: in none.
 
-    The only row of a class is never held out: a head that has not seen the class would be judged by
-    it. All zero where no two parts can be made.
+    Groups are held out as wholes, and are spread by the class of their first row. A class that one
+    part has alone is never held out, nor is a group with a row of it: a head that has not seen the
+    class would be judged by it. All zero where no two parts can be made.
+
+    Scikit-learn's StratifiedGroupKFold spreads the classes of all rows of a group, but holds a
+    table of all groups and classes, and takes a step of Python for each group, which are nearly as
+    many as rows where groups are copies.
+
+    Args:
+        groups: (N,) int, equal for the rows of a group; None where each row is its own.
     """
-    which, classes = (
-        np.zeros(len(labels), np.int64),
-        not isinstance(task, (TextTagging, TextRegression)),
-    )
-    most = int(np.bincount(labels).max()) if classes else len(labels)
-    folds = min(FOLDS, most)
+    classes = not isinstance(task, (TextTagging, TextRegression))
+    groups = np.arange(len(labels)) if groups is None else groups
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    part_of, sample = np.zeros(len(first), np.int64), labels[first]
+    folds = min(FOLDS, int(np.bincount(sample).max()) if classes else len(first))
+    none = np.zeros(len(labels), np.int64)
     if folds < 2:
-        return which
+        return none
     kind = StratifiedKFold if classes else KFold
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than parts
         for part, (_, held) in enumerate(
-            kind(folds, shuffle=True, random_state=seed).split(which, labels if classes else None)
+            kind(folds, shuffle=True, random_state=seed).split(first, sample if classes else None)
         ):
-            which[held] = part
+            part_of[held] = part
     if classes:
-        which[np.bincount(labels)[labels] == 1] = -1
-    return which
+        pairs = np.unique(np.stack([labels, part_of[group]]), axis=1)
+        part_of[group[np.bincount(pairs[0])[labels] == 1]] = -1
+    held = part_of >= 0
+    part_of[held] = np.unique(part_of[held], return_inverse=True)[1]  # none of them is empty
+    return part_of[group] if part_of.max() > 0 else none
+
+
+def _groups(inputs: Inputs, both: bool) -> np.ndarray | None:
+    """Return the groups of the training rows, and after them of the validation rows if `both`."""
+    if inputs.train_groups is None or not both:
+        return own_groups(inputs.train_groups)
+    assert inputs.validation_groups is not None, "`ftkit.data.drawing` sees to it"
+    return own_groups(np.concatenate([inputs.train_groups, inputs.validation_groups]))
 
 
 def _scaled(logits: torch.Tensor, judging: RowLoss, rows: torch.Tensor) -> tuple[float, float]:

@@ -313,3 +313,35 @@ def test_the_rows_of_an_earlier_version_are_those_of_its_own_cut(load):
         place[rows] = (np.arange(50) + 0.5) / 50
     order = shuffled[np.argsort(place[shuffled], kind="stable")]
     assert splits.test["index"][:] == sorted(order[:20].tolist())
+
+
+def test_rows_that_are_nearly_all_copies_of_one_say_so(load):
+    """It said that a split is empty, and to give more rows, where 91 of 100 are one text."""
+    texts = ["hello"] * 91 + [f"word{letter}" for letter in "abcdefghi"]
+    rows = {"train": {"text": texts, "label": ["a", "b"] * 50}}
+    message = refusal(lambda: load(rows, TextClassification()))
+    assert "no validation rows can be cut from 'train': the 91 rows that are left" in message
+    assert "--set data.copies=apart" in message
+    apart = load(rows, TextClassification(), copies="apart")
+    assert apart.counts() == {"train": 72, "validation": 8, "test": 20}
+    given = load(rows | {"validation": {"text": ["x"], "label": ["a"]}}, TextClassification())
+    assert given.counts() == {"train": 91, "validation": 1, "test": 9}
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "by"),
+    [
+        (TextClassification(), ["a", "b"] * 20, "by class"),
+        (TextClassification(), [0, 1] * 20, "by class"),
+        (TextRegression(), [n / 7 for n in range(40)], "at random"),
+        (TextRegression(), list(range(40)), "at random"),
+        (TextTagging(), [["a"], ["a", "b"]] * 20, "at random"),
+    ],
+)
+def test_the_note_of_a_cut_says_how_it_was_drawn(load, task, label, by):
+    columns = {"text": [f"text {n}" for n in range(40)], "label": label, "who": list(range(40))}
+    splits = load({"train": columns}, task)
+    assert f"no test split: 8 rows cut from 'train', {by}, data.split_seed 0" in splits.notes
+    grouped = load({"train": columns}, task, group="who")
+    note = f"no test split: 8 rows cut from 'train', {by} and in whole groups of who, data."
+    assert any(said.startswith(note) for said in grouped.notes)

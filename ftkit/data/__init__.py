@@ -76,7 +76,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     for role, name in roles.items():
         whole = canonical(task, source[name], labels[role], found.folder)
         rows[role] = whole if len(known[role]) == len(whole) else whole.select(known[role])
-    rows, tested_groups, said = draw(rows, groups, data, group, roles["train"], len(train))
+    rows, groups_of, said = draw(rows, groups, data, group, roles["train"])
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
@@ -87,7 +87,9 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         notes=(*notes, *said, *_lost_classes(names, labels["train"], rows["train"])),
         lacking=() if strict else _lacking(names, labels),
         task=task,
-        groups=tested_groups,
+        groups=groups_of["test"],
+        train_groups=groups_of["train"],
+        validation_groups=groups_of["validation"],
     )
 
 
@@ -139,13 +141,15 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
             f"{named[0]}{more}. Mend or remove it, or leave such rows out with "
             f"--set data.on_bad_row=skip"
         )
-    kept: dict[str, Any] = {"groups": splits.groups}
+    kept: dict[str, Any] = {}
     for role in ROLES:
         rows = getattr(splits, role)
         good = [i for i in range(len(rows)) if i not in bad[role]]
         kept[role] = rows.select(good)
-        if role == "test" and splits.groups is not None:
-            kept["groups"] = own_groups(splits.groups[good])
+        field = "groups" if role == "test" else f"{role}_groups"
+        groups = getattr(splits, field)
+        if groups is not None:
+            kept[field] = own_groups(groups[good]) if role == "test" else groups[good]
         if not len(kept[role]):
             raise DataError(
                 f"no {role} row is left of {len(rows)} without those that cannot be read; the "

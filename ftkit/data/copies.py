@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, List, Value
+from datasets import Dataset, List, Value, concatenate_datasets
 
 WORDS = re.compile(r"[^\W_]+")
 ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256))
@@ -23,8 +23,10 @@ FEW = 10
 three columns with two values each are not, nor are yes and no as texts."""
 
 
-def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
+def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
     """Return (N,) int, equal for rows with equal inputs, and why there is none where it is None.
+
+    N counts the rows of all splits, one split after the other.
 
     Texts are equal that differ in case, spaces, punctuation or Unicode's variant forms alone, and
     images of which every byte is equal. Nearly equal images are not looked for, which would need
@@ -32,8 +34,9 @@ def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
     no copies.
 
     Args:
-        rows: as `ftkit.data.columns.canonical` gives them.
+        splits: as `ftkit.data.columns.canonical` gives them.
     """
+    rows = _inputs_of(splits)
     found, why = _numbers(rows)
     if found is None:
         return None, why
@@ -41,6 +44,16 @@ def copies(rows: Dataset) -> tuple[np.ndarray | None, str]:
     if different < len(rows) and (different < FEW or len(rows) > FEW * different):
         return None, f"only {different} of {len(rows):,} are different"
     return found, ""
+
+
+def _inputs_of(splits: Sequence[Dataset]) -> Dataset:
+    """Return the inputs of all splits as one table, in the types that the first one has."""
+    first, *others = (
+        rows.remove_columns([name for name in ("label", "index") if name in rows.column_names])
+        for rows in splits
+    )
+    same = [o if o.features == first.features else o.cast(first.features) for o in others]
+    return concatenate_datasets([first, *same]) if same else first
 
 
 def _numbers(rows: Dataset) -> tuple[np.ndarray | None, str]:

@@ -8,6 +8,11 @@ from scipy.sparse import coo_array
 NEVER = np.iinfo(np.int64).max
 
 
+def are_classes(labels: np.ndarray) -> bool:
+    """Return whether labels (N,) are class numbers: no measures, lists or texts."""
+    return labels.dtype.kind == "i"
+
+
 def spread(labels: np.ndarray, seed: int) -> np.ndarray:
     """Return an order of all rows in which every beginning holds the classes in their proportions.
 
@@ -22,7 +27,7 @@ def spread(labels: np.ndarray, seed: int) -> np.ndarray:
     """
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(labels))
-    if labels.dtype.kind != "i":
+    if not are_classes(labels):
         return shuffled
     place = np.empty(len(labels))
     for label in np.unique(labels):
@@ -36,7 +41,7 @@ def cut_off(labels: np.ndarray, groups: np.ndarray | None, size: int, seed: int)
 
     The number of rows misses `size` by less than the rows of the largest group. At least one group
     is cut off where `size` is not 0, and at least one stays. Where every row is a group of its own,
-    the rows are the first `size` of `spread`.
+    the rows are the first `size` of `spread`: all of them where there are no more.
 
     The classes are to have as many rows as among the first `size` of `spread`, and the groups come
     in the order in which their first rows stand there, so a group of many rows is as likely to be
@@ -98,7 +103,7 @@ class _Groups:
         rank[np.argsort(place[first])] = np.arange(len(first))
         self.of_row = rank[which]
         self.classes = np.zeros(N, int)
-        if labels.dtype.kind == "i":
+        if are_classes(labels):
             self.classes = np.unique(labels, return_inverse=True)[1]
         shape = (len(first), int(self.classes.max(initial=0)) + 1)
         counts = coo_array((np.ones(N, int), (self.of_row, self.classes)), shape).tocsr()

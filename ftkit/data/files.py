@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
 
 from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
 from ftkit.errors import DataError
@@ -69,8 +69,17 @@ def by_split(tables: list[Path]) -> dict[str, list[Path]]:
 
 
 def read_tables(files: dict[str, list[Path]], data: Data) -> Source:
+    """Return the rows of each split.
+
+    The column `data.group` of CSV files keeps its values as they are written, such as 007, in every
+    split as soon as one split holds text in it.
+
+    Raises:
+        DataError: files cannot be read, or those of one split differ in kind or columns.
+    """
     found: dict[str, Dataset] = {}
     notes: list[str] = []
+    numbers: list[str] = []
     for split, tables in files.items():
         kinds = {table.suffix for table in tables}
         if len(kinds) > 1 or not kinds <= READERS.keys():
@@ -82,6 +91,8 @@ def read_tables(files: dict[str, list[Path]], data: Data) -> Source:
         if reader == "csv":
             found[split], said_of_it = _read_csv(tables, data)
             notes += said_of_it
+            if data.group in found[split].features and not _is_text(found[split], data.group):
+                numbers.append(split)
         elif reader == "json":
             found[split] = _read_json(tables, data)
         elif reader == "text":
@@ -89,13 +100,28 @@ def read_tables(files: dict[str, list[Path]], data: Data) -> Source:
             notes += said_of_it
         else:
             found[split] = _load(reader, tables)
+    if any(_is_text(rows, data.group) for rows in found.values()):
+        for split in numbers:
+            found[split], _ = _read_csv(files[split], data, as_text=data.group)
     return Source(found, tables[0].parent.resolve(), tuple(notes))
 
 
-def _read_csv(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
-    """Return the rows of CSV files with equal columns, and what was found out about them."""
+def _is_text(rows: Dataset, column: str | None) -> bool:
+    return str(getattr(rows.features.get(column), "dtype", None)) in ("string", "large_string")
+
+
+def _read_csv(
+    tables: list[Path], data: Data, as_text: str | None = None
+) -> tuple[Dataset, list[str]]:
+    """Return the rows of CSV files with equal columns, and what was found out about them.
+
+    Args:
+        as_text: a column whose values are taken as they are written.
+    """
     written = [read_csv_form(table, data.encoding, data.separator) for table in tables]
     features = merged([(str(t), form.features) for t, form in zip(tables, written, strict=True)])
+    if as_text is not None:
+        features = Features({**features, as_text: Value("string")})
     parts, notes = [], []
     for table, form in zip(tables, written, strict=True):
         parts.append(_load("csv", [table], **replace(form, features=features).options()))

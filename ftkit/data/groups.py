@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features
+from datasets import ClassLabel, Dataset, Features
 
 from ftkit.data.copies import numbered
 from ftkit.errors import DataError, nearest
@@ -41,7 +41,9 @@ def read_groups(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return for each split that has the column a number (N,) per row, and what there is to say.
 
-    Equal values have equal numbers in all splits; -1 stands for no value.
+    Equal values have equal numbers in all splits; -1 stands for no value. Classes are compared by
+    their names, which may have other numbers in another split. Where any split holds text, the
+    values of all are compared as text, so the number 7 equals "7".
 
     Args:
         rows: of each split, by its name in the source.
@@ -59,7 +61,7 @@ def read_groups(
                 f"group with train, and each of its rows counts by itself"
             )
             continue
-        values = [None if _is_missing(value) else value for value in table[column][:]]
+        values = _values(table, column)
         lists = next((row for row, value in enumerate(values) if not _is_single(value)), None)
         if lists is not None:
             raise DataError(
@@ -78,6 +80,8 @@ def read_groups(
                 )
             notes.append(f"left out: {problem}")
         found[split] = values
+    if any(isinstance(value, str) for values in found.values() for value in values):
+        found = {split: [_as_text(value) for value in values] for split, values in found.items()}
     numbers = numbered(chain([None], *found.values())) - 1
     ends = np.cumsum([1, *map(len, found.values())])
     return {
@@ -105,11 +109,27 @@ def require_apart(
             if len(shared):
                 row = int(np.flatnonzero(groups[second] == shared[0])[0])
                 more = f" and {len(shared) - 1:,} more" if len(shared) > 1 else ""
+                value = _values(rows[second], column)[row]
                 raise DataError(
-                    f"split '{second}' shares {column} {rows[second][column][row]!r}{more} with "
+                    f"split '{second}' shares {column} {value!r}{more} with "
                     f"split '{first}'; move the rows of each to one of them, or take the splits as "
                     f"they are by leaving data.group out"
                 )
+
+
+def _values(table: Dataset, column: str) -> list[Any]:
+    """Return the value of each row, of a class its name; None where there is none."""
+    feature, values = table.features[column], table[column][:]
+    if isinstance(feature, ClassLabel):
+        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
+    return [None if _is_missing(value) else value for value in values]
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a value as a table of text has it: 7.0, which gaps make of 7, is 7 again."""
+    if value is None:
+        return None
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _is_missing(value: Any) -> bool:

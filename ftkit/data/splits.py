@@ -39,6 +39,11 @@ class Splits:
     groups: np.ndarray | None = None
     """(N,) int64, equal for the test rows of a group: `data.group`, or copies of each other. None
     where every row is its own group."""
+    train_groups: np.ndarray | None = None
+    """(N,) int64, likewise of the training rows, in one numbering with `validation_groups`; None
+    where groups are not known."""
+    validation_groups: np.ndarray | None = None
+    """(N,) int64, not None where `train_groups` is not."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""

@@ -41,7 +41,7 @@ class Data(Settings):
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training rows that becomes the test split when there is none."""
     train_rows: PositiveInt | None = None
-    """Use only so many training rows, drawn by class and `split_seed`."""
+    """Use only so many training rows, drawn by `split_seed`, and by class where there are any."""
     validation_rows: PositiveInt | None = None
     """Use only so many validation rows."""
     test_rows: PositiveInt | None = None

@@ -48,6 +48,10 @@ class Inputs:
     test: Rows
     mixing: Augment | None = None
     """Mixup and CutMix, which work on batches; None where both are off."""
+    train_groups: np.ndarray | None = None
+    """(N,) int64, equal for training rows that belong together, as `ftkit.data.Splits` has them."""
+    validation_groups: np.ndarray | None = None
+    """(N,) int64, in the same numbering; not None where `train_groups` is not."""
 
 
 @singledispatch
