@@ -194,7 +194,8 @@ def minimise(
     optimizer.step(closure)
     if not (math.isfinite(losses[0]) and V.isfinite().all()):
         raise TrainingError(
-            f"the head's loss became {losses[-1]} with penalty {penalty:.2g}; look at the labels"
+            f"the head's loss became {losses[-1]} with penalty {penalty:.2g}; look for huge "
+            "numbers among the labels"
         )
     gradient = max(float(p.grad.abs().max()) for p in moving if p.grad is not None)
     return Solution(V.detach(), b.detach(), losses, gradient)

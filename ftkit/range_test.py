@@ -308,8 +308,8 @@ def pick(rates: Any, losses: Any) -> float:
     if not len(losses):
         raise TrainingError(
             f"the range test found no learning rate: the training loss was no number in the first "
-            f"step, at a rate of {LOWEST:.2g}; look for NaN or huge values in the data, or set "
-            "train.precision to fp32"
+            f"step, at a rate of {LOWEST:.2g}; look for NaN or huge values in the data, or try "
+            "--set train.precision=fp32"
         )
     means = smoothed(losses)
     best = int(means.argmin())

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +26,17 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
-from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers import Trainer
 from transformers.trainer_utils import TrainOutput
 
-from ftkit import interruption
 from ftkit.background import Background
 from ftkit.backup import push_checkpoint
+from ftkit.callbacks import Patience, validations
 from ftkit.checkpoint import STATE, keep_newest, load_moving, moving, write_checkpoint
-from ftkit.interruption import Interrupted
 from ftkit.journal import Journal, Position
 from ftkit.recipe import Train
-from ftkit.runtime import Machine, in_any, on_main, random_state_of, set_random_state
-from ftkit.selection import rank, waited
+from ftkit.runtime import Machine, on_main, random_state_of, set_random_state
+from ftkit.selection import rank
 from ftkit.sharded import make_whole, share, share_state, whole_state
 
 PROGRESS = "progress.json"
@@ -321,82 +318,6 @@ class ExactTrainer(Trainer):
             given["epoch"],
             given["ignore_keys_for_eval"],
             given["start_time"],
-        )
-
-
-def validations(state: TrainerState) -> dict[int | None, dict[str, float]]:
-    """Return loss and figures of each validation of a run so far, by its step."""
-    return {
-        int(entry["step"]): {
-            name.removeprefix("eval_"): float(value)
-            for name, value in entry.items()
-            if name.startswith("eval_")
-        }
-        for entry in state.log_history
-        if "eval_loss" in entry
-    }
-
-
-class Patience(EarlyStoppingCallback):
-    """Ends a run after so many validations without gain; see `ftkit.selection.waited`."""
-
-    def __init__(self, patience: int, by: str) -> None:
-        super().__init__(patience)
-        self.by = by
-
-    def check_metric_value(self, args: Any, state: Any, control: Any, metric_value: Any) -> None:
-        """Count the validations since the last gain; that before the first step is none of them.
-
-        The first epochs, with a learning rate that still rises, often do worse than the start.
-        """
-        epochs = [figures for step, figures in validations(state).items() if step]
-        self.early_stopping_patience_counter = waited(epochs, self.by) if epochs else 0
-
-
-class Cadence(TrainerCallback):
-    """Says when a checkpoint is due, and ends the run after it where a signal has come.
-
-    Must be the last callback, so that others see the checkpoint.
-    """
-
-    def __init__(self, trainer: ExactTrainer) -> None:
-        self.trainer = trainer
-        self.steps, self.seconds = trainer.settings.checkpoint_cadence()
-        self.last = time.monotonic()
-        self.stopping = False
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Start the clock."""
-        self.last = time.monotonic()
-
-    def on_step_end(
-        self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any
-    ) -> None:
-        """Ask for a checkpoint where one is due; at the end of an epoch one comes anyway."""
-        late = self.seconds is not None and time.monotonic() - self.last >= self.seconds
-        told, failed = bool(interruption.requested()), self.trainer.background.failed
-        self.stopping, late, failed = in_any(self.trainer.machine, told, late, failed)
-        if failed:
-            self.trainer.wait()  # which says so
-        due = self.stopping or late or (self.steps and state.global_step % self.steps == 0)
-        ends = float(state.epoch).is_integer() or control.should_training_stop
-        if due and not ends:
-            control.should_save = True
-
-    def on_save(self, args: Any, state: TrainerState, control: Any, **rest: Any) -> None:
-        """End the run here where a signal has come."""
-        self.last = time.monotonic()
-        told = self.stopping or bool(interruption.requested())
-        (self.stopping,) = in_any(self.trainer.machine, told)
-        if self.stopping:
-            self.trainer.wait()
-            raise self.end(state)
-
-    def end(self, state: TrainerState) -> Interrupted:
-        """Return what ends the run and says where."""
-        return Interrupted(
-            f"stopped by {interruption.requested() or 'a signal'} at step {state.global_step} of "
-            f"{state.max_steps}, {self.trainer.checkpoint(state.global_step)} written"
         )
 
 

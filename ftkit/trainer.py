@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput
 
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
+from ftkit.callbacks import Cadence
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate_of, lengths_of, predict
 from ftkit.interruption import Interrupted, held, leave_to_parent, requested
@@ -27,7 +28,7 @@ from ftkit.metrics import score
 from ftkit.models import begins_trained
 from ftkit.optimiser import decaying_names, parameter_groups
 from ftkit.recipe import Recipe
-from ftkit.resuming import Cadence, ExactTrainer
+from ftkit.resuming import ExactTrainer
 from ftkit.runtime import Machine, random_state_of
 from ftkit.scaling import scale_of
 from ftkit.sharded import is_shared

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from ftkit.callbacks import Patience
 from ftkit.checkpoint import newest_checkpoint
 from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
@@ -30,7 +31,7 @@ from ftkit.journal import Bar, Journal
 from ftkit.models import begins_trained, place
 from ftkit.precision import Arithmetic, fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, HeadOnly, Recipe, Strategy, Train
-from ftkit.resuming import Patience, Progress
+from ftkit.resuming import Progress
 from ftkit.runtime import Machine, on_main, share_batch
 from ftkit.scaling import scale_of
 from ftkit.sharded import is_shared, name_layers

@@ -24,7 +24,8 @@ GROUPS = (
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "scaling", "checkpoint", "background", "sharded", "resuming", "layers",
+        "batches", "scaling", "checkpoint", "background", "sharded", "callbacks", "resuming",
+        "layers",
         "optimiser", "unfreezing", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "optimum", "linear_head",
         "thresholds", "stages", "precision",
