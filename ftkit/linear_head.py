@@ -27,7 +27,17 @@ from ftkit.features import Features
 from ftkit.heads import Head
 from ftkit.journal import append
 from ftkit.metrics import score
-from ftkit.optimum import HELD_BYTES, HISTORY, Examples, RowLoss, Solution, minimise, row_loss
+from ftkit.optimum import (
+    HELD_BYTES,
+    HISTORY,
+    Examples,
+    RowLoss,
+    Solution,
+    centred,
+    minimise,
+    row_loss,
+    shares_of,
+)
 from ftkit.probe import measured
 from ftkit.recipe import HeadOnly, Recipe, TextRegression, TextTagging
 from ftkit.runtime import Machine, on_main
@@ -47,8 +57,8 @@ DEAREST = 1e9
 """Where rows x features x classes are more, one of the folds is held out instead of all in turn."""
 ITERATIONS, CHANGE = 60, 1e-4
 """L-BFGS stops after so many, or where the loss falls by less, while penalties are tried."""
-TEMPERATURES = (-4.0, 4.0)
-"""The logarithm of what logits are multiplied by lies between these."""
+TEMPERATURES, NEAR = (-4.0, 4.0), 0.03
+"""The logarithm of what weights are multiplied by lies between these, and is found as nearly."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +67,57 @@ class Chosen:
 
     penalty: float
     factor: float
-    """Logits are multiplied by it: one over the temperature (Guo et al. 2017)."""
+    """Weights are multiplied by it: one over the temperature (Guo et al. 2017)."""
     rows: np.ndarray
     """Numbers of the rows that were held out once."""
     logits: np.ndarray
-    """(n, C) of these rows, by a head that did not see them; multiplied by the factor."""
+    """(n, C) of these rows, by a head that did not see them, with the factor in it."""
     loss: float
     folds: int
     tried: int
     start: Solution
     """The mean of the heads of all folds, a good place to begin."""
+
+
+class Scaled:
+    """Heads whose weights are multiplied by a factor, each with the bias that suits it then."""
+
+    def __init__(
+        self,
+        heads: Solution,
+        examples: Examples,
+        parts: np.ndarray | None,
+        fitting: RowLoss,
+        bias: bool,
+    ) -> None:
+        """Take F heads and the rows (F, N) that each was fitted to."""
+        self.scores = heads.scores(examples)
+        self.shares, self.fitting, self.has_bias = shares_of(parts, examples), fitting, bias
+        self.bias = heads.bias
+
+    def at(self, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ((N, F, C) logits without the bias, (F, C) the bias)."""
+        scores = factor * self.scores
+        if self.has_bias:
+            self.bias = centred(scores, self.fitting, self.shares, self.bias)
+        return scores, self.bias
+
+    def logits(self, factor: float, rows: np.ndarray, which: np.ndarray) -> torch.Tensor:
+        """Return (n, C) of these rows, each by the head whose number `which` (n,) gives."""
+        scores, bias = self.at(factor)
+        place, head = (torch.from_numpy(each).to(bias.device) for each in (rows, which))
+        return scores[place, head] + bias[head]
+
+    def best(self, judging: RowLoss, rows: np.ndarray, which: np.ndarray) -> tuple[float, float]:
+        """Return (the factor that makes the loss of these rows least, that loss)."""
+        numbers = torch.from_numpy(rows).to(self.bias.device)
+        found = minimize_scalar(
+            lambda power: float(judging(self.logits(math.exp(power), rows, which), numbers).mean()),
+            bounds=TEMPERATURES,
+            method="bounded",
+            options={"xatol": NEAR},
+        )
+        return math.exp(found.x), float(found.fun)
 
 
 @dataclass(frozen=True)
@@ -149,10 +200,11 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
     """Return the head that makes mean loss + penalty / 2 |V|^2 least, V for standardised features.
 
     The penalty is `strategy.weight_decay`, or the one of the grid whose loss is least on rows that
-    were held out, when its logits are multiplied by the factor that suits them: a strong penalty
+    were held out, when its weights are multiplied by the factor that suits them: a strong penalty
     tells classes apart well and leaves probabilities too even, which the factor mends (temperature
-    scaling, Guo et al. 2017, arXiv 1706.04599). The head is then fitted to all of these rows; with
-    `strategy.refit` the validation rows are among them. Scales go back into the weights.
+    scaling, Guo et al. 2017, arXiv 1706.04599). The bias is fitted again beside the larger weights.
+    The head is then fitted to all of these rows; with `strategy.refit` the validation rows are
+    among them. Scales go back into the weights.
     """
     strategy, linear = recipe.strategy, head.head
     assert isinstance(strategy, HeadOnly)
@@ -184,8 +236,9 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
     if chosen and both:  # else validation rows are new to the head, and judge it
         outputs = scale.outputs(chosen.logits) if scale else chosen.logits
         figures = score(recipe.task, examples.labels[chosen.rows], outputs.astype(np.float32))
+    _, centre = Scaled(found, examples, None, loss, bias).at(factor)
     W = (found.weight[0].cpu() * examples.scale).numpy() * factor
-    b = found.bias[0].cpu().numpy() * factor - W @ examples.mean.numpy()
+    b = centre[0].cpu().numpy() - W @ examples.mean.numpy()
     if scale is not None:
         W, b = W * scale.deviation[:, None], b * scale.deviation + scale.mean
     return Solved(
@@ -229,10 +282,10 @@ def choose_penalty(
         solution = minimise(
             examples, fitting, penalty, C, parts, solution, bias, ITERATIONS, CHANGE
         )
-        logits = solution.logits(examples, which.clip(0))[torch.from_numpy(rows).to(device)]
-        factor, loss = _scaled(logits, judging, torch.from_numpy(rows).to(device))
+        scaled = Scaled(solution, examples, parts, fitting, bias)
+        factor, loss = scaled.best(judging, rows, which[rows])
         if best is None or loss < best.loss:
-            held = (logits * factor).cpu().numpy()
+            held = scaled.logits(factor, rows, which[rows]).cpu().numpy()
             best = Chosen(penalty, factor, rows, held, loss, tested, tried, solution.mean())
         worse = 0 if best.tried == tried else worse + 1
         if worse == WORSE:
@@ -294,17 +347,6 @@ def _groups(inputs: Inputs, both: bool) -> np.ndarray | None:
         return own_groups(inputs.train_groups)
     assert inputs.validation_groups is not None, "`ftkit.data.drawing` sees to it"
     return own_groups(np.concatenate([inputs.train_groups, inputs.validation_groups]))
-
-
-def _scaled(logits: torch.Tensor, judging: RowLoss, rows: torch.Tensor) -> tuple[float, float]:
-    """Return (what makes the loss of these logits least when they are multiplied by it, it)."""
-    found = minimize_scalar(
-        lambda power: float(judging(logits * math.exp(power), rows).mean()),
-        bounds=TEMPERATURES,
-        method="bounded",
-        options={"xatol": 1e-2},
-    )
-    return math.exp(found.x), float(found.fun)
 
 
 def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:

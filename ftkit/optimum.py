@@ -24,6 +24,8 @@ from ftkit.recipe import TextRegression, TextTagging, Train
 MOST_ITERATIONS = 500
 TOLERANCE = 1e-5
 """L-BFGS stops where no entry of the gradient is larger."""
+CENTRING = 20
+"""Iterations of L-BFGS for the bias alone."""
 HISTORY = 10
 """Pairs of steps and gradients that L-BFGS keeps, as scipy does (Liu and Nocedal 1989)."""
 HELD_BYTES = 1 << 30
@@ -121,16 +123,14 @@ class Solution:
         weight, bias = (v.mean(0, keepdim=True) for v in (self.weight, self.bias))
         return Solution(weight, bias, self.losses, self.gradient)
 
-    def logits(self, examples: Examples, which: np.ndarray) -> torch.Tensor:
-        """Return (N, C) the logits of each row, by the problem whose number `which` (N,) gives."""
+    def scores(self, examples: Examples) -> torch.Tensor:
+        """Return (N, F, C) the logits of each row without the bias, a mean over its views."""
         count, C = self.bias.shape
-        found = torch.zeros(examples.N, C, dtype=torch.float64, device=self.bias.device)
-        chosen = torch.from_numpy(which).to(self.bias.device)
+        found = torch.zeros(examples.N, count * C, dtype=torch.float64, device=self.bias.device)
+        none = torch.zeros_like(self.bias)
         for features, rows, share in examples:
-            logits = _logits(features, self.weight, self.bias).view(-1, count, C)
-            own = logits[torch.arange(len(rows), device=rows.device), chosen[rows]]
-            found.index_add_(0, rows, own * share[:, None])
-        return found
+            found.index_add_(0, rows, _logits(features, self.weight, none) * share[:, None])
+        return found.view(-1, count, C)
 
 
 def minimise(
@@ -157,8 +157,7 @@ def minimise(
         TrainingError: the loss is no finite number.
     """
     device = examples.device
-    shares = torch.ones(1, examples.N) if parts is None else torch.from_numpy(parts)
-    shares = (shares.double() / shares.double().sum(1, keepdim=True)).T.to(device)
+    shares = shares_of(parts, examples)
     count = shares.shape[1]
     if start is None:
         V = torch.zeros(count, classes, examples.D, dtype=torch.float64, device=device)
@@ -199,6 +198,50 @@ def minimise(
         )
     gradient = max(float(p.grad.abs().max()) for p in moving if p.grad is not None)
     return Solution(V.detach(), b.detach(), losses, gradient)
+
+
+def centred(
+    scores: torch.Tensor, row_loss: RowLoss, shares: torch.Tensor, start: torch.Tensor
+) -> torch.Tensor:
+    """Return (F, C) the biases with which the mean loss of each of F problems is least.
+
+    Scores that were multiplied need others: the bias that a strong penalty leaves beside small
+    weights is about the shares of the classes, and multiplied it would be all that is told.
+
+    Args:
+        scores: (N, F, C) logits without the bias.
+        shares: (N, F) what each row weighs in each problem.
+        start: (F, C), begin there.
+    """
+    N, count, C = scores.shape
+    b = start.clone().requires_grad_()
+    step = max(1, WIDEST // (count * C))
+
+    def closure() -> float:
+        b.grad, loss = None, 0.0
+        for first in range(0, N, step):
+            piece = scores[first : first + step]
+            rows = torch.arange(first, first + len(piece), device=scores.device)
+            each = row_loss((piece + b).view(-1, C), rows.repeat_interleave(count))
+            part = (each.view(-1, count) * shares[rows]).sum()
+            part.backward()
+            loss += float(part.detach())
+        return loss
+
+    torch.optim.LBFGS(
+        [b],
+        max_iter=CENTRING,
+        tolerance_grad=TOLERANCE,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    ).step(closure)
+    return b.detach()
+
+
+def shares_of(parts: np.ndarray | None, examples: Examples) -> torch.Tensor:
+    """Return (N, F) what each row weighs in the mean loss of each problem; see `minimise`."""
+    shares = torch.ones(1, examples.N) if parts is None else torch.from_numpy(parts)
+    return (shares.double() / shares.double().sum(1, keepdim=True)).T.to(examples.device)
 
 
 def _logits(features: torch.Tensor, V: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

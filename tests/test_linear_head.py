@@ -107,6 +107,28 @@ def tiny_recipe(tiny_recipe):
     return tiny_recipe.override({"strategy": HeadOnly()})
 
 
+@pytest.mark.parametrize(("ratio", "size"), [(0.97, 1.0), (0.97, 2.0), (0.94, 2.0)])
+def test_the_bias_suits_the_weights_where_classes_are_uneven(tiny_recipe, ratio, size):
+    """Multiplied like the weights, that of a strong penalty named the most common class only: the
+    losses of fresh rows were 10.8, 6.8 and 12.1, and 12 languages had an accuracy of .109."""
+    N, D, C = 1200, 200, 12
+    share = np.log(ratio ** np.arange(C))
+
+    def draw(rows, seed):
+        random = np.random.default_rng(seed)
+        W = np.random.default_rng(9).normal(size=(C, D)) * size / np.sqrt(D)
+        X = random.normal(size=(rows, D)).astype(np.float32)
+        return X, (X @ W.T + share + random.gumbel(size=(rows, C))).argmax(1)
+
+    X, y = draw(N, 1)
+    recipe = tiny_recipe.override({"strategy": HeadOnly()})
+    found = solved(head_of(D, C), inputs_of(X, y, N // 10), recipe)
+    fresh, truth = draw(5000, 2)
+    ours = log_loss(truth, softmax(fresh @ found.weight.T + found.bias))
+    assert ours < log_loss(truth, np.tile(np.bincount(y) / N, (len(truth), 1)))
+    assert ours == pytest.approx(found.figures["loss"], abs=0.1)
+
+
 def test_without_refit_validation_rows_play_no_part(tiny_recipe):
     X, y, _ = drawn(200, 10, 3, seed=0, size=3.0)
     recipe = tiny_recipe.override({"strategy.refit": False})

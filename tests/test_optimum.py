@@ -9,7 +9,7 @@ from torch import nn
 
 from ftkit import ImageClassification, TextRegression, TextTagging, Train, TrainingError
 from ftkit.features import Features
-from ftkit.optimum import Examples, minimise, row_loss
+from ftkit.optimum import Examples, centred, minimise, row_loss, shares_of
 
 N, D, C = 300, 7, 3
 CPU = torch.device("cpu")
@@ -112,12 +112,26 @@ def test_problems_side_by_side_have_the_optima_that_they_have_alone(rows):
         other = LogisticRegression(C=1 / (0.03 * kept.sum()), tol=1e-9, max_iter=10_000)
         other.fit(X[kept].numpy(), rows.labels[kept])
         assert np.allclose(together.weight[part].numpy(), other.coef_, atol=1e-3)
-    which = np.arange(N) % 2
-    logits = together.logits(examples, which)
-    for row in (0, 1):
-        part = which[row]
-        expected = X[row] @ together.weight[part].T + together.bias[part]
-        assert torch.allclose(logits[row], expected)
+    scores = together.scores(examples)
+    for part in range(2):
+        assert torch.allclose(scores[:, part], X @ together.weight[part].T)
+
+
+def test_the_bias_beside_scores_is_the_one_of_least_loss(rows):
+    """Without scores it is the logarithm of the classes' shares, whatever the rows' weights."""
+    examples = Examples([rows], CPU, C)
+    loss = row_loss(ImageClassification(), Train(), rows.labels, C, CPU)
+    parts = np.ones((2, N))
+    parts[1, ::3] = 0
+    shares, none = shares_of(parts, examples), torch.zeros(N, 2, C, dtype=torch.float64)
+    bias = centred(none, loss, shares, torch.zeros(2, C, dtype=torch.float64)).softmax(-1)
+    for part in range(2):
+        counts = np.bincount(rows.labels[parts[part].astype(bool)], minlength=C)
+        assert np.allclose(bias[part].numpy(), counts / counts.sum(), atol=1e-4)
+    found = minimise(examples, loss, 0.03, C)
+    again = centred(found.scores(examples), loss, shares_of(None, examples), 0 * found.bias)
+    gone = [bias - bias.mean(-1, keepdim=True) for bias in (again, found.bias)]
+    assert torch.allclose(*gone, atol=1e-4)
 
 
 def test_a_constant_column_gets_no_weight_whatever_rounding_makes_of_it(rows):
