@@ -40,6 +40,7 @@ def workplace(tmp_path_factory):
     return root
 
 
+@pytest.mark.timeout(1500)  # some twenty trainings, which a busy machine takes long for
 def test_every_command_of_ftkit_runs(workplace, checkpoint, hub, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     for strategy in ("head", "lora"):  # the runs that the README compares

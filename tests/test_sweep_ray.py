@@ -24,6 +24,7 @@ ray = pytest.importorskip("ray", reason="Ray Tune is not installed: pip install 
 
 from ftkit.sweep_ray import Cluster, Search, share, sweep_on_ray  # noqa: E402
 
+pytestmark = pytest.mark.timeout(1500)  # Ray starts many processes: minutes on a busy machine
 HERE = Cluster("auto", at_once=1)
 MORTAL = "die-once"
 
