@@ -18,10 +18,10 @@ recipe = Recipe(
         Expect(
             strategy="full",
             metric="bleu",
-            mean=11.9,
-            low=10.4,
-            high=14.2,
-            source="measure_expect.py bart-cldr --seeds 5, two CPU cores, commit dc900fa",
+            mean=9.1,
+            low=7.4,
+            high=11.84,
+            source="measure_expect.py bart-cldr --seeds 5, two CPU cores, commit 4b29f54",
         ),
     ),
 )
