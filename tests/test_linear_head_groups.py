@@ -11,7 +11,8 @@ from test_linear_head import RECIPE_TASK, head_of, inputs_of
 
 from ftkit import HeadOnly, TextRegression, TextTagging, finetune
 from ftkit.data import load_splits
-from ftkit.linear_head import folds_of, solved
+from ftkit.linear_head import solved
+from ftkit.penalty import folds_of
 
 
 @pytest.fixture
