@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -13,6 +14,11 @@ def sha256_of(file: Path) -> str:
         while part := stream.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def of_files(files: Iterable[Path]) -> str:
+    """Return one checksum of the contents of files, in their order."""
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
 
 def git_sha1(content: bytes) -> str:

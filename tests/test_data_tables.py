@@ -1,6 +1,7 @@
 """CSV and JSON as people write them: any separator and encoding, and what is broken by its line."""
 
 import json
+import os
 
 import fsspec
 import numpy as np
@@ -194,6 +195,30 @@ def test_a_pattern_names_files_by_split(tmp_path):
         "test": ["test"],
     }
     assert "no file has such a name" in refusal(tmp_path / "q*.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt", ".parquet"])
+def test_a_file_is_told_by_its_content_not_by_its_time(tmp_path, suffix):
+    def write_with(word):
+        frame = pd.DataFrame({"text": [word] * 3})
+        if suffix == ".parquet":
+            frame.to_parquet(file)
+        else:
+            line = {".csv": word, ".txt": word, ".jsonl": json.dumps({"text": word})}[suffix]
+            file.write_text("\n".join(["text"] * (suffix == ".csv") + [line] * 3))
+        os.utime(file, (1e9, 1e9))
+
+    file = tmp_path / f"rows{suffix}"
+    for word in ("old", "new"):
+        write_with(word)
+        assert read(Data(path=str(file))).splits["train"]["text"][:] == [word] * 3
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "[ab].csv", "d::x.csv", "a b?.csv", "{a,b}*.csv"])
+def test_the_name_of_a_file_is_no_pattern(tmp_path, name):
+    write(tmp_path / "a.csv", rows=[("other", "x")])
+    write(tmp_path / "a1.csv", rows=[("other", "x")])
+    assert rows_of(write(tmp_path / name)) == ROWS
 
 
 def test_what_fsspec_opens_is_read(tmp_path):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
+from datasets import Dataset, Features, Value, concatenate_datasets
 
+from ftkit.data.loading import load
 from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
 from ftkit.errors import DataError
-from ftkit.hub import said
 from ftkit.recipe import Data
 
 READERS = {
@@ -99,7 +98,7 @@ def read_tables(files: dict[str, list[Path]], data: Data) -> Source:
             found[split], said_of_it = _read_lines(tables, data)
             notes += said_of_it
         else:
-            found[split] = _load(reader, tables)
+            found[split] = load(reader, tables)
     if any(_is_text(rows, data.group) for rows in found.values()):
         for split in numbers:
             found[split], _ = _read_csv(files[split], data, as_text=data.group)
@@ -124,7 +123,7 @@ def _read_csv(
         features = Features({**features, as_text: Value("string")})
     parts, notes = [], []
     for table, form in zip(tables, written, strict=True):
-        parts.append(_load("csv", [table], **replace(form, features=features).options()))
+        parts.append(load("csv", [table], **replace(form, features=features).options()))
         if data.separator is None and form.separator != {".tsv": "\t"}.get(table.suffix, ","):
             notes.append(f"{table.name} is separated by {form.separator!r}")
         if data.encoding is None and form.encoding.startswith("utf-16"):
@@ -139,7 +138,7 @@ def _read_json(tables: list[Path], data: Data) -> Dataset:
     if any(form != forms[0] for form in forms):
         raise DataError(f"data '{tables[0]}': files of one split must be written in one encoding")
     try:
-        return _load("json", tables, **forms[0])
+        return load("json", tables, **forms[0])
     except DataError as error:
         for table in tables:
             lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
@@ -155,7 +154,7 @@ def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     for table in tables:
         if not table.stat().st_size:
             raise DataError(f"data '{table}': there are no rows in it")
-    parts = [_load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
+    parts = [load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
     if not kept:
@@ -163,16 +162,3 @@ def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
     empty = len(lines) - len(kept)
     notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
     return lines.select(kept) if empty else lines, notes
-
-
-def _load(reader: str, tables: list[Path], **options: Any) -> Dataset:
-    names = [str(table) for table in tables]
-    try:
-        rows = load_dataset(reader, data_files=names, split="train", **options)
-        if reader == "parquet":
-            rows.data.validate(full=True)  # texts that are no UTF-8 are seen only when looked at
-        return rows
-    except Exception as error:  # libraries raise anything over a file that is not what it says
-        empty = isinstance(error.__cause__ or error, StopIteration)
-        cause = "there are no rows in it" if empty else said(error)
-        raise DataError(f"data '{names[0]}': {cause}") from error
