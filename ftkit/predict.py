@@ -242,7 +242,7 @@ def _shown(splits: Splits) -> dict[str, Any]:
     rows = splits.test
     found = {name: rows[name][:] for name in ("text", "pair") if name in rows.column_names}
     if "image" in rows.column_names:
-        paths = [row["path"] for row in rows["image"]]
+        paths = [row and row["path"] for row in rows["image"]]
         found |= {"image": paths} if any(paths) else {}
     return found
 

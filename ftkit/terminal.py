@@ -40,6 +40,9 @@ def speak(quieten: bool = True) -> None:
     import transformers
 
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", message="Image size"
+    )  # of Pillow; the row's own error says it
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -1,6 +1,7 @@
 """Every kind of image becomes the right RGB, and every file that is none is found with a reason."""
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -10,7 +11,8 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.image_utils import load_image
 
-from ftkit.data.images import BadImage, find_bad_images, open_rgb
+from ftkit.data.copies import copies
+from ftkit.data.images import BadImage, find_bad_images, open_image, open_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
 RGBA = Image.fromarray(NOISE)
@@ -118,9 +120,41 @@ def test_float_tiff_of_fractions_is_scaled():
 
 
 def test_float_tiff_of_eight_bit_values_stays():
-    values = np.array([[0, 17.4, 300.0, -3.0]], dtype=np.float32)
+    values = np.array([[0, 17.4, 256.5, -0.7]], dtype=np.float32)  # resizing overshoots
     expected = grey([[0, 17, 255, 0]])
     np.testing.assert_array_equal(opened(encode(Image.fromarray(values), "TIFF")), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([[12, 3890.0]], np.float32), "go from 0 to 3890"),
+        (np.array([[-200, 90]], np.int32), "go from -200 to 90"),
+        (np.array([[0, 1 << 20]], np.int32), "go from 0 to 1.04858e"),
+        (np.array([[0, np.nan]], np.float32), "not finite"),
+    ],
+)
+def test_counts_that_would_be_clipped_are_refused(values, said):
+    assert said in reason({"bytes": encode(Image.fromarray(values), "TIFF"), "path": None})
+
+
+def test_a_large_photo_is_decoded_smaller_and_a_huge_one_is_refused(monkeypatch):
+    photo = encode(RGB.resize((640, 480)), "JPEG")
+    row = {"bytes": photo, "path": None}
+    for limit, size in ((480 * 640, (640, 480)), (480 * 639, (320, 240)), (76_800, (320, 240))):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        opened = open_image(row)
+        assert opened.image.size == size
+        assert ("megapixels" in opened.oddity) == (size != (640, 480))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 76_000)
+    assert "307,200 pixels (640 by 480), more pixels than is safe to open (76,000)" in reason(row)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_an_image_of_several_frames_is_its_first_and_is_marked(kind):
+    more = {"save_all": True, "append_images": [RGB.rotate(90), RGB.rotate(180)]}
+    assert "several frames" in open_image({"bytes": encode(RGB, kind, **more), "path": None}).oddity
+    assert open_image({"bytes": encode(RGB, kind), "path": None}).oddity == ""
 
 
 # EXIF 2.32, tag 0x0112: what to do to the stored rows and columns to see the image upright
@@ -163,6 +197,42 @@ def test_a_broken_file_is_bad_for_a_reason(content, said, tmp_path):
     (tmp_path / "file.png").write_bytes(content)
     assert said in reason({"bytes": content, "path": None})
     assert said in reason({"bytes": None, "path": str(tmp_path / "file.png")})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pip install pillow-heif"),
+        ("no-name", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "pip install pillow-heif"),
+        ("a.CR2", b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file is not read here"),
+        ("a.dng", encode(RGB, "TIFF"), "a camera's raw file is not read here"),  # its preview is
+        ("logo.svg", b"<?xml version='1.0'?><svg/>", "a drawing is not read here"),
+        ("clip.mp4", b"\0\0\0\x18ftypisom", "save its frames as JPEG"),
+        ("a.jpg", b"<!DOCTYPE html>", "a web page"),
+        ("a.jpg", b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        ("a.png", b"", "it is empty"),
+        ("a.jpg", b"\xff\xd8\xff\xe0", "not an image"),
+    ],
+)
+def test_a_picture_that_is_not_read_says_what_to_do(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert said in reason({"bytes": None, "path": str(tmp_path / name)})
+
+
+def test_a_pipe_and_an_empty_cell_are_bad_and_nobody_waits(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert "a pipe" in reason({"bytes": None, "path": str(tmp_path / "a.png")})
+    paths = [str(tmp_path / "a.png")] * 2
+    assert (
+        copies(Dataset.from_dict({"image": paths}).cast_column("image", ImageFeature()))[0] is None
+    )
+    for row in (None, {"bytes": None, "path": ""}):
+        assert "there is no image in this row" in reason(row)
+
+
+def test_a_name_without_its_suffix_says_which_file_is_there(tmp_path):
+    (tmp_path / "00001.png").write_bytes(PLAIN["rgb"])
+    assert "data.images=*.png" in reason({"bytes": None, "path": str(tmp_path / "00001")})
 
 
 def test_a_missing_file_a_folder_and_nothing_are_bad(tmp_path):

@@ -273,7 +273,7 @@ def _grouped(
 
 def _describe(rows: Dataset, role: str, position: int) -> str:
     row = rows[position]
-    path = row["image"]["path"] if "image" in row else None
+    path = (row.get("image") or {}).get("path")
     return f"{role} row {row['index']}" + (f" ({path})" if path else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
@@ -123,7 +124,8 @@ def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:
 
 
 def _size(path: Any) -> int:
-    """Return the bytes of a file, -1 where there is none."""
+    """Return the bytes of a file, -1 where there is none; a pipe could block for ever."""
     with suppress(OSError, TypeError, ValueError):
-        return os.stat(path).st_size
+        about = os.stat(path)
+        return about.st_size if stat.S_ISREG(about.st_mode) else -1
     return -1

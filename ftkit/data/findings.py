@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ import numpy as np
 from ftkit.data.splits import ROLES, Splits
 
 MOST_EXAMPLES = 5
+NUMBERS = re.compile(r"[0-9][0-9.,]*")
 Rows = Mapping[str, tuple[int, ...]]
 
 
@@ -36,10 +38,12 @@ def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool)
         skip: whether such rows are left out instead of refused.
     """
     reasons: dict[str, list[tuple[str, int]]] = {}
+    kinds: dict[str, str] = {}  # sizes and places differ from row to row, and are no reasons
     for role in ROLES:
         index = np.asarray(getattr(splits, role)["index"][:])
         for position, reason in bad[role].items():
-            reasons.setdefault(reason, []).append((role, int(index[position])))
+            first = kinds.setdefault(NUMBERS.sub("", reason), reason)
+            reasons.setdefault(first, []).append((role, int(index[position])))
     end = "left out" if skip else "mend them, or leave them out: --set data.on_bad_row=skip"
     return [
         Finding(

@@ -5,28 +5,62 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
+import stat
+import struct
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, BinaryIO
 
 import numpy as np
 from datasets import Dataset
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+
+from ftkit.data.foreign import is_heif, is_raw, why_no_image
 
 NARROWEST = 200
 """Most times that an image may be longer than it is wide. Processors that scale the short side, as
 ConvNeXt's to 256, made 10 GB and 36 s of one image of 20,000 by 1 (2 cores)."""
+MOST_REDUCED = 4
+"""Times the safe number of pixels that a JPEG may have, as it is decoded at half the width."""
+JPEG = b"\xff\xd8\xff"
+HEAD = 256
+"""Bytes by which a file is told that Pillow does not know."""
+ONE_PICTURE = {"MPO", "PSD", "ICO"}
+"""Formats whose other frames are depths, layers or sizes of the first."""
+USUAL = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
+"""Suffixes that a table may leave out."""
 
 
 class BadImage(ValueError):
     """A row's image cannot be read; the message says why."""
 
 
-def open_rgb(row: Mapping[str, Any]) -> Image.Image:
+@dataclass(frozen=True)
+class Opened:
+    """An image, ready to be used."""
+
+    image: Image.Image
+    """8-bit RGB, upright."""
+    oddity: str = ""
+    """What its owner may not expect, to follow "it is" or "they are"."""
+
+
+def open_rgb(row: Mapping[str, Any] | None) -> Image.Image:
+    """Return the image of a row as 8-bit RGB, see `open_image`."""
+    return open_image(row).image
+
+
+def open_image(row: Mapping[str, Any] | None) -> Opened:
     """Return the image of a row as 8-bit RGB, turned as its EXIF orientation says.
 
     Alpha is dropped, as `transformers` does when it loads an image: what is trained on is what a
     pipeline later sees. Images of more than 8 bits are scaled to 8, where Pillow alone would clip.
+    A JPEG with too many pixels is decoded at half its width and height.
 
     Args:
         row: {"bytes": encoded image or None, "path": file or None}, as `datasets.Image` stores it.
@@ -34,64 +68,168 @@ def open_rgb(row: Mapping[str, Any]) -> Image.Image:
     Raises:
         BadImage: it is missing, cut off, too large to be safe, or no image at all.
     """
-    source = io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"]
-    if source is None:
+    if row is None or (row["bytes"] is None and not row["path"]):
         raise BadImage("there is no image in this row")
+    name = row["path"] or ""
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise BadImage("it has more pixels than is safe to open")
-            if max(image.size) > NARROWEST * min(image.size):
-                raise BadImage(
-                    f"it is {image.width:,} by {image.height:,} pixels, and one side is more than "
-                    f"{NARROWEST} times the other; cut it into pieces"
-                )
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+        with _stream(row) as file:
+            start = file.read(HEAD)
+            if row["bytes"] is None and is_raw(name):
+                raise BadImage(why_no_image(start, name))
+            file.seek(0)
+            with _identified(file, start, name) as image:
+                smaller = _limit_size(image)
+                several = _has_frames(image)
+                image.load()
+                right = _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise BadImage("there is no such file") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):  # far more
-        raise BadImage("it has more pixels than is safe to open") from None
-    except Image.UnidentifiedImageError:
-        raise BadImage("it is not an image") from None
+        raise BadImage(_missing(name)) from None
     except BadImage:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        raise BadImage(f"it cannot be read ({error})") from None
+        raise BadImage(f"it cannot be read ({_plain(error)})") from None
+    return Opened(right, smaller or several)
+
+
+def _stream(row: Mapping[str, Any]) -> BinaryIO:
+    """Return the open file of a row; nothing else than a file, which could block for ever."""
+    if row["bytes"] is not None:
+        return io.BytesIO(row["bytes"])
+    mode = os.stat(row["path"]).st_mode
+    if stat.S_ISDIR(mode):
+        raise BadImage("it cannot be read (it is a folder)")
+    if not stat.S_ISREG(mode):
+        raise BadImage("it cannot be read (it is a pipe, a socket or a device, and not a file)")
+    return open(row["path"], "rb")
+
+
+def _identified(file: BinaryIO, start: bytes, name: str) -> Image.Image:
+    """Return the image in a file, its pixels not yet read.
+
+    Raises:
+        BadImage: Pillow knows no such file, or it is far too large.
+    """
+    try:
+        if start.startswith(JPEG):  # Image.open would refuse a large one before it can be reduced
+            try:
+                return JpegImageFile(file)
+            except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):
+                raise Image.UnidentifiedImageError from None
+        if is_heif(start) and find_spec("pillow_heif"):
+            import_module("pillow_heif").register_heif_opener()
+        return Image.open(file)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        size = re.search(r"\((\d+) pixels\)", str(error))
+        raise BadImage(_too_large(int(size[1]) if size else None)) from None
+    except Image.UnidentifiedImageError:
+        raise BadImage(why_no_image(start, name)) from None
+
+
+def _limit_size(image: Image.Image) -> str:
+    """Require an image of a size and shape that is safe to open, and return how it is reduced."""
+    width, height = image.size
+    pixels, limit = width * height, Image.MAX_IMAGE_PIXELS or math.inf
+    if max(image.size) > NARROWEST * min(image.size):
+        raise BadImage(
+            f"it is {width:,} by {height:,} pixels, and one side is more than "
+            f"{NARROWEST} times the other; cut it into pieces"
+        )
+    if pixels <= limit:
+        return ""
+    if not isinstance(image, JpegImageFile) or pixels > MOST_REDUCED * limit:
+        raise BadImage(_too_large(pixels, image.size))
+    image.draft(image.mode, (width // 2, height // 2))
+    return f"larger than {limit / 1e6:.0f} megapixels, and read at half the width"
+
+
+def _too_large(pixels: int | None, size: tuple[int, int] | None = None) -> str:
+    """Return what is said of an image that would take too much memory."""
+    shape = f" ({size[0]:,} by {size[1]:,})" if size else ""
+    count = f"{pixels:,} pixels{shape}, " if pixels else ""
+    return (
+        f"it has {count}more pixels than is safe to open ({Image.MAX_IMAGE_PIXELS:,}); "
+        f"save it smaller, or as JPEG, of which {MOST_REDUCED} times as many are read"
+    )
+
+
+def _has_frames(image: Image.Image) -> str:
+    """Return what is said of an image of several frames or pages, or nothing."""
+    if image.format in ONE_PICTURE:
+        return ""
+    try:
+        several = bool(getattr(image, "is_animated", False))
+    except Exception:  # the frames that are not used may be broken in any way
+        return ""
+    return "of several frames or pages, of which the first is used" if several else ""
+
+
+def _missing(name: str) -> str:
+    """Return what is said of a file that is not there."""
+    if os.path.islink(name):
+        return "there is no such file: it is a link that leads nowhere"
+    suffix = next((suffix for suffix in USUAL if os.path.exists(name + suffix)), None)
+    if suffix is None:
+        return "there is no such file"
+    return f"there is no such file, but one that ends in {suffix}: --set 'data.images=*{suffix}'"
+
+
+def _plain(error: BaseException) -> str:
+    """Return what went wrong, without the name of the file, which is said elsewhere."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Return the image in mode RGB, deep greys scaled by their range instead of clipped."""
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         values = np.asarray(image, dtype=np.float64)
-        if image.mode == "F":
-            scale = 255.0 if values.max(initial=0) <= 1 else 1.0
-        else:
-            scale = 1 / 257 if image.mode != "I" or values.max(initial=0) > 255 else 1.0
-        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(
+            (values * _scale(image.mode, values)).round().clip(0, 255).astype("u1")
+        )
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _scale(mode: str, values: np.ndarray) -> float:
+    """Return what makes 8-bit values of deep ones.
+
+    Raises:
+        BadImage: they lie in no usual range, and would be clipped.
+    """
+    if mode not in {"I", "F"}:
+        return 1 / 257
+    if not np.isfinite(values).all():
+        raise BadImage("some of its numbers are not finite; save it with numbers alone")
+    low, high = values.min(initial=0), values.max(initial=0)
+    for top, scale in ((1, 255.0), (255, 1.0)) if mode == "F" else ((255, 1.0), (65535, 1 / 257)):
+        over = top / 100 if mode == "F" else 0  # what resizing may add
+        if -over <= low and high <= top + over:
+            return scale
+    raise BadImage(
+        f"its numbers go from {low:.6g} to {high:.6g}, and those of images from 0 to "
+        f"{'1 or 255' if mode == 'F' else '255 or 65535'}; scale all images of the data by the "
+        f"same numbers and save them again"
+    )
+
+
 def find_bad_images(
-    rows: Dataset, column: str, see: Callable[[int, Image.Image], None] | None = None
+    rows: Dataset, column: str, see: Callable[[int, Opened], None] | None = None
 ) -> dict[int, str]:
     """Return {position: reason} for every row whose image cannot be read. Decodes each one.
 
     Args:
         rows: with `column` as undecoded images.
-        see: is given position and image of each one that can be read, from several threads.
+        see: is given each one that can be read and its position, from several threads.
     """
 
     def check(start: int) -> dict[int, str]:
         bad = {}
         for offset, row in enumerate(rows[start : start + CHUNK][column]):
             try:
-                image = open_rgb(row)
+                opened = open_image(row)
             except BadImage as error:
                 bad[start + offset] = str(error)
                 continue
             if see is not None:
-                see(start + offset, image)
+                see(start + offset, opened)
         return bad
 
     found: dict[int, str] = {}

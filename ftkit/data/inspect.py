@@ -40,6 +40,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
         _odd_names(splits),
         _imbalance(splits, seen),
         _one_number(seen["train"]),
+        _odd_images(seen),
         _blank_images(seen),
         _long_texts(seen),
         _untranslated(seen),
@@ -162,6 +163,14 @@ def _one_number(train: _Seen) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"all training rows have the number {labels[0]:g}: there is nothing to learn",
+        )
+
+
+def _odd_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    for what in sorted({what for one in seen.values() for what in one.prints.odd}):
+        nobody = {role: np.zeros(len(one.index), bool) for role, one in seen.items()}
+        yield from _marked(
+            seen, {r: s.prints.odd.get(what, nobody[r]) for r, s in seen.items()}, what
         )
 
 

@@ -6,7 +6,7 @@ Which kind a row gets is told by what it holds: an image, text, or numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from datasets import Dataset
@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
 from ftkit.data.copies import as_text, is_text, normalised
-from ftkit.data.images import find_bad_images
+from ftkit.data.images import Opened, find_bad_images
 
 SIDE = 16
 ALIKE = 0.997
@@ -47,6 +47,8 @@ class Prints:
     """(M,) whether an image has one colour only."""
     length: np.ndarray
     """(M,) characters of a text, else 0."""
+    odd: dict[str, np.ndarray] = field(default_factory=dict)
+    """What an image's owner may not expect: {what: (M,) whether an image is so}."""
 
 
 def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
@@ -109,8 +111,13 @@ def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
     empty = np.zeros(len(rows), bool)
     thumbnails = np.zeros((len(rows), SIDE * SIDE if near else 0), np.float32)
 
-    def see(row: int, image: Image.Image) -> None:
+    oddities: dict[int, str] = {}
+
+    def see(row: int, opened: Opened) -> None:
+        image = opened.image
         pixels = image.tobytes()
+        if opened.oddity:
+            oddities[row] = opened.oddity
         exact[row] = hash((image.size, pixels))
         empty[row] = pixels == pixels[:3] * (len(pixels) // 3)
         if near:
@@ -119,7 +126,12 @@ def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
     bad = find_bad_images(rows, "image", see)
     positions = np.array([row for row in range(len(rows)) if row not in bad], dtype=int)
     zero = np.zeros(len(positions), int)
-    return Prints(positions, exact[positions], thumbnails[positions], empty[positions], zero), bad
+    odd = {
+        what: np.array([oddities.get(int(row)) == what for row in positions], bool)
+        for what in sorted(set(oddities.values()))
+    }
+    prints = (positions, exact[positions], thumbnails[positions], empty[positions], zero, odd)
+    return Prints(*prints), bad
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
