@@ -223,9 +223,8 @@ def test_a_pipe_and_an_empty_cell_are_bad_and_nobody_waits(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     assert "a pipe" in reason({"bytes": None, "path": str(tmp_path / "a.png")})
     paths = [str(tmp_path / "a.png")] * 2
-    assert (
-        copies(Dataset.from_dict({"image": paths}).cast_column("image", ImageFeature()))[0] is None
-    )
+    rows = Dataset.from_dict({"image": paths}).cast_column("image", ImageFeature(decode=False))
+    assert copies(rows)[0].tolist() == [0, 1]
     for row in (None, {"bytes": None, "path": ""}):
         assert "there is no image in this row" in reason(row)
 

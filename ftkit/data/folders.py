@@ -1,0 +1,138 @@
+"""What lies in a folder: images below it in order, folders, tables, and all that is left out.
+
+Nothing is left out without a word: `Left` remembers what, and says it in one note for each kind.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ftkit.data.foreign import is_image_file
+from ftkit.embedded import cache_folder
+from ftkit.errors import CONTROL
+
+MOST_NAMED = 5
+SYSTEM = {
+    *("@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle"),
+    *("#snapshot", "__macosx", "__pycache__", "thumbs.db", "desktop.ini", "icon\r"),
+}
+"""What file managers, storage systems and version control leave behind, beside hidden names."""
+RUN = ("run.json", "checks.json", "log.jsonl", "checkpoints", "model", "plots")
+"""One of which lies beside the recipe.json of a run."""
+REPORTS = {"comparison.json", "sweep.json"}
+"""Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
+
+
+class Left:
+    """What is left out of a folder, by kind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.kinds = root, dict[str, list[str]]()
+
+    def add(self, kind: str, path: str | Path) -> None:
+        """Remember that this file or folder is not used."""
+        self.kinds.setdefault(kind, []).append(str(path))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return one note for each kind."""
+        return tuple(
+            f"not used: {len(paths):,} {kind} ({named(paths, self.root)})"
+            for kind, paths in self.kinds.items()
+        )
+
+
+@dataclass
+class Inside:
+    """What lies in one folder, not below it; all sorted by name."""
+
+    folders: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def look_into(folder: Path, left: Left) -> Inside:
+    """Return what lies in a folder; what is never data is left out."""
+    found = Inside()
+    for entry, is_folder in _entries(str(folder), left):
+        path = folder / entry.name
+        if is_folder:
+            found.folders.append(path)
+        elif is_image_file(entry.path, entry.name):
+            found.images.append(path)
+        else:
+            found.others.append(path)
+    return found
+
+
+def images_below(folder: str, left: Left, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the images below a folder in the order of their paths, those behind links too.
+
+    Args:
+        above: the real paths of the folders that lead here: a link back to one has no end.
+    """
+    here = os.path.realpath(folder)
+    if here in above:
+        left.add("links back to a folder that they are in", folder)
+        return
+    for entry, is_folder in _entries(folder, left):
+        if is_folder:
+            yield from images_below(entry.path, left, (*above, here))
+        elif is_image_file(entry.path, entry.name):
+            yield entry.path
+        else:
+            left.add("files that are no images", entry.path)
+
+
+def is_run(folder: str | Path) -> bool:
+    """Return whether ftkit wrote a folder as that of a run, a comparison or a sweep."""
+    there = os.path.join(folder, "recipe.json")
+    if os.path.isfile(there) and any(os.path.exists(os.path.join(folder, n)) for n in RUN):
+        return True
+    return any(os.path.isfile(os.path.join(folder, name)) for name in REPORTS)
+
+
+def named(paths: list[str], root: Path | None = None) -> str:
+    """Return the first few paths, below `root` without it, on one line."""
+    short = [os.path.relpath(path, root) if root is not None else path for path in paths]
+    shown = [CONTROL.sub(lambda found: ascii(found[0])[1:-1], path) for path in short[:MOST_NAMED]]
+    return ", ".join(shown) + (", ..." if len(paths) > MOST_NAMED else "")
+
+
+def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]:
+    """Yield the entries of a folder that may be data, by name, and whether each is a folder."""
+    with os.scandir(folder) as there:
+        entries = sorted(there, key=lambda entry: entry.name)
+    for entry in entries:
+        is_folder = entry.is_dir()
+        what = "folders" if is_folder else "files"
+        if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+            left.add(f"hidden or system {what}", entry.path)
+        elif not entry.name.isprintable() and not _is_text(entry.name):
+            left.add(f"{what} whose names are not UTF-8: rename them", entry.path)
+        elif is_folder and (is_run(entry.path) or _is_cache(entry.path)):
+            left.add("folders that ftkit wrote", entry.path)
+        elif is_folder or entry.is_file():
+            yield entry, is_folder
+        elif entry.is_symlink():
+            left.add("links that lead nowhere", entry.path)
+        else:
+            left.add("pipes, sockets or devices", entry.path)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether the bytes of a name were UTF-8; others stand in it as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_cache(folder: str) -> bool:
+    try:
+        return os.path.samefile(folder, cache_folder())
+    except OSError:
+        return False
