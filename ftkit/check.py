@@ -59,7 +59,8 @@ class Report:
 
     def to_json(self) -> str:
         """Return all of it as JSON."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        found = asdict(self) | {"findings": [finding.values() for finding in self.findings]}
+        return json.dumps(found, indent=2, ensure_ascii=False)
 
     def lines(self) -> Iterator[str]:
         """Yield all of it for the screen."""

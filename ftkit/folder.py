@@ -20,7 +20,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +213,7 @@ def written_to(folder: Path) -> Iterator[None]:
 
 def write_checks(folder: Path, splits: Splits) -> None:
     """Write checks.json: what was odd with the rows, as far as it was seen in passing."""
-    found = [asdict(finding) for finding in splits.findings]
+    found = [finding.values() for finding in splits.findings]
     text = json.dumps({"findings": found}, indent=2, ensure_ascii=False)
     (folder / "checks.json").write_text(text + "\n", encoding="utf-8")
 

@@ -20,14 +20,14 @@ from ftkit.data.columns import (
 )
 from ftkit.data.drawing import draw
 from ftkit.data.files import SPLITS
-from ftkit.data.findings import Finding, unreadable
+from ftkit.data.findings import Finding, unreadable, with_files
 from ftkit.data.groups import read_groups, require_apart, without_group
 from ftkit.data.inspect import inspect
 from ftkit.data.labels import class_numbers, is_labelled, read_labels
 from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
 from ftkit.data.sources import read
-from ftkit.data.splits import ROLES, Splits, labels_of, own_groups
+from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
 
@@ -61,7 +61,10 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         notes.append(f"split '{roles.pop('test')}' has no column '{lost[0]}' and is not used")
     for name in roles.values():
         _require(source[name].features, name, *inputs, *labelled)
-    names, labels = read_labels(task, {role: source[name] for role, name in roles.items()}, strict)
+    try:
+        names, labels = read_labels(task, {r: source[name] for r, name in roles.items()}, strict)
+    except DataError as error:
+        raise DataError(f"{error}; {found.hint}") if found.hint else error from error
     notes += [
         f"split '{name}' numbers its classes in another way than '{roles['train']}'; they are "
         f"matched by name"
@@ -74,7 +77,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     notes += said
     rows = {}
     for role, name in roles.items():
-        whole = canonical(task, source[name], labels[role], found.folder)
+        whole = canonical(task, source[name], labels[role], found.folder_of(name))
         rows[role] = whole if len(known[role]) == len(whole) else whole.select(known[role])
     rows, groups_of, said = draw(rows, groups, data, group, roles["train"])
     if not all(len(split) for split in rows.values()):
@@ -90,6 +93,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         groups=groups_of["test"],
         train_groups=groups_of["train"],
         validation_groups=groups_of["validation"],
+        folder=found.folder,
     )
 
 
@@ -103,7 +107,7 @@ def examine(splits: Splits, on_bad_row: str, near: bool = True) -> tuple[Finding
     seen = {role: look(getattr(splits, role), near) for role in ROLES}
     bad = {role: broken for role, (_, broken) in seen.items()}
     found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
-    return (*unreadable(splits, bad, on_bad_row == "skip"), *found)
+    return with_files((*unreadable(splits, bad, on_bad_row == "skip"), *found), splits)
 
 
 def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any]], Any]) -> Splits:
@@ -122,7 +126,8 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
     def see() -> tuple[dict[str, dict[int, str]], tuple[Finding, ...]]:
         seen = {role: look(getattr(splits, role), near=False) for role in ROLES}
         bad = {role: broken for role, (_, broken) in seen.items()}
-        return bad, inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+        found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+        return bad, with_files(found, splits)
 
     bad, findings = run_once(see)
     for finding in findings:
@@ -272,9 +277,8 @@ def _grouped(
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:
-    row = rows[position]
-    path = (row.get("image") or {}).get("path")
-    return f"{role} row {row['index']}" + (f" ({path})" if path else "")
+    number = rows[position]["index"]
+    return f"{role} row {number}{in_brackets(file_of(rows, position))}"
 
 
 from ftkit.data import translation  # noqa: E402, F401 - registers its implementations

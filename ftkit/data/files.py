@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets import Dataset, Features, Value, concatenate_datasets
@@ -43,6 +44,17 @@ class Source:
     """What was decided about it, one sentence each."""
     group: str | None = None
     """Column of which rows with equal values belong together, where the source says so itself."""
+    hint: str = ""
+    """What may have been meant, where it has too few classes."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where the relative file names of a split start, if not from `folder`."""
+
+    def folder_of(self, split: str) -> Path | None:
+        """Return where the file names of a split start, or of a part, as in train[:80%]."""
+        places = {self.folders.get(p.partition("[")[0], self.folder) for p in split.split("+")}
+        if len(places) > 1:
+            raise DataError(f"the file names of {split} start from several folders; take one split")
+        return places.pop()
 
 
 def by_split(tables: list[Path]) -> dict[str, list[Path]]:

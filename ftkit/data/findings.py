@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from ftkit.data.splits import ROLES, Splits
+from ftkit.data.splits import ROLES, Splits, file_of, in_brackets
 
 MOST_EXAMPLES = 5
 NUMBERS = re.compile(r"[0-9][0-9.,]*")
@@ -25,9 +25,16 @@ class Finding:
     """One line."""
     examples: tuple[Rows, ...] = ()
     """The first few: row numbers in the source by split; rows that stand together are one."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Of the examples that are files: {"train 3": name}."""
+
+    def values(self) -> dict[str, Any]:
+        """Return all of it as JSON has it; `files` only where there are any."""
+        found = asdict(self)
+        return found if self.files else {k: v for k, v in found.items() if k != "files"}
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.message}{_shown(self.examples)}"
+        return f"{self.severity}: {self.message}{_shown(self.examples, self.files)}"
 
 
 def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
@@ -59,14 +66,38 @@ def rows_of(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
 
 
+def rows_are(count: int) -> str:
+    return f"{rows_of(count)} {'is' if count == 1 else 'are'}"
+
+
 def first_few(names: list[str]) -> str:
     return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
 
 
-def _shown(examples: tuple[Rows, ...]) -> str:
-    """Return row numbers for a screen, as in ': train 3 = test 17, train 5 = test 20'."""
+def with_files(findings: Iterable[Finding], splits: Splits) -> tuple[Finding, ...]:
+    """Return the findings with the names of the files of their examples."""
+    numbers = {role: np.asarray(getattr(splits, role)["index"][:]) for role in ROLES}
+
+    def files_of(finding: Finding) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for role, number in ((r, n) for each in finding.examples for r in each for n in each[r]):
+            for position in np.flatnonzero(numbers[role] == number)[:1]:
+                file = file_of(getattr(splits, role), int(position), splits.folder)
+                found |= {f"{role} {number}": file} if file else {}
+        return found
+
+    if "image" not in splits.train.column_names:
+        return tuple(findings)
+    return tuple(replace(finding, files=files_of(finding)) for finding in findings)
+
+
+def _shown(examples: tuple[Rows, ...], files: Mapping[str, str]) -> str:
+    """Return row numbers for a screen, as in ': train 3 (cat/5.png) = test 17'."""
     groups = [
-        " = ".join(f"{role} {row}" for role, rows in example.items() for row in rows)
+        " = ".join(
+            name + in_brackets(files.get(name, ""))
+            for name in (f"{role} {row}" for role, rows in example.items() for row in rows)
+        )
         for example in examples
     ]
     return f": {', '.join(groups)}" if groups else ""

@@ -6,7 +6,8 @@ Nothing is left out without a word: `Left` remembers what, and says it in one no
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ftkit.embedded import cache_folder
 from ftkit.errors import CONTROL
 
 MOST_NAMED = 5
+BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
+"""What stands before and after a file's name in a table, or in the name itself."""
 SYSTEM = {
     *("@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle"),
     *("#snapshot", "__macosx", "__pycache__", "thumbs.db", "desktop.ini", "icon\r"),
@@ -22,14 +25,14 @@ SYSTEM = {
 """What file managers, storage systems and version control leave behind, beside hidden names."""
 RUN = ("run.json", "checks.json", "log.jsonl", "checkpoints", "model", "plots")
 """One of which lies beside the recipe.json of a run."""
-REPORTS = {"comparison.json", "sweep.json"}
-"""Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
+REPORTS = ("comparison.json", "baseline.json")
+"""Of which one lies in a folder that `ftkit compare` wrote."""
 
 
 class Left:
     """What is left out of a folder, by kind."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | None) -> None:
         self.root, self.kinds = root, dict[str, list[str]]()
 
     def add(self, kind: str, path: str | Path) -> None:
@@ -39,7 +42,8 @@ class Left:
     def notes(self) -> tuple[str, ...]:
         """Return one note for each kind."""
         return tuple(
-            f"not used: {len(paths):,} {kind} ({named(paths, self.root)})"
+            f"not used: {len(paths):,} {_singular(kind) if len(paths) == 1 else kind} "
+            f"({named(paths, self.root)})"
             for kind, paths in self.kinds.items()
         )
 
@@ -94,6 +98,16 @@ def is_run(folder: str | Path) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for name in REPORTS)
 
 
+def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
+    """Return whether one of these tables names one of these images, from the start."""
+    names = {BETWEEN_NAMES.split(file)[-1] for file in images}
+    for table in tables:
+        with table.open(encoding="utf-8", errors="replace") as text:
+            if names & set(BETWEEN_NAMES.split(text.read(1 << 20))):
+                return True
+    return False
+
+
 def named(paths: list[str], root: Path | None = None) -> str:
     """Return the first few paths, below `root` without it, on one line."""
     short = [os.path.relpath(path, root) if root is not None else path for path in paths]
@@ -103,18 +117,22 @@ def named(paths: list[str], root: Path | None = None) -> str:
 
 def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Yield the entries of a folder that may be data, by name, and whether each is a folder."""
-    with os.scandir(folder) as there:
-        entries = sorted(there, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as there:
+            entries = sorted(there, key=lambda entry: entry.name)
+    except PermissionError:
+        left.add("folders that may not be read", folder)
+        return
     for entry in entries:
-        is_folder = entry.is_dir()
+        is_folder, is_file = _kind(entry)
         what = "folders" if is_folder else "files"
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
             left.add(f"hidden or system {what}", entry.path)
-        elif not entry.name.isprintable() and not _is_text(entry.name):
-            left.add(f"{what} whose names are not UTF-8: rename them", entry.path)
+        elif not _is_text(entry.name):
+            left.add(f"{what} whose names are not UTF-8, which is to be changed", entry.path)
         elif is_folder and (is_run(entry.path) or _is_cache(entry.path)):
             left.add("folders that ftkit wrote", entry.path)
-        elif is_folder or entry.is_file():
+        elif is_folder or is_file:
             yield entry, is_folder
         elif entry.is_symlink():
             left.add("links that lead nowhere", entry.path)
@@ -122,13 +140,21 @@ def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]
             left.add("pipes, sockets or devices", entry.path)
 
 
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Return whether an entry, or what it is a link to, is a folder, and whether it is a file."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:  # a link to itself
+        return False, False
+
+
+def _singular(kind: str) -> str:
+    return re.sub(r"\b(file|folder|image|link|table)s\b", r"\1", kind, count=1)
+
+
 def _is_text(name: str) -> bool:
     """Return whether the bytes of a name were UTF-8; others stand in it as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _is_cache(folder: str) -> bool:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
-from PIL.Image import registered_extensions
+from datasets import ClassLabel, Dataset, Features, List, Value
 
-from ftkit.data.columns import canonical, find_bad_rows, has_column, label_columns, resolve_columns
+from ftkit.data.columns import canonical, has_column, label_columns, resolve_columns
 from ftkit.data.files import READERS, SPLITS, Source
+from ftkit.data.findings import rows_are
+from ftkit.data.foreign import has_image_name
+from ftkit.data.given_images import named_images
 from ftkit.data.labels import is_labelled, read_labels
+from ftkit.data.prints import look
 from ftkit.data.remote import is_remote
-from ftkit.data.sources import files_below, read
-from ftkit.data.splits import objects
+from ftkit.data.sources import read
+from ftkit.data.splits import file_of, in_brackets, objects
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 from ftkit.recipe import (
@@ -71,8 +74,9 @@ def read_given(
     """
     if not inputs:
         raise DataError(f"there is nothing to answer; give {task.noun}, or a data set")
-    source = _source(inputs, task)
-    table, notes = _split_of(source, split)
+    source = _source(inputs, task, label_names)
+    name, notes = _split_of(source, split)
+    table = source.splits[name]
     task, unlabelled = _columns(task, table.features)
     if unlabelled is None:
         _, found = read_labels(task, {**_each_class(task, label_names), "given": table})
@@ -80,23 +84,27 @@ def read_given(
         labels[~labelled] = blank(task, table)[~labelled]
     else:
         labels, labelled = blank(task, table), np.zeros(len(table), bool)
-    rows = canonical(task, table, labels, source.folder)
-    bad = find_bad_rows(rows)
+    rows = canonical(task, table, labels, source.folder_of(name))
+    prints, bad = look(rows, near=False)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
         why = f": {next(iter(bad.values()))}" if bad else ""
         raise DataError(f"there is no row to answer in {' '.join(inputs)[:80]}{why}")
     notes += () if unlabelled is None else (unlabelled,)
-    notes += tuple(f"left out row {row}: {reason}" for row, reason in bad.items())
+    notes += tuple(f"{rows_are(marks.sum())} {what}" for what, marks in prints.odd.items())
+    notes += tuple(
+        f"left out row {row}{in_brackets(file_of(rows, row))}: {reason}"
+        for row, reason in bad.items()
+    )
     return Given(rows.select(kept), labelled[kept], task, notes)
 
 
-def _source(inputs: Sequence[str], task: Any) -> Source:
+def _source(inputs: Sequence[str], task: Any, label_names: tuple[str, ...]) -> Source:
     """Return the rows as they are, from files, texts or a data set."""
     if isinstance(task, ImageClassification):
-        files = _image_files(inputs)
-        if files:
-            return Source({"given": _images(files)})
+        images = named_images(inputs, label_names)
+        if images is not None:
+            return images
     if not any(map(names_data, inputs)):
         return Source({"given": from_texts(task, list(inputs))})
     if len(inputs) > 1:
@@ -112,49 +120,24 @@ def names_data(text: str) -> bool:
     if text.startswith(PREFIX) or is_remote(text) or path.suffix in READERS:
         return True
     is_id = text.count("/") == 1 and not text.split()[1:]
-    return is_id or (len(text) < 1000 and (path.exists() or _is_image(path) or has_magic(text)))
+    return is_id or (
+        len(text) < 1000 and (path.exists() or has_image_name(path.name) or has_magic(text))
+    )
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in registered_extensions()
-
-
-def _image_files(inputs: Sequence[str]) -> list[Path]:
-    """Return the files where all inputs are images or folders of nothing but images, else none."""
-    found: list[Path] = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            inside = [file for file in files_below(path) if file.parent == path]
-            if not inside or not all(map(_is_image, inside)):
-                return []
-            found += inside
-        elif _is_image(path) and not has_magic(str(path)) and not is_remote(str(path)):
-            if not path.is_file():
-                raise DataError(f"'{path}': there is no such file")
-            found.append(path)
-        else:
-            return []
-    return found
-
-
-def _images(files: Sequence[Path]) -> Dataset:
-    names = [str(file) for file in files]
-    return Dataset.from_dict({"image": names}, features=Features({"image": Image(decode=False)}))
-
-
-def _split_of(source: Source, asked: str | None) -> tuple[Dataset, tuple[str, ...]]:
+def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
     """Return the split that was asked for, the test split, or the only one."""
     there = ", ".join(source.splits)
     if asked is not None:
         if asked not in source.splits:
             raise DataError(f"there is no split '{asked}'; splits are {there}")
-        return source.splits[asked], source.notes
+        return asked, source.notes
     tests = [name for name in source.splits if SPLITS.get(name.lower()) == "test"]
     names = tests or list(source.splits)
     if len(names) > 1:
         raise DataError(f"which split? Splits are {there}; use --split NAME")
     note = f"rows are those of split '{names[0]}'; others are {there}"
-    return source.splits[names[0]], source.notes + ((note,) if len(source.splits) > 1 else ())
+    return names[0], source.notes + ((note,) if len(source.splits) > 1 else ())
 
 
 @singledispatch

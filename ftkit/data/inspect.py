@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ftkit.data.copies import normalised
-from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_of
+from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
 from ftkit.data.prints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.data.translation import untranslated
@@ -198,7 +198,7 @@ def _marked(
         rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
         yield Finding(
             "warning",
-            f"{rows_of(count)} {'is' if count == 1 else 'are'} {about}",
+            f"{rows_are(count)} {about}",
             tuple(seen[role].at([row]) for role, row in islice(rows, MOST_EXAMPLES)),
         )
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import (
-    ClassLabel,
     Dataset,
     DatasetDict,
-    Features,
     Image,
     Value,
     load_dataset,
     load_from_disk,
 )
-from PIL.Image import registered_extensions
 
+from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
-from ftkit.data.files import READERS, SPLITS, Source, by_split, read_tables
+from ftkit.data.files import READERS, Source, by_split, read_tables
+from ftkit.data.folders import Inside, Left, images_below, look_into, mentions
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch, is_remote
 from ftkit.embedded import PREFIX
@@ -31,8 +30,6 @@ from ftkit.recipe import Data
 
 KEPT = "rows.parquet"
 """What each split's folder of `ftkit.data_of` holds."""
-BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
-"""What stands before and after a file's name in a table, or in the name itself."""
 
 
 def read(data: Data) -> Source:
@@ -100,89 +97,52 @@ def _read_folder(folder: Path, data: Data) -> Source:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
-    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_noise(p))
-    notes: tuple[str, ...] = ()
-    for place in (folder, folder / "data"):
-        tables = _tables_in(place)
-        if tables and place == folder and _are_strays(tables, subfolders):
-            there = ", ".join(table.name for table in tables)
-            notes = (f"class folders are read; {there} beside them names no image and is not used",)
-        elif tables:
-            return read_tables(by_split(tables), data)
-    if not subfolders:
-        raise DataError(
-            f"data '{folder}': expected a folder for each class, or parquet, CSV, JSONL or text "
-            f"files; it has neither"
-        )
-    if all((p / KEPT).is_file() for p in subfolders):  # what `data_of` wrote
-        return read_tables({p.name: [p / KEPT] for p in subfolders}, data)
-    roles = {p: SPLITS.get(p.name.lower()) for p in subfolders}
-    if all(roles.values()) and "train" not in roles.values():
-        raise DataError(
-            f"data '{folder}': there is no training split beside "
-            f"{', '.join(p.name for p in subfolders)}; expected a folder named train"
-        )
-    if "train" in roles.values():
-        twice = [p.name for p, role in roles.items() if role and [*roles.values()].count(role) > 1]
-        if twice:
-            raise DataError(
-                f"data '{folder}': {' and '.join(map(repr, twice))} name the same split; keep one"
+    left, notes = Left(folder), list[str]()
+    inside = look_into(folder, left)
+
+    def tables_of(there: Inside) -> list[Path]:
+        tables = _tables_in(there)
+        if tables and _are_strays(tables, there.folders):
+            names = ", ".join(table.name for table in tables)
+            notes.append(
+                f"class folders are read; {names} beside them names no image and is not used"
             )
-        strange = [p.name for p, role in roles.items() if role is None]
-        if strange:
-            raise DataError(
-                f"data '{folder}': beside the splits there is '{strange[0]}'; expected only "
-                f"folders named {', '.join(SPLITS)}"
-            )
-        roots = {role: p for p, role in roles.items() if role}
-        return Source(_read_class_folders(roots), notes=notes)
-    return Source(_read_class_folders({"train": folder}), notes=notes)
+            there.others = [file for file in there.others if file not in tables]
+            return []
+        return tables
+
+    if tables := tables_of(inside):
+        return read_tables(by_split(tables), data)
+    if (folder / "data").is_dir() and (tables := _tables_in(look_into(folder / "data", left))):
+        return read_tables(by_split(tables), data)
+    if inside.folders and all((p / KEPT).is_file() for p in inside.folders):  # by `data_of`
+        return read_tables({p.name: [p / KEPT] for p in inside.folders}, data)
+    source = read_class_folders(
+        folder,
+        inside,
+        left,
+        tables_of,
+        lambda tables: read_tables(tables, data),
+        data.folders == "classes",
+    )
+    return replace(source, notes=(*source.notes, *notes, *left.notes()))
 
 
-def _tables_in(folder: Path) -> list[Path]:
+def _tables_in(inside: Inside) -> list[Path]:
     """Return the tables in a folder, or its .txt files where there is nothing else in it."""
-    there = sorted(p for p in folder.glob("*") if not _is_noise(p))
-    tables = [p for p in there if p.suffix in READERS and READERS[p.suffix] != "text"]
-    alone = all(p.is_file() for p in there)
-    return tables or [p for p in there if alone and p.suffix in READERS]
+    tables = [p for p in inside.others if p.suffix in READERS and READERS[p.suffix] != "text"]
+    alone = not inside.folders and not inside.images
+    return tables or [p for p in inside.others if alone and p.suffix in READERS]
 
 
 def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
     """True for text tables that name none of the images in two or more folders beside them."""
     if any(table.suffix == ".parquet" for table in tables):
         return False
-    images = [
-        [file for file in files_below(folder) if file.suffix.lower() in registered_extensions()]
-        for folder in subfolders
-    ]
+    images = [list(images_below(str(folder), Left(folder))) for folder in subfolders]
     if sum(map(bool, images)) < 2:
         return False
-    names = {BETWEEN_NAMES.split(file.name)[-1] for inside in images for file in inside}
-    for table in tables:
-        with table.open(encoding="utf-8", errors="replace") as text:
-            if names & set(BETWEEN_NAMES.split(text.read(1 << 20))):  # it names them from the start
-                return False
-    return True
-
-
-def _read_class_folders(roots: dict[str, Path]) -> dict[str, Dataset]:
-    """Read images whose class is the name of their folder; deeper folders count for their class."""
-    found = {}
-    for split, root in roots.items():
-        classes = sorted(p for p in root.iterdir() if p.is_dir() and not _is_noise(p))
-        if not classes:
-            raise DataError(f"data '{root}': expected a folder for each class, found none")
-        files = [files_below(folder) for folder in classes]
-        names = [folder.name for folder, inside in zip(classes, files, strict=True) if inside]
-        if not names:
-            raise DataError(f"data '{root}': there are class folders, but no file in any of them")
-        images = [str(file.resolve()) for inside in files for file in inside]
-        labels = [
-            name for name, inside in zip(names, filter(None, files), strict=True) for _ in inside
-        ]
-        features = Features({"image": Image(), "label": ClassLabel(names=names)})
-        found[split] = Dataset.from_dict({"image": images, "label": labels}, features=features)
-    return found
+    return not mentions(tables, (file for inside in images for file in inside))
 
 
 def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
@@ -200,18 +160,3 @@ def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
 
 
 TEXT = {"string", "large_string"}
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return every file below `folder`, without what lies in hidden folders."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(_is_noise(Path(part)) for part in parts):
-            found.append(path)
-    return found
-
-
-def _is_noise(path: Path) -> bool:
-    """True for what file managers and version control leave behind."""
-    return path.name.startswith((".", "__")) or path.name.lower() in {"thumbs.db", "desktop.ini"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,9 @@ class Splits:
     validation_groups: np.ndarray | None = None
     """(N,) int64, not None where `train_groups` is not."""
 
+    folder: Path | None = None
+    """Of the data, from which files of rows are named."""
+
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""
         return replace(self, notes=(*self.notes, *notes))
@@ -52,6 +57,20 @@ class Splits:
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each split."""
         return {name: len(getattr(self, name)) for name in ROLES}
+
+
+def file_of(rows: Dataset, position: int, folder: Path | None = None) -> str:
+    """Return the name of a row's image file, below `folder` without it; empty where it has none."""
+    if "image" not in rows.column_names:
+        return ""
+    path = str((rows[position]["image"] or {}).get("path") or "")
+    inside = folder is not None and path.startswith(f"{folder}{os.sep}")
+    return os.path.relpath(path, folder) if inside else path
+
+
+def in_brackets(text: str) -> str:
+    """Return " (text)", or nothing where there is none."""
+    return f" ({text})" if text else ""
 
 
 def labels_of(rows: Dataset) -> np.ndarray:

@@ -30,6 +30,8 @@ class Data(Settings):
     where the file says so, when not given."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
+    folders: Literal["auto", "classes"] = "auto"
+    """Whether folders called train, test and so on may be splits; `classes`: each is a class."""
     train: str = "train"
     """Name of the training split, or a part of one, as in train[:80%] or train[1000:2000]."""
     validation: str = "validation"

@@ -1,0 +1,68 @@
+"""Which image files the words after `ftkit predict RUN` name: files, folders, patterns of both."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from datasets import Dataset, Features, Image
+
+from ftkit.data.files import READERS, SPLITS, Source
+from ftkit.data.folders import Left, images_below, look_into, mentions
+from ftkit.data.foreign import has_image_name, is_image_file
+from ftkit.data.remote import is_remote
+from ftkit.embedded import PREFIX
+from ftkit.errors import DataError
+
+
+def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | None:
+    """Return the images that these words name, and None where they name a data set or nothing.
+
+    What is no image among them is left out with a note. A folder is a data set where it says the
+    labels of its images: by a table, or by folders that are called as splits or known classes.
+
+    Raises:
+        DataError: an image that is named is not there.
+    """
+    if any(text.startswith(PREFIX) or is_remote(text) for text in inputs):
+        return None
+    paths = [path for text in inputs for path in _paths(text)]
+    if len(paths) == 1 and paths[0].is_dir() and _says_labels(paths[0], label_names):
+        return None
+    left, found = Left(None), list[str]()
+    for path in paths:
+        if path.is_dir():
+            found += images_below(str(path), left)
+        elif path.is_file() and is_image_file(str(path), path.name):
+            found.append(str(path))
+        elif path.exists():
+            left.add("files that are no images", path)
+        elif has_image_name(path.name):
+            raise DataError(f"'{path}': there is no such file")
+        else:
+            return None
+    if not found:
+        return None
+    rows = Dataset.from_dict({"image": found}, features=Features({"image": Image(decode=False)}))
+    return Source({"given": rows}, notes=left.notes())
+
+
+def _paths(text: str) -> Iterator[Path]:
+    """Yield what a word names; it is a pattern where nothing has it as its name."""
+    path = Path(text).expanduser()
+    there = len(text) < 1000 and path.exists()
+    matches = [] if there or not has_magic(text) else sorted(glob(str(path), recursive=True))
+    yield from map(Path, matches) if matches else (path,)
+
+
+def _says_labels(folder: Path, label_names: Sequence[str]) -> bool:
+    """Return whether a folder is a data set rather than images in any folders."""
+    inside = look_into(folder, Left(folder))
+    tables = [file for file in inside.others if file.suffix.lower() in READERS]
+    if inside.images:
+        return mentions(tables, map(str, inside.images))
+    known = {unicodedata.normalize("NFC", name) for name in label_names}
+    folders = {unicodedata.normalize("NFC", path.name) for path in inside.folders}
+    return bool(tables or folders & known or {name.lower() for name in folders} & {*SPLITS, "data"})
