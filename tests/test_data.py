@@ -205,7 +205,7 @@ def test_a_test_split_without_a_column_of_labels_is_replaced_by_a_cut(load):
     assert splits.counts() == {"train": 14, "validation": 2, "test": 4}
     assert max(shades(splits.test)) < 20
     assert splits.test_split == "train"
-    assert "split 'test' has no column 'label' and is not used" in splits.notes
+    assert any("no column 'label' and is not used for figures" in note for note in splits.notes)
     message = refusal(lambda: load({"train": rows_of(["a", "b"] * 10), "validation": hidden}))
     assert "split 'validation' has no column 'label'" in message
 

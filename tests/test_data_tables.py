@@ -59,7 +59,9 @@ def test_bytes_that_are_not_utf_8_are_named_by_line(tmp_path):
     rows = [("plain", "en")] * 5000 + [("Größe", "de")] + [("plain", "en")] * 5000
     message = refusal(write(tmp_path / "rows.csv", encoding="latin-1", rows=rows))
     assert "rows.csv', line 5002: byte 0xF6 is not UTF-8" in message
-    assert "--set data.encoding=latin-1" in message
+    assert "--set data.encoding=cp1252" in message
+    (tmp_path / "c1.csv").write_bytes("text,label\n\x81ö,a\n".encode("latin-1"))
+    assert "--set data.encoding=latin-1" in refusal(tmp_path / "c1.csv")
     assert "Python knows no such encoding" in refusal(tmp_path / "rows.csv", encoding="latin-0")
 
 

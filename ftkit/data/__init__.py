@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
 from ftkit.data.sources import read
 from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
+from ftkit.data.uses import uses_of
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
 
@@ -46,19 +48,25 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         DataError: the data cannot be what the task needs.
         HubError: it is on the Hub, and the Hub does not give it.
     """
-    found = read(data)
+    found = read(data, partial(uses_of, task))
     source = with_parts(found.splits, data)
     roles = _assign(data, source)
     train = source[roles["train"]]
     group = data.group or (found.group if data.copies == "together" else None)
-    task = resolve_columns(task, without_group(train.features, group, task))
+    try:
+        task = resolve_columns(task, without_group(train.features, group, task))
+    except DataError as error:
+        raise (DataError(found.no_header) if found.no_header else error) from error
     inputs, labelled = input_columns(task), label_columns(task)
     also = f", labels in {_named(labelled)}" if labelled else ""
     notes = [*found.notes, f"{task.noun} are in {_named(inputs)}{also}"]
     tested = source[roles.get("test", data.train)].features
     lost = [name for name in labelled if not has_column(tested, name)]
     if "test" in roles and lost:
-        notes.append(f"split '{roles.pop('test')}' has no column '{lost[0]}' and is not used")
+        notes.append(
+            f"split '{roles.pop('test')}' has no column '{lost[0]}' and is not used for figures; "
+            f"ftkit predict answers it"
+        )
     for name in roles.values():
         _require(source[name].features, name, *inputs, *labelled)
     try:

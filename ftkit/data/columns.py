@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ from datasets import Translation as Languages
 
 from ftkit.data.images import find_bad_images
 from ftkit.data.sources import TEXT, as_images
+from ftkit.data.usual_names import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, named
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import (
     ImageClassification,
@@ -24,9 +25,8 @@ from ftkit.recipe import (
     TextTagging,
 )
 
-LABEL_NAMES = ("label", "labels", "class", "target", "category")
-IMAGE_NAMES = ("image", "img", "file_name", "filename", "file", "path", "image_path", "filepath")
-TEXT_NAMES = ("text", "sentence", "content", "review", "tweet", "document")
+MAY_BE_NUMBERS = ("text", "sentence", "tweet", "document")
+"""Names of texts, such as codes, whose values may look like numbers."""
 
 
 @singledispatch
@@ -43,7 +43,7 @@ def resolve_columns(task: Any, features: Features) -> Any:
 def _(task: ImageClassification, features: Features) -> ImageClassification:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     if not images:
-        images = [name for name in IMAGE_NAMES if name in features and is_text(features[name])]
+        images = [name for name in named(IMAGE_NAMES, features) if is_text(features[name])]
     return task.model_copy(
         update={
             "image": pick("image", task.image, images, features),
@@ -68,8 +68,11 @@ def pick_texts(task: Any, labels: tuple[str, ...], features: Features) -> dict[s
     pair = task.pair and pick("pair", task.pair, [], features)
     taken = (*labels, pair)
     texts = [name for name in features if name not in taken and is_text(features[name])]
+    if not named(TEXT_NAMES, texts):
+        codes = [name for name in features if name not in taken and is_number(features[name])]
+        texts += named(MAY_BE_NUMBERS, codes)
     if len(texts) != 1:
-        texts = [name for name in TEXT_NAMES if name in texts] or texts
+        texts = named(TEXT_NAMES, texts) or texts
     text = pick("text", task.text, texts, features)
     if text in taken:
         raise DataError(f"column '{text}' cannot be text and {'pair' if text == pair else 'label'}")
@@ -80,10 +83,10 @@ def pick_texts(task: Any, labels: tuple[str, ...], features: Features) -> dict[s
 @resolve_columns.register(TabularRegression)
 def _(task: Any, features: Features) -> Any:
     label = pick("label", task.label, _labels(features), features)
-    numbers = tuple(name for name in features if name != label and _is_number(features[name]))
+    numbers = tuple(name for name in features if name != label and is_number(features[name]))
     for name in task.columns or ():
         pick("columns", name, [], features)
-        if not _is_number(features[name]):
+        if not is_number(features[name]):
             raise DataError(f"column '{name}' holds {features[name]}, not numbers")
     if not (task.columns or numbers):
         raise DataError(f"the data has no column of numbers but '{label}'")
@@ -126,7 +129,7 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     Raises:
         DataError: it is not there, or there is not one candidate.
     """
-    there = ", ".join(features)
+    there = shown(features)
     if asked is not None:
         if asked not in features:
             raise DataError(
@@ -135,7 +138,9 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
             )
         return asked
     if len(candidates) != 1:
-        which = "none looks like" if not candidates else f"{' and '.join(candidates)} could all be"
+        which = "none looks like"
+        if candidates:
+            which = f"{' and '.join(map(_quoted, candidates))} could all be"
         raise DataError(
             f"which column is the {role}? Columns are {there}; {which} it. "
             f"Use --set task.{role}=COLUMN"
@@ -143,10 +148,19 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     return candidates[0]
 
 
+def shown(columns: Iterable[str]) -> str:
+    """Return names of columns for a message, in quotes where spaces would not be seen."""
+    return ", ".join(map(_quoted, columns))
+
+
+def _quoted(name: str) -> str:
+    return name if name and name == " ".join(name.split()) else repr(name)
+
+
 def _labels(features: Features) -> list[str]:
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     if len(classes) != 1:
-        classes = [name for name in LABEL_NAMES if name in features] or classes
+        classes = named(LABEL_NAMES, features) or classes
     return classes
 
 
@@ -168,7 +182,8 @@ def has_column(features: Features, name: str) -> bool:
     return name in features or inner in fields(features.get(outer))
 
 
-def _is_number(feature: Any) -> bool:
+def is_number(feature: Any) -> bool:
+    """Return whether a column holds numbers, or True and False."""
     return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float", "bool"))
 
 
@@ -199,11 +214,14 @@ def _(task: ImageClassification, rows: Dataset, folder: Path | None) -> Dataset:
 @inputs_of.register(TextTagging)
 @inputs_of.register(TextRegression)
 def _(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
-    named = {task.text: "text"} if task.pair is None else {task.text: "text", task.pair: "pair"}
-    for column in named:
+    called = {task.text: "text"} if task.pair is None else {task.text: "text", task.pair: "pair"}
+    rows = rows.select_columns(list(called))
+    for column in called:
+        if is_number(rows.features[column]):
+            rows = rows.cast_column(column, Value("string"))
         if not is_text(rows.features[column]):
             raise DataError(f"column '{column}' holds {rows.features[column]}, not texts")
-    return rows.select_columns(list(named)).rename_columns(named)
+    return rows.rename_columns(called)
 
 
 def canonical(task: Any, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:

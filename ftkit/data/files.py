@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 
+from ftkit.data.json_rows import read_json, read_text_form
 from ftkit.data.loading import load
-from ftkit.data.tables import find_bad_json, merged, read_csv_form, read_json_form, read_text_form
+from ftkit.data.tables import Uses, read_csv
+from ftkit.data.unpack import ARCHIVES, is_packed, unpacked
 from ftkit.errors import DataError
 from ftkit.recipe import Data
 
@@ -20,6 +22,7 @@ READERS = {
     ".tsv": "csv",
     ".json": "json",
     ".jsonl": "json",
+    ".ndjson": "json",
     ".txt": "text",
 }
 SPLITS = {
@@ -31,7 +34,12 @@ SPLITS = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "holdout": "test",
 }
+PERHAPS = ("eval", "evaluation")
+"""Words for the test split that mean validation where another one says test."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Source:
     """Column of which rows with equal values belong together, where the source says so itself."""
     hint: str = ""
     """What may have been meant, where it has too few classes."""
+    no_header: str = ""
+    """What to say where a column is missed: that the first line looks like a row."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Where the relative file names of a split start, if not from `folder`."""
 
@@ -57,107 +67,166 @@ class Source:
         return places.pop()
 
 
-def by_split(tables: list[Path]) -> dict[str, list[Path]]:
-    """Group files by the split that begins their name, as in train-00000-of-00002.parquet.
+@dataclass(frozen=True)
+class Table:
+    """A file that can be read, and the one that it was unpacked from."""
 
-    Raises:
-        DataError: two words for one split are there, as val and validation.
+    file: Path
+    given: Path
+
+    @property
+    def reader(self) -> str | None:
+        """What reads it; None where nothing does."""
+        return READERS.get(self.file.suffix.lower())
+
+    def word(self) -> str | None:
+        """Return the word for a split in its name, else in that of what it was unpacked from."""
+        return split_word(self.file.stem) or split_word(self.given.stem)
+
+
+def is_table(file: Path) -> bool:
+    """Return whether a file is one that ftkit reads rows from, or unpacks."""
+    return file.suffix.lower() in READERS or is_packed(file)
+
+
+def split_word(name: str) -> str | None:
+    """Return the word for a split that a name has between its separators, as in a_test-1 test.
+
+    The first word decides; else all that are there must mean one split.
     """
-    found: dict[str, list[Path]] = {}
-    named: dict[str, tuple[str, Path]] = {}
-    for table in tables:
-        word = re.split(r"[-_.]", table.stem.lower())[0]
-        split = SPLITS.get(word, "train")
-        if word in SPLITS:
-            other, first = named.setdefault(split, (word, table))
-            if other != word:
-                raise DataError(
-                    f"data '{table.parent}': {first.name} and {table.name} name the same split; "
-                    f"keep one"
-                )
-        found.setdefault(split, []).append(table)
-    return found
+    words = [word.rstrip("0123456789") for word in re.split(r"[^0-9a-z]+", name.lower())]
+    known = [word for word in words if word in SPLITS]
+    if words[0] in SPLITS:
+        return words[0]
+    return known[0] if len({SPLITS[word] for word in known}) == 1 else None
 
 
-def read_tables(files: dict[str, list[Path]], data: Data) -> Source:
-    """Return the rows of each split.
+def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> Source:
+    """Return the rows of files, each in the split that its name says; of one file as train.
 
-    The column `data.group` of CSV files keeps its values as they are written, such as 007, in every
-    split as soon as one split holds text in it.
+    Args:
+        uses: what columns are read for, given those of the training split.
 
     Raises:
         DataError: files cannot be read, or those of one split differ in kind or columns.
     """
-    found: dict[str, Dataset] = {}
+    tables, notes = [], []
+    for file in files:
+        inside, said_of_it = unpacked([file], data)
+        tables += [Table(one, file) for one in inside]
+        notes += said_of_it
+    if not tables:
+        raise DataError(f"data '{files[0]}': there is no table in it")
+    if len(tables) == 1 and len(files) == 1:
+        return read_splits({"train": tables}, data, uses, notes)
+    splits, said_of_them = by_split(tables)
+    return read_splits(splits, data, uses, [*notes, *said_of_them])
+
+
+def read_named(files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None) -> Source:
+    """Return the rows of files that are of splits whatever their names are."""
+    splits: dict[str, list[Table]] = {}
     notes: list[str] = []
-    numbers: list[str] = []
-    for split, tables in files.items():
-        kinds = {table.suffix for table in tables}
-        if len(kinds) > 1 or not kinds <= READERS.keys():
-            raise DataError(
-                f"data '{tables[0]}': expected files of one kind out of {', '.join(READERS)}; "
-                f"found {', '.join(sorted(kinds))}"
-            )
-        reader = READERS[kinds.pop()]
-        if reader == "csv":
-            found[split], said_of_it = _read_csv(tables, data)
-            notes += said_of_it
-            if data.group in found[split].features and not _is_text(found[split], data.group):
-                numbers.append(split)
-        elif reader == "json":
-            found[split] = _read_json(tables, data)
-        elif reader == "text":
-            found[split], said_of_it = _read_lines(tables, data)
-            notes += said_of_it
-        else:
-            found[split] = load(reader, tables)
-    if any(_is_text(rows, data.group) for rows in found.values()):
-        for split in numbers:
-            found[split], _ = _read_csv(files[split], data, as_text=data.group)
-    return Source(found, tables[0].parent.resolve(), tuple(notes))
+    for split, given in files.items():
+        for file in given:
+            inside, said = unpacked([file], data)
+            splits.setdefault(split, []).extend(Table(one, file) for one in inside)
+            notes += said
+    return read_splits(splits, data, uses, notes)
 
 
-def _is_text(rows: Dataset, column: str | None) -> bool:
-    return str(getattr(rows.features.get(column), "dtype", None)) in ("string", "large_string")
+def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
+    """Group files by the split that their name says, as in train-00000-of-00002.parquet.
 
+    Those that name none are for training where no other is; else they are not used, and said.
 
-def _read_csv(
-    tables: list[Path], data: Data, as_text: str | None = None
-) -> tuple[Dataset, list[str]]:
-    """Return the rows of CSV files with equal columns, and what was found out about them.
-
-    Args:
-        as_text: a column whose values are taken as they are written.
+    Raises:
+        DataError: two words for one split are there, as val and validation.
     """
-    written = [read_csv_form(table, data.encoding, data.separator) for table in tables]
-    features = merged([(str(t), form.features) for t, form in zip(tables, written, strict=True)])
-    if as_text is not None:
-        features = Features({**features, as_text: Value("string")})
-    parts, notes = [], []
-    for table, form in zip(tables, written, strict=True):
-        parts.append(load("csv", [table], **replace(form, features=features).options()))
-        if data.separator is None and form.separator != {".tsv": "\t"}.get(table.suffix, ","):
-            notes.append(f"{table.name} is separated by {form.separator!r}")
-        if data.encoding is None and form.encoding.startswith("utf-16"):
-            notes.append(f"{table.name} is written in {form.encoding.upper()}")
-        if not form.quoted:
-            notes.append(f"{table.name}: quotes are part of the text")
-    return concatenate_datasets(parts) if len(parts) > 1 else parts[0], notes
+    words = [table.word() for table in tables]
+    means = dict(SPLITS)
+    if {"test", "testing"} & {*words} and "validation" not in {SPLITS.get(w or "") for w in words}:
+        means |= dict.fromkeys(PERHAPS, "validation")
+    found: dict[str, list[Table]] = {}
+    named: dict[str, tuple[str, Table]] = {}
+    for table, word in zip(tables, words, strict=True):
+        if word is None:
+            continue
+        split = means[word]
+        other, first = named.setdefault(split, (word, table))
+        if other != word:
+            raise DataError(
+                f"data '{table.given.parent}': {first.file.name} and {table.file.name} name the "
+                f"same split; keep one"
+            )
+        found.setdefault(split, []).append(table)
+    others = [table for table, word in zip(tables, words, strict=True) if word is None]
+    if not others:
+        return found, []
+    there = ", ".join(table.file.name for table in others[:5]) + (", ..." if others[5:] else "")
+    if "train" in found:
+        whose = "its name" if len(others) == 1 else "each name"
+        return found, [f"not used: {there}; {whose} says no split, beside files that name one"]
+    notes = [f"{there}: for training, as no name says train"] if found else []
+    return {"train": others, **found}, notes
 
 
-def _read_json(tables: list[Path], data: Data) -> Dataset:
-    forms = [read_json_form(table, data.encoding) for table in tables]
-    if any(form != forms[0] for form in forms):
-        raise DataError(f"data '{tables[0]}': files of one split must be written in one encoding")
+def read_splits(
+    splits: Mapping[str, Sequence[Table]], data: Data, uses: Uses | None, notes: Iterable[str] = ()
+) -> Source:
+    """Return the rows of the tables of each split.
+
+    Raises:
+        DataError: files cannot be read, or those of one split differ in kind or columns.
+    """
+    readers = {split: _reader(tables) for split, tables in splits.items()}
+    said = list(notes)
     try:
-        return load("json", tables, **forms[0])
+        csv = {
+            split: [t.file for t in splits[split]] for split in splits if readers[split] == "csv"
+        }
+        found: dict[str, Dataset] = {}
+        no_header = ""
+        if csv:
+            found, said_of_it, no_header = read_csv(csv, data, uses)
+            said += said_of_it
+        for split, tables in splits.items():
+            files = [table.file for table in tables]
+            if readers[split] == "json":
+                found[split], said_of_it = read_json(files, data.encoding, uses)
+            elif readers[split] == "text":
+                found[split], said_of_it = _read_lines(files, data)
+            elif readers[split] == "parquet":
+                found[split], said_of_it = load("parquet", files), []
+            else:
+                continue
+            said += said_of_it
     except DataError as error:
-        for table in tables:
-            lines = table.suffix == ".jsonl" or table.read_bytes()[:1] != b"["
-            cause = find_bad_json(table, data.encoding) if lines else None
-            if cause:
-                raise DataError(f"data '{table}', {cause}") from error
-        raise
+        raise DataError(_as_given(str(error), splits)) from error
+    first = next(iter(splits.values()))[0]
+    inside = first.given.suffix.lower() in ARCHIVES
+    folder = (first.file if inside else first.given).parent.resolve()
+    return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
+
+
+def _reader(tables: Sequence[Table]) -> str:
+    """Return what reads these files, which are of one split."""
+    readers = {table.reader for table in tables}
+    if len(readers) > 1 or None in readers:
+        kinds = {table.file.suffix for table in tables}
+        raise DataError(
+            f"data '{tables[0].given}': expected files of one kind out of {', '.join(READERS)}; "
+            f"found {', '.join(sorted(kinds))}"
+        )
+    return str(readers.pop())
+
+
+def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
+    """Return a message with the names of the files that were given, not of those unpacked."""
+    for table in [table for tables in splits.values() for table in tables]:
+        if table.file != table.given:
+            message = message.replace(str(table.file), str(table.given))
+    return message
 
 
 def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:

@@ -7,13 +7,13 @@ less than they look.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
-from ftkit.data.copies import normalised
 from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
 from ftkit.data.prints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
@@ -24,6 +24,7 @@ UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
 LONG = 100_000
 """Characters; no model here reads so many."""
+PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?-]+$""")
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -119,7 +120,7 @@ def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Find
 def _odd_names(splits: Splits) -> Iterator[Finding]:
     groups: dict[str, list[str]] = {}
     for name in splits.label_names:
-        groups.setdefault(normalised(name) or name, []).append(name)
+        groups.setdefault(_likeness(name), []).append(name)
     for same in groups.values():
         if len(same) > 1:
             yield Finding(
@@ -134,6 +135,15 @@ def _odd_names(splits: Splits) -> Iterator[Finding]:
             "warning",
             f"classes are numbers as well as words: {first_few(numbers)}; {first_few(words)}",
         )
+
+
+def _likeness(name: str) -> str:
+    """Return what is left of a class name without case, spaces and punctuation.
+
+    Signs stay, which tell c, c++ and c# apart, and -1 from 1.
+    """
+    name = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(PUNCTUATION.sub(" ", name).split()) or name
 
 
 def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import singledispatch
 from typing import Any
@@ -11,12 +12,20 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset
 
+from ftkit.data.kinds import COMMA, TRUTH
 from ftkit.encoders import is_constant
-from ftkit.errors import DataError
+from ftkit.errors import DataError, nearest
 from ftkit.recipe import TabularRegression, TextRegression
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 """Share of a number by which float32 rounds it at most."""
+UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
+MEASURES = {
+    "text-classification": """to tell numbers use --set 'task={"kind": "text-regression"}' """
+    "with a pretrained backbone",
+    "tabular-classification": """to tell numbers use --set 'task={"kind": "tabular-regression"}'""",
+}
+"""What takes labels that are measures, instead of each kind of task."""
 COARSEST = 3e-2
 """Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
 its square, 3e-4, is what R2 loses by them at most."""
@@ -27,7 +36,7 @@ def read_labels(
     task: Any, splits: Mapping[str, Dataset], strict: bool = True
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and the labels of each split by role: see `name_labels`."""
-    return name_labels(splits, task.label, strict)
+    return name_labels(splits, task.label, strict, MEASURES.get(task.kind, ""))
 
 
 @read_labels.register(TabularRegression)
@@ -46,15 +55,29 @@ def _(
         try:
             found[split] = np.array([math.nan if v is None else float(v) for v in values])
         except (TypeError, ValueError):
-            row = next(i for i, v in enumerate(values) if not isinstance(v, (int, float)))
+            row = next(row for row, value in enumerate(values) if not _is_number(value))
+            comma = isinstance(values[row], str) and COMMA.fullmatch(values[row].strip())
             raise DataError(
                 f"column '{task.label}', split '{split}', row {row}: expected a number, got "
                 f"{values[row]!r}"
+                + (
+                    "; where a comma stands before the fraction: --set data.decimal=,"
+                    if comma
+                    else ""
+                )
             ) from None
         _require_size(str(task.label), split, found[split])
     if "train" in found:
         _require_digits(str(task.label), found["train"])
     return (), found
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return value is None
+    return True
 
 
 def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
@@ -89,56 +112,104 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 
 
 def name_labels(
-    splits: Mapping[str, Dataset], column: str, strict: bool = True
+    splits: Mapping[str, Dataset], column: str, strict: bool = True, measure: str = ""
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and, for each split, the class number of each row (-1 where none).
 
     Names come from the training split: a ClassLabel's own names and order, numbers in numeric
-    order, text in alphabetical order. Other splits are matched by name, never by number.
+    order, text in alphabetical order. Other splits are matched by name, never by number. Spaces
+    around a name, and whether its accents are composed, make no other class.
 
     Args:
         strict: refuse a class that another split has and the training rows lack; else such classes
             stand after the others, for `ftkit.data.inspect` to name.
+        measure: what takes numbers that are measures, to be told where labels are such.
 
     Raises:
         DataError: fewer than two classes, labels that are no classes, or a class that another split
             has and the training rows lack.
     """
-    text = {name: _as_text(rows, column, name) for name, rows in splits.items()}
+    text: Mapping[str, list[str | None]]
+    text = {name: _as_text(rows, column, name, measure) for name, rows in splits.items()}
+    own = getattr(splits["train"].features[column], "names", ())
+    same = plain_name if len(set(map(plain_name, own))) == len(own) else str
+    text = {
+        split: [None if label is None else same(label) or None for label in labels]
+        for split, labels in text.items()
+    }
     present = {label for label in text["train"] if label is not None}
     if "-1" not in present:  # the usual sign of a hidden label
         text = {k: [None if label == "-1" else label for label in v] for k, v in text.items()}
+    text = _in_one_way(text)
+    present = {label for label in text["train"] if label is not None}
     if len(present) < 2:
         raise DataError(
             f"column '{column}': the training rows have {len(present)} class"
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
         )
     if len(present) > 20 and len(present) > len(text["train"]) / 2:
+        commas = all(COMMA.fullmatch(label) for label in present)
         raise DataError(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
-            f"rows cannot be classes; name the right column with --set task.label=COLUMN"
+            f"rows cannot be classes; "
+            + (f"they look like numbers with a decimal comma; {measure}" if commas else "")
+            + ("" if commas else "name the right column with --set task.label=COLUMN")
         )
     names = in_order(splits["train"].features[column], present)
+    number = {same(name): position for position, name in enumerate(names)}
     for split, labels in text.items():
-        unknown = sorted({label for label in labels if label is not None} - present)
-        if unknown and not strict:
-            names = (*names, *(name for name in unknown if name not in names))
-        elif unknown:
-            refuse_unknown(split, unknown, names)
-    number = {name: position for position, name in enumerate(names)}
+        unknown = sorted({label for label in labels if label is not None} - {*present, *number})
+        lacking = sorted({label for label in labels if label is not None} - present)
+        if lacking and strict:
+            row = next(row for row, label in enumerate(labels) if label in lacking)
+            refuse_unknown(split, lacking, names, row)
+        names = (*names, *unknown)
+        number |= {name: len(number) + place for place, name in enumerate(unknown)}
     return names, {
         split: np.array([-1 if label is None else number[label] for label in labels], dtype=int)
         for split, labels in text.items()
     }
 
 
-def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...]) -> None:
-    """Refuse classes of a split that the training rows lack."""
+def plain_name(name: str) -> str:
+    """Return a class name without spaces around it, its accents composed (NFC)."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
+    """Return labels of which all are true or false, or whole numbers, as training spells them.
+
+    A gap makes 1.0 of 1 in one file, and one program writes True where another writes true.
+    """
+    there = {label for labels in text.values() for label in labels if label is not None}
+    for pattern, value in ((TRUTH, str.lower), (UNBROKEN, float)):
+        if there and all(pattern.fullmatch(label) for label in there):
+            in_training = {label for label in text["train"] if label is not None}
+            order = sorted(in_training, key=lambda label: (len(label), label), reverse=True)
+            spelled = {value(label): label for label in order}  # the shortest is last, and stays
+            return {
+                split: [
+                    None if label is None else spelled.get(value(label), label) for label in labels
+                ]
+                for split, labels in text.items()
+            }
+    return text
+
+
+def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: int) -> None:
+    """Refuse classes of a split that the training rows lack, the first of them in that row."""
+    hint = nearest(unknown[0], names) if len(unknown) == 1 else ""
     raise DataError(
         f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
-        f"the training rows lack: {', '.join(unknown[:5])}; the classes in training are "
-        f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        f"the training rows lack: {', '.join(map(quoted, unknown[:5]))} (row {row}); the classes "
+        f"in training are {', '.join(map(quoted, names[:10]))}"
+        f"{', ...' if len(names) > 10 else ''}{hint}"
     )
+
+
+def quoted(name: str) -> str:
+    """Return a name for a message, in quotes where its ends could not be seen."""
+    return name if name and name == plain_name(name) and "," not in name else repr(name)
 
 
 def class_numbers(labels: np.ndarray) -> np.ndarray:
@@ -157,7 +228,7 @@ def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
     return tuple(sorted(present))
 
 
-def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
+def _as_text(rows: Dataset, column: str, split: str, measure: str) -> list[str | None]:
     """Return the name of each row's class, None where the row has no label."""
     feature = rows.features[column]
     values: list[Any] = rows[column][:]
@@ -170,7 +241,9 @@ def _as_text(rows: Dataset, column: str, split: str) -> list[str | None]:
             texts.append(None)
         elif isinstance(value, float) and not value.is_integer():
             raise DataError(
-                f"column '{column}', split '{split}', row {row}: {value} is a measure, not a class"
+                f"column '{column}', split '{split}', row {row}: {value} is a measure, not a "
+                f"class; {measure or 'name another column'}, or let each value be a class with "
+                f"--set data.as_text={column}"
             )
         elif isinstance(value, (str, bool, int, float)):
             texts.append(str(int(value)) if isinstance(value, float) else str(value))

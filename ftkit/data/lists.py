@@ -10,7 +10,6 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from ftkit.data.columns import (
-    LABEL_NAMES,
     input_columns,
     inputs_of,
     label_columns,
@@ -18,9 +17,10 @@ from ftkit.data.columns import (
     pick_texts,
     resolve_columns,
 )
-from ftkit.data.labels import in_order, read_labels, refuse_unknown
+from ftkit.data.labels import in_order, plain_name, read_labels, refuse_unknown
 from ftkit.data.sources import TEXT
 from ftkit.data.splits import objects
+from ftkit.data.usual_names import LABEL_NAMES, named
 from ftkit.errors import DataError
 from ftkit.recipe import TextTagging, TokenClassification
 
@@ -40,7 +40,7 @@ def _(task: TextTagging, features: Features) -> TextTagging:
 
 @resolve_columns.register
 def _(task: TokenClassification, features: Features) -> TokenClassification:
-    words = [name for name in TOKEN_NAMES if name in features]
+    words = named(TOKEN_NAMES, features)
     words = words or [name for name, kind in features.items() if _is_words(kind)]
     tokens = pick("tokens", task.tokens, words, features)
     others = Features({name: kind for name, kind in features.items() if name != tokens})
@@ -54,7 +54,7 @@ def _lists(features: Features, usual: tuple[str, ...]) -> list[str]:
     classes = [name for name in found if isinstance(features[name].feature, ClassLabel)]
     if len(classes) == 1:
         return classes
-    return found if len(found) == 1 else [name for name in usual if name in features] or found
+    return found if len(found) == 1 else named(usual, features) or found
 
 
 def _is_words(kind: Any) -> bool:
@@ -147,7 +147,8 @@ def name_lists(
         if unknown and not strict:
             names = (*names, *unknown)
         elif unknown:
-            refuse_unknown(split, unknown, names)
+            row = next(n for n, labels in enumerate(rows) if {*unknown} & {*(labels or ())})
+            refuse_unknown(split, unknown, names, row)
     number = {name: position for position, name in enumerate(names)}
     return names, {
         split: objects([None if row is None else [number[n] for n in row] for row in rows])
@@ -178,9 +179,13 @@ def _named(rows: Dataset, column: str, split: str) -> list[list[str] | None]:
                 f"{where}: {values} holds {other}, where row {first} has {kind}; write all labels "
                 f"in one way"
             )
-        name = classes.int2str if known else str
+        name = classes.int2str if known else _name
         found.append(None if values is None else [name(value) for value in values])
     return found
+
+
+def _name(value: Any) -> str:
+    return plain_name(str(value))
 
 
 def _marks(rows: Dataset, column: str, split: str) -> list[bool | None]:

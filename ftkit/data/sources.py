@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 from datasets import (
     Dataset,
     DatasetDict,
+    Features,
     Image,
     Value,
     load_dataset,
@@ -18,12 +20,15 @@ from datasets import (
 
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
-from ftkit.data.files import READERS, Source, by_split, read_tables
+from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.folders import Inside, Left, images_below, look_into, mentions
+from ftkit.data.kinds import Use
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch, is_remote
+from ftkit.data.tables import Uses
+from ftkit.data.unpack import ARCHIVES, unzipped
 from ftkit.embedded import PREFIX
-from ftkit.errors import DataError
+from ftkit.errors import DataError, nearest
 from ftkit.hub import hub_errors, loading_errors, patiently
 from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
@@ -32,13 +37,38 @@ KEPT = "rows.parquet"
 """What each split's folder of `ftkit.data_of` holds."""
 
 
-def read(data: Data) -> Source:
-    """Return the rows that `data.path` names.
+def read(data: Data, uses: Uses | None = None) -> Source:
+    """Return the rows that `data.path` names, the columns `data.as_text` as texts.
+
+    Args:
+        uses: what columns are read for, given those of the training split; where a file does not
+            say their types, those of texts and classes stay as they are written.
 
     Raises:
         DataError: the path or its content is not what ftkit can read.
         HubError: it is no local path, and the Hub does not give it.
     """
+
+    def wanted(features: Features) -> Mapping[str, Use]:
+        asked: dict[str, Use] = dict.fromkeys(data.as_text, "text")
+        return {**(uses(features) if uses else {}), **asked}
+
+    found = _read(data, wanted)
+    for name in data.as_text:
+        if not any(name in rows.features for rows in found.splits.values()):
+            there = next(iter(found.splits.values())).features
+            raise DataError(
+                f"data.as_text: the data has no column '{name}'; columns are {', '.join(there)}"
+                f"{nearest(name, there)}"
+            )
+        for split, rows in found.splits.items():
+            kind = rows.features.get(name)
+            if isinstance(kind, Value) and kind.dtype not in TEXT:
+                found.splits[split] = rows.cast_column(name, Value("string"))
+    return found
+
+
+def _read(data: Data, uses: Uses) -> Source:
     if data.stream and not is_hub_id(data.path):
         raise DataError(
             f"data '{data.path}': only data sets of the Hub are streamed; leave data.stream out"
@@ -50,14 +80,16 @@ def read(data: Data) -> Source:
     if is_remote(data.path):
         path = fetch(data.path, tuple(READERS))
     if path.is_dir():
-        return _read_folder(path, data)
+        return _read_folder(path, data, uses)
+    if path.is_file() and path.suffix.lower() in ARCHIVES:
+        return _read_folder(_only_folder(unzipped(path)), data, uses)
     if path.is_file():
-        return read_tables({"train": [path]}, data)
+        return read_tables([path], data, uses)
     if has_magic(data.path):
         files = sorted(Path(name) for name in glob(str(path), recursive=True))
         if not files:
             raise DataError(f"data '{data.path}': no file has such a name")
-        return read_tables(by_split(files), data)
+        return read_tables(files, data, uses)
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
     commit = resolve("dataset", data.path, data.revision)
@@ -89,7 +121,7 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
     return dict(found) if isinstance(found, DatasetDict) else {"train": found}
 
 
-def _read_folder(folder: Path, data: Data) -> Source:
+def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
     """Read what `save_to_disk` wrote, tables, or class folders, in this order.
 
     Tables that name no image lose to class folders beside them.
@@ -112,32 +144,39 @@ def _read_folder(folder: Path, data: Data) -> Source:
         return tables
 
     if tables := tables_of(inside):
-        return read_tables(by_split(tables), data)
+        return read_tables(tables, data, uses)
     if (folder / "data").is_dir() and (tables := _tables_in(look_into(folder / "data", left))):
-        return read_tables(by_split(tables), data)
+        return read_tables(tables, data, uses)
     if inside.folders and all((p / KEPT).is_file() for p in inside.folders):  # by `data_of`
-        return read_tables({p.name: [p / KEPT] for p in inside.folders}, data)
+        return read_named({p.name: [p / KEPT] for p in inside.folders}, data, uses)
     source = read_class_folders(
         folder,
         inside,
         left,
         tables_of,
-        lambda tables: read_tables(tables, data),
+        lambda tables: read_named(tables, data, uses),
         data.folders == "classes",
     )
     return replace(source, notes=(*source.notes, *notes, *left.notes()))
 
 
+def _only_folder(folder: Path) -> Path:
+    """Return the one folder in which all else lies, as archives often have it, or the folder."""
+    inside = look_into(folder, Left(folder))
+    alone = len(inside.folders) == 1 and not inside.images and not inside.others
+    return _only_folder(inside.folders[0]) if alone else folder
+
+
 def _tables_in(inside: Inside) -> list[Path]:
     """Return the tables in a folder, or its .txt files where there is nothing else in it."""
-    tables = [p for p in inside.others if p.suffix in READERS and READERS[p.suffix] != "text"]
-    alone = not inside.folders and not inside.images
-    return tables or [p for p in inside.others if alone and p.suffix in READERS]
+    readable = [path for path in inside.others if is_table(path)]
+    tables = [path for path in readable if READERS.get(path.suffix.lower()) != "text"]
+    return tables or (readable if not inside.folders and not inside.images else [])
 
 
 def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
     """True for text tables that name none of the images in two or more folders beside them."""
-    if any(table.suffix == ".parquet" for table in tables):
+    if not all(READERS.get(table.suffix.lower()) in ("csv", "json") for table in tables):
         return False
     images = [list(images_below(str(folder), Left(folder))) for folder in subfolders]
     if sum(map(bool, images)) < 2:

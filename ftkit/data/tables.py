@@ -1,61 +1,170 @@
-"""Tables as text: how a CSV file is written is found out, and what is broken named by its row.
+"""CSV as people write it: how a file is written is found out, and what is broken named by its row.
 
-A CSV file is read once before `datasets` takes it, to know its encoding, its separator and what
-each column holds in all rows; so no later row can turn numbers into text.
+A file is read once before `datasets` takes it, to know its encoding, its separator, where its
+header is, and what each column holds in all rows; so no later row can turn numbers into text.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Features, Value
+from datasets import Dataset, Features, Value, concatenate_datasets
 
+from ftkit.data.encodings import encoding_of, lines_of
+from ftkit.data.kinds import BROKEN, Column, Use, has_commas, has_points, merged
+from ftkit.data.loading import load
+from ftkit.data.usual_names import KNOWN
 from ftkit.errors import DataError
+from ftkit.recipe import Data
 
 SEPARATORS = (",", ";", "\t", "|")
-BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 SNIFFED = 50
 """Rows by which the separator is told."""
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "None", "?"]
-"""What stands for no value in a column of numbers. In text only an empty field does."""
-WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
-BROKEN = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|Infinity)")
-TRUTH = re.compile(r"True|TRUE|true|False|FALSE|false")
-KINDS = (("int64", WHOLE), ("float64", BROKEN), ("bool", TRUTH))
+Uses = Callable[[Features], Mapping[str, Use]]
+"""Of the columns of a table, what some are read for."""
 
 
 @dataclass(frozen=True)
 class Written:
     """How a CSV file is written, and what its columns hold."""
 
+    file: Path
     encoding: str
     separator: str
     quoted: bool
-    features: Features
+    before: tuple[str, ...]
+    """Lines before the header."""
+    columns: Mapping[str, Column]
+    first: tuple[tuple[str, ...], ...] = ()
+    """The first few rows."""
 
-    def options(self) -> dict[str, Any]:
-        """Return what `datasets` calls it."""
-        numbers = [n for n, kind in self.features.items() if kind.dtype != "string"]
-        return {
-            "encoding": self.encoding,
-            "sep": self.separator,
-            "quoting": csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
-            "features": self.features,
-            "keep_default_na": False,
-            "na_values": {name: MISSING if name in numbers else [""] for name in self.features},
-        }
+    def notes(self, data: Data) -> Iterator[str]:
+        """Yield what was found out about it."""
+        name = self.file.name
+        if data.separator is None and self.separator != {".tsv": "\t"}.get(self.suffix, ","):
+            yield f"{name} is separated by {self.separator!r}"
+        if data.encoding is None and self.encoding.startswith("utf-16"):
+            yield f"{name} is written in {self.encoding.upper()}"
+        if not self.quoted:
+            yield f"{name}: quotes are part of the text"
+        said = [line.strip() for line in self.before if line.strip(" \r\n\ufeff,;|\t")]
+        if said:
+            yield f"not used: what stands before the header of {name}, {said[0][:80]!r}"
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of its name, in small letters."""
+        return self.file.suffix.lower()
 
 
-def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> Written:
+def read_csv(
+    files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None = None
+) -> tuple[dict[str, Dataset], list[str], str]:
+    """Return the rows of each split, its columns of one type in all, and what was found out.
+
+    The last is what to say where a column is missed; nothing where the header looks like one.
+
+    Args:
+        uses: what columns are read for, given those of the training split.
+
+    Raises:
+        DataError: a row does not fit the header, the bytes do not fit the encoding, or files of one
+            split have other columns.
+    """
+    written = {
+        split: [read_form(table, data.encoding, data.separator) for table in tables]
+        for split, tables in files.items()
+    }
+    for forms in written.values():
+        _require_same_columns(forms)
+    whole = merged(form.columns for forms in written.values() for form in forms)
+    decimal, notes = _decimal(whole, data)
+    main = written.get("train") or next(iter(written.values()))
+    simple = {name: Value(whole[name].dtype(None, decimal)) for name in main[0].columns}
+    wanted = {} if uses is None else uses(Features(simple))
+    types = {name: column.dtype(wanted.get(name), decimal) for name, column in whole.items()}
+    missing = {name: column.missing(wanted.get(name)) for name, column in whole.items()}
+    found = {}
+    for split, forms in written.items():
+        parts = []
+        for form in forms:
+            parts.append(load("csv", [form.file], **_options(form, types, missing, decimal)))
+            notes += form.notes(data)
+        found[split] = concatenate_datasets(parts) if len(parts) > 1 else parts[0]
+    return found, notes, _no_header(main[0])
+
+
+def _options(
+    form: Written, types: Mapping[str, str], missing: Mapping[str, list[str]], decimal: str
+) -> dict[str, Any]:
+    """Return how a file is written in the words of `datasets`."""
+    names = list(form.columns)
+    return {
+        "encoding": form.encoding,
+        "sep": form.separator,
+        "quoting": csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
+        "decimal": decimal,
+        "skiprows": len(form.before),
+        "header": 0,
+        "names": names,
+        "features": Features({name: Value(types[name]) for name in names}),
+        "keep_default_na": False,
+        "na_values": {name: missing[name] for name in names},
+    }
+
+
+def _decimal(columns: Mapping[str, Column], data: Data) -> tuple[str, list[str]]:
+    """Return what stands before the fraction of a number, and a note where that is a comma."""
+    if data.decimal is not None:
+        return data.decimal, []
+    commas = [name for name, column in columns.items() if has_commas(column)]
+    if not commas or any(map(has_points, columns.values())):
+        return ".", []
+    return ",", [f"numbers have a decimal comma, as in column '{commas[0]}' (data.decimal)"]
+
+
+def _no_header(form: Written) -> str:
+    """Return what is wrong with a header that looks like a row: its values come again below it.
+
+    Or they are numbers, or as long as a sentence.
+    """
+    names = list(form.columns)
+    if any(name.lower() in KNOWN for name in names):
+        return ""
+    below = list(zip(*form.first, strict=True))
+    odd = [
+        name in {value.strip() for value in values}
+        or BROKEN.fullmatch(name)
+        or len(name.split()) > 4
+        for name, values in zip(names, below, strict=True)
+    ]
+    if not any(odd):
+        return ""
+    shown = ", ".join(repr(name[:30]) for name in names[:3]) + (", ..." if names[3:] else "")
+    return (
+        f"data '{form.file}': the first line looks like a row ({shown}); give the file a header, "
+        f"a line with a name for each column, such as text{form.separator}label"
+    )
+
+
+def _require_same_columns(forms: Sequence[Written]) -> None:
+    first, *others = forms
+    for other in others:
+        if other.columns.keys() != first.columns.keys():
+            raise DataError(
+                f"data '{other.file}': its columns are {', '.join(other.columns)}, those of "
+                f"{first.file} {', '.join(first.columns)}; files of one split have the same"
+            )
+
+
+def read_form(file: Path, encoding: str | None, separator: str | None) -> Written:
     """Return how this file is written; reads all of it.
 
     Args:
@@ -65,182 +174,112 @@ def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> Wr
     Raises:
         DataError: a row does not fit the header, or the bytes do not fit the encoding.
     """
-    encoding = _encoding_of(file, encoding)
+    encoding = encoding_of(file, encoding)
     with _long_fields():
-        separator = separator or _sniff(file, encoding)
+        before, said = _before_header(file, encoding)
+        separator = separator or said or _sniff(file, encoding, len(before))
         try:
-            return Written(encoding, separator, True, _columns(file, encoding, separator, True))
+            return _look(file, encoding, separator, True, before)
         except csv.Error as error:
             if separator != "\t":
                 raise DataError(
                     f'data \'{file}\', {error}; write a quote within quotes twice, as in "a ""b"""'
                 ) from None
-        return Written(encoding, separator, False, _columns(file, encoding, separator, False))
+        return _look(file, encoding, separator, False, before)
 
 
-def merged(found: list[tuple[str, Features]]) -> Features:
-    """Return the columns of files that are one split, each of the widest type it has in any.
+def _before_header(file: Path, encoding: str) -> tuple[tuple[str, ...], str | None]:
+    """Return the lines before the header, and the separator where one of them is Excel's sep=;.
 
-    Raises:
-        DataError: their columns differ.
+    Those are empty lines, and lines that begin with # and have fewer fields than the next.
     """
-    (name, first), *others = found
-    wide = {column: kind.dtype for column, kind in first.items()}
-    for other, features in others:
-        if features.keys() != first.keys():
-            raise DataError(
-                f"data '{other}': its columns are {', '.join(features)}, those of {name} "
-                f"{', '.join(first)}; files of one split have the same"
-            )
-        for column, kind in features.items():
-            both = {wide[column], kind.dtype}
-            numbers = both <= {"int64", "float64"}
-            wide[column] = min(both) if numbers or len(both) == 1 else "string"
-    return Features({column: Value(kind) for column, kind in wide.items()})
+    before: list[str] = []
+    said: str | None = None
+    lines = lines_of(file, encoding)
+    remarks: list[str] = []
+    for line in lines:
+        bare = line.strip().lstrip("\ufeff")
+        if bare.lower().startswith("sep=") and len(bare) == 5:
+            said = bare[4]
+            before += [*remarks, line]
+            remarks = []
+        elif not bare.strip("".join(SEPARATORS)).strip():
+            (remarks if remarks else before).append(line)
+        elif bare.startswith("#"):
+            remarks.append(line)
+        else:
+            if remarks and _fields_in(remarks[-1]) < _fields_in(line):
+                before += remarks
+            break
+    return tuple(before), said
 
 
-def read_json_form(file: Path, encoding: str | None) -> dict[str, str]:
-    """Return how a JSON file is written, in the words of `datasets`, which itself takes any bytes.
-
-    Raises:
-        DataError: the bytes do not fit the encoding.
-    """
-    encoding = read_text_form(file, encoding)
-    return {} if encoding == "utf-8" else {"encoding": encoding}
+def _fields_in(line: str) -> int:
+    return max(map(line.count, SEPARATORS))
 
 
-def read_text_form(file: Path, encoding: str | None) -> str:
-    """Return the encoding of a file, every line of which was read in it.
-
-    Raises:
-        DataError: the bytes do not fit the encoding.
-    """
-    encoding = _encoding_of(file, encoding)
-    for _ in _lines(file, encoding):
-        pass
-    return encoding
-
-
-def find_bad_json(file: Path, encoding: str | None) -> str | None:
-    """Return what is wrong with a file of JSON lines, by its line, or None where each is JSON."""
-    for number, line in enumerate(_lines(file, _encoding_of(file, encoding)), 1):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except json.JSONDecodeError as error:
-            cut = " (it seems to be cut off)" if error.pos >= len(line.rstrip()) - 1 else ""
-            if "Unterminated" in error.msg:
-                cut = " (it seems to be cut off)"
-            return f"line {number} is not JSON: {error.msg} at column {error.colno}{cut}"
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a nesting as deep
-            return f"line {number} cannot be read: {error}"
-        if not isinstance(row, dict):
-            return f"line {number} holds {type(row).__name__}, not an object with named columns"
-    return None
-
-
-def _encoding_of(file: Path, asked: str | None) -> str:
-    """Return the encoding that was asked for, or that the file begins by saying, or UTF-8."""
-    with file.open("rb") as opened:
-        start = opened.read(3)
-    return asked or BOMS.get(start) or BOMS.get(start[:2]) or "utf-8"
-
-
-def _lines(file: Path, encoding: str) -> Iterator[str]:
-    """Yield the lines of a file.
-
-    Raises:
-        DataError: there is no such encoding, or a line is not written in it.
-    """
-    number = 0
-    try:
-        with file.open(encoding=encoding, newline="") as opened:
-            for number, line in enumerate(opened, 1):  # noqa: B007 - is named where it breaks
-                yield line
-    except LookupError:
-        raise DataError(f"data.encoding = '{encoding}': Python knows no such encoding") from None
-    except UnicodeError as error:
-        where = f"line {_line_of(file, encoding, number + 1)}"
-        what = getattr(error, "object", b"")[getattr(error, "start", 0) :][:1].hex().upper()
-        name = encoding.removesuffix("-sig").upper()
-        raise DataError(
-            f"data '{file}', {where}: byte 0x{what} is not {name}; "
-            f"say how it is written, as in --set data.encoding=latin-1"
-        ) from None
-
-
-def _line_of(file: Path, encoding: str, otherwise: int) -> int:
-    """Return the line whose bytes do not fit; files are decoded in blocks, not by line."""
-    if not encoding.lower().startswith("utf-8"):
-        return otherwise
-    with file.open("rb") as opened:
-        for number, line in enumerate(opened, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return otherwise
-
-
-def _sniff(file: Path, encoding: str) -> str:
+def _sniff(file: Path, encoding: str, skipped: int) -> str:
     """Return the separator by which most of the first rows have as many fields as the header."""
 
     def fit(separator: str) -> tuple[float, int]:
-        rows = csv.reader(_lines(file, encoding), delimiter=separator)
+        rows = csv.reader(islice(lines_of(file, encoding), skipped, None), delimiter=separator)
         widths = [len(row) for row in islice(rows, SNIFFED) if row]
         if not widths or widths[0] < 2:
             return 0.0, 0
         return sum(width == widths[0] for width in widths) / len(widths), widths[0]
 
     best = max(SEPARATORS, key=fit)  # of equals the first
-    return best if fit(best)[1] else "\t" if file.suffix == ".tsv" else ","
+    return best if fit(best)[1] else "\t" if file.suffix.lower() == ".tsv" else ","
 
 
-def _columns(file: Path, encoding: str, separator: str, quoted: bool) -> Features:
-    """Return the type of each column; the narrowest that all its values have."""
+def _look(
+    file: Path, encoding: str, separator: str, quoted: bool, before: tuple[str, ...]
+) -> Written:
+    """Return how a file is written, with what its columns hold in all rows."""
     quotes: dict[str, Any] = {"strict": True} if quoted else {"quoting": csv.QUOTE_NONE}
-    reader = csv.reader(_lines(file, encoding), delimiter=separator, **quotes)
-    number, header = 0, next(reader, None)
-    if not header:
-        raise DataError(f"data '{file}': there are no rows in it")
-    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]  # as pandas does
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"data '{file}': two columns are called '{twice}'; rename one")
-    open_kinds = [list(KINDS) for _ in names]
-    seen, lacks = [False] * len(names), [False] * len(names)
-    begin = reader.line_num + 1
+    skipped = len(before)
+    lines = islice(lines_of(file, encoding), skipped, None)
+    reader = csv.reader(lines, delimiter=separator, **quotes)
+    number, begin = 0, 1
     try:
+        names = _header(file, next(reader, None))
+        columns, first = [Column() for _ in names], []
+        begin = reader.line_num + 1
         for row in reader:
             line, begin = begin, reader.line_num + 1
             if not row:
                 continue
-            number += 1
             if len(row) != len(names):
                 raise DataError(
-                    f"data '{file}', line {line} (row {number - 1}): {_fields(len(row))} where the "
-                    f"header has {len(names)} ({', '.join(names)[:80]}), separated by "
+                    f"data '{file}', line {line + skipped} (row {number}): {_fields(len(row))} "
+                    f"where the header has {len(names)} ({', '.join(names)[:80]}), separated by "
                     f"{separator!r}; mend the row, or give another --set data.separator"
                 )
-            for place, value in enumerate(row):
-                kinds = open_kinds[place]
-                if not kinds:
-                    continue
-                if value in MISSING:
-                    lacks[place] = True
-                    continue
-                seen[place] = True
-                kinds[:] = [kind for kind in kinds if kind[1].fullmatch(value.strip())]
+            for column, value in zip(columns, row, strict=True):
+                if column.kinds:
+                    column.see(value, number)
+            number += 1
+            if number <= SNIFFED:
+                first.append(tuple(row))
     except csv.Error as error:
-        raise csv.Error(f"line {begin}: {error}") from None
+        raise csv.Error(f"line {begin + skipped}: {error}") from None
     if not number:
         raise DataError(f"data '{file}': there are no rows in it")
-    features = {}
-    for name, kinds, some, gaps in zip(names, open_kinds, seen, lacks, strict=True):
-        kind = kinds[0][0] if kinds and some else "string"
-        if gaps:
-            kind = {"int64": "float64", "bool": "string"}.get(kind, kind)
-        features[name] = Value(kind)
-    return Features(features)
+    seen = dict(zip(names, columns, strict=True))
+    return Written(file, encoding, separator, quoted, before, seen, tuple(first))
+
+
+def _header(file: Path, header: list[str] | None) -> list[str]:
+    """Return the names of the columns, without spaces around them."""
+    if not header:
+        raise DataError(f"data '{file}': there are no rows in it")
+    names = [
+        name.strip(" \t\ufeff\xa0") or f"Unnamed: {place}" for place, name in enumerate(header)
+    ]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"data '{file}': two columns are called '{twice}'; rename one")
+    return names
 
 
 def _fields(count: int) -> str:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     PositiveInt,
     model_validator,
 )
 
 from ftkit.settings import Settings
+
+
+def one_or_more(value: Any) -> Any:
+    """Return a name alone as a tuple of one, so that --set takes it without brackets."""
+    return (value,) if isinstance(value, str) else value
 
 
 class Data(Settings):
@@ -30,6 +36,11 @@ class Data(Settings):
     where the file says so, when not given."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What stands between the fields of a CSV file; found out from , ; tab | when not given."""
+    decimal: Literal[".", ","] | None = None
+    """What stands before the fraction of a number in a CSV file; found out when not given."""
+    as_text: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """Columns whose values are text, or names of classes, as they are written, though they look
+    like numbers."""
     folders: Literal["auto", "classes"] = "auto"
     """Whether folders called train, test and so on may be splits; `classes`: each is a class."""
     train: str = "train"

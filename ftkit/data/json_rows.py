@@ -1,0 +1,218 @@
+"""JSON as people write it: lines, a list, or one object in any of pandas' ways to write a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value, concatenate_datasets
+
+from ftkit.data.encodings import encoding_of, lines_of
+from ftkit.data.loading import load
+from ftkit.data.tables import Uses
+from ftkit.errors import DataError
+
+WHOLE_FILE = 1 << 30
+"""Bytes that are looked at together where types change within a file."""
+
+
+def read_json(
+    files: Sequence[Path], encoding: str | None, uses: Uses | None = None
+) -> tuple[Dataset, list[str]]:
+    """Return the rows of JSON files that are one split, and what was found out about them.
+
+    A column that a file lacks is empty there. One that has types in them which cannot be one is not
+    used, where nothing asks for it.
+
+    Args:
+        uses: what columns are read for, given those that there are.
+
+    Raises:
+        DataError: the files cannot be read.
+    """
+    parts = [_read(file, encoding) for file in files]
+    if len(parts) == 1:
+        return parts[0], []
+    kinds: dict[str, list[Any]] = {}
+    for rows in parts:
+        for name, kind in rows.features.items():
+            kinds.setdefault(name, []).append(kind)
+    types = {name: _common(found) for name, found in kinds.items()}
+    known = Features({name: kind or kinds[name][0] for name, kind in types.items()})
+    needed = {} if uses is None else uses(known)
+    notes = []
+    for name in [name for name, kind in types.items() if kind is None]:
+        first, other = _two_files(files, parts, name)
+        if name in needed:
+            raise DataError(
+                f"data '{other}': column '{name}' holds {_shown(parts[files.index(other)], name)}, "
+                f"in {first.name} {_shown(parts[files.index(first)], name)}; write it in one way"
+            )
+        notes.append(f"not used: column '{name}', of another type in {other.name}")
+        del types[name]
+    features = Features(types)
+    return concatenate_datasets([_with(rows, features) for rows in parts]), notes
+
+
+def _read(file: Path, encoding: str | None) -> Dataset:
+    encoding = read_text_form(file, encoding)
+    options = {} if encoding == "utf-8" else {"encoding": encoding}
+    try:
+        return load("json", [file], **options)
+    except DataError as error:
+        if file.suffix.lower() != ".json" or file.read_bytes()[:1] != b"[":
+            cause = find_bad_json(file, encoding)
+            if cause:
+                raise DataError(f"data '{file}', {cause}") from error
+        if file.stat().st_size <= 10 << 20:  # what `datasets` looks at together
+            raise
+        return load("json", [file], chunksize=WHOLE_FILE, **options)
+
+
+def _common(kinds: list[Any]) -> Any:
+    """Return the type of a column that has these in several files; None where there is none."""
+    there = [kind for kind in kinds if not _is_empty(kind)] or kinds[:1]
+    if all(kind == there[0] for kind in there):
+        return there[0]
+    if not all(isinstance(kind, Value) for kind in there):
+        return None
+    names = {kind.dtype for kind in there}
+    if all(name.startswith(("int", "uint", "float")) for name in names):
+        return Value("float64" if any(name.startswith("float") for name in names) else "int64")
+    return Value("string")
+
+
+def _is_empty(kind: Any) -> bool:
+    """Return whether a type is that of no value at all: null, or lists of nothing."""
+    kind = getattr(kind, "feature", kind)
+    return isinstance(kind, Value) and kind.dtype == "null"
+
+
+def _with(rows: Dataset, features: Features) -> Dataset:
+    """Return the rows with these columns alone, of these types."""
+    table = rows.select_columns([name for name in features if name in rows.features])
+    for name, kind in features.items():
+        if name not in table.features or _is_empty(table.features[name]) != _is_empty(kind):
+            nothing = _nothing(table, name, kind, len(rows))
+            table = table.remove_columns(name) if name in table.features else table
+            table = table.add_column(name, nothing, feature=kind)
+    return table.select_columns(list(features)).cast(features)
+
+
+def _nothing(rows: Dataset, name: str, kind: Any, count: int) -> Any:
+    """Return a column of no values: None, or empty lists where there are such."""
+    if name not in rows.features:
+        return [None] * count
+    return [[] if value == [] else None for value in rows[name][:]]
+
+
+def _two_files(files: Sequence[Path], parts: Sequence[Dataset], name: str) -> tuple[Path, Path]:
+    """Return the first file that has the column, and the first of another type."""
+    there = [
+        (file, rows.features[name])
+        for file, rows in zip(files, parts, strict=True)
+        if name in rows.features and not _is_empty(rows.features[name])
+    ]
+    return there[0][0], next(file for file, kind in there if kind != there[0][1])
+
+
+def _shown(rows: Dataset, name: str) -> str:
+    kind = rows.features[name]
+    return kind.dtype if isinstance(kind, Value) else type(kind).__name__
+
+
+def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | None:
+    """Return {split: rows} of a file that is one JSON object; None where it holds lines or a list.
+
+    The object may have a list of rows under one name, or under the name of each split; a list for
+    each column; or be what pandas writes with orient="columns", "index", "split" or "table".
+
+    Raises:
+        DataError: it is an object of another form.
+    """
+    encoding = encoding_of(file, encoding)
+    start = next((line for line in lines_of(file, encoding) if line.strip()), "").lstrip("\ufeff ")
+    if not start.startswith("{"):
+        return None
+    if _is_json(start) and sum(1 for line in lines_of(file, encoding) if line.strip()) > 1:
+        return None
+    try:
+        whole = json.loads("".join(lines_of(file, encoding)).lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        return None  # lines that are broken, as the reader of lines says
+    if not any(isinstance(value, (list, dict)) for value in whole.values()):
+        return None
+    found = _rows_in(whole)
+    if found is None:
+        raise DataError(
+            f"data '{file}': it is one object with {', '.join(map(repr, [*whole][:5]))}; expected "
+            f"a list of objects with named columns, one for each row"
+        )
+    return found
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _rows_in(whole: dict[str, Any]) -> dict[str, list[Any]] | None:
+    values = list(whole.values())
+    lists = {name: value for name, value in whole.items() if _are_rows(value)}
+    if lists and len(lists) == len(whole) and len(lists) > 1:
+        return lists  # of each split
+    if isinstance(whole.get("columns"), list) and isinstance(whole.get("data"), list):
+        names = whole["columns"]
+        return {"train": [dict(zip_longest(names, row)) for row in whole["data"]]}
+    if len(lists) == 1:
+        return {"train": next(iter(lists.values()))}
+    if all(isinstance(value, list) for value in values) and len(set(map(len, values))) == 1:
+        return {"train": [dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True)]}
+    if all(isinstance(value, dict) and value for value in values):
+        inner = list(values[0])
+        by_column = all(key.isdigit() for key in inner) and not all(map(str.isdigit, whole))
+        if not by_column:
+            return {"train": values}
+        return {
+            "train": [{name: of[key] for name, of in whole.items() if key in of} for key in inner]
+        }
+    return None
+
+
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def read_text_form(file: Path, encoding: str | None) -> str:
+    """Return the encoding of a file, every line of which was read in it.
+
+    Raises:
+        DataError: the bytes do not fit the encoding.
+    """
+    encoding = encoding_of(file, encoding)
+    for _ in lines_of(file, encoding):
+        pass
+    return encoding
+
+
+def find_bad_json(file: Path, encoding: str | None) -> str | None:
+    """Return what is wrong with a file of JSON lines, by its line, or None where each is JSON."""
+    for number, line in enumerate(lines_of(file, encoding_of(file, encoding)), 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError as error:
+            cut = " (it seems to be cut off)" if error.pos >= len(line.rstrip()) - 1 else ""
+            if "Unterminated" in error.msg:
+                cut = " (it seems to be cut off)"
+            return f"line {number} is not JSON: {error.msg} at column {error.colno}{cut}"
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a nesting as deep
+            return f"line {number} cannot be read: {error}"
+        if not isinstance(row, dict):
+            return f"line {number} holds {type(row).__name__}, not an object with named columns"
+    return None

@@ -1,0 +1,122 @@
+"""What the columns of a CSV file are: numbers or text, by all values of all splits.
+
+A file does not say it. 007 may be a number or the name of a class, and a column of numbers in one
+split may hold a word in another. So each value is looked at once, and what the task calls a label,
+a text or an image stays text unless nothing is lost by taking it for a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MISSING = frozenset(
+    (
+        *("", " ", "NA", "N/A", "n/a", "na", "n.a.", "N.A.", "<NA>", "#N/A", "NaN", "nan", "-nan"),
+        *("NaT", "null", "NULL", "Null", "None", "none", "?", "-", "--", "."),
+    )
+)
+"""What stands for no value in a column of numbers. In text only an empty field does."""
+PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,15})?")
+"""Numbers that are read and written again as they were; the group is there where one is not whole.
+"""
+WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+BROKEN = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|Infinity)")
+COMMA = re.compile(r"[-+]?([0-9]+,?[0-9]*|,[0-9]+)([eE][-+]?[0-9]+)?")
+TRUTH = re.compile(r"True|TRUE|true|False|FALSE|false")
+KINDS = {"int64": WHOLE, "float64": BROKEN, "comma": COMMA, "bool": TRUTH}
+"""What all values of a column may be; comma: a number that is not whole, with a decimal comma."""
+
+Use = Literal["text", "class"]
+"""What a column is read for, where its values are not simply numbers: text as it is written, or
+classes, whose names are kept as they are written."""
+
+
+@dataclass
+class Column:
+    """What was seen of a column."""
+
+    kinds: set[str] = field(default_factory=lambda: set(KINDS))
+    """That all its values have; none where it holds words."""
+    plain: bool = True
+    """Whether all values are written as Python writes the number."""
+    some: bool = False
+    """Whether there is any value."""
+    gaps: bool = False
+    """Whether a row has none."""
+    odd: tuple[int, str] | None = None
+    """Of a column of words: the first row whose value is no number, and that value."""
+
+    def see(self, value: str, row: int) -> None:
+        """Take a value into account, as long as there are `kinds`."""
+        if value in MISSING:
+            self.gaps = True
+            return
+        self.some = True
+        plain = PLAIN.fullmatch(value)
+        if plain is None:
+            self.plain = False
+            bare = value.strip()
+            self.kinds = {kind for kind in self.kinds if KINDS[kind].fullmatch(bare)}
+            if not self.kinds:
+                self.odd = row, value
+        elif plain.lastindex is None:
+            self.kinds.discard("bool")
+        else:
+            self.kinds &= {"float64"}
+        if not self.kinds and self.odd is None:
+            self.odd = row, value
+
+    def dtype(self, use: Use | None, decimal: str) -> str:
+        """Return the type in which the column is read: int64, float64, bool or string."""
+        kind = self._kind("comma" if decimal == "," else "float64")
+        if use == "text":
+            return "string"
+        if use == "class":  # what is written is the name, but for 1.0, which gaps make of 1
+            return "float64" if kind == "float64" and self.plain and decimal == "." else "string"
+        return {"int64": "float64", "bool": "string"}.get(kind, kind) if self.gaps else kind
+
+    def _kind(self, broken: str) -> str:
+        """Return its narrowest type, `broken` being how numbers that are not whole are written."""
+        if not self.some or not self.kinds:
+            return "string"
+        if "int64" in self.kinds:
+            return "int64"
+        return "float64" if broken in self.kinds else "bool" if "bool" in self.kinds else "string"
+
+    def missing(self, use: Use | None) -> list[str]:
+        """Return what stands for no value in it."""
+        numbers = self.some and bool(self.kinds) and use != "text"
+        return sorted(MISSING) if numbers else [""]
+
+
+def merged(seen: Iterable[Mapping[str, Column]]) -> dict[str, Column]:
+    """Return the columns of several files, each with what was seen of it in all of them."""
+    found: dict[str, Column] = {}
+    for columns in seen:
+        for name, column in columns.items():
+            both = found.get(name)
+            found[name] = column if both is None else _both(both, column)
+    return found
+
+
+def has_commas(column: Column) -> bool:
+    """Return whether a column holds numbers with a decimal comma."""
+    return column.some and column.kinds == {"comma"}
+
+
+def has_points(column: Column) -> bool:
+    """Return whether a column holds numbers with a decimal point."""
+    return column.some and "float64" in column.kinds and "int64" not in column.kinds
+
+
+def _both(one: Column, other: Column) -> Column:
+    return Column(
+        kinds=one.kinds & other.kinds,
+        plain=one.plain and other.plain,
+        some=one.some or other.some,
+        gaps=one.gaps or other.gaps,
+        odd=one.odd or other.odd,
+    )

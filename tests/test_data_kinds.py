@@ -1,0 +1,177 @@
+"""What is a number and what is text: labels and texts keep what is written, in all splits."""
+
+import json
+
+import pytest
+
+from ftkit import (
+    Data,
+    DataError,
+    TabularRegression,
+    TextClassification,
+    TextRegression,
+    TextTagging,
+)
+from ftkit.data import load_splits
+from ftkit.data.kinds import Column
+
+TASK = TextClassification()
+WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
+
+
+def texts(count, first=0):
+    return [f"{WORDS[n % 6]} on day {n}" for n in range(first, first + count)]
+
+
+def write(file, labels, header="text,label", first=0):
+    lines = [f"{t},{label}" for t, label in zip(texts(len(labels), first), labels, strict=True)]
+    file.write_text("\n".join([header, *lines]) + "\n")
+    return file
+
+
+def classes(folder, task=TASK, **settings):
+    splits = load_splits(Data(path=str(folder), **settings), task)
+    return splits.label_names
+
+
+def refusal(path, task=TASK, **settings):
+    with pytest.raises(DataError) as caught:
+        load_splits(Data(path=str(path), **settings), task)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "as_class"),
+    [
+        (["1", "-2", "30"], "int64", "string"),
+        (["1", "", "2"], "float64", "string"),
+        (["1.0", "2.0", "NA"], "float64", "float64"),
+        (["1.5", "2"], "float64", "float64"),
+        (["007", "12"], "int64", "string"),
+        (["+1", "1e3"], "float64", "string"),
+        (["12345678901234567890", "1"], "float64", "string"),
+        (["true", "False"], "bool", "string"),
+        (["true", ""], "string", "string"),
+        (["1", "x"], "string", "string"),
+        (["", ""], "string", "string"),
+        (["4,5", "3"], "string", "string"),
+    ],
+)
+def test_a_class_is_a_number_only_where_nothing_is_lost(values, kind, as_class):
+    column = Column()
+    for row, value in enumerate(values):
+        column.see(value, row)
+    assert column.dtype(None, ".") == kind
+    assert column.dtype("class", ".") == as_class
+    assert column.dtype("text", ".") == "string"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_leading_zeros_are_part_of_a_class_in_all_splits(tmp_path, suffix):
+    comma = {"csv": ",", "tsv": "\t"}[suffix]
+    for split, labels in (("train", ["007", "012", "101"] * 10), ("test", ["101", "101", "007"])):
+        file = write(tmp_path / f"{split}.{suffix}", labels, first=len(labels))
+        file.write_text(file.read_text().replace(",", comma))
+    assert classes(tmp_path) == ("007", "012", "101")
+
+
+def test_the_type_of_labels_is_that_of_all_splits(tmp_path):
+    write(tmp_path / "train.csv", ["true", "false"] * 10)
+    write(tmp_path / "test.csv", ["true", "", "false"], first=50)
+    splits = load_splits(Data(path=str(tmp_path)), TASK)
+    assert splits.label_names == ("false", "true")
+    assert splits.test["index"][:] == [0, 2]
+    assert "left out: split 'test': 1 rows have no label" in splits.notes
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [(["1", "2"], ["1.0", ""]), (["true", "false"], ["True", "FALSE"])]
+)
+def test_one_class_written_in_two_ways_is_one(tmp_path, train, test):
+    write(tmp_path / "train.csv", train * 10)
+    write(tmp_path / "test.csv", test * 2, first=50)
+    assert classes(tmp_path) == tuple(sorted(train))
+
+
+def test_spaces_around_names_of_columns_and_classes_are_no_part_of_them(tmp_path):
+    write(tmp_path / "train.csv", ["good", " bad"] * 10, header="Text , Label")
+    write(tmp_path / "test.csv", ["good ", "bad"], first=50, header="Text, Label")
+    assert classes(tmp_path) == ("bad", "good")
+    lines = [{"text": t, "label": n} for t, n in zip(texts(4), ["a", "a ", " b", "b"], strict=True)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert classes(tmp_path / "rows.jsonl") == ("a", "b")
+
+
+def test_a_composed_and_a_decomposed_accent_are_one_class(tmp_path):
+    write(tmp_path / "train.csv", ["caf\u00e9", "bar"] * 10)
+    write(tmp_path / "test.csv", ["cafe\u0301", "bar"], first=50)
+    assert classes(tmp_path) == ("bar", "caf\u00e9")
+
+
+def test_an_unknown_class_is_quoted_with_its_row_and_the_nearest(tmp_path):
+    write(tmp_path / "train.csv", ["good", "bad"] * 10)
+    write(tmp_path / "test.csv", ["bad", "godo"], first=50)
+    message = refusal(tmp_path)
+    assert "lack: godo (row 1)" in message
+    assert message.endswith("; did you mean 'good'?")
+
+
+def test_measures_as_classes_are_refused_with_both_ways_out(tmp_path):
+    file = write(tmp_path / "rows.csv", ["1.0", "1.5", "2.0"] * 10)
+    message = refusal(file)
+    assert "1.5 is a measure, not a class" in message
+    assert """task={"kind": "text-regression"}""" in message
+    assert "--set data.as_text=label" in message
+    assert classes(file, as_text=("label",)) == ("1.0", "1.5", "2.0")
+    assert load_splits(Data(path=str(file)), TextRegression()).train["label"][0] in (1.0, 1.5, 2.0)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_column_called_text_is_text(tmp_path, suffix):
+    from datasets import Dataset
+
+    codes, labels = [f"0{n % 9}{n:02}85440" for n in range(20)], ["a", "b"] * 10
+    file = tmp_path / f"rows.{suffix}"
+    if suffix == "csv":
+        file.write_text("\n".join(["text,label", *map(",".join, zip(codes, labels, strict=True))]))
+    else:
+        codes = [str(int(code)) for code in codes]
+        rows = Dataset.from_dict({"text": [int(code) for code in codes], "label": labels})
+        rows.to_parquet(file) if suffix == "parquet" else rows.to_json(file)
+    splits = load_splits(Data(path=str(file), copies="apart"), TASK)
+    assert {*splits.train["text"][:]} <= {*codes}
+
+
+def test_a_score_beside_texts_is_not_taken_for_a_text(tmp_path):
+    rows = "\n".join(f"{t},{n % 5},{'ab'[n % 2]}" for n, t in enumerate(texts(20)))
+    (tmp_path / "rows.csv").write_text(f"comment,review,label\n{rows}\n")
+    assert load_splits(Data(path=str(tmp_path)), TASK).task.text == "comment"
+
+
+def test_a_decimal_comma_is_found_out_and_said(tmp_path):
+    lines = [f"{t};{n},5;{n % 3}" for n, t in enumerate(texts(30))]
+    (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", *lines]))
+    splits = load_splits(Data(path=str(tmp_path)), TextRegression())
+    assert max(splits.train["label"][:]) > 20
+    assert any("decimal comma, as in column 'label'" in note for note in splits.notes)
+    message = refusal(tmp_path, TextRegression(), decimal=".")
+    assert "row 0: expected a number, got '0,5'; " in message
+    assert "--set data.decimal=," in message
+    table = load_splits(Data(path=str(tmp_path)), TabularRegression(label="label", columns=("n",)))
+    assert table.label_names == ()
+
+
+def test_lists_of_numbers_in_a_text_are_no_decimals(tmp_path):
+    write(tmp_path / "rows.csv", ['"1,2"', '"2"', '"1,3"'] * 8)
+    assert classes(tmp_path) == ("1,2", "1,3", "2")
+    with pytest.raises(DataError, match="expected a list of classes, got '1,2'"):
+        load_splits(Data(path=str(tmp_path)), TextTagging())
+
+
+@pytest.mark.parametrize("header", ["sun on day 2,good", "7.5,good", "one of the long texts,x"])
+def test_a_first_line_that_looks_like_a_row_is_said_to_be_one(tmp_path, header):
+    write(tmp_path / "rows.csv", ["good", "bad"] * 10, header=header)
+    assert "the first line looks like a row" in refusal(tmp_path)
+    write(tmp_path / "rows.csv", ["good", "bad"] * 10, header="words,mark")
+    assert "which column is the label? Columns are words, mark; none looks" in refusal(tmp_path)
