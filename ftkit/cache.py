@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from ftkit.embedded import cache_folder
 from ftkit.errors import RunError
+from ftkit.explain import shown
 
 log = logging.getLogger(__name__)
 SHARD_ROWS = 512
@@ -217,9 +218,11 @@ def parse_size(text: str) -> int:
     Raises:
         RunError: it is no size.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", text.strip().upper())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?) *([KMGT]?)B?", text.strip().upper())
     if match is None:
-        raise RunError(f"cache size '{text}': expected a number with KB, MB, GB or TB, as in 20GB")
+        raise RunError(
+            f"cache size {shown(text)}: expected a number with KB, MB, GB or TB, as in 20GB"
+        )
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
 

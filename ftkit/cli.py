@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -23,9 +23,11 @@ from ftkit.cli_mlp import mlp, play
 from ftkit.cli_predict import predict
 from ftkit.cli_sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
+from ftkit.explain import shown
 from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
+from ftkit.options import require_no_empty_word, seconds_of
 from ftkit.recipe import Mlp, Recipe
-from ftkit.request import AUTO, Flags, default_folder, resolve, seconds_of, train_command
+from ftkit.request import AUTO, Flags, default_folder, resolve, train_command
 from ftkit.terminal import GO_ON, rank, speak
 
 app = App(
@@ -49,6 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     given = sys.argv[1:] if words is None else words
     try:
+        require_no_empty_word(given)
         app(
             given,
             exit_on_error=False,
@@ -56,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except CycloptsError as error:
-        return _fail(console, " ".join(str(error).split()), 2, own=False)
+        return _fail(console, str(FtkitError(_said(error))), 2, own=False)
     except FtkitError as error:
         return _fail(console, str(error), error.exit_status, own=not error.everywhere)
     except Interrupted as stop:
@@ -74,6 +77,14 @@ def main(words: Sequence[str] | None = None) -> int:
         said = " ".join(str(error).split())[:200]
         return _fail(console, f"another process of this run is gone ({said}); {GO_ON}", 1)
     return 0
+
+
+def _said(error: CycloptsError) -> str:
+    """Return what is wrong with a word; numbers are read in `ftkit.options`, names by cyclopts."""
+    token = error.token if isinstance(error, CoercionError) else None
+    if token is None or token.keyword is None:
+        return str(error)
+    return f"{token.keyword} {shown(token.value)}: expected true or false"
 
 
 def _fail(console: Console, message: str, status: int, own: bool = True) -> int:
@@ -165,12 +176,12 @@ def train(
     if list_:
         return list_recipes()
     speak(quieten=False)
+    limit = None if budget is None else seconds_of(budget)
     resolved = resolve(recipe, strategy, data, backbone, set_, smoke, flags)
     if show:
         print(resolved.to_json(), end="")
         return None
     folder = out or default_folder(resolved, smoke, strategy)
-    limit = None if budget is None else seconds_of(budget)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
     from ftkit.compare import sheet

@@ -11,20 +11,21 @@ from rich.console import Console
 from ftkit import machines
 from ftkit.errors import RecipeError, RunError
 from ftkit.interruption import watched
-from ftkit.request import resolve, seconds_of
+from ftkit.options import Count, Share, seconds_of
+from ftkit.request import resolve
 from ftkit.terminal import rank, speak
 
 
 def compare(
     *targets: str,
     strategies: str | None = None,
-    seeds: int = 1,
+    seeds: Count = 1,
     budget: str | None = None,
     data: str | None = None,
     backbone: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     smoke: Annotated[bool, Parameter(negative="")] = False,
-    margin: float = 0.01,
+    margin: Share = 0.01,
     out: Path | None = None,
 ) -> None:
     """Run strategies side by side, the cheapest first, and say which differences are real.
@@ -59,8 +60,6 @@ def compare(
         Folder for the runs and the report; when not given runs/compare-RECIPE, or the first of
         runs/compare-RECIPE-2, -3 ... that holds no runs with other settings.
     """
-    if not 0 <= margin < 1:
-        raise RecipeError(f"--margin {margin:g}: give a share from 0 to below 1, as 0.01")
     if not targets:
         raise RecipeError("compare what? Give recipes, or folders of finished runs")
     folders = [Path(target) for target in targets if Path(target).is_dir()]
@@ -69,8 +68,6 @@ def compare(
     if folders:
         return _show(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
-    if seeds < 1:
-        raise RecipeError(f"--seeds {seeds}: at least one")
     speak(quieten=False)
     recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
     kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit.errors import FtkitError
+from ftkit.options import Count
 from ftkit.terminal import speak
 
 ENOUGH = 1e-7
@@ -25,7 +26,7 @@ class GradientError(FtkitError):
 
 
 @mlp.command
-def check(network: str, *, rows: int = 16, per_layer: int = 200) -> None:
+def check(network: str, *, rows: Count = 16, per_layer: Count = 200) -> None:
     """Compare a network's gradient by backpropagation with central differences, layer by layer.
 
     Parameters

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ftkit import machines
 from ftkit.errors import RecipeError
+from ftkit.options import Count, Part
 from ftkit.recipe import Recipe
 from ftkit.request import Flags, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
@@ -29,14 +30,14 @@ MOST_SHOWN = 10
 def sweep(
     recipe: str,
     *,
-    trials: int = 20,
+    trials: Count = 20,
     strategy: str | None = None,
     out: Path | None = None,
     storage: str | None = None,
     ray: str | None = None,
-    at_once: int | None = None,
-    ray_cpus: int | None = None,
-    ray_gpus: float | None = None,
+    at_once: Count | None = None,
+    ray_cpus: Count | None = None,
+    ray_gpus: Part | None = None,
     data: str | None = None,
     backbone: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),

@@ -14,13 +14,37 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from ftkit import registry
 from ftkit.errors import RecipeError
+from ftkit.options import refusal
 from ftkit.own_data import for_own_data
 from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
 from ftkit.settings import read_json
+
+
+class _Words(BaseModel):
+    """Flags as they were typed. A wrong one is refused as a setting is, by its name as a flag."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refused_in_one_line(cls, given: Any, make: ModelWrapValidatorHandler[_Words]) -> _Words:
+        try:
+            return make(given)
+        except ValidationError as error:
+            name = str(error.errors(include_url=False)[0]["loc"][0])
+            raise refusal(error, f"--{name.replace('_', '-')}") from None
 
 
 def _flags() -> type[BaseModel]:
@@ -33,7 +57,7 @@ def _flags() -> type[BaseModel]:
         kind = _plain(field.annotation)
         if kind is not None and name != "learning_rate_batch":
             fields[name] = (kind | None, Field(default=None, description=field.description))
-    return create_model("Flags", **fields)
+    return create_model("Flags", __base__=_Words, **fields)
 
 
 def _plain(annotation: Any) -> Any:
@@ -56,7 +80,6 @@ MOST_LETTERS = 32
 """Of the name of data or a backbone in the name of a recipe."""
 USUAL_NAMES = {"data", "model", "train"}
 """Of files and folders that say nothing of what is in them."""
-UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
 def resolve(
@@ -197,21 +220,6 @@ def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> 
     kind = AUTO if strategy == AUTO else recipe.strategy.kind
     name = f"{recipe.name}-{kind}-seed{recipe.train.seed}"
     return Path("runs") / (name + "-smoke" if smoke else name)
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of a time such as 90, 90s, 30min or 2h.
-
-    Raises:
-        RecipeError: it is none.
-    """
-    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip())
-    try:
-        if found is None:
-            raise ValueError
-        return float(found[1]) * UNITS[found[2]]
-    except (KeyError, ValueError):
-        raise RecipeError(f"--budget {text}: expected a time such as 90s, 30min or 2h") from None
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ train.epochs=3                            a value: every trial has it
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from typing import Any
 
 from ftkit.errors import RecipeError
 from ftkit.recipe import Recipe
+from ftkit.settings import read_json
 
-RANGE = re.compile(r"(?P<low>[-+.\de]+?)\.\.(?P<high>[-+.\de]+)(?P<log>\[log\])?", re.IGNORECASE)
+RANGE = re.compile(r"(?P<low>[-+.0-9e]+?)\.\.(?P<high>[-+.0-9e]+)(?P<log>\[log\])?", re.IGNORECASE)
 EXAMPLES = "strategy.learning_rate=1e-5..1e-3[log], strategy.rank=4,8,16 or train.epochs=3"
 
 
@@ -89,11 +90,11 @@ def _dimension(change: str, text: str) -> Range | Choices | None:
     match = RANGE.fullmatch(text)
     if match:
         try:
-            low, high = json.loads(match["low"]), json.loads(match["high"])
-        except json.JSONDecodeError:
+            low, high = read_json(match["low"]), read_json(match["high"])
+        except ValueError:
             raise RecipeError(f"--set {change}: expected two numbers, as in {EXAMPLES}") from None
         log = match["log"] is not None
-        if not low < high or (log and low <= 0):
+        if not low < high < math.inf or (log and low <= 0):
             need = "0 < low < high" if log else "low < high"
             raise RecipeError(f"--set {change}: expected a range with {need}")
         return Range(low, high, log)
@@ -103,12 +104,12 @@ def _dimension(change: str, text: str) -> Range | Choices | None:
 
 
 def _value(text: str) -> Any:
-    return json.loads(text) if _is_json(text) else text
+    return read_json(text) if _is_json(text) else text
 
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except json.JSONDecodeError:
+        read_json(text)
+    except ValueError:
         return False
     return True

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ftkit.errors import RecipeError, nearest
+from ftkit.explain import explain
 
 LONE = re.compile("[\\ud800-\\udfff]")
 """How Python writes bytes of a file name that are no UTF-8; no file can be written with them."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+MOST = 10**9
+"""Of anything that is counted; what is beyond is a slip, and no library takes it."""
+Count = Annotated[int, Field(gt=0, le=MOST)]
+CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Settings(BaseModel):
@@ -33,7 +44,19 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RecipeError(_explain(error, type(self))) from None
+            raise RecipeError(explain(error, self.section, type(self).model_fields)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, given: Any) -> Any:
+        """Refuse true and false where a number is meant; Python takes them for 1 and 0."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            values = value if isinstance(value, (list, tuple)) else (value,)
+            if name in cls.model_fields and any(isinstance(one, bool) for one in values):
+                kinds = _kinds(cls.model_fields[name].annotation)
+                if bool not in kinds and {int, float} & kinds:
+                    raise ValueError(f"{name} = {value!r}: expected a number")
+        return given
 
     @model_validator(mode="after")
     def _texts_can_be_written(self) -> Settings:
@@ -42,6 +65,12 @@ class Settings(BaseModel):
             if any(LONE.search(text) for text in texts if isinstance(text, str)):
                 raise ValueError(f"{name} holds bytes that are no characters of UTF-8")
         return self
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types that an annotation is made of."""
+    parts = () if get_origin(annotation) is Literal else get_args(annotation)
+    return {annotation}.union(*map(_kinds, parts)) if parts else {annotation}
 
 
 def read_json(text: str) -> Any:
@@ -86,26 +115,3 @@ def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
         value = getattr(node, name)
         if isinstance(value, Settings):
             yield from _paths(value, f"{prefix}{name}.")
-
-
-def _explain(error: ValidationError, model: type[Settings]) -> str:
-    """Return pydantic's first complaint as one line: field, what was given, what is allowed."""
-    errors = error.errors(include_url=False)
-    # a misspelt field is the cause of a missing one; of a union's branches the deepest is meant
-    unknown = [found for found in errors if found["type"] == "extra_forbidden"]
-    same_field = [found for found in errors if found["loc"][:1] == errors[0]["loc"][:1]]
-    first = unknown[0] if unknown else max(same_field, key=lambda found: len(found["loc"]))
-    # pydantic also puts the branch of a union into the path, as in "literal['none','balanced']"
-    parts = [part for part in map(str, first["loc"]) if part.replace("_", "").isalnum()]
-    place = ".".join([model.section, *parts])
-    if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
-        return f"{place} is not a field{nearest(name, model.model_fields)}"
-    if first["type"] == "missing":
-        return f"{place} is missing"
-    given, expected = first["input"], first["msg"]
-    for prefix in ("Value error, ", "Input should be ", "String should "):
-        expected = expected.removeprefix(prefix)
-    if isinstance(given, dict):  # a rule about the value as a whole
-        return f"{place}: {expected}"
-    return f"{place} = {given!r}: expected {expected}"

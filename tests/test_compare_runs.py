@@ -17,8 +17,8 @@ from ftkit.compare.rungs import Ladder, ladder
 from ftkit.compare.runner import Done, climb
 from ftkit.compare.runs import Run, read_runs
 from ftkit.compare.summary import summarize
+from ftkit.options import seconds_of
 from ftkit.registry import find
-from ftkit.request import seconds_of
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_two_runs_of_one_seed_are_no_two_seeds(tmp_path):
 
 def test_a_margin_is_a_share(tiny_file, capsys):
     assert main(["compare", str(tiny_file), "--margin", "1.5"]) == 2
-    assert "--margin 1.5: give a share from 0 to below 1" in capsys.readouterr().err
+    assert "--margin '1.5': expected less than 1" in capsys.readouterr().err
 
 
 def test_other_settings_have_another_folder(tiny_file, tmp_path, monkeypatch, capsys):

@@ -195,8 +195,8 @@ def test_each_trial_gets_an_equal_share_of_a_machine(cluster, machines, trials, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--ray", "local", "--ray-gpus", "2"], "one GPU or part of it"),
-        (["--ray", "local", "--at-once", "0"], "--at-once 0: at least one"),
+        (["--ray", "local", "--ray-gpus", "2"], "--ray-gpus '2': expected at most 1"),
+        (["--ray", "local", "--at-once", "0"], "--at-once '0': expected greater than 0"),
         (["--at-once", "2"], "add --ray"),
         (["--ray", "127.0.0.1:9"], "--ray 127.0.0.1:9: cannot connect"),
     ],

@@ -7,10 +7,12 @@ refuses a bad setting at once with a `RecipeError`: the field, what was given, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Union
 
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     Tag,
@@ -90,7 +92,14 @@ FOR_TABLES = (TabularClassification, TabularRegression)
 WRITING = (LanguageModelling, Translation)
 """Tasks whose backbone keeps its own head."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+
+def _is_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text):
+        raise ValueError("small letters, digits, dots and hyphens, as in vit-cifar")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
 
 NOT_FOR_MLP = (
     "micro_batch_size",

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 from pydantic import (
     Field,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
-from ftkit.settings import Fraction, Settings
+from ftkit.settings import Count, CountFromZero, Fraction, Settings
 
 
 class Backbone(Settings):
@@ -37,11 +36,11 @@ class FineTune(Settings):
 
     section = "backbone.fine_tune"
 
-    epochs: PositiveInt = 5
+    epochs: Count = 5
     """Passes over the training rows."""
     learning_rate: PositiveFloat = 1e-4
     """A tenth of the first one is usual."""
-    frozen: Annotated[int, Field(ge=0)] = 0
+    frozen: CountFromZero = 0
     """So many layers, counted from the input, keep their parameters."""
 
 
@@ -54,7 +53,7 @@ class Mlp(Settings):
     section = "backbone"
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden: tuple[Count, ...] = (64, 64)
     """Width of each hidden layer."""
     activation: Literal["sigmoid", "tanh", "relu", "gelu", "identity"] = "relu"
     """Of the hidden layers."""
@@ -68,7 +67,7 @@ class Mlp(Settings):
     """Side in pixels to which images are resized; that of the first training image if not given."""
     grey: bool = False
     """One grey number for each pixel instead of three colours."""
-    ngrams: tuple[PositiveInt, PositiveInt] = (1, 4)
+    ngrams: tuple[Count, Count] = (1, 4)
     """Shortest and longest character n-gram of a text, within words."""
     buckets: Annotated[int, Field(ge=2, le=2**20)] = 4096
     """Length of a text's vector, into which its n-grams are hashed."""

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    PositiveInt,
     model_validator,
 )
 
-from ftkit.settings import Settings
+from ftkit.settings import Count, Settings
 
 
 def one_or_more(value: Any) -> Any:
@@ -53,11 +52,11 @@ class Data(Settings):
     """Share of the training rows that becomes the validation split when there is none."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training rows that becomes the test split when there is none."""
-    train_rows: PositiveInt | None = None
+    train_rows: Count | None = None
     """Use only so many training rows, drawn by `split_seed`, and by class where there are any."""
-    validation_rows: PositiveInt | None = None
+    validation_rows: Count | None = None
     """Use only so many validation rows."""
-    test_rows: PositiveInt | None = None
+    test_rows: Count | None = None
     """Use only so many test rows."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of what is drawn from the rows: which are cut off for validation and test, and which a

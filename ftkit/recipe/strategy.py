@@ -7,13 +7,11 @@ from typing import Annotated, Literal, Union
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
-from ftkit.settings import Fraction, Settings
+from ftkit.settings import Count, CountFromZero, Fraction, Settings
 
 Decay = Annotated[float, Field(gt=0, lt=1)]
 
@@ -48,7 +46,7 @@ class HeadOnly(Settings):
     cache: bool = True
     """Run the frozen backbone once and train the head on its outputs: many times faster, without
     random changes to images unless `views` are asked for."""
-    views: NonNegativeInt = 0
+    views: CountFromZero = 0
     """Randomly changed versions of each training image in the cache, one for each epoch in turn;
     0: the images as they are."""
     solver: Literal["auto", "adamw", "lbfgs"] = "auto"
@@ -64,12 +62,12 @@ class HeadOnly(Settings):
     weight_decay: NonNegativeFloat | None = None
     """With adamw the weight decay of the head, `train.weight_decay` when not given. With lbfgs the
     penalty, chosen by cross-validation when not given."""
-    least_steps: NonNegativeInt = 500
+    least_steps: CountFromZero = 500
     """With adamw and cached features: so many epochs more that there are at least so many steps."""
     pooler: bool = False
     """Train the backbone's pooler with the head: the layer that BERT-like models put on their first
     token was often pretrained for another task, or not at all."""
-    epochs: PositiveInt | None = None
+    epochs: Count | None = None
     """Epochs of the head, cheap on cached features; `train.epochs` when not given."""
 
     @model_validator(mode="after")
@@ -108,7 +106,7 @@ class Lora(Settings):
     kind: Literal["lora"] = "lora"
     learning_rate: PositiveFloat = 5e-4
     """Peak learning rate of AdamW."""
-    rank: PositiveInt = 8
+    rank: Count = 8
     """Rank of each update."""
     alpha: PositiveFloat = 16.0
     """Scale: each update is multiplied by alpha / rank."""

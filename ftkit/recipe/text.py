@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ftkit.recipe.task import CLASSIFICATION, TaskSettings
+from ftkit.settings import Count, CountFromZero
 
 MaxLength = Annotated[int, Field(ge=8)] | None
 
@@ -121,10 +122,10 @@ class LanguageModelling(TaskSettings):
     pack: bool = True
     """Put several texts into one row of training up to `max_length`, each blind to the others,
     instead of filling rows up with padding; `train.batch_size` then counts such rows."""
-    answers: NonNegativeInt = 16
+    answers: CountFromZero = 16
     """Test conversations that the trained model writes an answer for, to be read in
     predictions.parquet."""
-    max_new_tokens: PositiveInt = 64
+    max_new_tokens: Count = 64
     """Tokens after which such an answer is cut off."""
 
     @model_validator(mode="after")
@@ -159,5 +160,5 @@ class Translation(TaskSettings):
     max_length: MaxLength = None
     """Tokens after which source and target are cut off; the most that the backbone takes, up to
     512, when not given."""
-    beams: PositiveInt = 4
+    beams: Count = 4
     """Beams of the search for test translations; 1 is greedy."""

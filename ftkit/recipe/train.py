@@ -6,23 +6,29 @@ import re
 from typing import Annotated, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     FiniteFloat,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from ftkit.errors import RecipeError
 from ftkit.recipe.figures import LIMITS, MetricName
-from ftkit.settings import Fraction, Settings
+from ftkit.settings import Count, CountFromZero, Fraction, Settings
 
 AUTO: Final = "auto"
 """A setting that is left to measurement."""
-CADENCE = r"^(epoch|[1-9]\d*|\d*\.?\d+ ?(s|min|h))$"
+CADENCE = r"epoch|[1-9][0-9]*|(?!0*\.?0+ ?[a-z])[0-9]*\.?[0-9]+ ?(s|min|h)"
+MOST_DIGITS = 12
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def _is_cadence(text: str) -> str:
+    if not re.fullmatch(CADENCE, text) or len(text) > MOST_DIGITS:
+        raise ValueError("epoch, steps as in 500, or a time as in 90s, 10min or 2h")
+    return text
 
 
 class Train(Settings):
@@ -30,23 +36,23 @@ class Train(Settings):
 
     section = "train"
 
-    epochs: PositiveInt = 3
+    epochs: Count = 3
     """Passes over the training rows."""
-    max_steps: PositiveInt | None = None
+    max_steps: Count | None = None
     """Stop after so many optimiser steps, whatever `epochs` says."""
-    least_steps: NonNegativeInt = 0
+    least_steps: CountFromZero = 0
     """Take at least so many optimiser steps, by more epochs where the training rows are few; a head
     on cached features has `strategy.least_steps` instead."""
-    batch_size: PositiveInt | Literal["auto"] = 32
+    batch_size: Count | Literal["auto"] = 32
     """Examples per optimiser step, over all devices and accumulation steps together; `auto`
     measures in some steps which is the smallest batch that trains about as fast as any."""
-    learning_rate_batch: PositiveInt | None = None
+    learning_rate_batch: Count | None = None
     """Batch size that the learning rates of the recipe are for: those of the batch that
     `batch_size = auto` finds are scaled from it. The command line sets it to the recipe's own batch
     size, unless it gives a learning rate; when not given, learning rates stay."""
-    micro_batch_size: PositiveInt | None = None
+    micro_batch_size: Count | None = None
     """Most examples one device takes at once; smaller than its share means accumulation."""
-    evaluation_batch_size: PositiveInt | None = None
+    evaluation_batch_size: Count | None = None
     """Examples per device and step in evaluation; when not given 32 on a CPU, whose caches hold no
     more, and 128 on a GPU, or what fits."""
     weight_decay: NonNegativeFloat = 0.01
@@ -73,13 +79,13 @@ class Train(Settings):
     """Validation figure that picks the checkpoint to keep; the task's own when not given: accuracy
     of classes, r2 of numbers, perplexity of texts to be written. When two epochs have the same
     figure, the one with the lower validation loss is kept."""
-    early_stopping: PositiveInt | None = None
+    early_stopping: Count | None = None
     """Stop when `best_by` has not improved for so many evaluations; a lower loss at an equal figure
     is a gain."""
-    checkpoint_every: Annotated[str, Field(pattern=CADENCE)] = "epoch"
+    checkpoint_every: Annotated[str, AfterValidator(_is_cadence)] = "epoch"
     """A checkpoint is written at the end of every epoch, and besides after so many optimiser steps,
     as 500, or so much time, as 90s, 10min or 2h."""
-    checkpoints_kept: PositiveInt = 2
+    checkpoints_kept: Count = 2
     """Newest checkpoints that are kept; that with the best weights is kept besides."""
     push_checkpoints: str | None = None
     """Hub repository, OWNER/NAME, whose branch `checkpoints` gets the checkpoint of every epoch."""
