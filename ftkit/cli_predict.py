@@ -51,11 +51,12 @@ def predict(
 
     if out is not None:
         require_table(out)
-    if not inputs:
+    lines = not inputs
+    if lines:
         if sys.stdin.isatty():
             raise DataError(f"what shall {run} answer? Give images, texts or a data set")
         inputs = tuple(filter(str.strip, sys.stdin.read().splitlines()))
-    found = answer(run, inputs, split, parse_changes(set_))
+    found = answer(run, inputs, split, parse_changes(set_), texts=lines)
     if rank() != 0:
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -68,7 +69,9 @@ def predict(
         print(found.to_csv(), end="")
     for name, figure in found.metrics.items():
         interval = f"[{figure.low:.3f}, {figure.high:.3f}]"
-        console.print(f"{name} {figure.value:.3f} {interval} on {len(found):,} rows", markup=False)
+        console.print(
+            f"{name} {figure.value:.3f} {interval} on {found.measured:,} rows", markup=False
+        )
 
 
 def _show(columns: dict[str, Any], rows: int) -> None:

@@ -58,9 +58,11 @@ class Predictions:
     """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
     and what `ftkit.outcomes.columns` says of it; `label` where it is known."""
     metrics: dict[str, Measured]
-    """With 95 % intervals over the rows; empty unless all of them have labels."""
+    """With 95 % intervals over the rows that have labels."""
     label_names: tuple[str, ...] = ()
     """The classes that the model knows, in the order of the probabilities."""
+    measured: int = 0
+    """Rows that have labels."""
 
     def __len__(self) -> int:
         return len(self.columns["index"])
@@ -110,6 +112,7 @@ def predict(
     inputs: Sequence[str],
     split: str | None = None,
     changes: dict[str, Any] | None = None,
+    texts: bool = False,
 ) -> Predictions:
     """Return what the model of a run says of these rows.
 
@@ -122,6 +125,7 @@ def predict(
         split: of a data set with several; its test split when not given.
         changes: of the run's recipe, as `Recipe.override` takes them; such as
             {"task.text": "review"} where a column has another name.
+        texts: the inputs are texts, whatever they look like, where the model reads texts.
 
     Raises:
         RunError: there is no finished run.
@@ -131,23 +135,35 @@ def predict(
     machine = runtime.start(0)
     recipe, folder = runtime.main_first(lambda: _open(run))
     recipe = recipe.override(changes or {})
-    if isinstance(recipe.task, LanguageModelling) and not any(map(names_data, inputs)):
+    told = texts or not any(map(names_data, inputs))
+    if isinstance(recipe.task, LanguageModelling) and told:
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
     names = _label_names(recipe, folder)
-    given = runtime.main_first(lambda: read_given(inputs, recipe.task, names, split))
+    asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
+    given = runtime.main_first(
+        lambda: read_given(inputs, recipe.task, names, split, recipe.data, asked, texts)
+    )
     for note in given.notes:
         log.info("data: %s", note)
     splits = _as_splits(given, names)
     outputs = answers(recipe.backbone, recipe, splits, folder, machine)
     found = {**_shown(splits), **columns(recipe.task, splits, outputs)}
-    metrics = {}
+    metrics, measured = {}, given.labelled
     if given.labelled.all():
         labels = label_array(recipe.task, splits.test, len(names))
         metrics = measure(recipe.task, labels, outputs)
     else:
         found = _without_labels(found, given.labelled)
+        if measured.any() and isinstance(outputs, np.ndarray):
+            rows = splits.test.select(np.flatnonzero(measured))
+            metrics = measure(
+                recipe.task, label_array(recipe.task, rows, len(names)), outputs[measured]
+            )
+            log.info(
+                "figures are of the %d of %d rows whose label is known", len(rows), len(measured)
+            )
     index = splits.test.with_format("numpy")["index"][:]
-    return Predictions({"index": index, **found}, metrics, names)
+    return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))
 
 
 @singledispatch

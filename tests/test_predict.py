@@ -246,21 +246,31 @@ def test_a_published_model_answers_like_its_run(hub, finished_run, class_folders
     assert there.metrics == here.metrics
 
 
-def test_rows_of_which_some_have_a_label(texts, checkpoint, tmp_path):
+def test_rows_of_which_some_have_a_label(texts, checkpoint, tmp_path, capsys, caplog):
     task, family = TASKS["classes"]
     run, _ = trained(task, Backbone(id=str(checkpoint(family))), texts, tmp_path)
     file = tmp_path / "some.csv"
     file.write_text("text,kind\ngold,metal\nplum,\n")
     found = predict(run, [str(file)])
     assert list(found.columns["label"]) == ["metal", None]
-    assert found.metrics == {}
+    assert found.measured == 1
+    right = float(found.columns["prediction"][0] == "metal")
+    assert found.metrics["accuracy"].value == right
+    capsys.readouterr()
+    file.write_text("text,kind\ngold,metal\nplum,wood\niron,metal\n")
+    assert main(["predict", str(run), str(file)]) == 0
+    said = capsys.readouterr()
+    assert "1 row has a label that the model does not know (wood)" in caplog.text
+    assert "on 2 rows" in said.err
+    assert len(said.out.splitlines()) == 4
+    assert main(["predict", str(run), str(file), "--set", "task.text=txt"]) == 2
+    assert "no column 'txt'; columns are text, kind; did you mean" in capsys.readouterr().err
 
 
 WRONG = {
     "there is no such file": ["photo.jpg"],
     "the model reads images": ["some words"],
     "expected one data set, or any number of images": ["rows.csv", "some words"],
-    "has 1 class that the training rows lack: yellow": ["other"],
     "there is no split 'tset'": ["other", "--split", "tset"],
     "holds no run": None,
     "expected a name that ends in .csv": ["other", "--out", "answers.xlsx"],

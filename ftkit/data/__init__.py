@@ -17,6 +17,7 @@ from ftkit.data.columns import (
     has_column,
     input_columns,
     label_columns,
+    pick,
     resolve_columns,
 )
 from ftkit.data.drawing import draw
@@ -50,6 +51,8 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     """
     found = read(data, partial(uses_of, task))
     source = with_parts(found.splits, data)
+    for name in data.as_text:
+        pick("label", name, [], next(iter(source.values())).features)
     roles = _assign(data, source)
     train = source[roles["train"]]
     group = data.group or (found.group if data.copies == "together" else None)

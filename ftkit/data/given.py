@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatch
-from glob import has_magic
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, Value
 
-from ftkit.data.columns import canonical, has_column, label_columns, resolve_columns
-from ftkit.data.files import READERS, SPLITS, Source
+from ftkit.data.columns import canonical, has_column, label_columns, pick, resolve_columns
+from ftkit.data.files import SPLITS, Source, is_table
 from ftkit.data.findings import rows_are
 from ftkit.data.foreign import has_image_name
 from ftkit.data.given_images import named_images
-from ftkit.data.labels import is_labelled, read_labels
+from ftkit.data.given_labels import NO_LABEL, labels_given
+from ftkit.data.kinds import Use
 from ftkit.data.prints import look
 from ftkit.data.remote import is_remote
 from ftkit.data.sources import read
-from ftkit.data.splits import file_of, in_brackets, objects
+from ftkit.data.splits import file_of, in_brackets
+from ftkit.data.uses import uses_of
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 from ftkit.recipe import (
     Data,
     ImageClassification,
-    LanguageModelling,
-    TabularRegression,
     TextClassification,
     TextRegression,
     TextTagging,
@@ -36,8 +37,10 @@ from ftkit.recipe import (
     Translation,
 )
 
-NO_LABEL = "no label"
-"""The name of the column that stands in for labels where there are none."""
+COLUMNS = ("image", "text", "pair", "tokens", "source", "target", "label")
+"""Fields of tasks that name a column."""
+WRITTEN = ("encoding", "separator", "decimal", "as_text")
+"""What a run's data say of how a file is written, which holds for other files too."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,13 @@ class Given:
 
 
 def read_given(
-    inputs: Sequence[str], task: Any, label_names: tuple[str, ...], split: str | None = None
+    inputs: Sequence[str],
+    task: Any,
+    label_names: tuple[str, ...],
+    split: str | None = None,
+    data: Data | None = None,
+    asked: Collection[str] = (),
+    texts: bool = False,
 ) -> Given:
     """Return the rows that these words name, without those that cannot be read.
 
@@ -66,31 +75,30 @@ def read_given(
         task: of the trained model.
         label_names: that it knows, in its order.
         split: of a data set with several; its test split when not given.
+        data: of the trained model, whose encoding, separator and the like hold for these rows too.
+        asked: fields of the task that were asked for now, and not only in training.
+        texts: the inputs are texts, whatever they look like, where the task reads texts.
 
     Raises:
-        DataError: there are none, they are not what the task reads, or have classes that the model
-            does not know.
+        DataError: there are none, or they are not what the task reads.
         HubError: it is no local path, and the Hub does not give it.
     """
     if not inputs:
         raise DataError(f"there is nothing to answer; give {task.noun}, or a data set")
-    source = _source(inputs, task, label_names)
+    source = _source(inputs, task, label_names, data, texts)
     name, notes = _split_of(source, split)
-    table = source.splits[name]
+    table, before = source.splits[name], task
+    _require_asked(task, asked, table.features)
     task, unlabelled = _columns(task, table.features)
-    if unlabelled is None:
-        _, found = read_labels(task, {**_each_class(task, label_names), "given": table})
-        labels, labelled = found["given"], is_labelled(found["given"])
-        labels[~labelled] = blank(task, table)[~labelled]
-    else:
-        labels, labelled = blank(task, table), np.zeros(len(table), bool)
+    notes += _renamed(before, task)
+    labels, labelled, said = labels_given(task, table, label_names, unlabelled)
+    notes += said
     rows = canonical(task, table, labels, source.folder_of(name))
     prints, bad = look(rows, near=False)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
         why = f": {next(iter(bad.values()))}" if bad else ""
         raise DataError(f"there is no row to answer in {' '.join(inputs)[:80]}{why}")
-    notes += () if unlabelled is None else (unlabelled,)
     notes += tuple(f"{rows_are(marks.sum())} {what}" for what, marks in prints.odd.items())
     notes += tuple(
         f"left out row {row}{in_brackets(file_of(rows, row))}: {reason}"
@@ -99,30 +107,64 @@ def read_given(
     return Given(rows.select(kept), labelled[kept], task, notes)
 
 
-def _source(inputs: Sequence[str], task: Any, label_names: tuple[str, ...]) -> Source:
+def _require_asked(task: Any, asked: Collection[str], features: Features) -> None:
+    """Refuse a column that was asked for now and is not there."""
+    for field in asked:
+        value = getattr(task, field, None)
+        names = value if isinstance(value, tuple) else (value,)
+        if field in ("columns", "labels", *COLUMNS):
+            for name in names:
+                if name is not None and not has_column(features, name):
+                    pick(field, name, [], features)
+
+
+def _renamed(before: Any, task: Any) -> tuple[str, ...]:
+    """Return a note for each column that has another name than in training."""
+    names = {field: (getattr(before, field, None), getattr(task, field, None)) for field in COLUMNS}
+    return tuple(
+        f"{task.noun} are in '{now}', which was '{then}' in training"
+        for field, (then, now) in names.items()
+        if field != "label" and then and now and then != now
+    )
+
+
+def _source(
+    inputs: Sequence[str], task: Any, label_names: tuple[str, ...], data: Data | None, texts: bool
+) -> Source:
     """Return the rows as they are, from files, texts or a data set."""
     if isinstance(task, ImageClassification):
         images = named_images(inputs, label_names)
         if images is not None:
             return images
-    if not any(map(names_data, inputs)):
+    if texts or not any(map(names_data, inputs)):
         return Source({"given": from_texts(task, list(inputs))})
     if len(inputs) > 1:
         raise DataError(
             f"expected one data set, or any number of {task.noun}; got {' '.join(inputs)[:80]}"
         )
-    return read(Data(path=inputs[0]))
+    kept = {name: getattr(data, name) for name in WRITTEN if data is not None}
+    return read(Data(path=inputs[0], **kept), lambda features: _uses(task, features))
+
+
+def _uses(task: Any, features: Features) -> Mapping[str, Use]:
+    with suppress(DataError):
+        task, _ = _columns(task, features)
+    return uses_of(task, features)
 
 
 def names_data(text: str) -> bool:
     """Return whether a word names data instead of being a text to answer."""
-    path = Path(text)
-    if text.startswith(PREFIX) or is_remote(text) or path.suffix in READERS:
+    if text.startswith(PREFIX) or is_remote(text):
         return True
-    is_id = text.count("/") == 1 and not text.split()[1:]
-    return is_id or (
-        len(text) < 1000 and (path.exists() or has_image_name(path.name) or has_magic(text))
-    )
+    if len(text) > 1000 or "\n" in text:
+        return False
+    path = Path(text).expanduser()
+    if path.exists() or has_image_name(path.name):
+        return True
+    one_word = not text.split()[1:]
+    if has_magic(text) and (glob(str(path), recursive=True) or (one_word and "/" in text)):
+        return True
+    return one_word and (text.count("/") == 1 or is_table(path))
 
 
 def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
@@ -187,68 +229,3 @@ def _columns(task: Any, features: Features) -> tuple[Any, str | None]:
     bare = task.model_copy(update={role: NO_LABEL} | ({"labels": None} if len(known) > 1 else {}))
     task = resolve_columns(bare, Features({**features, NO_LABEL: Value("string")}))
     return task, f"no column '{known[0]}': there are no labels to measure by"
-
-
-@singledispatch
-def _each_class(task: Any, names: tuple[str, ...]) -> dict[str, Dataset]:
-    """Return a training split that has the classes the model knows, in its order.
-
-    Each twice: a column in which no value comes again would be none of classes.
-    """
-    classes = Features({str(task.label): ClassLabel(names=list(names))})
-    return {"train": Dataset.from_dict({task.label: [*range(len(names))] * 2}, features=classes)}
-
-
-@_each_class.register
-def _(task: TextTagging, names: tuple[str, ...]) -> dict[str, Dataset]:
-    if task.labels is not None:
-        return {}  # the columns themselves are the classes
-    classes = Features({str(task.label): List(ClassLabel(names=list(names)))})
-    return {"train": Dataset.from_dict({task.label: [[*range(len(names))]]}, features=classes)}
-
-
-@_each_class.register
-def _(task: TokenClassification, names: tuple[str, ...]) -> dict[str, Dataset]:
-    classes = Features(
-        {
-            str(task.tokens): List(Value("string")),
-            str(task.label): List(ClassLabel(names=list(names))),
-        }
-    )
-    row = {task.tokens: [list(names)], task.label: [[*range(len(names))]]}
-    return {"train": Dataset.from_dict(row, features=classes)}
-
-
-@_each_class.register(TextRegression)
-@_each_class.register(TabularRegression)
-@_each_class.register(Translation)
-@_each_class.register(LanguageModelling)
-def _(task: Any, names: tuple[str, ...]) -> dict[str, Dataset]:
-    return {}
-
-
-@singledispatch
-def blank(task: Any, table: Dataset) -> np.ndarray:
-    """Return (N,) what stands for the labels of rows that have none."""
-    return np.zeros(len(table), int)
-
-
-@blank.register(TextRegression)
-@blank.register(TabularRegression)
-def _(task: Any, table: Dataset) -> np.ndarray:
-    return np.zeros(len(table))
-
-
-@blank.register
-def _(task: TextTagging, table: Dataset) -> np.ndarray:
-    return objects([[] for _ in range(len(table))])
-
-
-@blank.register
-def _(task: TokenClassification, table: Dataset) -> np.ndarray:
-    return objects([[0] * len(words or ()) for words in table[str(task.tokens)][:]])
-
-
-@blank.register
-def _(task: Translation, table: Dataset) -> np.ndarray:
-    return objects(["-"] * len(table))

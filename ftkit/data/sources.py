@@ -28,7 +28,7 @@ from ftkit.data.remote import fetch, is_remote
 from ftkit.data.tables import Uses
 from ftkit.data.unpack import ARCHIVES, unzipped
 from ftkit.embedded import PREFIX
-from ftkit.errors import DataError, nearest
+from ftkit.errors import DataError
 from ftkit.hub import hub_errors, loading_errors, patiently
 from ftkit.pull import is_hub_id, resolve, whole
 from ftkit.recipe import Data
@@ -55,12 +55,6 @@ def read(data: Data, uses: Uses | None = None) -> Source:
 
     found = _read(data, wanted)
     for name in data.as_text:
-        if not any(name in rows.features for rows in found.splits.values()):
-            there = next(iter(found.splits.values())).features
-            raise DataError(
-                f"data.as_text: the data has no column '{name}'; columns are {', '.join(there)}"
-                f"{nearest(name, there)}"
-            )
         for split, rows in found.splits.items():
             kind = rows.features.get(name)
             if isinstance(kind, Value) and kind.dtype not in TEXT:

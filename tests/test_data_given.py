@@ -1,0 +1,91 @@
+"""Rows to be answered: texts or names of data, columns, labels, how files are written."""
+
+import numpy as np
+import pytest
+
+from ftkit import Data, DataError, TextClassification, TextTagging
+from ftkit.data.given import names_data, read_given
+
+TASK = TextClassification(text="text", label="label")
+NAMES = ("bad", "good")
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("was it lovely?", False),
+        ("[sic] great * wow", False),
+        ("what?", False),
+        ("see data.csv for more", False),
+        ("a\nb.csv", False),
+        ("and/or not", False),
+        ("x" * 5000, False),
+        ("rows.csv", True),
+        ("ROWS.CSV", True),
+        ("rows.csv.gz", True),
+        ("rows/*.parquet", True),
+        ("here*.tx?", True),
+        ("OWNER/NAME", True),
+        ("s3://bucket/rows", True),
+        ("embedded:digits", True),
+    ],
+)
+def test_what_does_not_exist_and_looks_like_no_path_is_a_text(text, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here is.txt").write_text("a text")
+    assert names_data(text) == data
+
+
+def test_lines_of_stdin_are_texts_whatever_they_look_like(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("text\na\n")
+    lines = ["rows.csv", "*", "OWNER/NAME"]
+    assert read_given(lines, TASK, NAMES, texts=True).rows["text"][:] == lines
+    assert read_given(["rows.csv"], TASK, NAMES).rows["text"][:] == ["a"]
+
+
+def test_a_label_that_the_model_does_not_know_is_no_label(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\na,good\nb,ugly\nc,\nd, bad\n")
+    given = read_given([str(tmp_path / "rows.csv")], TASK, NAMES)
+    assert given.labelled.tolist() == [True, False, False, True]
+    assert [NAMES[n] for n in np.array(given.rows["label"][:])[given.labelled]] == ["good", "bad"]
+    assert any("1 row has a label that the model does not know (ugly)" in n for n in given.notes)
+
+
+def test_a_list_with_a_label_that_the_model_does_not_know_is_none(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(
+        '{"text": "a", "tags": ["good"]}\n{"text": "b", "tags": ["good", "odd"]}\n'
+        '{"text": "c", "tags": []}\n'
+    )
+    task = TextTagging(text="text", label="tags")
+    given = read_given([str(tmp_path / "rows.jsonl")], task, NAMES)
+    assert given.labelled.tolist() == [True, False, True]
+    assert given.rows["label"][:] == [[1], [], []]
+
+
+def test_labels_are_read_as_the_model_spells_them(tmp_path):
+    for names, written in ((("1", "2"), "1.0"), (("False", "True"), "true"), (("007", "1"), "007")):
+        (tmp_path / "rows.csv").write_text(f"text,label\na,{written}\nb,\n")
+        given = read_given([str(tmp_path / "rows.csv")], TASK, names)
+        assert given.labelled.tolist() == [True, False]
+
+
+def test_a_file_is_read_as_in_training(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes("text#label\nna\u00efve \u2013 5,5#good\n".encode("cp1252"))
+    data = Data(path="elsewhere", encoding="cp1252", separator="#", as_text=("label", "gone"))
+    given = read_given([str(file)], TASK, NAMES, data=data)
+    assert given.rows["text"][:] == ["na\u00efve \u2013 5,5"]
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_given([str(file)], TASK, NAMES)
+
+
+def test_a_column_of_another_name_is_said_and_one_that_is_asked_for_must_be_there(tmp_path):
+    (tmp_path / "rows.csv").write_text("id,comment\n1,a\n2,b\n")
+    given = read_given([str(tmp_path / "rows.csv")], TASK, NAMES)
+    assert "texts are in 'comment', which was 'text' in training" in given.notes
+    asked = TASK.model_copy(update={"text": "coment"})
+    with pytest.raises(DataError, match="no column 'coment'; columns are id, comment; did you"):
+        read_given([str(tmp_path / "rows.csv")], asked, NAMES, asked=("text",))
+    with pytest.raises(DataError, match="no column 'label'"):
+        read_given([str(tmp_path / "rows.csv")], TASK, NAMES, asked=("label",))
