@@ -42,6 +42,9 @@ def resolve_columns(task: Any, features: Features) -> Any:
 @resolve_columns.register
 def _(task: ImageClassification, features: Features) -> ImageClassification:
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    images = images or [name for name, feature in features.items() if _are_encoded(feature)]
+    if len(images) > 1:
+        images = [name for name in IMAGE_NAMES if name in images] or images
     if not images:
         images = [name for name in named(IMAGE_NAMES, features) if is_text(features[name])]
     return task.model_copy(
@@ -164,6 +167,12 @@ def _labels(features: Features) -> list[str]:
     return classes
 
 
+def _are_encoded(feature: Any) -> bool:
+    """Return whether a column holds the bytes of files, alone or in a struct as `datasets` has."""
+    kind = feature.get("bytes") if isinstance(feature, dict) else feature
+    return isinstance(kind, Value) and kind.dtype in ("binary", "large_binary")
+
+
 def is_text(feature: Any) -> bool:
     """Return whether a column holds texts."""
     return isinstance(feature, Value) and feature.dtype in TEXT
@@ -222,6 +231,13 @@ def _(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
         if not is_text(rows.features[column]):
             raise DataError(f"column '{column}' holds {rows.features[column]}, not texts")
     return rows.rename_columns(called)
+
+
+def located(task: Any, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
+    """Return the rows, with file names of images completed by `data.images` where it is given."""
+    if images is None or not isinstance(task, ImageClassification):
+        return rows
+    return as_images(rows, cast(str, task.image), folder, images)
 
 
 def canonical(task: Any, rows: Dataset, labels: np.ndarray, folder: Path | None) -> Dataset:

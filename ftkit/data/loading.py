@@ -9,12 +9,15 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
+import pyarrow as pa
+from datasets import Dataset, Features, List, Value, load_dataset
 
 from ftkit.checksums import of_files
 from ftkit.embedded import cache_folder
 from ftkit.errors import DataError
 from ftkit.hub import said
+
+BYTES = (Value("binary"), Value("large_binary"))
 
 
 def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
@@ -38,11 +41,43 @@ def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
         )
         if reader == "parquet":
             rows.data.validate(full=True)  # texts that are no UTF-8 are seen only when looked at
-        return rows
+        return _in_plain_types(rows)
     except Exception as error:  # libraries raise anything over a file that is not what it says
         empty = isinstance(error.__cause__ or error, StopIteration)
         cause = "there are no rows in it" if empty else said(error)
         raise DataError(f"data '{files[0]}': {cause}") from error
+
+
+def _in_plain_types(rows: Dataset) -> Dataset:
+    """Return the rows with texts and bytes in the types that `datasets` can work with.
+
+    Polars writes views of them, and Hive and others texts as bytes without a mark.
+    """
+    plain = Features({name: _plain(kind) for name, kind in rows.features.items()})
+    for name, kind in plain.items():
+        if kind in BYTES and _are_texts(rows.data.column(name)):
+            plain[name] = Value("string")
+    return rows if plain == rows.features else rows.cast(plain)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without views and bytes of a fixed length, within lists and structs too."""
+    if isinstance(kind, Value):
+        if kind.dtype.startswith("fixed_size_binary"):
+            return Value("binary")
+        return Value(kind.dtype.removesuffix("_view")) if kind.dtype.endswith("_view") else kind
+    if isinstance(kind, List):
+        return List(_plain(kind.feature))
+    return {n: _plain(k) for n, k in kind.items()} if isinstance(kind, dict) else kind
+
+
+def _are_texts(column: pa.ChunkedArray) -> bool:
+    """Return whether all bytes are UTF-8, which those of an image never are."""
+    try:
+        column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return column.null_count < len(column)
 
 
 def place_for(files: Sequence[Path]) -> Path:

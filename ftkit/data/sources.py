@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from glob import glob, has_magic
@@ -178,11 +181,24 @@ def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
     return not mentions(tables, (file for inside in images for file in inside))
 
 
-def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
-    """Return the rows with `column` as undecoded images, from file names or encoded bytes."""
-    if isinstance(rows.features[column], Value) and rows.features[column].dtype in TEXT:
-        folder = folder or Path()
-        paths = [None if name is None else str(folder / name) for name in rows[column]]
+def as_images(
+    rows: Dataset, column: str, folder: Path | None, pattern: str | None = None
+) -> Dataset:
+    """Return the rows with `column` as undecoded images, from file names or encoded bytes.
+
+    Args:
+        folder: where relative names start.
+        pattern: `data.images`: another folder, or with a * for the name.
+    """
+    kind = getattr(rows.features[column], "dtype", "")
+    if kind in TEXT or (isinstance(rows.features[column], Value) and kind.startswith("int")):
+        pattern = f"{pattern or '*'}" if "*" in (pattern or "*") else f"{pattern}/*"
+        paths = [
+            named_file(folder or Path(), pattern.replace("*", str(name)))
+            if name not in (None, "")
+            else None
+            for name in rows[column]
+        ]
         rows = rows.remove_columns(column).add_column(column, paths)
     try:
         return rows.cast_column(column, Image(decode=False))
@@ -192,4 +208,19 @@ def as_images(rows: Dataset, column: str, folder: Path | None) -> Dataset:
         ) from error
 
 
+def named_file(folder: Path, name: str) -> str:
+    """Return the path of a file that a table names.
+
+    A name that is there is taken as it is. Else ~ is the home folder, a backslash parts folders,
+    and an accent may be composed or not.
+    """
+    path = os.path.join(folder, name)
+    if PLAIN.fullmatch(name) or os.path.exists(path):
+        return path
+    name = os.path.expanduser(name.replace("\\", "/"))
+    forms = [os.path.join(folder, unicodedata.normalize(form, name)) for form in ("NFC", "NFD")]
+    return next(filter(os.path.exists, forms), path)
+
+
+PLAIN = re.compile(r"[\w./ -]+", re.ASCII)
 TEXT = {"string", "large_string"}

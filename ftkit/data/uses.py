@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from datasets import Features
+from datasets import Features, Value
 
-from ftkit.data.columns import resolve_columns
+from ftkit.data.columns import IMAGE_NAMES, is_number, named, resolve_columns
 from ftkit.data.kinds import Use
 from ftkit.errors import DataError
-from ftkit.recipe import TabularRegression, TextRegression, TextTagging
+from ftkit.recipe import ImageClassification, TabularRegression, TextRegression, TextTagging
 
 AS_TEXT = ("image", "text", "pair", "source", "target", "prompt", "answer", "tokens", "messages")
 """Fields of a task that name columns of texts, or of names of files."""
@@ -21,6 +21,9 @@ def uses_of(task: Any, features: Features) -> dict[str, Use]:
 
     Where it cannot be told which they are, those that are asked for by name.
     """
+    if isinstance(task, ImageClassification):  # files may be called 00012
+        names = {n for n in named(IMAGE_NAMES, features) if is_number(features[n])}
+        features = Features({**features, **dict.fromkeys(names, Value("string"))})
     with suppress(DataError):
         task = resolve_columns(task, features)
     found: dict[str, Use] = {}

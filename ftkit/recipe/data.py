@@ -40,6 +40,9 @@ class Data(Settings):
     as_text: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
     """Columns whose values are text, or names of classes, as they are written, though they look
     like numbers."""
+    images: str | None = None
+    """Where the image files lie that a table names: a folder, or a pattern such as photos/*.jpg in
+    which * is the name; from the table's own folder."""
     folders: Literal["auto", "classes"] = "auto"
     """Whether folders called train, test and so on may be splits; `classes`: each is a class."""
     train: str = "train"
