@@ -24,6 +24,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ftkit.errors import RecipeError, TrainingError
+from ftkit.finished import read_recipe
 from ftkit.heads import why_not_alone
 from ftkit.mlp_model import Perceptron
 from ftkit.models import place
@@ -121,7 +122,7 @@ def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     there = folder / "recipe.json"
     if recipe.train.batch_size != AUTO or not resume or not there.is_file():
         return recipe
-    before = Recipe.from_json(there.read_text(encoding="utf-8"))
+    before = read_recipe(folder)
     return recipe.override(settled_before(recipe, before))
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+CARD = "README.md"
+
 
 def sha256_of(file: Path) -> str:
     """Return the checksum by which LFS names a file."""
@@ -26,9 +28,14 @@ def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def weight_checksums(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each weights file in `folder` and below, by its path there."""
+def model_checksums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file of a model in `folder` and below, by its path there.
+
+    Its card, which people edit, and hidden files are left out: no model is loaded from them.
+    """
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
     return {
-        file.relative_to(folder).as_posix(): sha256_of(file)
-        for file in sorted(folder.rglob("*.safetensors"))
+        path.as_posix(): sha256_of(file)
+        for path, file in files.items()
+        if path.name != CARD and not any(part.startswith(".") for part in path.parts)
     }

@@ -64,7 +64,8 @@ def compare(
         raise RecipeError("compare what? Give recipes, or folders of finished runs")
     folders = [Path(target) for target in targets if Path(target).is_dir()]
     if folders and len(folders) < len(targets):
-        raise RecipeError("give recipes, or folders of finished runs, not both")
+        other = next(target for target in targets if not Path(target).is_dir())
+        raise RecipeError(f"give recipes, or folders of finished runs, not both; {other} is none")
     if folders:
         return _show(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)

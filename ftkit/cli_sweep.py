@@ -126,10 +126,10 @@ def chosen_lines(found: Sequence[Trial], figure: str) -> list[str]:
         found: all trials, the best on validation rows first.
         figure: that was compared on validation rows.
     """
-    from ftkit.result import RunResult
+    from ftkit.finished import read_finished
 
     best, complete = found[0], sum(trial.state == "complete" for trial in found)
-    result = RunResult.read(best.folder)
+    result = read_finished(best.folder)
     name = figure if figure in result.metrics else next(iter(result.metrics))
     measured = result.metrics[name]
     lines = [

@@ -18,6 +18,7 @@ import psutil
 from ftkit import runtime
 from ftkit.batch_size import settled, settled_before
 from ftkit.choose import choose
+from ftkit.finished import read_recipe
 from ftkit.folder import is_complete, open_folder
 from ftkit.plots import plot_range_test
 from ftkit.pull import pin
@@ -53,8 +54,7 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     """
     there = folder / "recipe.json"
     if resume and runtime.on_main(there.is_file):
-        text = runtime.on_main(lambda: there.read_text(encoding="utf-8"))
-        return as_decided(recipe, wanted, Recipe.from_json(text))
+        return as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
     imports = time.time() - psutil.Process().create_time()
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))

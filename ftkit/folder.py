@@ -30,6 +30,7 @@ from torch import nn
 
 from ftkit.data import Splits
 from ftkit.errors import RunError
+from ftkit.finished import read_recipe
 from ftkit.models import count_parameters
 from ftkit.outcomes import columns, draw
 from ftkit.plots import plot_learning_curve
@@ -60,7 +61,7 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
         return False
     if not (folder / "recipe.json").is_file():
         raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
-    there = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    there = read_recipe(folder)
     finished = (folder / FILE).exists()
     if not resume:
         raise RunError(
@@ -94,9 +95,8 @@ def rows_as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     there = folder / "recipe.json"
     if not resume or not there.is_file():
         return recipe
-    text = there.read_text(encoding="utf-8")
-    before = Recipe.from_json(text).data
-    if "split_seed" in json.loads(text)["data"]:
+    before = read_recipe(folder).data
+    if "split_seed" in json.loads(there.read_text(encoding="utf-8"))["data"]:
         return recipe
     drawn = {"data.split_seed": before.split_seed, "data.copies": before.copies}
     return recipe.override(drawn)
@@ -236,7 +236,7 @@ def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> N
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
     figure = recipe.task.chosen_by or recipe.task.figures[0]
     curve = plots / "learning_curve.png"
-    plot_learning_curve(folder / "log.jsonl", curve, title, figure, recipe.task.loss)
+    plot_learning_curve(folder, curve, title, figure, recipe.task.loss)
     draw(recipe.task, splits, outputs, plots, title)
 
 

@@ -20,6 +20,8 @@ from torch import nn
 
 from ftkit.encoders import Encoder, from_settings, to_settings
 from ftkit.errors import ModelError
+from ftkit.finished import require_verified
+from ftkit.hub import loading_errors
 from ftkit.mlp import Network, views
 from ftkit.mlp_estimator import MlpClassifier, MlpRegressor, load
 from ftkit.mlp_saving import CONFIG, load_network, save_network
@@ -99,9 +101,12 @@ def load_start(start: str) -> tuple[Network, Mapping[str, Any]]:
 
     Raises:
         ModelError: there is no saved perceptron.
+        RunError: it is not the one that its run verified.
     """
+    folder = model_folder(start)
+    require_verified(folder)
     try:
-        return load_network(model_folder(start))
+        return load_network(folder)
     except ValueError as error:
         raise ModelError(f"backbone.start: {error}") from None
 
@@ -172,15 +177,21 @@ def load_perceptron(folder: str | Path) -> Trained:
 
     Raises:
         ModelError: the folder holds no such model.
+        RunError: it is not the one that its run verified.
         HubError: the Hub does not give it.
     """
     name = str(folder)
-    folder = fetch(Backbone(id=name)) if is_hub_id(name) else model_folder(folder)
+    if is_hub_id(name):
+        folder = fetch(Backbone(id=name))
+    else:
+        folder = model_folder(folder)
+        require_verified(folder)
     try:
         estimator = load(folder)
     except ValueError as error:
         raise ModelError(str(error)) from None
-    settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["settings"]
-    if "encoder" not in settings:
-        raise ModelError(f"{folder} holds a bare estimator; load it with ftkit.mlp_estimator.load")
-    return Trained(estimator, from_settings(settings["encoder"]))
+    with loading_errors("model", name, ModelError):
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["settings"]
+        if "encoder" in settings:
+            return Trained(estimator, from_settings(settings["encoder"]))
+    raise ModelError(f"{folder} holds a bare estimator; load it with ftkit.mlp_estimator.load")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -14,7 +13,16 @@ from ftkit import runtime
 from ftkit.build import build
 from ftkit.data import load_splits, screen
 from ftkit.encoders import Encoder, PixelEncoder
-from ftkit.errors import RecipeError, RunError
+from ftkit.errors import ModelError, RecipeError
+from ftkit.finished import (
+    MODEL,
+    RECIPE,
+    read_finished,
+    read_journal,
+    read_recipe,
+    require_verified,
+)
+from ftkit.hub import loading_errors
 from ftkit.mlp import Network
 from ftkit.mlp_check import GradientRow, check_gradients
 from ftkit.mlp_fit import Scaler
@@ -37,10 +45,11 @@ def check_network(name: str, rows: int, per_layer: int) -> list[GradientRow]:
 
     Raises:
         RecipeError: the recipe has no perceptron.
+        RunError, ModelError: the run is damaged.
         DataError: its data cannot be read.
     """
-    trained = (Path(name) / "recipe.json").exists()
-    recipe = find(str(Path(name) / "recipe.json") if trained else name)
+    trained = (Path(name) / RECIPE).exists()
+    recipe = read_recipe(Path(name)) if trained else find(name)
     _require_perceptron(recipe)
     machine = runtime.start(recipe.train.seed)
     splits = load_splits(recipe.data, recipe.task)
@@ -48,7 +57,10 @@ def check_network(name: str, rows: int, per_layer: int) -> list[GradientRow]:
     built = build(recipe.backbone, recipe.task, splits, recipe.train.seed)
     scaler, network = Scaler.of(built.model, built.inputs), built.model.network
     if trained:
-        network, _ = load_network(Path(name) / "model", str(machine.device))
+        model = Path(name) / MODEL
+        require_verified(model)
+        with loading_errors("model", str(model), ModelError):
+            network, _ = load_network(model, str(machine.device))
         scaler.unfold(network)
     X, Y = scaler.targets(built.inputs.validation)
     return check_gradients(network, X[:rows], Y[:rows], per_layer)
@@ -60,28 +72,26 @@ def draw_run(run: Path) -> list[Path]:
     Raises:
         RunError: the folder holds no finished run of a perceptron.
     """
-    if not (run / "run.json").exists():
-        raise RunError(f"{run} holds no finished run: there is no run.json")
-    recipe = Recipe.from_json((run / "recipe.json").read_text(encoding="utf-8"))
+    read_finished(run)
+    recipe = read_recipe(run)
     _require_perceptron(recipe)
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", run / "plots"
     trained, (network, _) = load_perceptron(run / "model"), load_network(run / "model")
     files = [plots / f"{name}.png" for name in ("learning_curve", "gradient_norms", "first_layer")]
     task = recipe.task
-    plot_learning_curve(run / "log.jsonl", files[0], title, task.figures[0], task.loss)
-    plot_gradient_norms(run / "log.jsonl", files[1], title)
+    plot_learning_curve(run, files[0], title, task.figures[0], task.loss)
+    plot_gradient_norms(run, files[1], title)
     plot_first_layer(network, trained.encoder, files[2], title)
     return files
 
 
-def plot_gradient_norms(journal: Path, file: Path, title: str) -> None:
+def plot_gradient_norms(run: Path, file: Path, title: str) -> None:
     """Draw the norm of each layer's gradient over epochs; where they part, gradients vanish.
 
     Args:
-        journal: log.jsonl of a run.
+        run: its folder.
     """
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    entries = [entry for entry in lines if "gradient_norms" in entry]
+    entries = [entry for entry in read_journal(run) if {"epoch", "gradient_norms"} <= entry.keys()]
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes: Axes = figure.subplots()
     epochs = [entry["epoch"] for entry in entries]

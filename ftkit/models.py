@@ -35,6 +35,7 @@ from transformers import (
 
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
+from ftkit.finished import require_verified
 from ftkit.hub import loading_errors
 from ftkit.model_checks import check_body, check_forward, check_kind, check_weights
 from ftkit.pull import fetch, is_hub_id
@@ -213,6 +214,7 @@ def source_of(backbone: Backbone) -> str:
 
     Raises:
         ModelError: it is a local path where there is no model.
+        RunError: it is the model of a run, and not as that verified it.
         HubError: the Hub does not give it.
     """
     if backbone.id.startswith(PREFIX):
@@ -221,6 +223,7 @@ def source_of(backbone: Backbone) -> str:
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError(f"backbone '{backbone.id}': there is no config.json in this folder")
+        require_verified(path)
         return str(path.resolve())
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")

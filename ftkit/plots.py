@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,20 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ftkit.finished import read_journal
+
 MOST_CLASSES_WITH_NUMBERS = 20
 MOST_BARS = 40
 """Classes with a bar, those of most rows."""
 
 
-def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str, loss: str) -> None:
+def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, loss: str) -> None:
     """Draw training loss, validation loss and a validation figure over epochs.
 
     Args:
-        journal: log.jsonl of a run.
+        run: its folder.
         figure_name: such as accuracy.
         loss: what it is.
     """
-    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    entries = [entry for entry in read_journal(run) if "epoch" in entry]
     train = [(e["epoch"], e["loss"]) for e in entries if "loss" in e]
     validation = [e for e in entries if "validation_loss" in e]
     epochs = [e["epoch"] for e in validation]
@@ -35,7 +37,7 @@ def plot_learning_curve(journal: Path, file: Path, title: str, figure_name: str,
     losses.plot(epochs, [e["validation_loss"] for e in validation], "o-", label="validation")
     losses.set(xlabel="epoch", ylabel=loss, ylim=(0, None))
     losses.legend(frameon=False)
-    values = [e[f"validation_{figure_name}"] for e in validation]
+    values = [e.get(f"validation_{figure_name}", math.nan) for e in validation]
     accuracies.plot(epochs, values, "o-", color="tab:blue")
     accuracies.set(
         xlabel="epoch",

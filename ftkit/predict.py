@@ -24,8 +24,18 @@ from ftkit import (
 )
 from ftkit.data import Splits
 from ftkit.data.given import Given, names_data, read_given
-from ftkit.errors import RunError
+from ftkit.errors import ModelError, RecipeError, RunError
 from ftkit.evaluation import predict as outputs_of
+from ftkit.finished import (
+    BASELINE,
+    MODEL,
+    OLDER,
+    RECIPE,
+    knows_all_files,
+    read_recipe,
+    require_verified,
+)
+from ftkit.hub import loading_errors
 from ftkit.language import go_on
 from ftkit.metrics import measure
 from ftkit.mlp_model import load_perceptron
@@ -41,7 +51,7 @@ from ftkit.recipe import (
     TextRegression,
     Translation,
 )
-from ftkit.result import Measured, RunResult
+from ftkit.result import FILE, Measured, RunResult
 from ftkit.tasks import prepare, suited
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import raw_inputs
@@ -128,7 +138,7 @@ def predict(
         texts: the inputs are texts, whatever they look like, where the model reads texts.
 
     Raises:
-        RunError: there is no finished run.
+        RunError: there is no finished run, or one of its files is damaged.
         DataError: the rows are not what the model reads.
         HubError: the Hub does not give the model or the rows.
     """
@@ -227,24 +237,37 @@ def _open(run: str | Path) -> tuple[Recipe, Path]:
     if foreign:
         folder = fetch(Backbone(id=str(run)))
     result = RunResult.read(folder)
-    recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    if not (folder / RECIPE).exists() and (folder / BASELINE).exists():
+        raise RunError(f"{run} is a baseline ({result.strategy['kind']}), which leaves no model")
+    recipe = read_recipe(folder)
     if foreign:
         recipe = without_foreign_code(recipe, str(run))
-    recipe = Recipe.model_validate(recipe.model_dump(mode="json") | {"task": result.task})
-    inside = folder / "model"
-    return recipe, inside if inside.is_dir() else folder
+    try:
+        recipe = Recipe(**recipe.model_dump(mode="json") | {"task": result.task})
+    except RecipeError as error:
+        raise RunError(f"{folder / FILE} does not fit its recipe: {error}") from None
+    if getattr(recipe.task, "label", "") is None and getattr(recipe.task, "labels", None) is None:
+        raise RunError(f"{folder / FILE} is damaged: its task names no label")
+    flat = (folder / "config.json").is_file() and not (folder / MODEL).exists()
+    model = folder if flat else folder / MODEL
+    if not foreign:  # whose files the Hub has proven
+        require_verified(model)
+        if not knows_all_files(result):
+            log.info("%s: %s", run, OLDER)
+    return recipe, model
 
 
 def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
     if isinstance(recipe.task, (TextRegression, TabularRegression, Translation, LanguageModelling)):
         return ()
-    if isinstance(recipe.backbone, Mlp):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return tuple(config["settings"]["classes"])
-    where = {"trust_remote_code": recipe.backbone.trust_remote_code}
-    names = AutoConfig.from_pretrained(folder, **where).id2label  # timm's file has it otherwise
-    return tuple(names[number] for number in range(len(names)))
+    with loading_errors("model", str(folder), ModelError):
+        if isinstance(recipe.backbone, Mlp):
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return tuple(config["settings"]["classes"])
+        where = {"trust_remote_code": recipe.backbone.trust_remote_code}
+        names = AutoConfig.from_pretrained(folder, **where).id2label  # timm's has it otherwise
+        return tuple(names[number] for number in range(len(names)))
 
 
 def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:

@@ -26,8 +26,9 @@ from yaml import YAMLError
 from ftkit.card import PLOTS, beside
 from ftkit.card_metadata import eval_results, metadata
 from ftkit.card_words import HERE
-from ftkit.checksums import git_sha1, sha256_of, weight_checksums
+from ftkit.checksums import git_sha1, sha256_of
 from ftkit.errors import HubError, RunError
+from ftkit.finished import difference, read_recipe
 from ftkit.hub import hub_errors, patiently
 from ftkit.pull import Licences, is_pinned, revision_of, shareable
 from ftkit.recipe import Recipe
@@ -114,7 +115,7 @@ def publish(
     """
     folder = Path(run)
     result = RunResult.read(folder)
-    recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe = read_recipe(folder)
     _check_verified(folder, result)
     against = "" if baseline is None else beside(result, _comparable(Path(baseline), result))
     title, figure = next(iter(result.metrics.items()))
@@ -221,11 +222,13 @@ def _comparable(folder: Path, result: RunResult) -> RunResult:
 
 
 def _check_verified(folder: Path, result: RunResult) -> None:
-    """Refuse a model whose weights are not those that the run verified."""
-    if result.model_sha256 != weight_checksums(folder / "model"):
+    """Refuse a model that is not the one that the run verified."""
+    reason = difference(folder / "model", result.model_sha256, deep=True)
+    if reason or not result.model_sha256:
         raise RunError(
-            f"{folder / 'model'} has other weights than those that its run verified; only a "
-            f"verified model is published, train it again"
+            f"{folder / 'model'} is not the model that its run verified: "
+            f"{reason or 'run.json has no checksums'}; only a verified model is published, bring "
+            f"that file back, or train it again"
         )
 
 

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ftkit.errors import RecipeError, RunError
-from ftkit.settings import Settings
+from ftkit.settings import Settings, read_json
 
 FILE = "run.json"
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings whose kind is a name, where they have one."""
+    if not isinstance(values.get("kind", ""), str):
+        raise ValueError("kind is no name")
+    return values
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that have a kind."""
+    if "kind" not in values:
+        raise ValueError("kind is missing")
+    return values
+
+
+def _of_host(values: dict[str, int]) -> dict[str, int]:
+    """Return bytes of memory, that of the host among them."""
+    if "host" not in values:
+        raise ValueError("host is missing")
+    return values
+
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Time = Annotated[float, Field(ge=0, lt=1e12)]
+"""Seconds, of which nobody has so many."""
+Kind = Annotated[dict[str, Any], AfterValidator(_named)]
 
 
 class Measured(Settings):
@@ -32,11 +59,11 @@ class Seconds(Settings):
 
     section = "seconds"
 
-    data: float
-    features: float
-    train: float
-    evaluate: float
-    total: float
+    data: Time
+    features: Time
+    train: Time
+    evaluate: Time
+    total: Time
 
 
 class Latency(Settings):
@@ -44,14 +71,14 @@ class Latency(Settings):
 
     section = "latency"
 
-    median: float
-    low: float
+    median: Time
+    low: Time
     """A quarter of the answers took less."""
-    high: float
+    high: Time
     """A quarter of the answers took more."""
-    threads: int
+    threads: Count
     """CPU threads."""
-    repetitions: int
+    repetitions: Count
     """Answers that were timed."""
 
 
@@ -61,35 +88,37 @@ class RunResult(Settings):
     section = "run"
 
     recipe: str
-    strategy: dict[str, Any]
-    task: dict[str, Any]
+    strategy: Annotated[Kind, AfterValidator(_known)]
+    task: Kind
     dataset: str
     split: str
-    n: int
+    n: Count
     """Test examples, each counted once."""
-    unseen_words: int = 0
+    unseen_words: Count = 0
     """Of the test texts, words beyond the tokens that the model reads; told to be in no name."""
-    metrics: dict[str, Measured]
+    metrics: Annotated[dict[str, Measured], Field(min_length=1)]
+    """Of the test rows; the first stands for the run."""
     validation: dict[str, float] = Field(default_factory=dict)
     """Loss and figures on the validation rows, of the weights that were kept; empty in runs of
     versions that did not write them."""
-    parameters_total: int
-    parameters_trained: int
+    parameters_total: Count
+    parameters_trained: Count
     seconds: Seconds
-    examples_per_second: float
+    examples_per_second: Annotated[float, Field(ge=0, lt=1e15)]
     """Training examples per second, over all processes, evaluation left out."""
-    peak_memory_bytes: dict[str, int]
-    model_bytes: int
+    peak_memory_bytes: Annotated[dict[str, Count], AfterValidator(_of_host)]
+    model_bytes: Count
     """Size of the weights in model/, without an adapter kept beside them."""
-    latency_seconds: float | None = None
+    latency_seconds: Time | None = None
     """An example at batch 1, from what a user has to the answer, by the saved model in a fresh
     process on the CPU, the median of `latency`; None where nobody measured it."""
     latency: Latency | None = None
     """The same with its quartiles, threads and repetitions; None where nobody measured it."""
     model_sha256: dict[str, str] = Field(default_factory=dict)
-    """Checksum of each weights file below model/, as it was verified."""
-    seed: int
-    world_size: int
+    """Checksum of each file below model/ but its card, as it was verified; earlier versions wrote
+    those of weights alone."""
+    seed: Count
+    world_size: Count
     device: str
     precision: str
     versions: dict[str, str]
@@ -110,14 +139,19 @@ class RunResult(Settings):
         """Return the result of a finished run.
 
         Raises:
-            RunError: the folder holds no finished run.
+            RunError: the folder holds no finished run, or its record is damaged.
         """
         file = Path(folder) / FILE
-        if not file.is_file():
-            state = "is not finished" if (Path(folder) / "recipe.json").exists() else "holds no run"
-            raise RunError(f"{folder} {state}: there is no {FILE}")
         try:
-            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+            values = read_json(file.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, got {type(values).__name__}")
+            return cls(**values)
+        except (FileNotFoundError, NotADirectoryError):
+            state = "is not finished" if (Path(folder) / "recipe.json").exists() else "holds no run"
+            raise RunError(f"{folder} {state}: there is no {FILE}") from None
+        except OSError as error:
+            raise RunError(f"{file} cannot be read: {error.strerror}") from None
         except (ValueError, RecipeError) as error:
-            cause = " ".join(str(error).split())[:200]
-            raise RunError(f"{file} is not the record of a run: {cause}") from error
+            cause = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            raise RunError(f"{file} is not the record of a run: {cause[:200]}") from None

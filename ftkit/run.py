@@ -22,9 +22,10 @@ from ftkit.adapt import adapt
 from ftkit.batch_size import as_begun, settled
 from ftkit.build import build
 from ftkit.card import card
-from ftkit.checksums import weight_checksums
+from ftkit.checksums import model_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.evaluation import before, predict
+from ftkit.finished import read_finished
 from ftkit.folder import (
     Lock,
     is_complete,
@@ -74,7 +75,7 @@ def finetune(
     recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         log.info("%s holds this run, complete", folder)
-        return RunResult.read(folder)
+        return runtime.on_main(lambda: read_finished(folder))
 
     ready = make_ready(recipe, machine)
     recipe = settled(recipe, ready.model, ready.inputs, machine)
@@ -151,7 +152,7 @@ def carry_out(
             model_bytes=weight_bytes(model_folder),
             latency_seconds=verified.latency_seconds,
             latency=verified.latency,
-            model_sha256=weight_checksums(model_folder),
+            model_sha256=model_checksums(model_folder),
             seed=recipe.train.seed,
             world_size=machine.world_size,
             device=machine.device_name,

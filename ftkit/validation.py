@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import NamedTuple
 
+from ftkit.finished import read_journal
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.result import RunResult
 
@@ -29,16 +29,17 @@ def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
         folder: of the run.
         result: its run.json.
         name: of the figure by which it chose its weights.
+
+    Raises:
+        RunError: log.jsonl is needed and damaged.
     """
     kept = result.validation
     if name in kept:
         return Validated(kept[name], kept.get("loss"))
-    file = folder / "log.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     key = f"validation_{name}"
     found = [
         Validated(float(entry[key]), entry.get("validation_loss"))
-        for entry in map(json.loads, lines)
+        for entry in read_journal(folder)
         if key in entry
     ]
     return min(found, key=lambda each: order(each.figure, each.loss, name), default=None)

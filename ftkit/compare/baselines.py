@@ -24,6 +24,7 @@ from ftkit.compare.neighbours import features_of, latency_of_votes, vote
 from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError, RunError
+from ftkit.finished import BASELINE
 from ftkit.folder import write_predictions
 from ftkit.metrics import measure, score
 from ftkit.metrics.ranking import one_hot
@@ -35,7 +36,6 @@ from ftkit.tasks.text import label_array
 from ftkit.thresholds import best_threshold
 
 log = logging.getLogger(__name__)
-NAME = "baseline.json"
 NEIGHBOURS = (1, 5, 20)
 """Tried on the validation rows; 20 is DINO's."""
 SMALLEST = 1e-6
@@ -135,13 +135,13 @@ def holds(kind: str, recipe: Recipe, folder: Path) -> bool:
 
 def read_baseline(folder: Path) -> tuple[str, Recipe] | None:
     """Return which baseline the folder holds, and whose rows it took; None where it holds none."""
-    file = folder / NAME
+    file = folder / BASELINE
     if not file.is_file():
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         return values["baseline"], Recipe.from_json(json.dumps(values["recipe"]))
-    except (ValueError, KeyError, RecipeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, RecipeError):
         return None
 
 
@@ -152,7 +152,7 @@ def _about(kind: str, recipe: Recipe) -> str:
 def _open(kind: str, recipe: Recipe, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / NAME).write_text(_about(kind, recipe), encoding="utf-8")
+        (folder / BASELINE).write_text(_about(kind, recipe), encoding="utf-8")
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
 

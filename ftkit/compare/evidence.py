@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ftkit.compare.predictions import PREDICTIONS, read_predictions
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
+from ftkit.hub import loading_errors
 from ftkit.metrics.moments import error_parts, pearson_of, product_parts, r2_of
 from ftkit.metrics.translation import Overlap, tokenizer_of
 from ftkit.metrics.words import NONE, as_iob, counted
@@ -74,7 +75,7 @@ def evidence(runs: Sequence[Run]) -> Evidence:
     """Return what these runs, of one strategy and different seeds, made of each test row.
 
     Raises:
-        RunError: their predictions are not there, or the task has no figure of single rows.
+        RunError: their predictions are gone or damaged, or the task has no figure of single rows.
     """
     kind = runs[0].result.task.get("kind", "")
     if kind not in READERS:
@@ -83,12 +84,16 @@ def evidence(runs: Sequence[Run]) -> Evidence:
     if runs[0].figure == "pearson":  # what earlier versions showed first of numbers told of texts
         reader = _pearson
     for run in runs:
-        table = _predictions(run)
-        parts, figure = reader(table, runs[0].result.task)
+        table = read_predictions(run)
+        with loading_errors("predictions of run", str(run.folder), RunError):
+            parts, figure = reader(table, runs[0].result.task)
+            parts = parts.astype(float)
+        if not np.isfinite(parts).all():
+            raise RunError(f"{run.folder / PREDICTIONS} holds something else than numbers")
         index = table.column("index").to_numpy()
         order = np.argsort(index, kind="stable")
         group = table.column("group").to_numpy()[order] if "group" in table.column_names else None
-        seeds[run.result.seed] = Answers(index[order], parts[order].astype(float), group)
+        seeds[run.result.seed] = Answers(index[order], parts[order], group)
     return Evidence(seeds, figure)
 
 
@@ -176,13 +181,6 @@ def _groups(found: Mapping[str, Evidence], cells: Cells, rows: np.ndarray) -> np
             fresh = group[mine] < 0
             group[mine[fresh]] = answers.group[theirs[fresh]]
     return group
-
-
-def _predictions(run: Run) -> pa.Table:
-    file = run.folder / "predictions.parquet"
-    if not file.is_file():
-        raise RunError(f"{run.folder} holds no predictions.parquet; run it again")
-    return pq.read_table(file)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:

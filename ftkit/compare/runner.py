@@ -20,6 +20,7 @@ from ftkit.compare.rungs import BASELINES, Ladder, Rung
 from ftkit.compare.runs import Run
 from ftkit.errors import FtkitError
 from ftkit.estimate import estimate
+from ftkit.finished import RECIPE, read_finished, read_recipe
 from ftkit.folder import difference
 from ftkit.interruption import Interrupted
 from ftkit.pull import pin
@@ -110,7 +111,7 @@ def find(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
     own, usual = out / rung.folder, Path("runs") / rung.folder
     for folder in (own, usual):
         with suppress(FtkitError):
-            if (folder / FILE).is_file() and _holds(rung, folder, recipe):
+            if (folder / FILE).exists() and _holds(rung, folder, recipe) and read_finished(folder):
                 return folder, True
     return own, False
 
@@ -131,9 +132,9 @@ def clash(ladder: Ladder, out: Path) -> str:
 
 
 def _recipe_in(folder: Path) -> Recipe | None:
-    file, baseline = folder / "recipe.json", read_baseline(folder)
-    if file.is_file():
-        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    if (folder / RECIPE).exists():
+        return read_recipe(folder)
+    baseline = read_baseline(folder)
     return baseline[1] if baseline else None
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftkit.errors import RecipeError, RunError
+from ftkit.errors import RunError
+from ftkit.finished import MODEL, OLDER, knows_all_files, read_finished, read_recipe
 from ftkit.folder import difference
-from ftkit.recipe import Recipe
+from ftkit.recipe import Mlp, Recipe
 from ftkit.result import Measured, RunResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,8 @@ class Run:
     @property
     def by_hand(self) -> bool:
         """Whether it is the perceptron's, and trains all of it."""
-        file = self.folder / "recipe.json"
-        return self.label == "mlp" or (
-            file.is_file() and json.loads(file.read_text("utf-8"))["backbone"].get("kind") == "mlp"
-        )
+        recipe = recipe_in(self.folder)
+        return self.label == "mlp" or (recipe is not None and isinstance(recipe.backbone, Mlp))
 
     @property
     def seconds(self) -> float:
@@ -69,12 +70,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
     Runs of one label differ in their seed alone; where they do not, folders are the labels, each
     with as many of those around it as tells them apart. A folder that is given twice is read once.
+    Of several runs those that are not finished, or damaged, are left out, and it is said.
 
     Raises:
-        RunError: a folder holds no finished run.
+        RunError: no folder holds a finished run.
     """
-    folders = list({folder.resolve(): folder for folder in folders}.values())
-    results = [RunResult.read(folder) for folder in folders]
+    folders, results = _whole(list({folder.resolve(): folder for folder in folders}.values()))
     recipes = {result.recipe for result in results}
     kinds = [str(result.strategy["kind"]) for result in results]
     named = [f"{result.recipe} {kind}" for result, kind in zip(results, kinds, strict=True)]
@@ -88,6 +89,25 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     )
     every = zip(labels if unique else _short(folders), folders, results, strict=True)
     return [Run(*each) for each in every]
+
+
+def _whole(folders: Sequence[Path]) -> tuple[list[Path], list[RunResult]]:
+    """Return the folders of finished runs, and what these measured."""
+    found: dict[Path, RunResult] = {}
+    reasons = []
+    for folder in folders:
+        try:
+            found[folder] = read_finished(folder)
+        except RunError as error:
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
+    for reason in reasons:
+        log.warning("left out: %s", reason)
+    older = [str(f) for f, r in found.items() if (f / MODEL).exists() and not knows_all_files(r)]
+    if older:
+        log.info("%s: %s", ", ".join(older), OLDER)
+    return list(found), list(found.values())
 
 
 def _short(folders: Sequence[Path]) -> list[str]:
@@ -110,10 +130,7 @@ def _other_settings(one: Path, other: Path) -> bool:
 
 def recipe_in(folder: Path) -> Recipe | None:
     """Return the recipe of a run; None where it is not there or cannot be read."""
-    file = folder / "recipe.json"
-    if not file.is_file():
-        return None
     try:
-        return Recipe.from_json(file.read_text(encoding="utf-8"))
-    except RecipeError:
+        return read_recipe(folder)
+    except RunError:
         return None

@@ -7,13 +7,17 @@ of that figure holds the truth in 79 of 100 cases (scripts/simulate_comparisons.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ftkit.compare.runs import Run, recipe_in
+from ftkit.errors import RunError
 from ftkit.validation import Validated, order, validated
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
     found: dict[str, dict[int, Validated]] = {}
     for label, group in groups.items():
         for run in group:
-            kept = validated(run.folder, run.result, name)
+            kept = _known(run, name)
             if kept is None:
                 return None
             found.setdefault(label, {})[run.result.seed] = kept
@@ -65,6 +69,14 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
         )
         + "; test rows are not for choosing.",
     )
+
+
+def _known(run: Run, name: str) -> Validated | None:
+    try:
+        return validated(run.folder, run.result, name)
+    except RunError as error:
+        log.warning("%s: the validation rows say nothing of it: %s", run.folder, error)
+        return None
 
 
 def _mean(seeds: Mapping[int, Validated], of: Sequence[int]) -> Validated:

@@ -7,6 +7,7 @@ comparison.json.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -15,18 +16,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ftkit.compare.predictions import read_predictions
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.tables import cells, headings, p_value, with_bounds
+from ftkit.errors import RunError
+from ftkit.hub import loading_errors
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
 from ftkit.report.sections import Section
 
+log = logging.getLogger(__name__)
 SECTIONS: dict[str, Callable[..., list[Section]]] = {
     "image-classification": classes.sections,
     "text-classification": classes.sections,
@@ -42,6 +46,8 @@ SECTIONS: dict[str, Callable[..., list[Section]]] = {
 
 The place of the best is None for a language model alone, where perplexities cannot be ranked.
 """
+LONGEST_LABEL = 60
+"""Characters of a label in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def write(found: Comparison, folder: Path) -> list[Path]:
 
 def file_of(section: Section, number: int) -> str:
     """Return where a picture of a section lies, below the folder of the report."""
-    label = re.sub(r"[^A-Za-z0-9.]+", "-", section.pictures[number].label)
+    label = re.sub(r"[^A-Za-z0-9.]+", "-", section.pictures[number].label)[:LONGEST_LABEL]
     return f"report/{section.name}-{number + 1}-{label}.svg"
 
 
@@ -141,16 +147,21 @@ def page_of(found: Comparison) -> Page:
 
 
 def sections_of(runs: Sequence[Run], best: int | None) -> list[Section]:
-    """Return what the task of these runs has to show; nothing where predictions are gone.
+    """Return what the task of these runs has to show; nothing where predictions cannot be read.
 
     Args:
         best: place of the best of them; None where they cannot be ranked.
     """
-    files = [run.folder / "predictions.parquet" for run in runs]
     kind = runs[0].result.task.get("kind", "")
-    if kind not in SECTIONS or not all(file.is_file() for file in files):
+    if kind not in SECTIONS:
         return []
-    found = SECTIONS[kind]([pq.read_table(file) for file in files], runs, best)
+    try:
+        tables = [read_predictions(run) for run in runs]
+        with loading_errors("predictions of", ", ".join(run.label for run in runs), RunError):
+            found = SECTIONS[kind](tables, runs, best)
+    except RunError as error:
+        log.warning("the report shows no single rows: %s", error)
+        return []
     return [s for s in found if s.examples or s.table or s.pictures]
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftkit.compare.runs import Run
+from ftkit.errors import RunError
+from ftkit.finished import read_journal
 from ftkit.report.charts import Line
 from ftkit.report.inputs import recipe_of
 
+log = logging.getLogger(__name__)
+LONGEST = 1e12
+"""Seconds of training, which no run has."""
 NOT_SETTINGS = ("name", "description", "alternatives", "expect")
 
 
@@ -25,13 +30,14 @@ def line_of(run: Run, series: int, figure: str) -> Line | None:
     Args:
         series: number of its colour.
     """
-    file = run.folder / "log.jsonl"
-    if not file.is_file():
+    try:
+        entries = read_journal(run.folder)
+    except RunError as error:
+        log.warning("the report draws no curve of %s: %s", run.label, error)
         return None
-    entries = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     name, before = f"validation_{figure}", run.result.seconds.features
-    points = [(before + e["seconds"], e[name]) for e in entries if name in e]
-    points = [(seconds, value) for seconds, value in points if seconds > 0]
+    points = [(before + e["seconds"], e[name]) for e in entries if e.keys() >= {name, "seconds"}]
+    points = [(seconds, value) for seconds, value in points if 0 < seconds < LONGEST]
     if not points:
         return None
     x, y = zip(*points, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftkit.compare.baselines import read_baseline
-from ftkit.compare.runs import Run
+from ftkit.compare.runs import Run, recipe_in
 from ftkit.data import load_splits
 from ftkit.data.images import open_rgb
 from ftkit.errors import FtkitError
@@ -41,11 +41,8 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
 
 def recipe_of(run: Run) -> Recipe | None:
     """Return the recipe of a run, or that of a baseline's rows; None where it is not there."""
-    file = run.folder / "recipe.json"
-    if file.is_file():
-        return Recipe.from_json(file.read_text(encoding="utf-8"))
     found = read_baseline(run.folder)
-    return found[1] if found else None
+    return found[1] if found else recipe_in(run.folder)
 
 
 def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
