@@ -18,7 +18,10 @@ GROUPS = (
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
     ),
     # the machine, the Hub, what was measured
-    ("registry", "result", "finished", "validation", "embedded", "cache", "hub", "pull", "runtime", "metrics"),
+    (
+        "registry", "result", "finished", "validation", "embedded", "cache", "hub", "pull",
+        "runtime", "metrics",
+    ),
     # rows, inputs, models
     ("data", "tasks", "model_checks", "models", "seq2seq", "mlp_model", "build"),
     # the stages of a run
