@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import cli_cache, machines, peers, registry
+from ftkit.addresses import without_secrets
 from ftkit.cli_compare import compare
 from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
@@ -88,6 +89,7 @@ def _said(error: CycloptsError) -> str:
 
 
 def _fail(console: Console, message: str, status: int, own: bool = True) -> int:
+    message = without_secrets(message)
     if peers.is_first_to_say(message):
         where = f" (process {rank()})" if rank() and own else ""
         console.print(f"error{where}:", message, markup=False)

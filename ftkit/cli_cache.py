@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit import cache
+from ftkit.addresses import without_secrets
 
 app = App(name="cache", help="Look at the features of frozen backbones on disk, and make room.")
 
@@ -21,7 +22,7 @@ def list_caches() -> None:
         shown.add_column(column)
     there = cache.entries()
     for entry in there:
-        about = [str(entry.about.get(name, "?")) for name in ("backbone", "data")]
+        about = [without_secrets(str(entry.about.get(name, "?"))) for name in ("backbone", "data")]
         facts = [str(entry.about.get(name, "?")) for name in ("rows", "precision")]
         used = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
         size = f"{entry.bytes_on_disk / 1e6:,.1f}"

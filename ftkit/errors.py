@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from ftkit.addresses import without_secrets
+
 LONGEST = 1_000
 """Characters of a message; the middle of a longer one is left out."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -26,6 +28,7 @@ class FtkitError(Exception):
     """Whether every process of the run has it, so that it is nobody's own."""
 
     def __init__(self, message: str) -> None:
+        message = without_secrets(message)
         line = CONTROL.sub(
             lambda found: " " if found[0].isspace() else ascii(found[0])[1:-1], message
         )

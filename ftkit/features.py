@@ -27,6 +27,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from ftkit import cache
+from ftkit.addresses import shown
 from ftkit.errors import TrainingError
 from ftkit.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.heads import Head, given_to_head, moving_names, what_is_read
@@ -251,7 +252,7 @@ def _about(recipe: Recipe, wanted: _Wanted, precision: str) -> dict[str, Any]:
     """Return what `ftkit cache list` says of a cache."""
     return {
         "backbone": recipe.backbone.id,
-        "data": recipe.data.path,
+        "data": shown(recipe.data.path),
         "rows": len(wanted),
         "precision": precision,
         "versions": versions(),

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session, httpx
 
+from ftkit.addresses import without_secrets
 from ftkit.errors import FtkitError, HubError
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ CLIENT_ERRORS = (
     RuntimeError,
 )
 """What huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
+CODE = (
+    "it comes with Python code of its own, which runs only with "
+    "--set backbone.trust_remote_code=true; add that if you trust its author"
+)
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -79,7 +84,8 @@ def loading_errors(what: str, name: str, broken: type[FtkitError]) -> Iterator[N
     except FtkitError:
         raise
     except Exception as error:  # libraries raise anything over a file that is not what it says
-        raise broken(f"{what} '{name}' cannot be loaded: {said(error)}") from error
+        words = CODE if "trust_remote_code" in str(error) else said(error)
+        raise broken(f"{what} '{name}' cannot be loaded: {words}") from error
 
 
 def said(error: BaseException) -> str:
@@ -244,5 +250,5 @@ def _reason(chain: list[BaseException]) -> str:
 
 def _line(error: BaseException) -> str:
     """Return the message as one line, without what an address carries after its path."""
-    line = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", " ".join(str(error).split()))
+    line = without_secrets(" ".join(str(error).split()))
     return re.sub(r"hf_\w+", "hf_***", line)[:300]

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from ftkit.addresses import without_secrets
+
 STATUS = 143
 """Exit status of a run that was interrupted."""
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
@@ -119,10 +121,11 @@ def leave_to_parent(*_: Any) -> None:
 def command_to_go_on(words: Sequence[str]) -> str:
     """Return the command line that goes on with what `ftkit` was given these words for.
 
-    A training is told to by `--resume`; every other command goes on where it was.
+    A training is told to by `--resume`; every other command goes on where it was. What an address
+    hides is to be put in again.
     """
     told = words[:1] != ["train"] or {"--resume", "--resume-anyway"} & set(words)
-    again = [*words] if told else [*words, "--resume"]
+    again = [without_secrets(word) for word in words] + ([] if told else ["--resume"])
     script = sys.argv[0]
     if not script.endswith(("finetune.py", "compare.py", "sweep.py")):
         return shlex.join(["ftkit", *again])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
+from ftkit.addresses import shown
 from ftkit.errors import RecipeError, RunError
 from ftkit.settings import Settings, read_json
 
@@ -127,6 +128,11 @@ class RunResult(Settings):
     """UTC, ISO 8601."""
     finished: str
     status: Literal["complete"]
+
+    @field_validator("dataset")
+    @classmethod
+    def _without_secrets(cls, dataset: str) -> str:
+        return shown(dataset)
 
     def write(self, folder: Path) -> None:
         """Write run.json into a run folder, whole or not at all."""

@@ -34,6 +34,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from ftkit.addresses import without_secrets
 from ftkit.errors import RecipeError, RunError, TrainingError, VerificationError
 from ftkit.journal import watched
 from ftkit.recipe import LOWER_IS_BETTER, Recipe
@@ -256,7 +257,7 @@ class Study:
 def _is(recipe: Recipe, text: str) -> bool:
     """Return whether the text is this recipe, fields that its version did not know left out."""
     try:
-        return Recipe.from_json(text) == recipe
+        return Recipe.from_json(text).as_written() == recipe.as_written()
     except RecipeError:
         return False
 
@@ -298,7 +299,7 @@ def _database(url: str) -> optuna.storages.BaseStorage:
             return optuna.storages.get_storage(url)
         except (SQLAlchemyError, StorageInternalError, ImportError) as error:
             if not waits or isinstance(error, (ArgumentError, ImportError)):
-                said = " ".join(str(error).split())[:200]
+                said = without_secrets(" ".join(str(error).split()), of=url)[:200]
                 raise RunError(f"--storage: the database cannot be opened: {said}") from error
             time.sleep(waits.pop(0))
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ftkit.addresses import without_secrets
+
 GO_ON = (
     "go on with the same command, a training with --resume, on every machine where there are "
     "several"
@@ -53,7 +55,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(self.format(record), file=sys.stderr, flush=True)
+            print(without_secrets(self.format(record)), file=sys.stderr, flush=True)
         except Exception:  # as every handler of logging does: a line lost ends no training
             self.handleError(record)
 

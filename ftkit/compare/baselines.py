@@ -128,7 +128,7 @@ def holds(kind: str, recipe: Recipe, folder: Path) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     there = read_baseline(folder)
-    if there != (kind, recipe):
+    if there is None or (there[0], there[1].as_written()) != (kind, recipe.as_written()):
         raise RunError(f"{folder} holds something else than this baseline; give another --out")
     return (folder / FILE).exists()
 

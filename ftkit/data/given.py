@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
+from ftkit.addresses import is_address, without_secrets
 from ftkit.data.columns import canonical, has_column, label_columns, pick, resolve_columns
 from ftkit.data.files import SPLITS, Source, is_table
 from ftkit.data.findings import rows_are
@@ -21,7 +22,6 @@ from ftkit.data.given_images import named_images
 from ftkit.data.given_labels import NO_LABEL, labels_given
 from ftkit.data.kinds import Use
 from ftkit.data.prints import look
-from ftkit.data.remote import is_remote
 from ftkit.data.sources import read
 from ftkit.data.splits import file_of, in_brackets
 from ftkit.data.uses import uses_of
@@ -98,7 +98,7 @@ def read_given(
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
         why = f": {next(iter(bad.values()))}" if bad else ""
-        raise DataError(f"there is no row to answer in {' '.join(inputs)[:80]}{why}")
+        raise DataError(f"there is no row to answer in {_short(inputs)}{why}")
     notes += tuple(f"{rows_are(marks.sum())} {what}" for what, marks in prints.odd.items())
     notes += tuple(
         f"left out row {row}{in_brackets(file_of(rows, row))}: {reason}"
@@ -140,7 +140,7 @@ def _source(
         return Source({"given": from_texts(task, list(inputs))})
     if len(inputs) > 1:
         raise DataError(
-            f"expected one data set, or any number of {task.noun}; got {' '.join(inputs)[:80]}"
+            f"expected one data set, or any number of {task.noun}; got {_short(inputs)}"
         )
     kept = {name: getattr(data, name) for name in WRITTEN if data is not None}
     return read(Data(path=inputs[0], **kept), lambda features: _uses(task, features))
@@ -152,9 +152,14 @@ def _uses(task: Any, features: Features) -> Mapping[str, Use]:
     return uses_of(task, features)
 
 
+def _short(words: Sequence[str]) -> str:
+    """Return the first letters of some words, for messages."""
+    return without_secrets(" ".join(words))[:80]
+
+
 def names_data(text: str) -> bool:
     """Return whether a word names data instead of being a text to answer."""
-    if text.startswith(PREFIX) or is_remote(text):
+    if text.startswith(PREFIX) or is_address(text):
         return True
     if len(text) > 1000 or "\n" in text:
         return False
@@ -185,7 +190,9 @@ def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
 @singledispatch
 def from_texts(task: Any, texts: list[str]) -> Dataset:
     """Return a table with these texts where the task looks for them."""
-    raise DataError(f"'{texts[0][:80]}': there is no such file, and the model reads {task.noun}")
+    raise DataError(
+        f"'{_short(texts[:1])}': there is no such file, and the model reads {task.noun}"
+    )
 
 
 @from_texts.register(TextClassification)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image
 
+from ftkit.addresses import is_address
 from ftkit.data.files import READERS, SPLITS, Source
 from ftkit.data.folders import Left, images_below, look_into, mentions
 from ftkit.data.foreign import has_image_name, is_image_file
-from ftkit.data.remote import is_remote
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
 
@@ -26,7 +26,7 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
     Raises:
         DataError: an image that is named is not there.
     """
-    if any(text.startswith(PREFIX) or is_remote(text) for text in inputs):
+    if any(text.startswith(PREFIX) or is_address(text) for text in inputs):
         return None
     paths = [path for text in inputs for path in _paths(text)]
     if len(paths) == 1 and paths[0].is_dir() and _says_labels(paths[0], label_names):

@@ -9,14 +9,10 @@ from typing import Any
 
 import fsspec
 
+from ftkit.addresses import shown, without_secrets
 from ftkit.embedded import cache_folder
 from ftkit.errors import DataError
 from ftkit.hub import said
-
-
-def is_remote(path: str) -> bool:
-    """True for a path that begins with a protocol, as in s3://bucket/rows.csv."""
-    return "://" in path
 
 
 def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
@@ -62,7 +58,7 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
     except FileNotFoundError:
         raise DataError(f"data '{url}': there is no such file") from None
     except Exception as error:  # each protocol's client has errors of its own
-        raise DataError(f"data '{url}': {said(error)}") from error
+        raise DataError(f"data '{shown(url)}': {without_secrets(said(error), of=url)}") from error
 
 
 def _state(info: dict[str, Any]) -> list[str]:

@@ -21,13 +21,14 @@ from datasets import (
     load_from_disk,
 )
 
+from ftkit.addresses import is_address
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
 from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.folders import Inside, Left, images_below, look_into, mentions
 from ftkit.data.kinds import Use
 from ftkit.data.parts import streamed
-from ftkit.data.remote import fetch, is_remote
+from ftkit.data.remote import fetch
 from ftkit.data.tables import Uses
 from ftkit.data.unpack import ARCHIVES, unzipped
 from ftkit.embedded import PREFIX
@@ -74,7 +75,7 @@ def _read(data: Data, uses: Uses) -> Source:
         name = data.path.removeprefix(PREFIX)
         return Source(embedded_data(name, data.copies == "together"), group=GROUPS.get(name))
     path = Path(data.path).expanduser()
-    if is_remote(data.path):
+    if is_address(data.path):
         path = fetch(data.path, tuple(READERS))
     if path.is_dir():
         return _read_folder(path, data, uses)

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ftkit.addresses import shown
 from ftkit.errors import RecipeError, nearest
 from ftkit.recipe.backbone import Backbone, FineTune, Mlp
 from ftkit.recipe.data import Data, as_drawn_before
@@ -225,6 +226,10 @@ class Recipe(Settings):
         for path, value in changes.items():
             replace(self, values, path, value)
         return Recipe(**values)
+
+    def as_written(self) -> Recipe:
+        """Return the recipe as JSON holds it: without what an address carries beside its path."""
+        return self.override({"data.path": shown(self.data.path)})
 
     def to_json(self) -> str:
         """Return the recipe as JSON, every default written out."""

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
+    field_serializer,
     model_validator,
 )
 
+from ftkit.addresses import shown
 from ftkit.settings import Count, Settings
 
 
@@ -25,7 +27,8 @@ class Data(Settings):
 
     path: str = Field(min_length=1)
     """Hub data set id, a folder of class folders, a parquet/CSV/JSONL/text file, a pattern such
-    as rows/*.csv or a folder of them, a URL (https://, s3://, hf://), or `embedded:digits`."""
+    as rows/*.csv or a folder of them, a URL (https://, s3://, hf://), or `embedded:digits`. Of a
+    URL, scheme, host and path alone are printed and written."""
     config: str | None = None
     """Configuration (subset) of a Hub data set."""
     revision: str | None = None
@@ -76,6 +79,10 @@ class Data(Settings):
     others ask for, taken as they come."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What a row that cannot be read does: stop before training, or be left out and listed."""
+
+    @field_serializer("path", when_used="json")
+    def _without_secrets(self, path: str) -> str:
+        return shown(path)
 
     @model_validator(mode="after")
     def _a_stream_has_an_end(self) -> Data:
