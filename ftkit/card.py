@@ -50,7 +50,7 @@ def card(
 ```python
 {words.snippet}
 ```
-
+{_own_code(recipe)}
 ## Intended use and limits
 
 For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
@@ -121,6 +121,16 @@ On the same {result.n:,} test rows.
 {rows}
 
 """
+
+
+def _own_code(recipe: Recipe) -> str:
+    """Return what to add where the model comes with Python code, empty where it does not."""
+    if not getattr(recipe.backbone, "trust_remote_code", False):
+        return ""
+    return (
+        "\nThe model comes with Python code of its own, which runs only with "
+        "`trust_remote_code=True` in each call above; look at it before you do that.\n"
+    )
 
 
 def _backbone(recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ftkit.errors import FtkitError
 from ftkit.options import Count
+from ftkit.request import parse_changes
 from ftkit.terminal import speak
 
 ENOUGH = 1e-7
@@ -26,7 +27,13 @@ class GradientError(FtkitError):
 
 
 @mlp.command
-def check(network: str, *, rows: Count = 16, per_layer: Count = 200) -> None:
+def check(
+    network: str,
+    *,
+    rows: Count = 16,
+    per_layer: Count = 200,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> None:
     """Compare a network's gradient by backpropagation with central differences, layer by layer.
 
     Parameters
@@ -37,11 +44,13 @@ def check(network: str, *, rows: Count = 16, per_layer: Count = 200) -> None:
         Validation rows on which the error is computed.
     per_layer
         Parameters compared in each layer.
+    set_
+        Any field by its path, as in --set data.path=rows.csv. Can be repeated.
     """
     speak()
     from ftkit.mlp_show import check_network
 
-    found = check_network(network, rows, per_layer)
+    found = check_network(network, rows, per_layer, parse_changes(set_))
     shown = Table(title="backpropagation against central differences, float64", box=box.SIMPLE_HEAD)
     for column in ("layer", "weights", "compared", "left out", "largest relative difference"):
         shown.add_column(column, justify="right")

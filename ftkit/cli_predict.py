@@ -43,7 +43,8 @@ def predict(
     split
         Of a data set with several; its test split when not given.
     set_
-        Where a column has another name than in training: task.text=review. Can be repeated.
+        Where a column has another name than in training: task.text=review. Python code that comes
+        with the model runs only with backbone.trust_remote_code=true. Can be repeated.
     """
     speak()
     from ftkit.predict import predict as answer

@@ -19,6 +19,7 @@ from ftkit.options import Count, Part
 from ftkit.recipe import Recipe
 from ftkit.request import Flags, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
+from ftkit.strangers import words_to_repeat
 from ftkit.terminal import rank, speak
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def sweep(
         print(line)
     print(f"recipe   {best.folder / 'recipe.json'}")
     again = ["ftkit", "train", "--recipe", str(best.folder / "recipe.json"), "--out", "runs/best"]
-    print(f"again    {shlex.join(again)}")
+    print(f"again    {shlex.join([*again, *words_to_repeat(resolved)])}")
 
 
 def as_searched(recipe: Recipe, space: Collection[str]) -> Recipe:

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from ftkit.outcomes import columns, draw
 from ftkit.plots import plot_learning_curve
 from ftkit.recipe import Recipe
 from ftkit.result import FILE
+from ftkit.strangers import words_to_repeat
 
 log = logging.getLogger(__name__)
 LOCK = "lock"
@@ -76,9 +78,10 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
             f"another --out"
         )
     if changed and not anyway:
+        words = shlex.join(["--recipe", str(folder / "recipe.json"), *words_to_repeat(there)])
         raise RunError(
             f"output folder {folder} holds a run with other settings ({changed}); resume with "
-            f"--recipe {folder / 'recipe.json'}, give another --out, or go on with the new "
+            f"{words}, give another --out, or go on with the new "
             f"settings by --resume-anyway"
         )
     if changed:
@@ -253,7 +256,7 @@ def difference(was: Recipe, now: Recipe) -> str:
             found |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
         return found
 
-    old, new = flat(was.model_dump()), flat(now.model_dump())
+    old, new = flat(was.as_written().model_dump()), flat(now.as_written().model_dump())
     return ", ".join(
         f"{name}: {old.get(name)} -> {new.get(name)}"
         for name in dict.fromkeys([*old, *new])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,26 +32,33 @@ from ftkit.mlp_model import load_perceptron
 from ftkit.mlp_saving import load_network
 from ftkit.plots import plot_learning_curve
 from ftkit.recipe import Mlp, Recipe
-from ftkit.registry import find
+from ftkit.registry import find, is_own
+from ftkit.strangers import require_asked
 
 MOST_UNITS = 64
 
 
-def check_network(name: str, rows: int, per_layer: int) -> list[GradientRow]:
+def check_network(
+    name: str, rows: int, per_layer: int, changes: Mapping[str, Any] | None = None
+) -> list[GradientRow]:
     """Return how far backpropagation is from central differences in somebody's network.
 
     Args:
         name: a recipe, whose new network is checked, or the folder of a run: its trained network.
         rows: validation rows on which the error is computed.
         per_layer: parameters compared in each layer.
+        changes: of the recipe, as `Recipe.override` takes them.
 
     Raises:
         RecipeError: the recipe has no perceptron.
         RunError, ModelError: the run is damaged.
         DataError: its data cannot be read.
     """
-    trained = (Path(name) / RECIPE).exists()
-    recipe = read_recipe(Path(name)) if trained else find(name)
+    trained, asked = (Path(name) / RECIPE).exists(), changes or {}
+    recipe = read_recipe(Path(name)) if trained else find(name, asked)
+    if trained or not is_own(name):
+        require_asked(recipe, asked, name)
+    recipe = recipe.override(asked)
     _require_perceptron(recipe)
     machine = runtime.start(recipe.train.seed)
     splits = load_splits(recipe.data, recipe.task)

@@ -6,6 +6,7 @@ the Hub, a local folder, or the embedded weights.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from dataclasses import dataclass
@@ -170,8 +171,11 @@ def load_trained(
     with loading_errors("model", str(folder), ModelError):
         processor = auto.processor.from_pretrained(folder, **where)
         if not (folder / "adapter_config.json").exists():
-            model = auto.model.from_pretrained(folder, dtype=torch.float32, **where)
+            model = auto.model.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, **where
+            )
             return model.eval(), processor
+        _check_adapter(folder)
         base = auto.model.from_pretrained(
             source_of(backbone),
             config=AutoConfig.from_pretrained(folder, **where),
@@ -181,6 +185,19 @@ def load_trained(
             **where,
         )
         return PeftModel.from_pretrained(base, str(folder)).eval(), processor
+
+
+def _check_adapter(folder: Path) -> None:
+    """Refuse an adapter that no run leaves: peft would read pickled weights, or fetch for others.
+
+    Raises:
+        ModelError: so it is.
+    """
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if settings.get("peft_type") != "LORA" or settings.get("megatron_config") is not None:
+        raise ModelError(f"adapter '{folder}': it is not one of LoRA, as ftkit trains them")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"adapter '{folder}': there is no adapter_model.safetensors in it")
 
 
 @singledispatch

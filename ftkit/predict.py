@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -41,7 +41,7 @@ from ftkit.metrics import measure
 from ftkit.mlp_model import load_perceptron
 from ftkit.models import load_trained, place
 from ftkit.outcomes import columns
-from ftkit.pull import fetch, is_hub_id, without_foreign_code
+from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import (
     Backbone,
     LanguageModelling,
@@ -52,6 +52,7 @@ from ftkit.recipe import (
     Translation,
 )
 from ftkit.result import FILE, Measured, RunResult
+from ftkit.strangers import harmless
 from ftkit.tasks import prepare, suited
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import raw_inputs
@@ -134,7 +135,8 @@ def predict(
         inputs: image files, texts, or one data set, see `ftkit.data.given.read_given`.
         split: of a data set with several; its test split when not given.
         changes: of the run's recipe, as `Recipe.override` takes them; such as
-            {"task.text": "review"} where a column has another name.
+            {"task.text": "review"} where a column has another name. Python code that comes with
+            the model runs only with {"backbone.trust_remote_code": True}.
         texts: the inputs are texts, whatever they look like, where the model reads texts.
 
     Raises:
@@ -143,8 +145,7 @@ def predict(
         HubError: the Hub does not give the model or the rows.
     """
     machine = runtime.start(0)
-    recipe, folder = runtime.main_first(lambda: _open(run))
-    recipe = recipe.override(changes or {})
+    recipe, folder = runtime.main_first(lambda: _open(run, changes or {}))
     told = texts or not any(map(names_data, inputs))
     if isinstance(recipe.task, LanguageModelling) and told:
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
@@ -230,18 +231,21 @@ def _written(
     return Predictions({"index": index, "prompt": list(prompts), "written": written}, {})
 
 
-def _open(run: str | Path) -> tuple[Recipe, Path]:
-    """Return the recipe of a finished run, its task as it was trained, and the model's folder."""
+def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
+    """Return the recipe of a finished run, its task as it was trained, and the model's folder.
+
+    A folder may have been downloaded as well as what the Hub gives, so both are a stranger's.
+    """
     folder = Path(run)
     foreign = not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run))
     if foreign:
-        folder = fetch(Backbone(id=str(run)))
+        trusted = changes.get("backbone.trust_remote_code", False)
+        folder = fetch(Backbone(id=str(run), trust_remote_code=trusted))
     result = RunResult.read(folder)
     if not (folder / RECIPE).exists() and (folder / BASELINE).exists():
         raise RunError(f"{run} is a baseline ({result.strategy['kind']}), which leaves no model")
     recipe = read_recipe(folder)
-    if foreign:
-        recipe = without_foreign_code(recipe, str(run))
+    recipe = harmless(recipe, changes, str(run))
     try:
         recipe = Recipe(**recipe.model_dump(mode="json") | {"task": result.task})
     except RecipeError as error:
@@ -254,7 +258,7 @@ def _open(run: str | Path) -> tuple[Recipe, Path]:
         require_verified(model)
         if not knows_all_files(result):
             log.info("%s: %s", run, OLDER)
-    return recipe, model
+    return recipe.override(changes), model
 
 
 def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from huggingface_hub import (
     HfApi,
@@ -22,6 +22,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+from ftkit.addresses import shown
 from ftkit.checksums import git_sha1, sha256_of
 from ftkit.embedded import PREFIX
 from ftkit.errors import HubError, RecipeError
@@ -75,8 +76,12 @@ def revision_of(recipe: Recipe) -> str | None:
 
 
 def shareable(recipe: Recipe) -> Recipe:
-    """Return a pinned recipe without the folders of this machine: of a path, the name alone."""
-    backbone, changes = recipe.backbone, {}
+    """Return a pinned recipe without the folders of this machine: of a path, the name alone.
+
+    Whoever runs it sends his checkpoints where he wants.
+    """
+    backbone: Any = recipe.backbone
+    changes: dict[str, Any] = {"train.push_checkpoints": None}
     paths = {"data.path": (recipe.data.path, recipe.data.revision)}
     if isinstance(backbone, Backbone):
         paths["backbone.id"] = (backbone.id, backbone.revision)
@@ -84,8 +89,8 @@ def shareable(recipe: Recipe) -> Recipe:
         paths["backbone.start"] = (backbone.start, None)
     for field, (name, revision) in paths.items():
         if not name.startswith(PREFIX) and not is_pinned(revision):
-            changes[field] = f"./{Path(name).name}"
-    return recipe.override(changes) if changes else recipe
+            changes[field] = f"./{Path(shown(name)).name}"
+    return recipe.override(changes)
 
 
 def resolve(kind: Kind, name: str, revision: str | None, what: str | None = None) -> str:
@@ -149,9 +154,7 @@ def fetch(backbone: Backbone) -> Path:
 
 
 def fetch_recipe(name: str) -> Recipe:
-    """Return the recipe that a model on the Hub was published with.
-
-    What runs other people's code is switched off in it: whoever wants that says so again.
+    """Return the recipe that a model on the Hub was published with, as it stands there.
 
     Raises:
         HubError: there is no such model, or no recipe in it.
@@ -161,29 +164,9 @@ def fetch_recipe(name: str) -> Recipe:
     with hub_errors("recipe", name):
         file = patiently(lambda: hf_hub_download(name, "recipe.json", revision=commit))
     try:
-        recipe = Recipe.from_json(Path(file).read_text(encoding="utf-8"))
+        return Recipe.from_json(Path(file).read_text(encoding="utf-8"))
     except (RecipeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{name}': {error}") from None
-    return without_foreign_code(recipe, name)
-
-
-def without_foreign_code(recipe: Recipe, name: str) -> Recipe:
-    """Return a stranger's recipe with what runs other people's code switched off, and say so.
-
-    Args:
-        name: of the model on the Hub that it came with.
-    """
-    if not isinstance(recipe.backbone, Backbone):
-        return recipe
-    unsafe = {f"backbone.{flag}": False for flag in ("trust_remote_code", "allow_pickle")}
-    safe = recipe.override(unsafe)
-    if safe != recipe:
-        log.warning(
-            "recipe '%s' asks to run code or read pickled weights of others; it does not, unless "
-            "you add --set backbone.trust_remote_code=true or backbone.allow_pickle=true",
-            name,
-        )
-    return safe
 
 
 def whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:

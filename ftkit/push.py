@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 Files = dict[str, "Path | bytes"]
 PUBLISHED = {".safetensors", ".json", ".md", ".txt", ".png", ".jinja", ".model", ".yaml"}
 """Suffixes of the files that are published; others in model/ are refused."""
-OURS = ("*.safetensors", "*.json", "adapter/*", "plots/*", ".eval_results/*")
+OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_results/*")
 """What an earlier run may have left in a repository, and a later one replaces."""
 
 
@@ -147,11 +147,13 @@ def contents(
         HubError: the card is not valid.
     """
     model, files = folder / "model", Files()
+    trusted = getattr(recipe.backbone, "trust_remote_code", False)
     for file in sorted(model.rglob("*")):
         path = file.relative_to(model)
         if file.is_dir() or any(part.startswith(".") for part in path.parts):
             continue
-        if file.is_symlink() or file.suffix not in PUBLISHED:
+        own_code = trusted and file.suffix == ".py"
+        if file.is_symlink() or not (own_code or file.suffix in PUBLISHED):
             raise RunError(
                 f"{file} is not published: only plain files of kind {', '.join(sorted(PUBLISHED))} "
                 f"are; remove it from model/"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 from ftkit.errors import FtkitError, RecipeError, nearest
 from ftkit.recipe import Recipe
+from ftkit.strangers import harmless
 
 GROUP = "ftkit.recipes"
 
@@ -31,8 +33,13 @@ def recipes() -> dict[str, Recipe]:
     return {name: _recipe_of(modules[name]) for name in sorted(modules)}
 
 
-def find(name: str) -> Recipe:
+def find(name: str, asked: Collection[str] = ()) -> Recipe:
     """Return the recipe of that name, the one in that .py or .json file, or of that Hub model.
+
+    Of one that is not the user's own, without what only he may decide, see `ftkit.strangers`.
+
+    Args:
+        asked: paths of the fields that the command sets.
 
     Raises:
         RecipeError: there is none, or its file does not hold a valid recipe.
@@ -42,12 +49,14 @@ def find(name: str) -> Recipe:
     if path.suffix in {".py", ".json"}:
         if not path.is_file():
             raise RecipeError(f"recipe '{name}': there is no such file")
-        return _from_json(path) if path.suffix == ".json" else _from_python(path)
+        if path.suffix == ".py":
+            return _from_python(path)
+        return harmless(_from_json(path), asked, name)
     modules, gone = _modules()
     if name not in modules and name.count("/") == 1:
         from ftkit.pull import fetch_recipe  # costs a tenth of a second, which others need not pay
 
-        return fetch_recipe(name)
+        return harmless(fetch_recipe(name), asked, name)
     if name not in modules:
         raise RecipeError(
             f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
@@ -55,6 +64,12 @@ def find(name: str) -> Recipe:
             f"{''.join(gone)}"
         )
     return _recipe_of(modules[name])
+
+
+def is_own(name: str) -> bool:
+    """Return whether the recipe of that name is the user's own: installed, or his Python file."""
+    suffix = Path(name).suffix
+    return suffix == ".py" or (suffix != ".json" and name in _modules()[0])
 
 
 def _modules() -> tuple[dict[str, str], list[str]]:

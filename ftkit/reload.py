@@ -5,20 +5,22 @@ clock, so what it computes is what anyone who downloads the folder gets.
 
     python -m ftkit.reload MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz [untimed]
 
-INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row}}, and a
-PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by AutoModel, or by
-PeftModel where the folder holds an adapter, and `probabilities` (N, C) by `pipeline`; for a
-regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each; for a translator
-`translations` (N,) by `generate`, and `losses` (N,), the nats of the translations that the data
-has. For a language model it has `losses` (N,), nats a token of each text, and `answers`, which
-`pipeline` writes to some of the prompts. Unless it should be untimed, `latency` has the values of
-`ftkit.latency.Waited`: how long one input by itself takes.
+INPUTS_FOLDER holds inputs.json, {"task": settings, "columns": {name: a value for each row},
+"trusted": whether Python code in MODEL_FOLDER may run}, and a PNG file for each image. OUTPUT.npz
+has for a classifier `logits` (N, C) float32 by AutoModel, or by PeftModel where the folder holds an
+adapter, and `probabilities` (N, C) by `pipeline`; for a regression `numbers` (N, 1) instead, and
+for words `tags` and `scores` of each; for a translator `translations` (N,) by `generate`, and
+`losses` (N,), the nats of the translations that the data has. For a language model it has `losses`
+(N,), nats a token of each text, and `answers`, which `pipeline` writes to some of the prompts.
+Unless it should be untimed, `latency` has the values of `ftkit.latency.Waited`: how long one input
+by itself takes.
 """
 
 import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +54,68 @@ def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
     logging.disable_progress_bar()
     asked = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
     columns = asked["columns"] or {"image": sorted(inputs.glob("*.png"))}
-    answers, answer, examples = ANSWERS[asked["task"]["kind"]](folder, columns, asked["task"])
+    saved = Saved(folder, asked["trusted"])
+    answers, answer, examples = ANSWERS[asked["task"]["kind"]](saved, columns, asked["task"])
     if timed and len(examples):
         answers["latency"] = np.array(latency_of(answer, examples))
     np.savez(output, **answers)
 
 
-def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
+@dataclass(frozen=True)
+class Saved:
+    """A model folder, loaded as anyone loads it."""
+
+    folder: Path
+    trusted: bool
+    """Whether Python code in it may run."""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the folder holds an adapter instead of a whole model."""
+        return (self.folder / "adapter_config.json").exists()
+
+    def read(self, kind: Any) -> Any:
+        """Return the tokenizer or image processor."""
+        return kind.from_pretrained(self.folder, trust_remote_code=self.trusted)
+
+    def load(self, kind: Any) -> Any:
+        """Return the model; of an adapter, the backbone that it names with adapter and head."""
+        where = {"trust_remote_code": self.trusted}
+        if not self.is_adapter:
+            return kind.from_pretrained(self.folder, **where).eval()
+        from peft import PeftModel
+
+        file = self.folder / "adapter_config.json"
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        base = kind.from_pretrained(
+            settings["base_model_name_or_path"],
+            revision=settings["revision"],
+            config=AutoConfig.from_pretrained(self.folder, **where),
+            ignore_mismatched_sizes=True,
+            **where,
+        )
+        return PeftModel.from_pretrained(base, self.folder).eval()
+
+    def pipeline(self, kind: str, model: Any, **parts: Any) -> Any:
+        """Return the pipeline of the folder; of an adapter, on its backbone."""
+        where: dict[str, Any] = {"device": "cpu"}
+        if self.is_adapter:
+            return pipeline(kind, model=model, **parts, **where)  # type: ignore[call-overload]
+        where["trust_remote_code"] = self.trusted
+        return pipeline(kind, model=str(self.folder), **where)  # type: ignore[call-overload]
+
+
+def answer_images(saved: Saved, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and probabilities of the pipeline, for every image file."""
     files = columns["image"]
     pictures = [Image.open(file) for file in files]
-    processor = AutoImageProcessor.from_pretrained(folder)
+    processor = saved.read(AutoImageProcessor)
 
     def encode(batch: list[Any]) -> Any:
         return processor(images=batch, return_tensors="pt")
 
-    model = load(folder, AutoModelForImageClassification)
-    classify = pipeline_of("image-classification", folder, model, image_processor=processor)
+    model = saved.load(AutoModelForImageClassification)
+    classify = saved.pipeline("image-classification", model, image_processor=processor)
     names = list(model.config.id2label.values())
 
     def tell(file: Path) -> Any:
@@ -81,19 +128,19 @@ def answer_images(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -
     return answers, tell, files
 
 
-def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
+def answer_texts(saved: Saved, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and probabilities or numbers of the pipeline, for every text or pair."""
     keys = {"text": "text", "pair": "text_pair"}  # as the pipeline calls them
     named = [columns[name] for name in keys if name in columns]
     texts = [dict(zip(keys.values(), row, strict=False)) for row in zip(*named, strict=True)]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = saved.read(AutoTokenizer)
 
     def encode(batch: list[Any]) -> Any:
         parts = [[row[key] for row in batch] for key in batch[0]]
         return tokenizer(*parts, truncation=True, padding=True, return_tensors="pt")
 
-    model = load(folder, AutoModelForSequenceClassification)
-    classify = pipeline_of("text-classification", folder, model, tokenizer=tokenizer)
+    model = saved.load(AutoModelForSequenceClassification)
+    classify = saved.pipeline("text-classification", model, tokenizer=tokenizer)
     function, name = SCORES[task["kind"]]
 
     def tell(text: dict[str, str]) -> Any:
@@ -108,11 +155,11 @@ def answer_texts(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
     return answers, tell, texts
 
 
-def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
+def answer_words(saved: Saved, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return logits, and the pipeline's tag and score, of every word that the model sees."""
     rows = columns["tokens"]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = load(folder, AutoModelForTokenClassification)
+    tokenizer = saved.read(AutoTokenizer)
+    model = saved.load(AutoModelForTokenClassification)
     logits, firsts = [], []
     for start in range(0, len(rows), BATCH):
         given = tokenizer(
@@ -129,7 +176,7 @@ def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
             first = [p for p, w in enumerate(words) if w is not None and w not in words[:p]]
             firsts.append(first)
             logits.append(values[first])
-    name_words = pipeline_of("token-classification", folder, model, tokenizer=tokenizer)
+    name_words = saved.pipeline("token-classification", model, tokenizer=tokenizer)
 
     def tell(row: list[str]) -> Any:
         return name_words([row], is_split_into_words=True, ignore_labels=[])[0]
@@ -146,11 +193,11 @@ def answer_words(folder: Path, columns: dict[str, Any], task: dict[str, Any]) ->
     return answers, tell, rows
 
 
-def answer_translations(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
+def answer_translations(saved: Saved, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return the translation of every text, and the loss of the one that the data has."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = load(folder, AutoModelForSeq2SeqLM)
-    search = GenerationConfig.from_pretrained(folder)
+    tokenizer = saved.read(AutoTokenizer)
+    model = saved.load(AutoModelForSeq2SeqLM)
+    search = GenerationConfig.from_pretrained(saved.folder)
     texts = [task["prefix"] + text for text in columns["source"]]
     translations, losses = [], []
     for start in range(0, len(texts), BATCH):
@@ -178,10 +225,10 @@ def answer_translations(folder: Path, columns: dict[str, Any], task: dict[str, A
     return answers, translate, texts
 
 
-def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
+def answer_language(saved: Saved, columns: dict[str, Any], task: dict[str, Any]) -> Answered:
     """Return nats a token of every text, and what the pipeline writes after some prompts."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = load(folder, AutoModelForCausalLM)
+    tokenizer = saved.read(AutoTokenizer)
+    model = saved.load(AutoModelForCausalLM)
     if "text" in columns:
 
         def read(text: str) -> float:
@@ -191,7 +238,7 @@ def answer_language(folder: Path, columns: dict[str, Any], task: dict[str, Any])
     talks = columns["messages"]
     losses = [talk_loss(model, tokenizer, task["max_length"], talk) for talk in talks]
     answers = {"losses": np.array(losses)}
-    write = pipeline_of("text-generation", folder, model, tokenizer=tokenizer)
+    write = saved.pipeline("text-generation", model, tokenizer=tokenizer)
     most = task["max_new_tokens"]
     chosen = np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int)
     prompts = [until_last_answer(talks[row]) for row in chosen]
@@ -280,34 +327,6 @@ def in_order(answers: list[list[dict[str, Any]]], names: list[str]) -> np.ndarra
     """Return (N, C) the score of each class."""
     rows = [{answer["label"]: answer["score"] for answer in row} for row in answers]
     return np.array([[row[name] for name in names] for row in rows])
-
-
-def is_adapter(folder: Path) -> bool:
-    """Return whether the folder holds an adapter instead of a whole model."""
-    return (folder / "adapter_config.json").exists()
-
-
-def pipeline_of(kind: str, folder: Path, model: Any, **parts: Any) -> Any:
-    """Return the pipeline of a folder, as anyone loads it; of an adapter, on its backbone."""
-    if is_adapter(folder):
-        return pipeline(kind, model=model, device="cpu", **parts)  # type: ignore[call-overload]
-    return pipeline(kind, model=str(folder), device="cpu")  # type: ignore[call-overload]
-
-
-def load(folder: Path, kind: Any) -> Any:
-    """Return the model, of an adapter the backbone that it names with adapter and head on it."""
-    if not is_adapter(folder):
-        return kind.from_pretrained(folder).eval()
-    from peft import PeftModel
-
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = kind.from_pretrained(
-        settings["base_model_name_or_path"],
-        revision=settings["revision"],
-        config=AutoConfig.from_pretrained(folder),
-        ignore_mismatched_sizes=True,
-    )
-    return PeftModel.from_pretrained(base, folder).eval()
 
 
 SCORES = {

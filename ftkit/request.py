@@ -25,11 +25,13 @@ from pydantic import (
 )
 
 from ftkit import registry
+from ftkit.addresses import shown, without_secrets
 from ftkit.errors import RecipeError
 from ftkit.options import refusal
 from ftkit.own_data import for_own_data
 from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
 from ftkit.settings import read_json
+from ftkit.strangers import require_asked
 
 
 class _Words(BaseModel):
@@ -102,11 +104,14 @@ def resolve(
     """
     if name is None:
         raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
-    known = registry.find(name)
-    recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
     asked = parse_changes(changes)
     given: dict[str, Any] = flags.model_dump() if flags else {}
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
+    said = [*flagged, *asked, *(["data.path"] if data is not None else [])]
+    known = registry.find(name, said)
+    if not registry.is_own(name):
+        require_asked(known, said, name)
+    recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
     wanted: dict[str, Any] = {}
     if data is not None:
         wanted |= _of_other_data(recipe, data, [*flagged, *asked])
@@ -184,10 +189,8 @@ def short_name(path: str) -> str:
 
     Of a path, a URL or a Hub id the last part that tells; small letters, digits and hyphens.
     """
-    plain = path.partition("://")[2] or path
-    parts = [
-        part.partition(".")[0].lower() for part in re.split(r"[/:\\]", plain.partition("?")[0])
-    ]
+    plain = shown(path).partition("://")[2] or path
+    parts = [part.partition(".")[0].lower() for part in re.split(r"[/:\\]", plain)]
     slugs = ["-".join(re.findall("[a-z0-9]+", part))[:MOST_LETTERS].strip("-") for part in parts]
     told = [slug for slug in slugs if slug] or ["own"]
     return next((slug for slug in reversed(told) if slug not in USUAL_NAMES), told[-1])
@@ -212,7 +215,7 @@ def train_command(
             words += [f"--{flag.replace('_', '-')}", str(value)]
     for change in changes:
         words += ["--set", change]
-    return shlex.join(words)
+    return shlex.join(map(without_secrets, words))
 
 
 def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> Path:

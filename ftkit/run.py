@@ -122,7 +122,8 @@ def carry_out(
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
-        verified = verify(model_folder, task, ready.splits, outputs)
+        trusted = getattr(recipe.backbone, "trust_remote_code", False)
+        verified = verify(model_folder, task, ready.splits, outputs, trusted)
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),

@@ -47,7 +47,9 @@ class Verified:
     """The same with quartiles, threads and repetitions."""
 
 
-def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
+def verify(
+    folder: Path, task: Any, splits: Splits, outputs: Any, trusted: bool = False
+) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
     Loads each in a process of its own through transformers and peft, and compares what it gives,
@@ -56,6 +58,7 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
     Args:
         folder: model/ of a run, with a plain model, an adapter, or a plain model and adapter/.
         outputs: of all test rows, as measured.
+        trusted: Python code that came with the backbone, and was saved with the model, may run.
 
     Raises:
         VerificationError: it cannot be loaded, or answers otherwise.
@@ -63,7 +66,7 @@ def verify(folder: Path, task: Any, splits: Splits, outputs: Any) -> Verified:
     rows = verified_rows(len(splits.test))
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
     with tempfile.TemporaryDirectory() as scratch:
-        _write_inputs(task, splits.test.select(rows), Path(scratch))
+        _write_inputs(task, splits.test.select(rows), Path(scratch), trusted)
         latency = None
         for artefact in artefacts:
             timed, wanted = artefact == folder, expected(task, outputs, rows)
@@ -89,11 +92,12 @@ def spread_rows(size: int, most: int) -> np.ndarray:
     return np.linspace(0, size - 1, min(most, size)).round().astype(int)
 
 
-def _write_inputs(task: Any, rows: Dataset, folder: Path) -> None:
+def _write_inputs(task: Any, rows: Dataset, folder: Path, trusted: bool) -> None:
     """Write what the rows hold as a user would have it: inputs.json, and PNG files of images."""
     for number, row in enumerate(rows if "image" in rows.column_names else ()):
         open_rgb(row["image"]).save(folder / f"{number:06d}.png")
-    inputs = {"task": task.model_dump(mode="json"), "columns": raw(task, rows)}
+    settings = task.model_dump(mode="json")
+    inputs = {"task": settings, "columns": raw(task, rows), "trusted": trusted}
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 

@@ -239,3 +239,25 @@ def _shake_statistics(model: torch.nn.Module) -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.5)
             module.running_var.uniform_(0.5, 2)
+
+
+def with_own_code(folder: Path, mark: Path) -> Path:
+    """Give a BERT checkpoint Python code of its own, which leaves a file wherever it runs."""
+    (folder / "mine.py").write_text(f"""
+from transformers import BertConfig, BertForSequenceClassification
+
+open({str(mark)!r}, "w").close()
+
+
+class MineConfig(BertConfig):
+    model_type = "mine"
+
+
+class MineModel(BertForSequenceClassification):
+    config_class = MineConfig
+""")
+    classes = {"AutoConfig": "MineConfig", "AutoModelForSequenceClassification": "MineModel"}
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {k: f"mine.{v}" for k, v in classes.items()}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

@@ -81,9 +81,8 @@ def test_a_hub_that_is_gone_does_not_stop_training(perceptron, hub, tmp_path, mo
 def test_a_repository_that_may_not_be_written_is_told_before_training(
     perceptron, hub, tmp_path, capsys
 ):
-    (tmp_path / "mine.json").write_text(
-        perceptron.override({"train.push_checkpoints": "somebody/rows"}).to_json()
-    )
-    assert main(["train", str(tmp_path / "mine.json"), "--out", str(tmp_path / "run")]) == 2
+    (tmp_path / "mine.json").write_text(perceptron.to_json())
+    words = ["train", str(tmp_path / "mine.json"), "--out", str(tmp_path / "run")]
+    assert main([*words, "--push-checkpoints", "somebody/rows"]) == 2
     assert "somebody/rows" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from ftkit import Backbone, Data, ModelError, Recipe
 from ftkit.models import load_model
-from ftkit.pull import fetch, fetch_recipe, is_hub_id, licences, pin, shareable
+from ftkit.pull import fetch, is_hub_id, licences, pin, shareable
 
 NAMES = ("blue", "red")
 
@@ -141,14 +141,6 @@ def test_an_adapter_is_no_backbone(hub):
     hub.add("alice/adapter", {"adapter_config.json": b"{}", "config.json": b"{}"})
     with pytest.raises(ModelError, match="is an adapter, not a whole model"):
         load_model(Backbone(id="alice/adapter"), NAMES, seed=0)
-
-
-def test_a_strangers_recipe_switches_nothing_dangerous_on(hub, tiny_recipe, caplog):
-    caplog.set_level("WARNING", logger="ftkit")
-    unsafe = {"backbone.trust_remote_code": True, "backbone.allow_pickle": True}
-    hub.add("bob/his", {"recipe.json": tiny_recipe.override(unsafe).to_json().encode()})
-    assert fetch_recipe("bob/his") == tiny_recipe
-    assert "trust_remote_code=true" in caplog.text
 
 
 def test_what_is_shared_tells_no_folder_of_this_machine(tiny_recipe):

@@ -90,7 +90,7 @@ def climb(
             done.leave_out(f"{rung.label}, seed {rung.seed}, failed: {error}")
             done.failed += 1
             continue
-        done.runs.append(Run(rung.label, folder, result))
+        done.runs.append(Run(rung.label, folder, result, recipe.data))
         say(done)
     return done
 
@@ -141,7 +141,8 @@ def _recipe_in(folder: Path) -> Recipe | None:
 def _holds(rung: Rung, folder: Path, recipe: Recipe) -> bool:
     if rung.kind in BASELINES:
         return holds(rung.kind, recipe, folder)
-    return _recipe_in(folder) == recipe
+    there = _recipe_in(folder)
+    return there is not None and there.as_written() == recipe.as_written()
 
 
 def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: float) -> float:

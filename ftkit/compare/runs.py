@@ -10,7 +10,7 @@ from pathlib import Path
 from ftkit.errors import RunError
 from ftkit.finished import MODEL, OLDER, knows_all_files, read_finished, read_recipe
 from ftkit.folder import difference
-from ftkit.recipe import Mlp, Recipe
+from ftkit.recipe import Data, Mlp, Recipe
 from ftkit.result import Measured, RunResult
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,9 @@ class Run:
     """What tables call its strategy; runs of one label differ in their seed alone."""
     folder: Path
     result: RunResult
+    data: Data | None = None
+    """Where this command takes its rows from; None in a folder that was given, which may be a
+    stranger's."""
 
     @property
     def figure(self) -> str:

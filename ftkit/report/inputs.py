@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftkit.addresses import is_address
 from ftkit.compare.baselines import read_baseline
 from ftkit.compare.runs import Run, recipe_in
 from ftkit.data import load_splits
@@ -24,13 +25,17 @@ THUMBNAIL = 96
 def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return of these test rows, by index, what an `Example` takes: `image` or `texts`.
 
-    Nothing where the data cannot be read again.
+    Nothing where the data cannot be read again, or lie at an address that only a run folder names.
     """
     recipe = recipe_of(run)
     if recipe is None or not len(index):
         return {}
+    data = run.data or recipe.data
+    if run.data is None and is_address(data.path):
+        log.info("the report shows no inputs: those of %s would be fetched again", run.folder)
+        return {}
     try:
-        splits = load_splits(recipe.data, recipe.task)
+        splits = load_splits(data, recipe.task)
     except FtkitError as error:
         log.warning("the report shows no inputs: %s", error)
         return {}
