@@ -7,6 +7,7 @@ BatchNorm statistics do not drift and dropout of frozen parts is off.
 from __future__ import annotations
 
 import logging
+import math
 from functools import singledispatch
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from ftkit import memory
 from ftkit.errors import ModelError
 from ftkit.models import head_names, new_head, pooler_name
 from ftkit.pissa import start_from_principal
@@ -104,6 +106,7 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
                 f"strategy.targets = {', '.join(strategy.targets)}: no layer's name ends so; "
                 f"layers that can be adapted are {', '.join(lora_targets(model, head)[:8])}, ..."
             )
+    _require_memory(strategy.rank, model, targets)
     config = LoraConfig(
         r=strategy.rank,
         lora_alpha=strategy.alpha,  # type: ignore[arg-type]
@@ -120,6 +123,17 @@ def _(strategy: Lora, model: PreTrainedModel) -> PeftModel:
     if strategy.init == "pissa":
         start_from_principal(adapted)
     return adapted
+
+
+def _require_memory(rank: int, model: nn.Module, targets: list[str]) -> None:
+    """Refuse a rank whose updates, (rank, in) and (out, rank), cannot be held."""
+    shapes = [cast(Any, model.get_submodule(name)).weight.shape for name in targets]
+    new = sum(rank * (shape[0] + math.prod(shape[1:])) for shape in shapes)
+    memory.require(
+        memory.MOVING * new,
+        f"strategy.rank = {rank}: {new:,} new parameters in {len(targets)} layers",
+        "give a smaller rank",
+    )
 
 
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:

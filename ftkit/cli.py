@@ -23,6 +23,7 @@ from ftkit.cli_hub import push
 from ftkit.cli_mlp import mlp, play
 from ftkit.cli_predict import predict
 from ftkit.cli_sweep import sweep
+from ftkit.denied import is_denied, told
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.explain import shown
 from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
@@ -70,6 +71,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(console, f"stopped; go on with: {command_to_go_on(given)}", 130)
     except Exception as error:
+        if is_denied(error):
+            return _fail(console, str(FtkitError(told(error))), 1)
         if not peers.is_lost(error):
             peers.is_first_to_say(repr(error))  # so that the others leave it to the traceback
             raise

@@ -6,6 +6,7 @@ its columns brought to mean 0 and variance 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Union
@@ -46,6 +47,11 @@ class PixelEncoder:
         """(height, width, channels), the order in which a vector holds its numbers."""
         return self.height, self.width, 1 if self.grey else 3
 
+    @property
+    def size(self) -> int:
+        """Numbers of a vector."""
+        return math.prod(self.shape)
+
     def encode(self, inputs: Iterable[Image.Image]) -> np.ndarray:
         """Return the vectors of RGB images; those of another size are resized (bilinear)."""
         size, rows = (self.width, self.height), []
@@ -66,6 +72,11 @@ class NgramEncoder:
     shortest: int
     longest: int
     buckets: int
+
+    @property
+    def size(self) -> int:
+        """Numbers of a vector."""
+        return self.buckets
 
     def encode(self, inputs: Iterable[str]) -> np.ndarray:
         """Return the vectors of texts."""
@@ -91,6 +102,11 @@ class ColumnEncoder:
     def of(cls, values: np.ndarray) -> ColumnEncoder:
         """Return the encoder for rows like these (N, D); a constant column becomes zero."""
         return cls(tuple(values.mean(0).tolist()), tuple(deviations(values).tolist()))
+
+    @property
+    def size(self) -> int:
+        """Numbers of a vector."""
+        return len(self.mean)
 
     def encode(self, inputs: Iterable[Iterable[float]]) -> np.ndarray:
         """Return the vectors of rows (N, D).

@@ -192,7 +192,7 @@ def say(
 ) -> None:
     """Put the line of an epoch on the screen: its validation loss and the task's first figure."""
     loss, (name, value) = figures["validation_loss"], _first(figures)
-    when = f"epoch {epoch:.3g} of {epochs:.3g}" if step else "before training"
+    when = f"epoch {_plain(epoch)} of {_plain(epochs)}" if step else "before training"
     log.info(
         "%s: validation loss %.4f, %s %.4f (step %d, %.1f s)",
         when,
@@ -202,6 +202,11 @@ def say(
         step,
         seconds,
     )
+
+
+def _plain(epochs: float) -> str:
+    """Return epochs as they are counted: 3,000, and 0.25 of one."""
+    return f"{epochs:,.2f}".removesuffix("0").removesuffix("0").removesuffix(".")
 
 
 def _show(figures: Mapping[str, float]) -> None:

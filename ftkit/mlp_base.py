@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from ftkit import memory
 from ftkit.mlp import Activation, Loss, Moments, Network, Schedule, Training, Update
 from ftkit.mlp_saving import save_network
 from ftkit.mlp_training import Epoch, predict, replace_last, train
@@ -151,6 +152,7 @@ class MlpEstimator(BaseEstimator, ABC):
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden: expected widths from 1 on, got {self.hidden}")
         sizes = (D, *self.hidden, targets.shape[1])
+        memory.require_layers(sizes)
         network = Network(sizes, self.activation, self.loss, self._seed, self.device)
         self.n_iter_ = 0
         self._keep(network, Moments(network))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ftkit import memory
 from ftkit.encoders import Encoder, from_settings, to_settings
 from ftkit.errors import ModelError
 from ftkit.finished import require_verified
@@ -83,6 +84,7 @@ def new_perceptron(
     outputs, loss = len(label_names) or 1, "cross_entropy" if label_names else "mse"
     sizes = (width, *backbone.hidden, outputs)
     if backbone.start is None:
+        memory.require_layers(sizes)
         return Perceptron(Network(sizes, backbone.activation, loss, seed), label_names)  # type: ignore[arg-type]
     network, settings = load_start(backbone.start)
     there = (network.sizes[:-1], network.activation, network.loss)

@@ -34,6 +34,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ftkit import memory
 from ftkit.embedded import PREFIX, embedded_backbone
 from ftkit.errors import ModelError
 from ftkit.finished import require_verified
@@ -128,6 +129,7 @@ def load_model(
             processor.pad_token = processor.eos_token  # as GPT-like models are padded
             if auto.new_head:  # which stands on the last token that is no padding
                 config.pad_token_id = processor.pad_token_id
+        _require_memory(backbone, auto, config)
         model, loading = auto.model.from_pretrained(
             name,
             config=config,
@@ -153,6 +155,15 @@ def load_model(
     settle(task, backbone, model, processor)
     check_forward(task, backbone, model, processor)
     return model.eval(), processor
+
+
+def _require_memory(backbone: Backbone, auto: Auto, config: Any) -> None:
+    """Refuse a backbone whose parameters alone cannot be held, before any of them is."""
+    with torch.device("meta"):
+        shapes = auto.model.from_config(config, trust_remote_code=backbone.trust_remote_code)
+    count = sum(parameter.numel() for parameter in shapes.parameters())
+    what = f"backbone '{backbone.id}': {count:,} parameters"
+    memory.require(memory.FLOAT * count, what, "take a smaller one")
 
 
 def load_trained(

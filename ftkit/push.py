@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+import shlex
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,7 +22,9 @@ from huggingface_hub import (
     ModelCard,
     get_token,
 )
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
 from ftkit.card import PLOTS, beside
@@ -28,6 +32,7 @@ from ftkit.card_metadata import eval_results, metadata
 from ftkit.card_words import HERE
 from ftkit.checksums import git_sha1, sha256_of
 from ftkit.errors import HubError, RunError
+from ftkit.explain import shown
 from ftkit.finished import difference, read_recipe
 from ftkit.hub import hub_errors, patiently
 from ftkit.pull import Licences, is_pinned, revision_of, shareable
@@ -61,6 +66,7 @@ def claim(
     Raises:
         HubError: the token, the repository or the card will not do.
     """
+    require_name(repo_id)
     api = HfApi()
     with hub_errors("repository", repo_id):
         who = patiently(api.whoami)
@@ -85,6 +91,26 @@ def claim(
             ).to_yaml()
             _check_card(f"---\n{head}\n---\n", name)
     return name
+
+
+def require_name(repo_id: str) -> None:
+    """Refuse what cannot name a repository, before anything is trained or asked of the Hub.
+
+    Raises:
+        HubError: so it is, with the nearest name that can.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        parts = [
+            re.sub(r"[^\w.-]+|-{2,}|\.{2,}", "-", part, flags=re.ASCII)
+            for part in repo_id.removesuffix(".git").split("/")[-2:]
+        ]
+        near = "/".join(part.strip("-.")[:48] or "model" for part in parts)
+        raise HubError(
+            f"repository {shown(repo_id)}: expected OWNER/NAME of letters, digits, - _ and ., no "
+            f"longer than 96 characters; '{near}' would do"
+        ) from None
 
 
 def publish(
@@ -113,6 +139,7 @@ def publish(
             baseline was tested on other rows.
         HubError: the Hub refuses, or cannot be reached.
     """
+    require_name(repo_id)
     folder = Path(run)
     result = RunResult.read(folder)
     recipe = read_recipe(folder)
@@ -126,8 +153,9 @@ def publish(
         with hub_errors("repository", name, revision):
             commit = patiently(lambda: _commit(files, name, revision or "main", message))
     except HubError as error:
-        flags = " --private" * private + (f" --revision {revision}" if revision else "")
-        again = f"ftkit push {folder} {repo_id}{flags}"
+        words = ["ftkit", "push", str(folder), repo_id, *["--private"] * private]
+        words += ["--revision", revision] if revision else []
+        again = shlex.join(words)
         raise HubError(f"{error}. {folder} is whole; publish it by '{again}'") from error
     address = f"{HfApi().endpoint}/{name}" + (f"/tree/{revision}" if revision else "")
     log.info("published %s, commit %s", address, commit[:12])

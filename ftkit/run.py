@@ -13,6 +13,7 @@ from typing import Any
 from ftkit import (
     language,  # noqa: F401 - registers what language models do
     language_card,  # noqa: F401 - and what their card says
+    memory,
     mlp_fit,  # noqa: F401 - registers how a perceptron is fitted
     runtime,
     text_card,  # noqa: F401 - registers what the cards of its tasks say
@@ -24,6 +25,7 @@ from ftkit.build import build
 from ftkit.card import card
 from ftkit.checksums import model_checksums
 from ftkit.data import Splits, load_splits, screen
+from ftkit.denied import denied_in_one_line
 from ftkit.evaluation import before, predict
 from ftkit.finished import read_finished
 from ftkit.folder import (
@@ -40,9 +42,10 @@ from ftkit.folder import (
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
 from ftkit.pull import licences, pin
-from ftkit.recipe import AUTO, Recipe
+from ftkit.recipe import AUTO, HeadOnly, Mlp, Recipe
 from ftkit.result import RunResult, Seconds
 from ftkit.saving import save, weight_bytes
+from ftkit.sharded import is_shared
 from ftkit.stages import train
 from ftkit.tasks import Inputs
 from ftkit.thresholds import decided
@@ -69,8 +72,12 @@ def finetune(
         TrainingError, VerificationError: training failed, or its saved model is not what was
             measured.
     """
-    folder, clock = Path(out), Clock()
-    machine = runtime.start(recipe.train.seed)
+    with denied_in_one_line():
+        return _finetune(recipe, Path(out), resume, anyway)
+
+
+def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
+    clock, machine = Clock(), runtime.start(recipe.train.seed)
     recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
@@ -216,7 +223,23 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         f"{total:,}",
         100 * trained / total,
     )
+    _require_memory(recipe, total, trained, machine)
     return Ready(splits, adapted, built.processor, built.inputs, built.task)
+
+
+def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.Machine) -> None:
+    """Refuse a model that cannot be held while it is trained, by AdamW unless it is a head's."""
+    if is_shared() or isinstance(recipe.backbone, Mlp):  # in parts; and looked at when it is made
+        return
+    moving = 0 if isinstance(recipe.strategy, HeadOnly) else trained
+    needed = memory.FLOAT * total + (memory.MOVING - memory.FLOAT) * moving
+    memory.require(
+        needed,
+        f"{recipe.backbone.id}, strategy {recipe.strategy.kind}: {total:,} parameters with "
+        f"gradients and moments of {moving:,}",
+        "use --strategy lora or head, or a smaller backbone",
+        machine.device,
+    )
 
 
 @dataclass

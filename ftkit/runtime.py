@@ -6,6 +6,7 @@ Imports torch; modules that must start fast import this one inside functions.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import random
@@ -199,7 +200,8 @@ def share_batch(batch_size: int, micro_batch_size: int | None, world_size: int) 
         )
     share = batch_size // world_size
     most = min(share, micro_batch_size or share)
-    micro = max(size for size in range(1, most + 1) if share % size == 0)
+    small = [size for size in range(1, math.isqrt(share) + 1) if share % size == 0]
+    micro = max(size for size in (*small, *(share // size for size in small)) if size <= most)
     return micro, share // micro
 
 

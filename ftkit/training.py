@@ -28,6 +28,7 @@ from ftkit.errors import TrainingError
 from ftkit.evaluation import evaluation_batch, workers
 from ftkit.interruption import check, held
 from ftkit.journal import Bar, Journal
+from ftkit.micro_batch import limited
 from ftkit.models import begins_trained, place
 from ftkit.precision import Arithmetic, fastest_training
 from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, HeadOnly, Recipe, Strategy, Train
@@ -136,6 +137,7 @@ def fit(
     scale = scale_of(recipe.task, inputs.train.labels, model)
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)
+    recipe = limited(model, inputs, recipe, machine)
     while (fitted := _train(model, inputs, recipe, machine, folder, resume)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})

@@ -1,10 +1,11 @@
 """log.jsonl after a kill: what was whole is kept, and one process alone writes it."""
 
 import json
+import logging
 
 import pytest
 
-from ftkit.journal import Journal, Position
+from ftkit.journal import Journal, Position, say
 
 ENTRIES = [
     {"step": 2, "epoch": 0.5, "seconds": 1.5, "loss": 2.0, "learning_rate": 0.1},
@@ -49,3 +50,13 @@ def test_a_process_that_does_not_write_leaves_the_file_alone(log):
     log.write_text("no entry\n")
     Journal(log, False, Position(2))
     assert log.read_text() == "no entry\n"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "epochs", "said"),
+    [(150, 3_000, "epoch 150 of 3,000"), (0.25, 1, "epoch 0.25 of 1"), (10, 10, "epoch 10 of 10")],
+)
+def test_epochs_are_said_as_they_are_counted(caplog, epoch, epochs, said):
+    caplog.set_level(logging.INFO)
+    say(epoch, epochs, {"validation_loss": 1.0, "validation_accuracy": 0.5}, 7, 1.0)
+    assert caplog.messages[0].startswith(f"{said}:")

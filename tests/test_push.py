@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hub_server import OWNER
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import validate_repo_id
 from PIL import Image
 
 from ftkit import (
@@ -141,3 +142,24 @@ def test_rights_are_checked_before_training(hub, tiny_recipe, tmp_path, monkeypa
     assert main([*words, "--push-to-hub", "bob/his"]) == 2
     assert "no right to write to it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("me/my model", "me/my-model"),
+        ("me/x--y", "me/x-y"),
+        ("a/b/c", "b/c"),
+        ("me/", "me/model"),
+        ("me/x.git", "me/x"),
+        ("x" * 200, "x" * 48),
+    ],
+)
+def test_a_name_that_no_repository_can_have_is_refused_with_one_that_can(run, name, near):
+    for refused in (publish, lambda run, name: claim(name)):
+        with pytest.raises(HubError, match=f"expected OWNER/NAME .*; '{near}' would do"):
+            refused(run, name)
+    with pytest.raises(HubError) as caught:
+        publish(run, name)
+    assert "ftkit push" not in str(caught.value)  # which would be refused again
+    validate_repo_id(near)

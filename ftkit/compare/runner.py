@@ -18,6 +18,7 @@ from ftkit import interruption, runtime
 from ftkit.compare.baselines import holds, read_baseline, run_baseline
 from ftkit.compare.rungs import BASELINES, Ladder, Rung
 from ftkit.compare.runs import Run
+from ftkit.denied import denied_in_one_line
 from ftkit.errors import FtkitError
 from ftkit.estimate import estimate
 from ftkit.finished import RECIPE, read_finished, read_recipe
@@ -82,7 +83,7 @@ def climb(
                         f"and {max(left, 0):.0f} s of {budget:.0f} s are left"
                     )
                     continue
-            with quiet():
+            with quiet(), denied_in_one_line():
                 result = work(rung, recipe, folder)
         except FtkitError as error:
             if machine.world_size > 1:  # the others may not have it

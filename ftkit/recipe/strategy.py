@@ -46,7 +46,7 @@ class HeadOnly(Settings):
     cache: bool = True
     """Run the frozen backbone once and train the head on its outputs: many times faster, without
     random changes to images unless `views` are asked for."""
-    views: CountFromZero = 0
+    views: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Randomly changed versions of each training image in the cache, one for each epoch in turn;
     0: the images as they are."""
     solver: Literal["auto", "adamw", "lbfgs"] = "auto"

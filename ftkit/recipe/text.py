@@ -160,5 +160,5 @@ class Translation(TaskSettings):
     max_length: MaxLength = None
     """Tokens after which source and target are cut off; the most that the backbone takes, up to
     512, when not given."""
-    beams: Count = 4
+    beams: Annotated[int, Field(gt=0, le=1_000)] = 4
     """Beams of the search for test translations; 1 is greedy."""

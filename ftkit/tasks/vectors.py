@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import torch
 
+from ftkit import memory
 from ftkit.data import Splits
 from ftkit.data.images import open_rgb
 from ftkit.encoders import (
@@ -60,6 +61,12 @@ def encode_splits(task: Any, backbone: Mlp, splits: Splits) -> tuple[Encoder, In
     encoder = encoder_for(task, backbone, splits.train)
     if backbone.start is not None:
         encoder = _encoder_of(backbone.start, encoder)
+    rows = sum(len(split) for split in (splits.train, splits.validation, splits.test))
+    memory.require(
+        memory.FLOAT * rows * encoder.size,
+        f"{rows:,} rows as vectors of {encoder.size:,} numbers",
+        "use a smaller backbone.image_size or backbone.buckets, or fewer rows (data.train_rows)",
+    )
 
     def encoded(rows: datasets.Dataset) -> Vectors:
         return Vectors(encoder.encode(raw_inputs(task, rows)), np.asarray(rows["label"]))
