@@ -93,7 +93,10 @@ class NgramEncoder:
 
 @dataclass(frozen=True)
 class ColumnEncoder:
-    """Rows of D numbers to (N, D) float32: each column less its mean, over its deviation."""
+    """Rows of D numbers to (N, D) float32: each column less its mean, over its deviation.
+
+    NaN, where there is no number, becomes 0, as the mean does.
+    """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -101,7 +104,8 @@ class ColumnEncoder:
     @classmethod
     def of(cls, values: np.ndarray) -> ColumnEncoder:
         """Return the encoder for rows like these (N, D); a constant column becomes zero."""
-        return cls(tuple(values.mean(0).tolist()), tuple(deviations(values).tolist()))
+        there = np.where(np.isnan(values).all(0), 0.0, values)  # a column of gaps alone is 0
+        return cls(tuple(np.nanmean(there, 0).tolist()), tuple(deviations(there).tolist()))
 
     @property
     def size(self) -> int:
@@ -120,7 +124,8 @@ class ColumnEncoder:
                 f"expected rows of {len(self.mean)} numbers, got {values.shape[-1]} in shape "
                 f"{values.shape}"
             )
-        return ((values - self.mean) / self.deviation).astype(np.float32)
+        scaled = (values - self.mean) / self.deviation
+        return np.where(np.isnan(values), 0.0, scaled).astype(np.float32)
 
 
 Encoder = Union[PixelEncoder, NgramEncoder, ColumnEncoder]

@@ -113,7 +113,7 @@ def test_rows_without_labels_are_an_error_too(frames, recipe, tmp_path):
     save(tmp_path, train, test)
     report = check(recipe)
     assert report.plan is None
-    assert "1 rows have no label" in report.findings[0].message
+    assert "1 row has no label" in report.findings[0].message
     assert len(report.errors) == 1
 
 

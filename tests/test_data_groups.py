@@ -237,7 +237,7 @@ def test_groups_go_with_the_rows_that_the_screen_leaves(load):
     kept = screen(splits, "skip", lambda look: look())
     np.testing.assert_array_equal(kept.groups, splits.groups)
     broken = int(splits.test["index"][3])
-    columns["x"][broken] = np.nan
+    columns["x"][broken] = np.inf
     splits = load({"train": columns}, TabularClassification(), group="patient")
     kept = screen(splits, "skip", lambda look: look())
     assert len(kept.groups) == len(kept.test) == 99

@@ -12,8 +12,9 @@ from ftkit import (
     TextRegression,
     TextTagging,
 )
-from ftkit.data import load_splits
+from ftkit.data import examine, load_splits
 from ftkit.data.kinds import Column
+from ftkit.data.separators import separator_in
 
 TASK = TextClassification()
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
@@ -82,7 +83,7 @@ def test_the_type_of_labels_is_that_of_all_splits(tmp_path):
     splits = load_splits(Data(path=str(tmp_path)), TASK)
     assert splits.label_names == ("false", "true")
     assert splits.test["index"][:] == [0, 2]
-    assert "left out: split 'test': 1 rows have no label" in splits.notes
+    assert "left out: split 'test': 1 row has no label, the first is 1" in splits.notes
 
 
 @pytest.mark.parametrize(
@@ -175,3 +176,73 @@ def test_a_first_line_that_looks_like_a_row_is_said_to_be_one(tmp_path, header):
     assert "the first line looks like a row" in refusal(tmp_path)
     write(tmp_path / "rows.csv", ["good", "bad"] * 10, header="words,mark")
     assert "which column is the label? Columns are words, mark; none looks" in refusal(tmp_path)
+
+
+def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_reason(tmp_path):
+    lines = [
+        f"{n / 7},{'n.a.' if n == 17 else n % 9},{'red' if n % 2 else 'blue'},"
+        f"{'n.k.' if n == 3 else n},name {n},{n % 5}"
+        for n in range(60)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,color,c,who,y", *lines]))
+    task = TabularRegression(label="y")
+    splits = load_splits(Data(path=str(tmp_path)), task)
+    assert splits.task.columns == ("a", "b", "color")
+    assert splits.task.categories == {"color": ("blue", "red")}
+    first = splits.train[0]
+    n = first["index"]
+    assert first["features"] == pytest.approx([n / 7, n % 9, float(n % 2 == 0), n % 2])
+    notes = "\n".join(splits.notes)
+    assert "not used: c (row 3 is 'n.k.'), who (words, 60 different ones)" in notes
+    assert "gaps in training rows, where the mean stands in: b (1)" in notes
+    asked = task.model_copy(update={"columns": ("a", "c")})
+    with pytest.raises(DataError, match=r"column 'c' cannot be an input: row 3 is 'n\.k\.'"):
+        load_splits(Data(path=str(tmp_path)), asked)
+
+
+def test_a_column_says_the_splits_where_it_is_asked_to(tmp_path):
+    lines = [f"{t},{'ab'[n % 2]},{'Train' if n % 3 else 'dev'}" for n, t in enumerate(texts(30))]
+    (tmp_path / "rows.csv").write_text("\n".join(["words,label,fold", *lines]))
+    task = TASK.model_copy(update={"text": "words"})
+    plain = load_splits(Data(path=str(tmp_path)), task)
+    assert any("--set data.split_column=fold" in note for note in plain.notes)
+    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), TASK)
+    assert splits.task.text == "words"
+    assert {"sun on day 0", "wind on day 3"} <= {*splits.validation["text"][:]}
+    assert len(splits.validation) == 10
+    assert "no column 'x'" in refusal(tmp_path, as_text=("x",))
+    assert "expected one table with such a column" in refusal(tmp_path, split_column="folds")
+    (tmp_path / "rows.csv").write_text("\n".join(["words,label,fold", *lines, "x,a,"]))
+    assert "row 30: expected the name of a split" in refusal(tmp_path, split_column="fold")
+
+
+def test_columns_and_splits_that_nothing_uses_are_said(tmp_path):
+    for split in ("train", "test"):
+        lines = [f"{n},{t},{'ab'[n % 2]}" for n, t in enumerate(texts(12, len(split)))]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["id,text,label", *lines]))
+    notes = load_splits(Data(path=str(tmp_path), test="train[:50%]", train="train[50%:]"), TASK)
+    assert "not used: column 'id'" in notes.notes
+    assert "not used: split test" in notes.notes
+
+
+@pytest.mark.parametrize("between", [";", "|", ",", " / "])
+def test_several_classes_in_one_text_are_parted_by_what_stands_between(tmp_path, between):
+    labels = ["good", f"bad{between}long", "bad", f"long{between}good", "long", ""] * 5
+    file = write(tmp_path / "rows.csv", [f'"{label}"' for label in labels])
+    task = TextTagging(separator=between.strip())
+    splits = load_splits(Data(path=str(file)), task)
+    assert splits.label_names == ("bad", "good", "long")
+    found = dict(zip(splits.train["index"][:], splits.train["label"][:], strict=True))
+    assert {len(numbers) for row, numbers in found.items() if row % 6 == 5} == {0}
+    assert {len(numbers) for row, numbers in found.items() if row % 6 == 1} == {2}
+    assert f"--set 'task.separator={between.strip()}'" in refusal(file, TextTagging())
+    plain = load_splits(Data(path=str(file), on_bad_row="skip"), TASK)
+    said = [str(finding) for finding in examine(plain, "skip")]
+    assert any("looks like several" in finding and "text-tagging" in finding for finding in said)
+
+
+@pytest.mark.parametrize(
+    "labels", [["a b", "c d"], ["New York", "York"], ["c++", "c"], ["a,b", "c"]]
+)
+def test_names_of_several_words_are_not_taken_for_several_classes(labels):
+    assert separator_in(labels) is None

@@ -80,7 +80,7 @@ def test_check_finds_equal_sentences(recipe, rows, tmp_path):
         ({"ner_tags": ["O", None]}, "row 20: None is no class"),
         ({"ner_tags": ["O", 3]}, "row 20: .* write all labels in one way"),
         ({"ner_tags": "O"}, "row 20: expected a list of classes, got 'O'"),
-        ({"ner_tags": None}, "1 rows have no label"),
+        ({"ner_tags": None}, "1 row has no label"),
         ({"tokens": "a word"}, "row 20: expected a list of words, got 'a word'"),
     ],
 )

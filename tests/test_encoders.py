@@ -28,3 +28,11 @@ def test_a_new_value_in_a_constant_column_stays_small():
     """It became 7e12 where the deviation of 100 rows of 0.1 was taken as it came out."""
     encoder = ColumnEncoder.of(np.full((100, 1), 0.1))
     assert abs(encoder.encode([[0.2]])[0, 0]) < 0.11
+
+
+def test_a_gap_is_the_mean_of_the_column():
+    values = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]])
+    encoder = ColumnEncoder.of(values)
+    assert encoder.mean == (2.0, 0.0)
+    assert encoder.encode(values).tolist() == [[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+    assert encoder.encode([[2.0, 5.0]]).tolist() == [[0.0, 5.0]]

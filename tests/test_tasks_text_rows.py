@@ -142,7 +142,7 @@ def test_losses_of_micro_batches_add_up_to_torchs_mean(task, logits, labels, los
         ([{"label": [""]}], "tags", "row 20: '' is no class"),
         ([{"fruit": 2}], "marks", "column 'fruit', split 'train', row 20: expected 0 or 1, got 2"),
         ([], "missing", "no column 'metal'"),
-        ([{"label": None}], "tags", "1 rows have no label"),
+        ([{"label": None}], "tags", "1 row has no label"),
         ([], "numbers", "row 0: expected a number"),
         ([{"pair": ""}], "pair", "the pair is empty"),
     ],

@@ -22,15 +22,17 @@ from ftkit.data.columns import (
     resolve_columns,
 )
 from ftkit.data.drawing import draw
-from ftkit.data.files import SPLITS
 from ftkit.data.findings import Finding, unreadable, with_files
-from ftkit.data.groups import read_groups, require_apart, without_group
+from ftkit.data.groups import without_group
 from ftkit.data.inspect import inspect
-from ftkit.data.labels import class_numbers, is_labelled, read_labels
+from ftkit.data.labelled import grouped_rows, labelled_rows
+from ftkit.data.labels import class_numbers, read_labels
 from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
+from ftkit.data.roles import assign, by_column, unused
 from ftkit.data.sources import read
 from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
+from ftkit.data.tabular import with_words
 from ftkit.data.uses import uses_of
 from ftkit.errors import DataError
 from ftkit.recipe import Data, Task
@@ -51,19 +53,22 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         HubError: it is on the Hub, and the Hub does not give it.
     """
     found = read(data, partial(uses_of, task))
-    source = with_parts(found.splits, data)
+    whole, said_of_splits = by_column(found.splits, data)
+    source = with_parts(whole, data)
     for name in data.as_text:
         pick("label", name, [], next(iter(source.values())).features)
-    roles = _assign(data, source)
+    roles = assign(data, source)
     train = source[roles["train"]]
     group = data.group or (found.group if data.copies == "together" else None)
     try:
-        task = resolve_columns(task, without_group(train.features, group, task))
+        there = without_group(train.features, group, task)
+        task, said_of_columns = with_words(task, resolve_columns(task, there), there, train)
     except DataError as error:
         raise (DataError(found.no_header) if found.no_header else error) from error
     inputs, labelled = input_columns(task), label_columns(task)
     also = f", labels in {_named(labelled)}" if labelled else ""
-    notes = [*found.notes, f"{task.noun} are in {_named(inputs)}{also}"]
+    notes = [*found.notes, *said_of_splits, f"{task.noun} are in {_named(inputs)}{also}"]
+    notes += [*said_of_columns, *unused(source, roles)]
     tested = source[roles.get("test", data.train)].features
     lost = [name for name in labelled if not has_column(tested, name)]
     if "test" in roles and lost:
@@ -83,9 +88,9 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         for name in roles.values()
         if _numbering(source[name], task) != _numbering(train, task)
     ]
-    known, said = _labelled(data, source, roles, labels)
+    known, said = labelled_rows(data, source, roles, labels)
     notes += said
-    groups, said = _grouped(data, source, roles, known, group)
+    groups, said = grouped_rows(data, source, roles, known, group)
     notes += said
     rows = {}
     for role, name in roles.items():
@@ -177,34 +182,6 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
     return replace(splits, **kept).noting(*(f"left out {name}" for name in named))
 
 
-def _assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
-    """Return which split of the source plays train, validation and test."""
-    there = ", ".join(source)
-    if data.train not in source:
-        raise DataError(
-            f"data '{data.path}' has no split '{data.train}'; splits are {there}. "
-            f"Use --set data.train=SPLIT"
-        )
-    roles = {"train": data.train}
-    for role in ("validation", "test"):
-        asked = getattr(data, role)
-        if asked != role and asked not in source:
-            raise DataError(
-                f"data '{data.path}' has no split '{asked}'; splits are {there}. "
-                f"Use --set data.{role}=SPLIT"
-            )
-        if asked != role:
-            roles[role] = asked
-    for role in ("validation", "test"):  # what was not asked for by name, out of what is left
-        left = [name for name in source if name not in roles.values()]
-        others = [name for name in left if SPLITS.get(name.lower()) == role]
-        if role not in roles and (role in left or others):
-            roles[role] = role if role in left else others[0]
-    if len(set(roles.values())) < len(roles):
-        raise DataError(f"data: train, validation and test must be different splits, got {roles}")
-    return roles
-
-
 def _named(columns: tuple[str, ...]) -> str:
     more = len(columns) - 3
     named = ", ".join(f"'{column}'" for column in columns[:3])
@@ -242,52 +219,6 @@ def _require(features: Features, split: str, *columns: str) -> None:
             raise DataError(
                 f"split '{split}' has no column '{column}'; its columns are {', '.join(features)}"
             )
-
-
-def _labelled(
-    data: Data, source: dict[str, Dataset], roles: dict[str, str], labels: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return which rows have a label, by role, and notes; drops a test split without any."""
-    known, notes = {}, []
-    for role, name in list(roles.items()):
-        known[role] = np.flatnonzero(is_labelled(labels[role]))
-        unlabelled = len(source[name]) - len(known[role])
-        if unlabelled:
-            problem = f"split '{name}': {unlabelled} rows have no label"
-            if data.on_bad_row == "error" and role != "test":
-                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
-            notes.append(f"left out: {problem}")
-    if "test" in known and len(known["test"]) == 0:
-        notes.append("the test split has no labels and is not used")
-        del known["test"], roles["test"]
-    return known, notes
-
-
-def _grouped(
-    data: Data,
-    source: dict[str, Dataset],
-    roles: dict[str, str],
-    known: dict[str, np.ndarray],
-    group: str | None,
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the group of each row of `known`, by role, and notes; leaves out rows without one.
-
-    Raises:
-        DataError: two splits share a group, or a row has none.
-    """
-    if group is None:
-        return {}, []
-    splits = {name: source[name].select(known[role]) for role, name in roles.items()}
-    found, notes = read_groups(splits, group, data.on_bad_row == "skip")
-    require_apart(found, splits, group)
-    groups = {}
-    for role, name in roles.items():
-        if name in found:
-            there = found[name] >= 0
-            known[role], groups[role] = known[role][there], found[name][there]
-    count = len(np.unique(groups["train"]))
-    notes.append(f"rows of one {group} stay together: {count:,} in '{roles['train']}'")
-    return groups, notes
 
 
 def _describe(rows: Dataset, role: str, position: int) -> str:

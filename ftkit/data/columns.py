@@ -13,6 +13,7 @@ from datasets import Sequence as Listed
 from datasets import Translation as Languages
 
 from ftkit.data.images import find_bad_images
+from ftkit.data.numbers import as_numbers
 from ftkit.data.sources import TEXT, as_images
 from ftkit.data.usual_names import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, named
 from ftkit.errors import DataError, nearest
@@ -89,9 +90,9 @@ def _(task: Any, features: Features) -> Any:
     numbers = tuple(name for name in features if name != label and is_number(features[name]))
     for name in task.columns or ():
         pick("columns", name, [], features)
-        if not is_number(features[name]):
-            raise DataError(f"column '{name}' holds {features[name]}, not numbers")
-    if not (task.columns or numbers):
+        if not is_number(features[name]) and not is_text(features[name]):
+            raise DataError(f"column '{name}' holds {features[name]}, not numbers or words")
+    if not (task.columns or numbers or any(map(is_text, features.values()))):
         raise DataError(f"the data has no column of numbers but '{label}'")
     return task.model_copy(update={"columns": task.columns or numbers, "label": label})
 
@@ -207,7 +208,9 @@ def inputs_of(task: Any, rows: Dataset, folder: Path | None) -> Dataset:
     Raises:
         DataError: a column does not hold what the task needs.
     """
-    values = np.stack([np.asarray(rows[name][:], np.float64) for name in task.columns], axis=1)
+    values = np.concatenate(
+        [as_numbers(rows, name, task.categories.get(name)) for name in task.columns], axis=1
+    )
     return Dataset.from_dict(
         {"features": values.tolist()}, features=Features({"features": Listed(Value("float64"))})
     )
@@ -263,9 +266,9 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
     for column, find in FIND_BAD.items():
         if column in rows.column_names:
             return find(rows)
-    bad = ~np.isfinite(np.asarray(rows["features"][:], np.float64))
+    bad = np.isinf(np.asarray(rows["features"][:], np.float64))
     return {
-        int(row): f"number {int(bad[row].argmax()) + 1} of the row is missing or infinite"
+        int(row): f"number {int(bad[row].argmax()) + 1} of the row is infinite"
         for row in np.flatnonzero(bad.any(1))
     }
 

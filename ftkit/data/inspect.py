@@ -6,14 +6,13 @@ less than they look.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
+from ftkit.data.class_names import odd_names
 from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
 from ftkit.data.prints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
@@ -24,8 +23,6 @@ UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
 LONG = 100_000
 """Characters; no model here reads so many."""
-PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?-]+$""")
-NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]:
@@ -38,7 +35,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
     seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
     found = chain(
         _missing_classes(splits, seen),
-        _odd_names(splits),
+        odd_names(splits),
         _imbalance(splits, seen),
         _one_number(seen["train"]),
         _odd_images(seen),
@@ -115,35 +112,6 @@ def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Find
             f"{len(unmeasured)} of {len(names)} classes have no test row, so nothing is measured "
             f"of them: {first_few(unmeasured)}",
         )
-
-
-def _odd_names(splits: Splits) -> Iterator[Finding]:
-    groups: dict[str, list[str]] = {}
-    for name in splits.label_names:
-        groups.setdefault(_likeness(name), []).append(name)
-    for same in groups.values():
-        if len(same) > 1:
-            yield Finding(
-                "warning",
-                f"classes {' and '.join(map(repr, same))} differ only in case, spaces or "
-                f"punctuation; are they one?",
-            )
-    numbers = [name for name in splits.label_names if NUMBER.fullmatch(name)]
-    words = [name for name in splits.label_names if not NUMBER.fullmatch(name)]
-    if numbers and words:
-        yield Finding(
-            "warning",
-            f"classes are numbers as well as words: {first_few(numbers)}; {first_few(words)}",
-        )
-
-
-def _likeness(name: str) -> str:
-    """Return what is left of a class name without case, spaces and punctuation.
-
-    Signs stay, which tell c, c++ and c# apart, and -1 from 1.
-    """
-    name = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join(PUNCTUATION.sub(" ", name).split()) or name
 
 
 def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:

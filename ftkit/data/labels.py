@@ -13,6 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from ftkit.data.kinds import COMMA, TRUTH
+from ftkit.data.numbers import looks_like_number
 from ftkit.encoders import is_constant
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import TabularRegression, TextRegression
@@ -26,6 +27,7 @@ MEASURES = {
     "tabular-classification": """to tell numbers use --set 'task={"kind": "tabular-regression"}'""",
 }
 """What takes labels that are measures, instead of each kind of task."""
+SEVERAL = """; several classes a row need --set 'task={"kind": "text-tagging"}'"""
 COARSEST = 3e-2
 """Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
 its square, 3e-4, is what R2 loses by them at most."""
@@ -55,7 +57,7 @@ def _(
         try:
             found[split] = np.array([math.nan if v is None else float(v) for v in values])
         except (TypeError, ValueError):
-            row = next(row for row, value in enumerate(values) if not _is_number(value))
+            row = next(row for row, value in enumerate(values) if not looks_like_number(value))
             comma = isinstance(values[row], str) and COMMA.fullmatch(values[row].strip())
             raise DataError(
                 f"column '{task.label}', split '{split}', row {row}: expected a number, got "
@@ -70,14 +72,6 @@ def _(
     if "train" in found:
         _require_digits(str(task.label), found["train"])
     return (), found
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return value is None
-    return True
 
 
 def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
@@ -251,7 +245,7 @@ def _as_text(rows: Dataset, column: str, split: str, measure: str) -> list[str |
         else:
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected one class, got "
-                f"{type(value).__name__}"
+                f"{type(value).__name__}{SEVERAL if isinstance(value, list) and measure else ''}"
             )
     if len(kinds) > 1:
         (kind, first), (other, row) = sorted(kinds.items(), key=lambda found: found[1])

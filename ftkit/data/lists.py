@@ -12,12 +12,14 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from ftkit.data.columns import (
     input_columns,
     inputs_of,
+    is_text,
     label_columns,
     pick,
     pick_texts,
     resolve_columns,
 )
 from ftkit.data.labels import in_order, plain_name, read_labels, refuse_unknown
+from ftkit.data.separators import parts_of, separator_in
 from ftkit.data.sources import TEXT
 from ftkit.data.splits import objects
 from ftkit.data.usual_names import LABEL_NAMES, named
@@ -89,7 +91,7 @@ def _(
     Of columns of 0 and 1, their names are the classes, in the order given.
     """
     if task.labels is None:
-        return name_lists(splits, str(task.label), strict)
+        return name_lists(splits, str(task.label), strict, task.separator)
     found = {}
     for split, rows in splits.items():
         marks = [_marks(rows, name, split) for name in task.labels]
@@ -123,18 +125,21 @@ def _(
 
 
 def name_lists(
-    splits: Mapping[str, Dataset], column: str, strict: bool = True
+    splits: Mapping[str, Dataset], column: str, strict: bool = True, between: str | None = None
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and, for each split, the list of class numbers of each row.
 
     As `ftkit.data.labels.name_labels`, for lists: names come from the training split, an empty list
     is a row without any class, None one whose label is not known.
 
+    Args:
+        between: what stands between the classes of a row whose label is one text.
+
     Raises:
         DataError: fewer than two classes, lists of something else, or a class that another split
             has and the training rows lack.
     """
-    text = {split: _named(rows, column, split) for split, rows in splits.items()}
+    text = {split: _named(rows, column, split, between) for split, rows in splits.items()}
     present = {name for row in text["train"] for name in row or ()}
     if len(present) < 2:
         raise DataError(
@@ -156,16 +161,23 @@ def name_lists(
     }
 
 
-def _named(rows: Dataset, column: str, split: str) -> list[list[str] | None]:
+def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[list[str] | None]:
     """Return the names of each row's classes; None where all are hidden, as -1."""
     classes: Any = getattr(rows.features[column], "feature", None)
     known = isinstance(classes, ClassLabel)
     found: list[list[str] | None] = []
     kinds: dict[str, int] = {}
-    for row, values in enumerate(rows[column][:]):
+    labels: list[Any] = rows[column][:]
+    if between is not None and is_text(rows.features[column]) and any(labels):
+        labels = [parts_of(label or "", between) for label in labels]  # no text: none of them
+    for row, values in enumerate(labels):
         where = f"column '{column}', split '{split}', row {row}"
         if values is not None and not isinstance(values, list):
-            raise DataError(f"{where}: expected a list of classes, got {values!r}")
+            said = separator_in(label for label in labels if isinstance(label, str)) or ";"
+            raise DataError(
+                f"{where}: expected a list of classes, got {values!r}; where one text holds all of "
+                f"them, say what stands between: --set 'task.separator={said}'"
+            )
         if known and values and all(value in (None, -1) for value in values):
             values = None
         for value in values or ():

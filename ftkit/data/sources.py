@@ -54,7 +54,8 @@ def read(data: Data, uses: Uses | None = None) -> Source:
     """
 
     def wanted(features: Features) -> Mapping[str, Use]:
-        asked: dict[str, Use] = dict.fromkeys(data.as_text, "text")
+        names = [*data.as_text, *([data.split_column] if data.split_column else [])]
+        asked: dict[str, Use] = dict.fromkeys(names, "text")
         return {**(uses(features) if uses else {}), **asked}
 
     found = _read(data, wanted)

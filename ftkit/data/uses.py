@@ -31,6 +31,7 @@ def uses_of(task: Any, features: Features) -> dict[str, Use]:
         column = getattr(task, field, None)
         if column is not None and column in features:
             found[column] = "text"
+    found |= dict.fromkeys(getattr(task, "categories", {}), "text")
     label = getattr(task, "label", None)
     numbers = isinstance(task, (TextRegression, TabularRegression))
     if label is not None and label in features and not numbers:

@@ -48,6 +48,8 @@ class Data(Settings):
     which * is the name; from the table's own folder."""
     folders: Literal["auto", "classes"] = "auto"
     """Whether folders called train, test and so on may be splits; `classes`: each is a class."""
+    split_column: str | None = None
+    """Column that says the split of each row: train, validation or test, or other names."""
     train: str = "train"
     """Name of the training split, or a part of one, as in train[:80%] or train[1000:2000]."""
     validation: str = "validation"

@@ -75,17 +75,20 @@ class ImageClassification(TaskSettings):
 
 
 class TabularClassification(TaskSettings):
-    """A row of numbers in, one of C classes out."""
+    """A row of numbers and categories in, one of C classes out."""
 
     kind: Literal["tabular-classification"] = "tabular-classification"
     columns: tuple[str, ...] | None = None
-    """Columns with the numbers; every column of numbers but the label when not given."""
+    """Columns that are inputs: numbers, or few different words; all such but the label when not
+    given."""
+    categories: dict[str, tuple[str, ...]] = Field(default={})
+    """Of each column of words those that training has; each is an input of 0 or 1."""
     label: str | None = None
     """Column with the class; found by itself when only one column can be meant."""
 
 
 class TabularRegression(TaskSettings):
-    """A row of numbers in, one number out."""
+    """A row of numbers and categories in, one number out."""
 
     noun = "rows"
     figures = REGRESSION
@@ -93,6 +96,9 @@ class TabularRegression(TaskSettings):
 
     kind: Literal["tabular-regression"] = "tabular-regression"
     columns: tuple[str, ...] | None = None
-    """Columns with the numbers; every column of numbers but the label when not given."""
+    """Columns that are inputs: numbers, or few different words; all such but the label when not
+    given."""
+    categories: dict[str, tuple[str, ...]] = Field(default={})
+    """Of each column of words those that training has; each is an input of 0 or 1."""
     label: str | None = None
     """Column with the number to be told; found by itself when only one column can be meant."""

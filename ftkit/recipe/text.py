@@ -48,6 +48,9 @@ class TextTagging(TaskSettings):
     given."""
     label: str | None = None
     """Column with the list of classes of each row; found by itself when only one can be meant."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the classes where `label` is a column of texts, as ; in good;long; a row
+    without text then has none of them."""
     labels: tuple[str, ...] | None = None
     """Instead of `label`: columns of 0 and 1, one for each class."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
