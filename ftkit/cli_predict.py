@@ -23,6 +23,7 @@ def predict(
     run: str,
     *inputs: str,
     out: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     split: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> None:
@@ -40,6 +41,8 @@ def predict(
     out
         File for all answers: .csv, .jsonl or .parquet. Without it a terminal shows the first 20,
         and what is no terminal gets all of them as CSV.
+    overwrite
+        Write over the file for answers if it is there.
     split
         Of a data set with several; its test split when not given.
     set_
@@ -47,11 +50,12 @@ def predict(
         with the model runs only with backbone.trust_remote_code=true. Can be repeated.
     """
     speak()
+    from ftkit.answers import require_free
     from ftkit.predict import predict as answer
-    from ftkit.predict import require_table
 
     if out is not None:
-        require_table(out)
+        out = out.expanduser()
+        require_free(out, inputs, overwrite)
     lines = not inputs
     if lines:
         if sys.stdin.isatty():

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from transformers import AutoConfig
 
 from ftkit import (
     runtime,
     translate,  # noqa: F401 - registers how translations go through the stages
 )
+from ftkit.answers import Predictions
 from ftkit.data import Splits
 from ftkit.data.given import Given, names_data, read_given
 from ftkit.errors import ModelError, RecipeError, RunError
@@ -51,71 +50,13 @@ from ftkit.recipe import (
     TextRegression,
     Translation,
 )
-from ftkit.result import FILE, Measured, RunResult
+from ftkit.result import FILE, RunResult
 from ftkit.strangers import harmless
 from ftkit.tasks import prepare, suited
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import raw_inputs
 
 log = logging.getLogger(__name__)
-TABLES = (".csv", ".jsonl", ".parquet")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The answers to some rows."""
-
-    columns: dict[str, Any]
-    """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
-    and what `ftkit.outcomes.columns` says of it; `label` where it is known."""
-    metrics: dict[str, Measured]
-    """With 95 % intervals over the rows that have labels."""
-    label_names: tuple[str, ...] = ()
-    """The classes that the model knows, in the order of the probabilities."""
-    measured: int = 0
-    """Rows that have labels."""
-
-    def __len__(self) -> int:
-        return len(self.columns["index"])
-
-    def write(self, file: Path) -> None:
-        """Write a row for each as CSV, JSON Lines or parquet, by the suffix.
-
-        Raises:
-            RunError: it is another suffix, or the file cannot be written.
-        """
-        require_table(file)
-        try:
-            if file.suffix == ".parquet":
-                self._frame().to_parquet(file, index=False)
-            elif file.suffix == ".jsonl":
-                self._frame().to_json(file, orient="records", lines=True, force_ascii=False)
-            else:
-                file.write_text(self.to_csv(), encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{file}: {error.strerror or error}") from error
-
-    def to_csv(self) -> str:
-        """Return a line for each row, after one with the names of the columns.
-
-        Each class has a column with its probability; what else is a list stands there as JSON.
-        """
-        frame = self._frame()
-        if "probability" in frame:
-            each = np.stack(frame.pop("probability").to_list())
-            frame = frame.join(pd.DataFrame(each, columns=[f"p({n})" for n in self.label_names]))
-        return frame.map(_cell).to_csv(index=False, float_format="%.6g")
-
-    def _frame(self) -> pd.DataFrame:
-        return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
-
-
-def require_table(file: Path) -> None:
-    """Refuse a file that `Predictions.write` has no format or no folder for."""
-    if file.suffix not in TABLES:
-        raise RunError(f"{file}: expected a name that ends in {', '.join(TABLES)}")
-    if not file.parent.is_dir():
-        raise RunError(f"{file}: there is no folder {file.parent}; make it first")
 
 
 def predict(
@@ -300,10 +241,3 @@ def _without_labels(found: dict[str, Any], labelled: np.ndarray) -> dict[str, An
                 value if known else None for value, known in zip(values, labelled, strict=True)
             ]
     return kept
-
-
-def _cell(value: Any) -> Any:
-    """Return a value as CSV has it: a list as JSON."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

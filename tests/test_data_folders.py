@@ -48,7 +48,7 @@ def test_files_that_are_no_images_are_left_out_and_images_without_a_suffix_are_n
     (tmp_path / "cat" / "1.png.crdownload").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
     assert found(tmp_path) == {"train": [("cat", "cat/0.png"), ("owl", "owl/0001")]}
     (note,) = notes(tmp_path)
-    assert note.startswith("not used: 4 files that are no images (cat/0.png~, cat/0.xmp")
+    assert note.startswith("not used: 4 files other than images (cat/0.png~, cat/0.xmp")
 
 
 def test_pictures_that_are_not_read_stay_rows(tmp_path):

@@ -87,7 +87,7 @@ def images_below(folder: str, left: Left, above: tuple[str, ...] = ()) -> Iterat
         elif is_image_file(entry.path, entry.name):
             yield entry.path
         else:
-            left.add("files that are no images", entry.path)
+            left.add("files other than images", entry.path)
 
 
 def is_run(folder: str | Path) -> bool:

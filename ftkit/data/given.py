@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ftkit.addresses import is_address, without_secrets
-from ftkit.data.columns import canonical, has_column, label_columns, pick, resolve_columns
+from ftkit.data.columns import canonical, has_column, label_columns, located, pick, resolve_columns
 from ftkit.data.files import SPLITS, Source, is_table
 from ftkit.data.findings import rows_are
 from ftkit.data.foreign import has_image_name
@@ -39,8 +40,8 @@ from ftkit.recipe import (
 
 COLUMNS = ("image", "text", "pair", "tokens", "source", "target", "label")
 """Fields of tasks that name a column."""
-WRITTEN = ("encoding", "separator", "decimal", "as_text")
-"""What a run's data say of how a file is written, which holds for other files too."""
+WRITTEN = ("encoding", "separator", "decimal", "as_text", "folders")
+"""What a run's data say of how files and folders are written, which holds for others too."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def read_given(
     notes += _renamed(before, task)
     labels, labelled, said = labels_given(task, table, label_names, unlabelled)
     notes += said
-    rows = canonical(task, table, labels, source.folder_of(name))
+    folder = source.folder_of(name)
+    table = located(task, table, folder, data.images if data is not None else None)
+    rows = canonical(task, table, labels, folder)
     prints, bad = look(rows, near=False)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
@@ -164,7 +167,7 @@ def names_data(text: str) -> bool:
     if len(text) > 1000 or "\n" in text:
         return False
     path = Path(text).expanduser()
-    if path.exists() or has_image_name(path.name):
+    if os.path.exists(path) or has_image_name(path.name):
         return True
     one_word = not text.split()[1:]
     if has_magic(text) and (glob(str(path), recursive=True) or (one_word and "/" in text)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
@@ -11,7 +12,7 @@ from datasets import Dataset, Features, Image
 
 from ftkit.addresses import is_address
 from ftkit.data.files import READERS, SPLITS, Source
-from ftkit.data.folders import Left, images_below, look_into, mentions
+from ftkit.data.folders import Left, images_below, is_run, look_into, mentions
 from ftkit.data.foreign import has_image_name, is_image_file
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
@@ -28,17 +29,19 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
     """
     if any(text.startswith(PREFIX) or is_address(text) for text in inputs):
         return None
-    paths = [path for text in inputs for path in _paths(text)]
-    if len(paths) == 1 and paths[0].is_dir() and _says_labels(paths[0], label_names):
+    paths = [path for text in inputs for path in named_paths(text)]
+    if len(paths) == 1 and os.path.isdir(paths[0]) and _says_labels(paths[0], label_names):
         return None
     left, found = Left(None), list[str]()
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path) and is_run(path):
+            raise DataError(f"'{path}': ftkit wrote this folder; give a folder of images")
+        if os.path.isdir(path):
             found += images_below(str(path), left)
-        elif path.is_file() and is_image_file(str(path), path.name):
+        elif os.path.isfile(path) and is_image_file(str(path), path.name):
             found.append(str(path))
-        elif path.exists():
-            left.add("files that are no images", path)
+        elif os.path.exists(path):
+            left.add("files other than images", path)
         elif has_image_name(path.name):
             raise DataError(f"'{path}': there is no such file")
         else:
@@ -49,12 +52,11 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
     return Source({"given": rows}, notes=left.notes())
 
 
-def _paths(text: str) -> Iterator[Path]:
+def named_paths(text: str) -> Iterator[Path]:
     """Yield what a word names; it is a pattern where nothing has it as its name."""
-    path = Path(text).expanduser()
-    there = len(text) < 1000 and path.exists()
-    matches = [] if there or not has_magic(text) else sorted(glob(str(path), recursive=True))
-    yield from map(Path, matches) if matches else (path,)
+    path = os.path.expanduser(text)
+    matches = [] if os.path.exists(path) or not has_magic(path) else glob(path, recursive=True)
+    yield from map(Path, sorted(matches) or (path,))
 
 
 def _says_labels(folder: Path, label_names: Sequence[str]) -> bool:

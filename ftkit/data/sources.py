@@ -25,7 +25,7 @@ from ftkit.addresses import is_address
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
 from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
-from ftkit.data.folders import Inside, Left, images_below, look_into, mentions
+from ftkit.data.folders import Inside, Left, images_below, is_run, look_into, mentions
 from ftkit.data.kinds import Use
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch
@@ -128,6 +128,8 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
+    if is_run(folder):
+        raise DataError(f"data '{folder}': ftkit wrote this folder; give one with rows of yours")
     left, notes = Left(folder), list[str]()
     inside = look_into(folder, left)
 
@@ -201,7 +203,9 @@ def as_images(
             else None
             for name in rows[column]
         ]
-        rows = rows.remove_columns(column).add_column(column, paths)
+        alone = len(rows.column_names) == 1  # without it there would be no rows
+        named = Dataset.from_dict({column: paths}, Features({column: Value("string")}))
+        rows = named if alone else rows.remove_columns(column).add_column(column, paths)
     try:
         return rows.cast_column(column, Image(decode=False))
     except (pa.ArrowException, TypeError, ValueError) as error:
