@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ftkit.addresses import shown
 from ftkit.errors import RecipeError
 from ftkit.recipe import Recipe
 from ftkit.settings import read_json
@@ -100,7 +101,13 @@ def _dimension(change: str, text: str) -> Range | Choices | None:
         return Range(low, high, log)
     if "," not in text or _is_json(text):
         return None
-    return Choices(tuple(_value(part.strip()) for part in text.split(",")))
+    parts = [part.strip() for part in text.split(",")]
+    if any(shown(part) != part for part in parts):
+        raise RecipeError(
+            f"--set {change}: an address with more than host and path is not tried, for the study "
+            f"would keep it; give one by --data"
+        )
+    return Choices(tuple(map(_value, parts)))
 
 
 def _value(text: str) -> Any:

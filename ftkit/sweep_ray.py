@@ -145,8 +145,13 @@ class Search(Searcher):
         self.stopped = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Open the study anew in another process."""
-        return _reopened, (self.recipe, self.space, self.trials, self.out.resolve(), self.storage)
+        """Open the study anew in another process.
+
+        What it is opened with goes by Ray's memory: Tune writes this to a file, and the addresses
+        of data and database may hold secrets.
+        """
+        given = (self.recipe, self.space, self.trials, self.out.resolve(), self.storage)
+        return _reopened, (ray.put(given),)
 
     def suggest(self, trial_id: str) -> Any:
         """Return the number of the next trial and its values by field, or that there is none."""
@@ -185,9 +190,9 @@ class Search(Searcher):
         """Do nothing: the study is on the disk."""
 
 
-def _reopened(*given: Any) -> Search:
+def _reopened(given: ray.ObjectRef) -> Search:
     speak(quieten=False)
-    return Search(*given)
+    return Search(*ray.get(given))
 
 
 class MedianRule(FIFOScheduler):

@@ -3,10 +3,12 @@
 import json
 import logging
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ftkit import Data, DataError, Recipe
+from ftkit import Data, DataError, Recipe, RecipeError
 from ftkit.addresses import shown, without_secrets
 from ftkit.cache import key_of
 from ftkit.cli import main
@@ -20,6 +22,7 @@ from ftkit.pull import shareable
 from ftkit.registry import find
 from ftkit.request import short_name, train_command
 from ftkit.result import RunResult
+from ftkit.search_space import parse_space
 from ftkit.strangers import words_to_repeat
 from ftkit.terminal import speak
 
@@ -132,6 +135,36 @@ def test_a_command_whose_address_does_not_answer_gives_nothing_away(command, cap
 def test_show_prints_host_and_path(capsys):
     assert main(["train", "mlp-text", "--data", ADDRESS, "--show"]) == 0
     assert "s3cret" not in capsys.readouterr().out
+
+
+def test_a_host_that_refuses_is_quoted_without_it():
+    """A question mark of an address is no pattern, for which no file would be found."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403)
+
+        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = ADDRESS.replace("https", "http").replace(":9/", f":{server.server_port}/")
+    try:
+        with pytest.raises(DataError, match=r"rows.csv': .*(403|there is no such file)") as caught:
+            fetch(address, (".csv",))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_sweep_tries_no_address_that_its_study_would_keep():
+    with pytest.raises(RecipeError, match="give one by --data") as caught:
+        parse_space([f"data.path={ADDRESS},rows.csv"])
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_word_that_is_cut_short_gives_nothing_away(tiny_recipe):

@@ -63,6 +63,14 @@ def recipe(monkeypatch, tmp_path):
     )
 
 
+def test_what_tune_writes_of_a_search_holds_no_secret_of_an_address(cluster, recipe, tmp_path):
+    secret = recipe.override({"data.path": "https://joe:s3cret@host/rows.csv?sig=s3cret"})
+    search = Search(secret, SPACE, 1, tmp_path / "out", f"sqlite:///{tmp_path}/s3cret.db")
+    written = ray.cloudpickle.dumps(search)
+    assert b"s3cret" not in written
+    assert ray.cloudpickle.loads(written).recipe == secret
+
+
 def test_trials_are_the_runs_they_are_without_ray_and_the_study_goes_on_without_it(cluster, recipe):
     out = Path("runs")
     found = sweep_on_ray(recipe, SPACE, 3, out, None, Cluster("auto"))

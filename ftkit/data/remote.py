@@ -28,9 +28,10 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
     """
     try:
         system, path = fsspec.core.url_to_fs(url)
-        if fsspec.core.has_magic(path):
+        web = url.startswith(("http://", "https://"))  # where a question mark is no pattern's
+        if "*" in path if web else fsspec.core.has_magic(path):
             files = sorted(system.glob(path))
-        elif not url.startswith(("http://", "https://")) and system.isdir(path):
+        elif not web and system.isdir(path):
             files = sorted(file for file in system.find(path) if file.endswith(suffixes))
         else:
             files = [path]
