@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import singledispatch
 from typing import Any, cast
 
@@ -178,6 +180,23 @@ def set_training_mode(model: nn.Module) -> None:
     """
     for module, moves in training_modes(model):
         module.training = moves
+
+
+@contextmanager
+def keeping_statistics_of_one(model: nn.Module, rows: int) -> Iterator[None]:
+    """Have BatchNorm keep its statistics inside the block where a single row goes through it.
+
+    One row has none of its own, and torch refuses it where its features are one pixel.
+    """
+    found = model.modules() if rows == 1 else ()
+    moving = [norm for norm in found if isinstance(norm, _BatchNorm) and norm.training]
+    for norm in moving:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in moving:
+            norm.training = True
 
 
 def training_modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:

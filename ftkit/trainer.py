@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput
 
+from ftkit.adapt import keeping_statistics_of_one
 from ftkit.batches import NO_LABEL, Batches, Keyed, is_label
 from ftkit.callbacks import Cadence
 from ftkit.errors import TrainingError
@@ -168,10 +169,11 @@ class FrozenTrainer(ExactTrainer):
         self.rows_in_step = inputs.pop("index").tolist()
         with self.unfreezing.step(int(self.state.epoch or 0)):
             self._set_modes(model)
-            loss = self.compute_loss(
-                model, self._prepare_inputs(inputs), num_items_in_batch=num_items_in_batch
-            )
-            self.accelerator.backward(loss)
+            with keeping_statistics_of_one(model, len(self.rows_in_step)):
+                loss = self.compute_loss(
+                    model, self._prepare_inputs(inputs), num_items_in_batch=num_items_in_batch
+                )
+                self.accelerator.backward(loss)
         loss = loss.detach()
         self.require_number(loss)
         return loss

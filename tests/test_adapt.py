@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from ftkit import Backbone, Full, HeadOnly, Lora, Lpft, ModelError
-from ftkit.adapt import adapt, lora_targets, set_training_mode
+from ftkit.adapt import adapt, keeping_statistics_of_one, lora_targets, set_training_mode
 from ftkit.models import head_names, load_model
 
 NAMES = ("blue", "green", "red")
@@ -162,3 +162,18 @@ def test_batch_norm_that_keeps_its_statistics_learns_scale_and_shift(strategy, c
         assert norm.weight.grad is not None
     others = [m for m in model.modules() if m not in set(batch_norms(model))]
     assert all(module.training for module in others)
+
+
+def test_a_single_row_goes_through_batch_norm_by_the_statistics_it_has():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4).eval())
+    pixel, two = torch.ones(1, 3, 1, 1), torch.ones(2, 3, 1, 1)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        model(pixel)
+    before = int(model[1].num_batches_tracked)
+    with keeping_statistics_of_one(model, 1):
+        model(pixel).sum().backward()
+    assert model[1].num_batches_tracked == before
+    with keeping_statistics_of_one(model, 2):
+        model(two)
+    assert model[1].num_batches_tracked == before + 1
+    assert [module.training for module in model] == [True, True, False]
