@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -61,10 +62,17 @@ def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
 
 
 def listed(label_names: tuple[str, ...]) -> str:
-    """Return the names of the first classes."""
-    return ", ".join(label_names[:20]) + (", ..." if len(label_names) > 20 else "")
+    """Return the names of the first classes, for Markdown."""
+    return ", ".join(map(plain, label_names[:20])) + (", ..." if len(label_names) > 20 else "")
 
 
+def plain(name: str) -> str:
+    """Return a name that Markdown shows as it is: no emphasis, link or HTML is made of it."""
+    return SIGNS.sub(r"\\\g<0>", " ".join(name.split()))
+
+
+SIGNS = re.compile(r"[\\`*_\[\]<>|~$#&!]")
+"""What Markdown makes something of."""
 EXAMPLES = {"images": "image.png", "texts": "a text"}
 CLASSES = {
     "images": ("AutoImageProcessor", "AutoModelForImageClassification"),

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 from ftkit.finished import read_journal
 
 MOST_CLASSES_WITH_NUMBERS = 20
+MOST_LETTERS = 24
+"""Of the name of a class."""
 MOST_BARS = 40
 """Classes with a bar, those of most rows."""
 
@@ -50,6 +53,21 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
+
+
+def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[str]:
+    """Return names as a picture can hold them: short, without formulas, in letters that it has.
+
+    A name in a script that the font lacks becomes its number, as in "class 7".
+    """
+    known = get_font(findfont(FontProperties())).get_charmap()
+    found = []
+    for name, number in zip(names, numbers, strict=True):
+        line = " ".join(name.split())
+        line = line if len(line) <= MOST_LETTERS else line[: MOST_LETTERS - 1] + "…"
+        there = all(ord(letter) in known for letter in line)
+        found.append(line.replace("$", r"\$") if there else f"class {number}")
+    return found
 
 
 def plot_range_test(
@@ -121,7 +139,7 @@ def plot_confusion(counts: np.ndarray, names: tuple[str, ...], file: Path, title
             ink = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink)
     ticks = range(0, C, max(1, C // 40))
-    labels = [names[tick] for tick in ticks]
+    labels = drawable([names[tick] for tick in ticks], ticks)
     axes.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 2 else 0)
     axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted", ylabel="true", title=title)
@@ -150,7 +168,9 @@ def plot_precision_recall(
     axes: Axes = figure.subplots()
     for offset, name, whole in ((-0.2, "precision", found), (0.2, "recall", truth)):
         axes.barh(place + offset, (hits / np.maximum(whole, 1))[most], 0.38, label=name)
-    axes.set_yticks(place, [f"{names[number]} ({truth[number]})" for number in most])
+    shown = drawable([names[number] for number in most], most)
+    counts = [f"{name} ({truth[number]})" for name, number in zip(shown, most, strict=True)]
+    axes.set_yticks(place, counts)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), title=title, ylabel="class (rows that have it)")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -209,6 +209,14 @@ def test_training_rows_of_one_number_are_found(tmp_path):
         said = [message for _, message, _ in findings if "nothing to learn" in message]
         wanted = "all training rows have the number 0.1: there is nothing to learn"
         assert said == ([] if number else [wanted])
+    (folder := tmp_path / "test").mkdir()
+    splits = {
+        "train": rows([0.5, 1.5] * 9),
+        "validation": rows([0.1, 3.0]),
+        "test": rows([2.0] * 3),
+    }
+    findings = found(folder, splits, TabularRegression(label="y"))
+    assert about(findings, "all test rows have the number 2: R squared says nothing there")
 
 
 def test_uneven_and_twice_written_classes_are_found(tmp_path):

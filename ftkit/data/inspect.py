@@ -37,7 +37,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
         _missing_classes(splits, seen),
         odd_names(splits),
         _imbalance(splits, seen),
-        _one_number(seen["train"]),
+        _one_number(seen),
         _odd_images(seen),
         _blank_images(seen),
         _long_texts(seen),
@@ -135,13 +135,15 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         )
 
 
-def _one_number(train: _Seen) -> Iterator[Finding]:
-    labels = train.labels
-    if labels.dtype.kind == "f" and len(labels) > 1 and is_constant(labels[:, None])[0]:
-        yield Finding(
-            "warning",
-            f"all training rows have the number {labels[0]:g}: there is nothing to learn",
-        )
+def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    for role, one in seen.items():
+        labels = one.labels
+        if labels.dtype.kind == "f" and len(labels) and is_constant(labels[:, None])[0]:
+            what = "there is nothing to learn"
+            if role != "train":
+                what = "R squared says nothing there; look at rmse"
+            rows = {"train": "training"}.get(role, role)
+            yield Finding("warning", f"all {rows} rows have the number {labels[0]:g}: {what}")
 
 
 def _odd_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:

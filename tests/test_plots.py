@@ -1,0 +1,42 @@
+"""Names of classes in pictures and cards: whole, short, and never taken for anything else."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+from ftkit.card_words import listed
+from ftkit.plots import drawable, plot_confusion, plot_precision_recall
+
+
+def test_a_name_that_the_font_lacks_is_its_number():
+    names = ["plain", "日本語", "ÄÖ", "a\nb", "$x^2$", "long " * 20]
+    assert drawable(names, range(6)) == [
+        "plain",
+        "class 1",
+        "ÄÖ",
+        "a b",
+        r"\$x^2\$",
+        "long long long long lon…",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["confusion", "bars"])
+def test_no_name_makes_a_picture_warn(kind, tmp_path):
+    names = ("日本語", "$\\nothing{", "x" * 300, "😀", "a\tb", "العربية")
+    ones = np.ones(6, int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if kind == "confusion":
+            plot_confusion(np.eye(6, dtype=int), names, tmp_path / "picture.png", "title")
+        else:
+            plot_precision_recall(ones, ones, ones, names, tmp_path / "picture.png", "title")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_names_of_classes_stay_as_they_are_in_markdown():
+    names = ("*x*", "<b>", "yes|maybe", "a_b_c", "[l](u)", "`c`", "two\nlines", "c#", "a\\b")
+    text = listed(names)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[*<>|`_\[\]#]", text)
+    assert re.sub(r"\\(.)", r"\1", text) == ", ".join(names).replace("\n", " ")
