@@ -1,7 +1,7 @@
 """The run folder: who may write there, and the files that other programs read.
 
 recipe.json          the resolved recipe; runs again with --recipe OUT/recipe.json
-checks.json          what was odd with the rows before training
+checks.json          what was odd with the rows before training, and which rows they are
 run.json             what was measured; written last, so where it lies the run is complete
 predictions.parquet  a row per test example
 log.jsonl            a line per logging step
@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ftkit.data import Splits
+from ftkit.data.fingerprint import changed, fingerprint
 from ftkit.errors import RunError
 from ftkit.finished import read_recipe
 from ftkit.models import count_parameters
@@ -41,6 +42,7 @@ from ftkit.strangers import words_to_repeat
 
 log = logging.getLogger(__name__)
 LOCK = "lock"
+CHECKS = "checks.json"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 FREE = {
     "name", "description", "expect", "alternatives", "train.workers", "train.push_checkpoints",
@@ -215,10 +217,31 @@ def written_to(folder: Path) -> Iterator[None]:
 
 
 def write_checks(folder: Path, splits: Splits) -> None:
-    """Write checks.json: what was odd with the rows, as far as it was seen in passing."""
+    """Write checks.json: what was odd with the rows, as far as it was seen, and which they are."""
     found = [finding.values() for finding in splits.findings]
-    text = json.dumps({"findings": found}, indent=2, ensure_ascii=False)
-    (folder / "checks.json").write_text(text + "\n", encoding="utf-8")
+    content = {"findings": found, "rows": fingerprint(splits)}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / CHECKS).write_text(text + "\n", encoding="utf-8")
+
+
+def require_same_rows(folder: Path, splits: Splits, anyway: bool) -> None:
+    """Refuse to go on with a run whose rows or labels are others than when it began.
+
+    Raises:
+        RunError: they are, and `anyway` is not set.
+    """
+    try:
+        before = json.loads((folder / CHECKS).read_text(encoding="utf-8"))["rows"]
+        other = changed(before, fingerprint(splits))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of an earlier version
+        return
+    if other and not anyway:
+        raise RunError(
+            f"output folder {folder} holds a run that began with other rows ({other}); put them "
+            f"back, give another --out, or go on with the new ones by --resume-anyway"
+        )
+    if other:
+        log.warning("going on with other rows: %s", other)
 
 
 def write_predictions(file: Path, task: Any, splits: Splits, outputs: Any) -> None:

@@ -26,6 +26,7 @@ from ftkit.card import card
 from ftkit.checksums import model_checksums
 from ftkit.data import Splits, load_splits, screen
 from ftkit.denied import denied_in_one_line
+from ftkit.errors import FtkitError
 from ftkit.evaluation import before, predict
 from ftkit.finished import read_finished
 from ftkit.folder import (
@@ -33,6 +34,7 @@ from ftkit.folder import (
     is_complete,
     open_folder,
     require_room,
+    require_same_rows,
     rows_as_begun,
     write_checks,
     write_plots,
@@ -81,10 +83,13 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
+        runtime.on_main(lambda: _require_rows_of_finished(folder, recipe, anyway))
         log.info("%s holds this run, complete", folder)
         return runtime.on_main(lambda: read_finished(folder))
 
     ready = make_ready(recipe, machine)
+    if resume:
+        runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
     recipe = settled(recipe, ready.model, ready.inputs, machine)
     lock: list[Lock] = []  # on rank 0
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
@@ -95,6 +100,17 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     finally:
         for each in lock:
             each.release()
+
+
+def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> None:
+    """Refuse a finished run on other rows than its files hold now, where they are still there."""
+    if recipe.data.on_bad_row == "skip" or not Path(recipe.data.path).expanduser().exists():
+        return
+    try:
+        splits = load_splits(recipe.data, recipe.task)
+    except FtkitError:
+        return
+    require_same_rows(folder, splits, anyway)
 
 
 def carry_out(

@@ -1,0 +1,77 @@
+"""What tells whether rows are those that a run began with: a name of the content of each split."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from datasets import Dataset
+
+from ftkit.data.splits import ROLES, Splits
+
+BEGINNING = 1 << 18
+"""Bytes of an image file that are looked at, beside its size: 50,000 photos of 2 MB would else be
+read once more."""
+AT_ONCE = 1000
+Fingerprint = Mapping[str, Mapping[str, Any]]
+
+
+def fingerprint(splits: Splits) -> dict[str, dict[str, Any]]:
+    """Return of each split the number of its rows, and the names of its inputs and its labels.
+
+    They follow from the content of the rows and their order, and not from where files lie.
+    """
+    names = splits.label_names
+    return {role: _of_split(getattr(splits, role), names) for role in ROLES}
+
+
+def changed(before: Fingerprint, now: Fingerprint) -> str:
+    """Return in which splits rows are others than before, and how; "" where none is."""
+    found = []
+    for role, split in now.items():
+        was = before.get(role, split)
+        if was.get("rows") != split["rows"]:
+            found.append(f"{role} has {split['rows']:,} rows, before {was.get('rows'):,}")
+            continue
+        other = [what for what in ("inputs", "labels") if was.get(what) != split[what]]
+        if other:
+            found.append(f"{role} has other {' and '.join(other)}")
+    return ", ".join(found)
+
+
+def _of_split(rows: Dataset, names: tuple[str, ...]) -> dict[str, Any]:
+    inputs, labels = hashlib.sha256(), hashlib.sha256(repr(names).encode())
+    others = [name for name in rows.column_names if name not in ("label", "index")]
+    for start in range(0, len(rows), AT_ONCE):
+        batch = rows[start : start + AT_ONCE]
+        labels.update(repr(batch["label"]).encode())
+        for name in others:
+            for content in _contents(batch[name]):
+                inputs.update(content)
+    return {
+        "rows": len(rows),
+        "inputs": inputs.hexdigest()[:32],
+        "labels": labels.hexdigest()[:32],
+    }
+
+
+def _contents(values: list[Any]) -> Iterator[bytes]:
+    """Yield what there is to hash of some values of a column, the files of images among them."""
+    for value in values:
+        if isinstance(value, dict) and set(value) == {"bytes", "path"}:
+            yield _of_image(value)
+        else:
+            yield repr(value).encode("utf-8", "surrogatepass")
+
+
+def _of_image(value: Mapping[str, Any]) -> bytes:
+    if value["bytes"] is not None:
+        return hashlib.sha256(value["bytes"]).digest()
+    try:
+        with open(value["path"], "rb") as file:
+            beginning = file.read(BEGINNING)
+            return hashlib.sha256(beginning + b"%d" % os.fstat(file.fileno()).st_size).digest()
+    except (OSError, TypeError, ValueError):  # no file, as the screen says
+        return b"none"
