@@ -29,7 +29,7 @@ from ftkit.explain import shown
 from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
 from ftkit.options import require_no_empty_word, seconds_of
 from ftkit.recipe import Mlp, Recipe
-from ftkit.request import AUTO, Flags, default_folder, resolve, train_command
+from ftkit.request import AUTO, Flags, at_home, default_folder, resolve, train_command
 from ftkit.terminal import GO_ON, rank, speak
 
 app = App(
@@ -186,7 +186,7 @@ def train(
     if show:
         print(resolved.to_json(), end="")
         return None
-    folder = out or default_folder(resolved, smoke, strategy)
+    folder = at_home(out) or default_folder(resolved, smoke, strategy)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
     from ftkit.compare import sheet

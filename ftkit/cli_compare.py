@@ -12,7 +12,7 @@ from ftkit import machines
 from ftkit.errors import RecipeError, RunError
 from ftkit.interruption import watched
 from ftkit.options import Count, Share, seconds_of
-from ftkit.request import resolve
+from ftkit.request import at_home, resolve
 from ftkit.terminal import rank, speak
 
 
@@ -62,6 +62,7 @@ def compare(
     """
     if not targets:
         raise RecipeError("compare what? Give recipes, or folders of finished runs")
+    out = at_home(out)
     folders = [Path(target) for target in targets if Path(target).is_dir()]
     if folders and len(folders) < len(targets):
         other = next(target for target in targets if not Path(target).is_dir())

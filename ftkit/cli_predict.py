@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit.errors import DataError
-from ftkit.request import parse_changes
+from ftkit.request import at_home, parse_changes
 from ftkit.terminal import rank, speak
 
 MOST_SHOWN = 20
@@ -53,8 +53,7 @@ def predict(
     from ftkit.answers import require_free
     from ftkit.predict import predict as answer
 
-    if out is not None:
-        out = out.expanduser()
+    if (out := at_home(out)) is not None:
         require_free(out, inputs, overwrite)
     lines = not inputs
     if lines:

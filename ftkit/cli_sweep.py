@@ -17,7 +17,7 @@ from ftkit import machines
 from ftkit.errors import RecipeError
 from ftkit.options import Count, Part
 from ftkit.recipe import Recipe
-from ftkit.request import Flags, parse_changes, resolve, with_a_rate
+from ftkit.request import Flags, at_home, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
 from ftkit.strangers import words_to_repeat
 from ftkit.terminal import rank, speak
@@ -77,7 +77,7 @@ def sweep(
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
     resolved = with_a_rate(as_searched(resolved, space), [*parse_changes(fixed), *space])
     require_allowed(resolved, space)
-    folder = out or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
+    folder = at_home(out) or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()
     run_sweep = _on_ray(ray, at_once, ray_cpus, ray_gpus) if ray else _here()
     from ftkit.runtime import stop

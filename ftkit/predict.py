@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -177,7 +178,7 @@ def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
 
     A folder may have been downloaded as well as what the Hub gives, so both are a stranger's.
     """
-    folder = Path(run)
+    folder = Path(os.path.expanduser(run))
     foreign = not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run))
     if foreign:
         trusted = changes.get("backbone.trust_remote_code", False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 from collections.abc import Collection
 from importlib import metadata
@@ -45,7 +46,7 @@ def find(name: str, asked: Collection[str] = ()) -> Recipe:
         RecipeError: there is none, or its file does not hold a valid recipe.
         HubError: `OWNER/NAME` is not on the Hub, or was not published by ftkit.
     """
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     if path.suffix in {".py", ".json"}:
         if not path.is_file():
             raise RecipeError(f"recipe '{name}': there is no such file")

@@ -6,6 +6,7 @@ its path with --set.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import types
@@ -216,6 +217,11 @@ def train_command(
     for change in changes:
         words += ["--set", change]
     return shlex.join(map(without_secrets, words))
+
+
+def at_home(path: Path | None) -> Path | None:
+    """Return the path with ~ as the home folder, as a shell leaves it in --out=~/runs."""
+    return None if path is None else Path(os.path.expanduser(path))
 
 
 def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> Path:

@@ -178,3 +178,29 @@ def test_what_ftkit_wrote_is_no_data(tmp_path, monkeypatch):
     assert "4 folders that ftkit wrote (begun, cache, compared, runs/one)" in " ".join(
         notes(tmp_path)
     )
+
+
+def test_what_is_neither_folder_nor_table_is_named(tmp_path, monkeypatch):
+    lay(tmp_path, "cat/0.png", "cat/1.png")
+    os.mkfifo(tmp_path / "rows.csv")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert "it is an image; expected the folder above" in refusal(tmp_path / "cat" / "0.png")
+    assert "these are images; expected the folder above" in refusal(tmp_path / "cat" / "*.png")
+    assert "it is a pipe, a socket or a device" in refusal(tmp_path / "rows.csv")
+    assert "it is a link that leads nowhere" in refusal(tmp_path / "gone")
+    for name in ("~nobody/x.csv", "/" + "x" * 300):
+        assert "there is no such file or folder" in refusal(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["new\nline", "d::e", "-dash", "a[1]*?", "caf\u00e9", "x.csv", "~/a"]
+)
+def test_a_path_is_a_name_and_no_pattern(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    lay(tmp_path / name.replace("~", "home"), "cat/0.png", "owl/0.png")
+    assert classes(name) == {"train": ["cat", "owl"]}
+    write_table(tmp_path / f"{name.replace('~', 'home')}.tsv", [("x.png", "cat")])
+    assert len(read(Data(path=f"{name}.tsv")).splits["train"]) == 1
+    other = unicodedata.normalize("NFD", name)
+    assert classes(other) == {"train": ["cat", "owl"]}

@@ -54,6 +54,11 @@ def has_image_name(name: str) -> bool:
     return PurePath(name).suffix.lower() in image_suffixes()
 
 
+def is_read(name: str) -> bool:
+    """Return whether a file is called as images are that can be read."""
+    return has_image_name(name) and PurePath(name).suffix.lower() not in ADVICE
+
+
 def is_image_file(path: str, name: str) -> bool:
     """Return whether a file is a picture: by its name, or where that says nothing by its start."""
     lower = name.lower()

@@ -26,6 +26,7 @@ from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
 from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.folders import Inside, Left, images_below, is_run, look_into, mentions
+from ftkit.data.foreign import is_read
 from ftkit.data.kinds import Use
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch
@@ -39,6 +40,9 @@ from ftkit.recipe import Data
 
 KEPT = "rows.parquet"
 """What each split's folder of `ftkit.data_of` holds."""
+
+IMAGES = "expected the folder above the class folders, or a table that names images"
+"""What is asked for where images themselves are given."""
 
 
 def read(data: Data, uses: Uses | None = None) -> Source:
@@ -75,24 +79,38 @@ def _read(data: Data, uses: Uses) -> Source:
     if data.path.startswith(PREFIX):
         name = data.path.removeprefix(PREFIX)
         return Source(embedded_data(name, data.copies == "together"), group=GROUPS.get(name))
-    path = Path(data.path).expanduser()
+    path = local(data.path)
     if is_address(data.path):
         path = fetch(data.path, tuple(READERS))
-    if path.is_dir():
+    if os.path.isdir(path):
         return _read_folder(path, data, uses)
-    if path.is_file() and path.suffix.lower() in ARCHIVES:
+    if os.path.isfile(path) and is_read(path.name):
+        raise DataError(f"data '{data.path}': it is an image; {IMAGES}")
+    if os.path.isfile(path) and path.suffix.lower() in ARCHIVES:
         return _read_folder(_only_folder(unzipped(path)), data, uses)
-    if path.is_file():
+    if os.path.isfile(path):
         return read_tables([path], data, uses)
+    if os.path.lexists(path):
+        kind = "a link that leads nowhere" if path.is_symlink() else "a pipe, a socket or a device"
+        raise DataError(f"data '{data.path}': it is {kind}; expected a file or a folder")
     if has_magic(data.path):
         files = sorted(Path(name) for name in glob(str(path), recursive=True))
         if not files:
             raise DataError(f"data '{data.path}': no file has such a name")
+        if all(is_read(file.name) for file in files):
+            raise DataError(f"data '{data.path}': these are images; {IMAGES}")
         return read_tables(files, data, uses)
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
     commit = resolve("dataset", data.path, data.revision)
     return Source(_stream_hub(data, commit) if data.stream else _splits(_read_hub(data, commit)))
+
+
+def local(name: str) -> Path:
+    """Return the path of what is called so: ~ is the home folder, accents are composed or not."""
+    path = os.path.expanduser(name)
+    forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
+    return Path(next(filter(os.path.lexists, forms), path))
 
 
 def _stream_hub(data: Data, commit: str) -> dict[str, Dataset]:
