@@ -45,7 +45,8 @@ LOCK = "lock"
 CHECKS = "checks.json"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 FREE = {
-    "name", "description", "expect", "alternatives", "train.workers", "train.push_checkpoints",
+    "name", "description", "expect", "alternatives", "data.outside",
+    "train.workers", "train.push_checkpoints",
     "train.checkpoint_every", "train.checkpoints_kept", "train.evaluation_batch_size",
     "train.micro_batch_size", "train.gradient_checkpointing",
 }  # fmt: skip

@@ -22,6 +22,7 @@ SWITCHES: dict[str, Any] = {
     "backbone.trust_remote_code": False,
     "backbone.allow_pickle": False,
     "train.push_checkpoints": None,
+    "data.outside": False,
 }
 """What they are where nobody asks for them."""
 

@@ -27,6 +27,7 @@ from ftkit.data.groups import without_group
 from ftkit.data.inspect import inspect
 from ftkit.data.labelled import grouped_rows, labelled_rows
 from ftkit.data.labels import class_numbers, read_labels
+from ftkit.data.outside import require_inside
 from ftkit.data.parts import with_parts
 from ftkit.data.prints import look
 from ftkit.data.roles import assign, by_column, unused
@@ -97,6 +98,8 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         folder = found.folder_of(name)
         table = located(task, source[name], folder, data.images)
         whole = canonical(task, table, labels[role], folder)
+        if not data.outside:
+            require_inside(whole, found.roots_of(name, data.images), data.path)
         rows[role] = whole if len(known[role]) == len(whole) else whole.select(known[role])
     rows, groups_of, said = draw(rows, groups, data, group, roles["train"])
     if not all(len(split) for split in rows.values()):

@@ -51,7 +51,9 @@ def read_class_folders(
         alike = [path.name for path in inside.folders if _is_split(path)]
         note = f"folders called like splits are classes here: {', '.join(alike)}"
         hint = f"did you mean {_deeper(inside)}?" if _deeper(inside) else ""
-        return Source({"train": rows}, folder.resolve(), (note,) if alike else (), hint=hint)
+        said = (note,) if alike else ()
+        found_here = frozenset({"train"})
+        return Source({"train": rows}, folder.resolve(), said, hint=hint, found=found_here)
     found: dict[str, Dataset] = {}
     tables: dict[str, list[Path]] = {}
     hint = ""
@@ -75,7 +77,8 @@ def read_class_folders(
     read = read_tables(tables) if tables else Source({})
     splits = {role: (found | read.splits)[role] for role in roles if role in found | read.splits}
     places = {role: roles[role].resolve() for role in tables}
-    return Source(splits, folder.resolve(), read.notes, hint=hint, folders=places)
+    walked = frozenset(found)
+    return Source(splits, folder.resolve(), read.notes, hint=hint, folders=places, found=walked)
 
 
 def _splits_among(folder: Path, inside: Inside, left: Left, tables_of: TablesOf) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,10 @@ class Source:
     """What to say where a column is missed: that the first line looks like a row."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Where the relative file names of a split start, if not from `folder`."""
+    roots: tuple[Path, ...] = ()
+    """Below which the files lie that its rows name."""
+    found: frozenset[str] = frozenset()
+    """Splits whose files were found in folders, and are named by no table."""
 
     def folder_of(self, split: str) -> Path | None:
         """Return where the file names of a split start, or of a part, as in train[:80%]."""
@@ -65,6 +70,18 @@ class Source:
         if len(places) > 1:
             raise DataError(f"the file names of {split} start from several folders; take one split")
         return places.pop()
+
+    def roots_of(self, split: str, images: str | None) -> tuple[Path, ...]:
+        """Return below which folders the files of a split, or of a part, must lie; () for any.
+
+        Args:
+            images: `data.images`, by which the user himself names a folder.
+        """
+        if all(part.partition("[")[0] in self.found for part in split.split("+")):
+            return ()
+        start = (images or "").partition("*")[0]
+        folder = start if images and "*" not in images else os.path.dirname(start)
+        return (*self.roots, *([(self.folder_of(split) or Path()) / folder] if folder else []))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ftkit.data.foreign import has_image_name
 from ftkit.data.given_images import named_images
 from ftkit.data.given_labels import NO_LABEL, labels_given
 from ftkit.data.kinds import Use
+from ftkit.data.outside import require_inside
 from ftkit.data.prints import look
 from ftkit.data.sources import read
 from ftkit.data.splits import file_of, in_brackets
@@ -95,8 +96,11 @@ def read_given(
     labels, labelled, said = labels_given(task, table, label_names, unlabelled)
     notes += said
     folder = source.folder_of(name)
-    table = located(task, table, folder, data.images if data is not None else None)
+    images = data.images if data is not None else None
+    table = located(task, table, folder, images)
     rows = canonical(task, table, labels, folder)
+    if data is None or not data.outside:
+        require_inside(rows, source.roots_of(name, images), _short(inputs))
     prints, bad = look(rows, near=False)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):

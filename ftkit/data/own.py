@@ -50,7 +50,14 @@ def data_of(rows: Any, **settings: Any) -> Data:
         shutil.rmtree(part)
     else:
         part.replace(folder)
-    return Data(path=str(folder), **settings)
+    named = any(map(_names_files, splits.values()))  # by the program itself
+    return Data(path=str(folder), **({"outside": True} if named else {}) | settings)
+
+
+def _names_files(rows: Dataset) -> bool:
+    """Return whether a column of texts begins with a whole path."""
+    first = rows[0] if len(rows) else {}
+    return any(isinstance(value, str) and os.path.isabs(value) for value in first.values())
 
 
 def _content(folder: Path) -> str:

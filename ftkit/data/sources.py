@@ -28,6 +28,7 @@ from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.folders import Inside, Left, images_below, is_run, look_into, mentions
 from ftkit.data.foreign import is_read
 from ftkit.data.kinds import Use
+from ftkit.data.outside import hub_caches
 from ftkit.data.parts import streamed
 from ftkit.data.remote import fetch
 from ftkit.data.tables import Uses
@@ -82,14 +83,14 @@ def _read(data: Data, uses: Uses) -> Source:
     path = local(data.path)
     if is_address(data.path):
         path = fetch(data.path, tuple(READERS))
+    if os.path.isfile(path) and path.suffix.lower() in ARCHIVES:
+        path = _only_folder(unzipped(path))
     if os.path.isdir(path):
-        return _read_folder(path, data, uses)
+        return replace(_read_folder(path, data, uses), roots=(path,))
     if os.path.isfile(path) and is_read(path.name):
         raise DataError(f"data '{data.path}': it is an image; {IMAGES}")
-    if os.path.isfile(path) and path.suffix.lower() in ARCHIVES:
-        return _read_folder(_only_folder(unzipped(path)), data, uses)
     if os.path.isfile(path):
-        return read_tables([path], data, uses)
+        return _below_its_folder(read_tables([path], data, uses))
     if os.path.lexists(path):
         kind = "a link that leads nowhere" if path.is_symlink() else "a pipe, a socket or a device"
         raise DataError(f"data '{data.path}': it is {kind}; expected a file or a folder")
@@ -99,11 +100,16 @@ def _read(data: Data, uses: Uses) -> Source:
             raise DataError(f"data '{data.path}': no file has such a name")
         if all(is_read(file.name) for file in files):
             raise DataError(f"data '{data.path}': these are images; {IMAGES}")
-        return read_tables(files, data, uses)
+        return _below_its_folder(read_tables(files, data, uses))
     if not is_hub_id(data.path):
         raise DataError(f"data '{data.path}': there is no such file or folder")
     commit = resolve("dataset", data.path, data.revision)
-    return Source(_stream_hub(data, commit) if data.stream else _splits(_read_hub(data, commit)))
+    rows = _stream_hub(data, commit) if data.stream else _splits(_read_hub(data, commit))
+    return Source(rows, roots=hub_caches())
+
+
+def _below_its_folder(source: Source) -> Source:
+    return replace(source, roots=(source.folder,) if source.folder else ())
 
 
 def local(name: str) -> Path:

@@ -46,6 +46,9 @@ class Data(Settings):
     images: str | None = None
     """Where the image files lie that a table names: a folder, or a pattern such as photos/*.jpg in
     which * is the name; from the table's own folder."""
+    outside: bool = False
+    """Read image files that a table names outside of the data's folder, by .., a whole path or a
+    link. Only for tables of your own, since one of others may name any file of yours."""
     folders: Literal["auto", "classes"] = "auto"
     """Whether folders called train, test and so on may be splits; `classes`: each is a class."""
     split_column: str | None = None

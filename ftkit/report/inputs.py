@@ -30,7 +30,7 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
     recipe = recipe_of(run)
     if recipe is None or not len(index):
         return {}
-    data = run.data or recipe.data
+    data = run.data or recipe.data.model_copy(update={"outside": False})
     if run.data is None and is_address(data.path):
         log.info("the report shows no inputs: those of %s would be fetched again", run.folder)
         return {}
