@@ -15,6 +15,7 @@ import pandas as pd
 from ftkit.data.folders import is_run
 from ftkit.data.given_images import named_paths
 from ftkit.errors import RunError
+from ftkit.names import is_computed
 from ftkit.result import Measured
 
 TABLES = (".csv", ".jsonl", ".parquet")
@@ -39,8 +40,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.columns["index"])
 
-    def write(self, file: Path) -> None:
+    def write(self, file: Path, for_spreadsheets: bool = False) -> None:
         """Write a row for each as CSV, JSON Lines or parquet, by the suffix.
+
+        Args:
+            for_spreadsheets: as of `to_csv`.
 
         Raises:
             RunError: it is another suffix, or the file cannot be written.
@@ -54,26 +58,47 @@ class Predictions:
             elif kind == ".jsonl":
                 self._frame().to_json(part, orient="records", lines=True, force_ascii=False)
             else:
-                part.write_text(self.to_csv(), encoding="utf-8")
+                part.write_text(self.to_csv(for_spreadsheets), encoding="utf-8")
             part.replace(file)
         except OSError as error:
             raise RunError(f"{file}: {error.strerror or error}") from error
         finally:
             part.unlink(missing_ok=True)
 
-    def to_csv(self) -> str:
+    @property
+    def computed(self) -> int:
+        """How many cells and names of columns a spreadsheet would compute instead of showing."""
+        frame = self._table()
+        cells = frame.select_dtypes(exclude="number").to_numpy().ravel()
+        return sum(map(is_computed, (*cells, *frame.columns)))
+
+    def to_csv(self, for_spreadsheets: bool = False) -> str:
         """Return a line for each row, after one with the names of the columns.
 
         Each class has a column with its probability; what else is a list stands there as JSON.
+
+        Args:
+            for_spreadsheets: put ' before texts that a spreadsheet would compute.
         """
+        frame = self._table()
+        if for_spreadsheets:
+            frame = frame.map(_shown).rename(columns=_shown)
+        return frame.to_csv(index=False, float_format="%.6g")
+
+    def _table(self) -> pd.DataFrame:
         frame = self._frame()
         if "probability" in frame:
             each = np.stack(frame.pop("probability").to_list())
             frame = frame.join(pd.DataFrame(each, columns=[f"p({n})" for n in self.label_names]))
-        return frame.map(_cell).to_csv(index=False, float_format="%.6g")
+        return frame.map(_cell)
 
     def _frame(self) -> pd.DataFrame:
         return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+
+
+def _shown(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as it is."""
+    return f"'{cell}" if is_computed(cell) else cell
 
 
 def require_table(file: Path) -> None:

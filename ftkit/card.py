@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ftkit.card_metadata import metadata, split_of
 from ftkit.card_words import HERE, wording
 from ftkit.embedded import PREFIX
+from ftkit.names import as_code, in_markdown, visible
 from ftkit.pull import Licences, is_pinned, revision_of, shareable
 from ftkit.recipe import Mlp, Recipe
 from ftkit.result import RunResult
@@ -54,9 +56,9 @@ def card(
 ## Intended use and limits
 
 For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
-hold for the split `{split_of(recipe, result.split)}`; on {noun} of another origin they have to \
-be measured again. Nothing was tested for fairness between groups of people, or for use where a \
-wrong answer does harm.
+hold for the split {as_code(split_of(recipe, result.split))}; on {noun} of another origin they \
+have to be measured again. Nothing was tested for fairness between groups of people, or for use \
+where a wrong answer does harm.
 {_licence_text(licences)}
 ## Results on {result.n:,} test {noun}
 
@@ -75,10 +77,10 @@ the same {words.same}.
 | data | |
 |---|---|
 | from | {_data(recipe)} |
-| revision | {recipe.data.revision or "none"} |
+| revision | {in_markdown(recipe.data.revision or "none")} |
 | rows | {", ".join(f"{name} {count:,}" for name, count in rows.items())} |
 | backbone | {_backbone(recipe)} |
-| revision of the backbone | {revision_of(recipe) or "none"} |
+| revision of the backbone | {in_markdown(revision_of(recipe) or "none")} |
 
 ![Learning curve]({PLOTS}learning_curve.png)
 
@@ -96,7 +98,7 @@ repository.
 ```bibtex
 @misc{{{recipe.name}-{recipe.strategy.kind},
   title = {{{recipe.name}, {recipe.strategy.kind}}},
-  note = {{{recipe.backbone.id} trained on {recipe.data.path} with ftkit}},
+  note = {{{_cited(recipe.backbone.id)} trained on {_cited(recipe.data.path)} with ftkit}},
   year = {{{result.finished[:4]}}}
 }}
 ```
@@ -144,7 +146,7 @@ def _data(recipe: Recipe) -> str:
 def _linked(name: str, revision: str | None, folder: str) -> str:
     """Return the name, as a link where it is on the Hub."""
     if not is_pinned(revision):
-        return f"`{name.removeprefix(PREFIX)}`"
+        return as_code(name.removeprefix(PREFIX))
     return f"[`{name}`](https://huggingface.co/{folder}{name})"
 
 
@@ -204,7 +206,12 @@ def _cost(result: RunResult) -> str:
 
 def _settings(recipe: Recipe) -> str:
     settings = recipe.strategy.model_dump() | recipe.train.model_dump()
-    return "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+    return "\n".join(f"| {name} | {in_markdown(value)} |" for name, value in settings.items())
+
+
+def _cited(name: str) -> str:
+    """Return a name as BibTeX takes it."""
+    return re.sub(r"[{}\\`]", "-", visible(name))
 
 
 def _what(recipe: Recipe) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
+from ftkit.names import as_code, visible
 from ftkit.recipe import Mlp, Recipe
 
 STRATEGY_WORDS = {
@@ -55,7 +57,7 @@ def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
     """Return what the model tells."""
     if not label_names:
         label = getattr(recipe.task, "label", None) or "the label"
-        return f"It tells a number of {recipe.task.noun}: `{label}`."
+        return f"It tells a number of {recipe.task.noun}: {as_code(label)}."
     return (
         f"It tells {len(label_names)} classes of {recipe.task.noun} apart: {listed(label_names)}."
     )
@@ -68,7 +70,7 @@ def listed(label_names: tuple[str, ...]) -> str:
 
 def plain(name: str) -> str:
     """Return a name that Markdown shows as it is: no emphasis, link or HTML is made of it."""
-    return SIGNS.sub(r"\\\g<0>", " ".join(name.split()))
+    return SIGNS.sub(r"\\\g<0>", " ".join(visible(name).split()))
 
 
 SIGNS = re.compile(r"[\\`*_\[\]<>|~$#&!]")
@@ -101,7 +103,7 @@ from transformers import AutoConfig, {processor}, {model}
 
 config = AutoConfig.from_pretrained("{HERE}")
 base = {model}.from_pretrained(
-    "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
+    {json.dumps(recipe.backbone.id)}, config=config, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "{HERE}")
 processor = {processor}.from_pretrained("{HERE}")"""

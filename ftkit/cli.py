@@ -27,6 +27,7 @@ from ftkit.denied import is_denied, told
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.explain import shown
 from ftkit.interruption import STATUS, Interrupted, command_to_go_on, watched
+from ftkit.names import visible
 from ftkit.options import require_no_empty_word, seconds_of
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import AUTO, Flags, at_home, default_folder, resolve, train_command
@@ -108,7 +109,7 @@ def list_recipes() -> None:
     for name, recipe in registry.recipes().items():
         kinds = [recipe.strategy.kind, *(other.kind for other in recipe.alternatives)]
         shown.add_row(name, ", ".join(kinds), recipe.description)
-    Console().print(shown)
+    Console(markup=False, emoji=False).print(shown)
 
 
 @app.command
@@ -209,7 +210,7 @@ def train(
     finally:
         stop()
     if rank() == 0:
-        Console().print(sheet(result))
+        Console(markup=False, emoji=False).print(sheet(result))
         print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
         if push_to_hub is not None:
@@ -249,7 +250,7 @@ def check(
     finally:
         stop()
     if rank() == 0:
-        print(report.to_json() if json_ else "\n".join(report.lines()))
+        print(report.to_json() if json_ else "\n".join(map(visible, report.lines())))
     if report.errors:
         more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
         raise DataError(f"training would refuse this data: {report.errors[0]}{more}")

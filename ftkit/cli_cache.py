@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ftkit import cache
 from ftkit.addresses import without_secrets
+from ftkit.names import visible
 
 app = App(name="cache", help="Look at the features of frozen backbones on disk, and make room.")
 
@@ -22,12 +23,12 @@ def list_caches() -> None:
         shown.add_column(column)
     there = cache.entries()
     for entry in there:
-        about = [without_secrets(str(entry.about.get(name, "?"))) for name in ("backbone", "data")]
+        about = [str(entry.about.get(name, "?")) for name in ("backbone", "data")]
         facts = [str(entry.about.get(name, "?")) for name in ("rows", "precision")]
         used = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
         size = f"{entry.bytes_on_disk / 1e6:,.1f}"
-        shown.add_row(entry.folder.name[:12], *about, *facts, size, used)
-    Console().print(shown)
+        shown.add_row(entry.folder.name[:12], *map(_shown, (*about, *facts)), size, used)
+    Console(markup=False, emoji=False).print(shown)
     total = sum(entry.bytes_on_disk for entry in there)
     print(f"{total / 1e6:,.1f} MB of {cache.limit() / 1e6:,.0f} MB in {cache.features_folder()}")
 
@@ -45,3 +46,7 @@ def prune(*, to: str | None = None) -> None:
     removed = cache.prune(most)
     freed = sum(entry.bytes_on_disk for entry in removed)
     print(f"removed {len(removed)} caches, {freed / 1e6:,.1f} MB")
+
+
+def _shown(value: str) -> str:
+    return visible(without_secrets(value))

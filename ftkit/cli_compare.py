@@ -11,6 +11,7 @@ from rich.console import Console
 from ftkit import machines
 from ftkit.errors import RecipeError, RunError
 from ftkit.interruption import watched
+from ftkit.names import visible
 from ftkit.options import Count, Share, seconds_of
 from ftkit.request import at_home, resolve
 from ftkit.terminal import rank, speak
@@ -92,11 +93,11 @@ def compare(
     finally:
         stop()
     if rank() == 0:
-        console = Console()
+        console = Console(markup=False, emoji=False)
         console.print(*overview(found, console.width))
         for note in found.notes:
-            print(note)
-        print(found.verdict)
+            print(visible(note))
+        print(visible(found.verdict))
         html, markdown = write(found, folder)
         print(f"report   {html}, {markdown}")
     if failed:
@@ -113,13 +114,13 @@ def _show(folders: list[Path], out: Path | None, margin: float) -> None:
 
     speak()
     runs = read_runs(folders)
-    Console().print(table([run.result for run in runs]))
+    Console(markup=False, emoji=False).print(table([run.result for run in runs]))
     tested = {(run.result.dataset, run.result.split, run.figure) for run in runs}
     if out is not None or (len(runs) > 1 and len(tested) == 1):
         found = summarize(runs, margin=margin)
         for note in found.notes:
-            print(note)
-        print(found.verdict)
+            print(visible(note))
+        print(visible(found.verdict))
         if out is not None:
             html, markdown = write(found, out)
             print(f"report   {html}, {markdown}")

@@ -63,7 +63,7 @@ def check(
             str(row.kinks),
             f"{row.relative_error:.1e}",
         )
-    Console().print(shown)
+    Console(markup=False, emoji=False).print(shown)
     if any(row.kinks for row in found):
         print("left out: parameters where a ReLU switches within the step")
     worst = max(row.relative_error for row in found)

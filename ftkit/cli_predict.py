@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftkit.errors import DataError
+from ftkit.names import visible
 from ftkit.request import at_home, parse_changes
 from ftkit.terminal import rank, speak
 
@@ -24,6 +25,7 @@ def predict(
     *inputs: str,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    for_spreadsheets: Annotated[bool, Parameter(negative="")] = False,
     split: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> None:
@@ -43,6 +45,8 @@ def predict(
         and what is no terminal gets all of them as CSV.
     overwrite
         Write over the file for answers if it is there.
+    for_spreadsheets
+        Put ' before cells of a CSV that begin with = + - @, which a spreadsheet would compute.
     split
         Of a data set with several; its test split when not given.
     set_
@@ -65,12 +69,19 @@ def predict(
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     if out is not None:
-        found.write(out)
+        found.write(out, for_spreadsheets)
         console.print(f"{len(found):,} answers are in {out}", markup=False)
     elif sys.stdout.isatty():
         _show(found.columns, len(found))
     else:
-        print(found.to_csv(), end="")
+        print(found.to_csv(for_spreadsheets), end="")
+    csv = out is not None and out.suffix.lower() == ".csv" and not for_spreadsheets
+    if csv and (computed := found.computed):
+        console.print(
+            f"{computed:,} cells begin with = + - or @, which a spreadsheet computes; "
+            f"--for-spreadsheets puts ' before them",
+            markup=False,
+        )
     for name, figure in found.metrics.items():
         interval = f"[{figure.low:.3f}, {figure.high:.3f}]"
         console.print(
@@ -83,19 +94,19 @@ def _show(columns: dict[str, Any], rows: int) -> None:
     shown = Table(box=None, pad_edge=False)
     names = [name for name in columns if name != "probability"]
     for name in names:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(visible(name), overflow="fold")
     one_class = "probability" in columns and not isinstance(columns["prediction"][0], list)
     if one_class:
         shown.add_column("probability", justify="right")
     for row in range(min(rows, MOST_SHOWN)):
         sure = [f"{max(columns['probability'][row]):.3f}"] if one_class else []
         shown.add_row(*(_cell(columns[name][row]) for name in names), *sure)
-    console = Console(highlight=False, markup=False, emoji=False)  # texts are shown as they are
+    console = Console(highlight=False, markup=False, emoji=False)  # of no text
     console.print(shown)
     if rows > MOST_SHOWN:
         console.print(f"... and {rows - MOST_SHOWN:,} more; --out FILE.csv writes all of them")
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else visible(str(value))
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

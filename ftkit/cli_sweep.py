@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ftkit import machines
 from ftkit.errors import RecipeError
+from ftkit.names import visible
 from ftkit.options import Count, Part
 from ftkit.recipe import Recipe
 from ftkit.request import Flags, at_home, parse_changes, resolve, with_a_rate
@@ -97,10 +98,10 @@ def sweep(
         figure = "" if trial.figure is None else f"{trial.figure:.4f}"
         state = "" if trial.state == "complete" else trial.state
         shown.add_row(str(trial.number), *values, figure, state)
-    Console().print(shown)
+    Console(markup=False, emoji=False).print(shown)
     best = found[0]
     for line in chosen_lines(found, resolved.best_by):
-        print(line)
+        print(visible(line))
     print(f"recipe   {best.folder / 'recipe.json'}")
     again = ["ftkit", "train", "--recipe", str(best.folder / "recipe.json"), "--out", "runs/best"]
     print(f"again    {shlex.join([*again, *words_to_repeat(resolved)])}")
@@ -173,4 +174,4 @@ def _on_ray(
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else visible(str(value))

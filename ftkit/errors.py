@@ -7,14 +7,13 @@ The command line prints the message of an `FtkitError` without a traceback and e
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 from ftkit.addresses import without_secrets
+from ftkit.names import visible
 
 LONGEST = 1_000
 """Characters of a message; the middle of a longer one is left out."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class FtkitError(Exception):
@@ -28,10 +27,7 @@ class FtkitError(Exception):
     """Whether every process of the run has it, so that it is nobody's own."""
 
     def __init__(self, message: str) -> None:
-        message = without_secrets(message)
-        line = CONTROL.sub(
-            lambda found: " " if found[0].isspace() else ascii(found[0])[1:-1], message
-        )
+        line = visible(without_secrets(message))
         if len(line) > LONGEST:
             line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
         super().__init__(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ftkit.card_words import HERE, Wording, wording
 from ftkit.recipe import LanguageModelling, Recipe
 
@@ -36,7 +38,7 @@ def _snippet(recipe: Recipe, talks: bool) -> str:
         return f"""from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-base = AutoModelForCausalLM.from_pretrained("{recipe.backbone.id}")
+base = AutoModelForCausalLM.from_pretrained({json.dumps(recipe.backbone.id)})
 model = PeftModel.from_pretrained(base, "{HERE}")
 tokenizer = AutoTokenizer.from_pretrained("{HERE}")
 write = pipeline("text-generation", model=model, tokenizer=tokenizer)

@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 from ftkit.finished import read_journal
+from ftkit.names import visible
 
 MOST_CLASSES_WITH_NUMBERS = 20
 MOST_LETTERS = 24
@@ -63,9 +64,9 @@ def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[
     known = get_font(findfont(FontProperties())).get_charmap()
     found = []
     for name, number in zip(names, numbers, strict=True):
-        line = " ".join(name.split())
+        line = " ".join(visible(name).split())
         line = line if len(line) <= MOST_LETTERS else line[: MOST_LETTERS - 1] + "…"
-        there = all(ord(letter) in known for letter in line)
+        there = line and all(ord(letter) in known for letter in line)
         found.append(line.replace("$", r"\$") if there else f"class {number}")
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ftkit.addresses import without_secrets
+from ftkit.names import visible
 
 GO_ON = (
     "go on with the same command, a training with --resume, on every machine where there are "
@@ -31,7 +32,7 @@ def speak(quieten: bool = True) -> None:
     ours = logging.getLogger("ftkit")
     if not ours.handlers:
         handler = _Stderr()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Line("%(message)s"))
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     if not quieten:
@@ -48,6 +49,14 @@ def speak(quieten: bool = True) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+class _Line(logging.Formatter):
+    """Writes a message as one line, whatever names are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the message, without a traceback that may follow it."""
+        return visible(super().formatMessage(record))
 
 
 class _Stderr(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from ftkit.card_words import HERE, STRATEGY_WORDS, Wording, listed, wording
@@ -64,7 +65,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokeni
 
 config = AutoConfig.from_pretrained("{HERE}")
 base = AutoModelForTokenClassification.from_pretrained(
-    "{recipe.backbone.id}", config=config, ignore_mismatched_sizes=True
+    {json.dumps(recipe.backbone.id)}, config=config, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "{HERE}")
 tokenizer = AutoTokenizer.from_pretrained("{HERE}")"""

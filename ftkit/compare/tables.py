@@ -12,6 +12,7 @@ from ftkit.compare.statistics import Paired
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.verdict import shown_p
 from ftkit.errors import RunError
+from ftkit.names import visible
 from ftkit.result import Measured, RunResult
 
 
@@ -25,7 +26,7 @@ def table(results: Sequence[RunResult]) -> Table:
         raise RunError("no run to show: give the folders of finished runs")
     tested = sorted({f"{result.n:,} test rows of {result.dataset}" for result in results})
     shown = Table(
-        title="; ".join(tested),
+        title=visible("; ".join(tested)),
         caption="in brackets: 95 % interval over test rows",
         box=box.SIMPLE_HEAD,
     )
@@ -95,7 +96,7 @@ def overview(found: Comparison, width: int) -> list[Table]:
             shown.add_column(names[column], justify="right", no_wrap=True)
         for row in found.rows:
             every = cells(row, found)
-            shown.add_row(row.label, *(every[column] for column in columns))
+            shown.add_row(visible(row.label), *(every[column] for column in columns))
         tables.append(shown)
     tables[0].title = f"{found.n:,} test rows of {found.dataset}"
     tables[-1].caption = CAPTION

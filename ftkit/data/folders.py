@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ftkit.data.foreign import is_image_file
 from ftkit.embedded import cache_folder
-from ftkit.errors import CONTROL
+from ftkit.names import HIDDEN
 
 MOST_NAMED = 5
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
@@ -111,7 +111,7 @@ def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
 def named(paths: list[str], root: Path | None = None) -> str:
     """Return the first few paths, below `root` without it, on one line."""
     short = [os.path.relpath(path, root) if root is not None else path for path in paths]
-    shown = [CONTROL.sub(lambda found: ascii(found[0])[1:-1], path) for path in short[:MOST_NAMED]]
+    shown = [HIDDEN.sub(lambda found: ascii(found[0])[1:-1], path) for path in short[:MOST_NAMED]]
     return ", ".join(shown) + (", ..." if len(paths) > MOST_NAMED else "")
 
 

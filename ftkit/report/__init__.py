@@ -25,6 +25,7 @@ from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.tables import cells, headings, p_value, with_bounds
 from ftkit.errors import RunError
 from ftkit.hub import loading_errors
+from ftkit.names import in_markdown, visible
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.report import charts, classes, details, labels, numbers, texts
 from ftkit.report.drawing import STYLE, standalone
@@ -201,16 +202,24 @@ def render(page: Page, template: str) -> str:
         loader=loader,
         autoescape="html" in template,
         undefined=StrictUndefined,
+        finalize=lambda value: (
+            visible(value) if type(value) is str and "html" in template else value
+        ),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = in_markdown
     environment.filters["svg"] = Markup
     environment.filters["p"] = p_value
     environment.filters["bounds"] = with_bounds
     environment.globals["file_of"] = file_of
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
+
+
+def _in_html(value: Any) -> Any:
+    """Return what a template shows, which then escapes it: a text with nothing hidden in it."""
+    return visible(value) if type(value) is str else value
 
 
 def as_values(found: Comparison) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ftkit.report.drawing import (
     Linear,
     Log,
     axes,
+    escaped,
     short,
     svg,
 )
@@ -96,7 +96,7 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
         )
         text = f"{point.label} {point.y:.3f}" if outside else point.label
         height = _free(taken, across, down, text)
-        parts.append(f'<text x="{across + 11:.1f}" y="{height + 4:.1f}">{escape(text)}</text>')
+        parts.append(f'<text x="{across + 11:.1f}" y="{height + 4:.1f}">{escaped(text)}</text>')
     told = "; ".join(
         f"{p.label}: {y_name} {p.y:.3f} at {x_name} {p.x:.3g}" + (", on the front" * p.front)
         for p in points
@@ -128,7 +128,9 @@ def curves(lines: Sequence[Line], x_name: str, y_name: str, lower_is_better: boo
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{colour}"/>' for a, b in marks]
         across, down = ends[-1]
         height = _free(taken, across, down, line.label)
-        parts.append(f'<text x="{across + 8:.1f}" y="{height + 4:.1f}">{escape(line.label)}</text>')
+        parts.append(
+            f'<text x="{across + 8:.1f}" y="{height + 4:.1f}">{escaped(line.label)}</text>'
+        )
     told = "; ".join(f"{line.label} ends at {line.y[-1]:.3f}" for line in lines)
     return svg(parts, f"{y_name} over {x_name}. {told}.")
 
@@ -157,11 +159,11 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
         place = margin + row * cell + cell / 2
         parts.append(
             f'<text x="{margin - 6}" y="{place + 4:.1f}" text-anchor="end">'
-            f"{escape(short(names[row]))}</text>"
+            f"{escaped(short(names[row]))}</text>"
         )
         parts.append(
             f'<text x="{place:.1f}" y="{margin - 6}" transform="rotate(-45 {place:.1f} '
-            f'{margin - 6})">{escape(short(names[row]))}</text>'
+            f'{margin - 6})">{escaped(short(names[row]))}</text>'
         )
     parts.append(
         f'<text class="soft" x="{margin}" y="{height - 8:.0f}">'

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from ftkit.names import visible
+
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 112, 16, 50
 STYLE = """
@@ -21,6 +23,11 @@ svg .grid{stroke:var(--line);stroke-width:1}
 svg .axis{stroke:var(--soft);stroke-width:1}
 svg .front{fill:none;stroke:var(--front);stroke-width:1.5;stroke-dasharray:4 4}
 """
+
+
+def escaped(text: str) -> str:
+    """Return a text as SVG shows it; hidden characters, which XML forbids, are written out."""
+    return escape(visible(text))
 
 
 def standalone(svg: str) -> str:
@@ -107,11 +114,11 @@ def axes(x: Linear, y: Linear, x_name: str, y_name: str, zero: str | None) -> li
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text class="soft" x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f"{escape(x_name)}</text>"
+        f"{escaped(x_name)}</text>"
     )
     parts.append(
         f'<text class="soft" transform="translate(15 {(TOP + bottom) / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y_name)}</text>'
+        f'text-anchor="middle">{escaped(y_name)}</text>'
     )
     return parts
 
@@ -129,5 +136,5 @@ def svg(parts: Sequence[str], told: str, width: float = WIDTH, height: float = H
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'style="max-width:{1.25 * width:.0f}px" '
-        f'role="img" aria-label="{escape(told)}">{"".join(parts)}</svg>'
+        f'role="img" aria-label="{escaped(told)}">{"".join(parts)}</svg>'
     )
