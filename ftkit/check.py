@@ -130,10 +130,16 @@ def check(recipe: Recipe, command: str = "") -> Report:
         machine=machine.device_name,
         command=command,
         splits={role: _split(splits, role) for role in ROLES} if splits else {},
-        notes=splits.notes if splits else (),
+        notes=_once(splits.notes, findings) if splits else (),
         findings=findings,
         plan=plan,
     )
+
+
+def _once(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """Return the notes without what an error says of the same rows, which are then not left out."""
+    errors = "\n".join(found.message for found in findings if found.severity == "error")
+    return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 
 
 def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:

@@ -73,5 +73,7 @@ class VerificationError(FtkitError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known name closest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
+    there = list(known)
+    alike = [other for other in there if other.strip().lower() == name.strip().lower() != ""]
+    matches = alike or difflib.get_close_matches(name, there, n=1)
     return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -114,6 +114,7 @@ def test_rows_without_labels_are_an_error_too(frames, recipe, tmp_path):
     report = check(recipe)
     assert report.plan is None
     assert "1 row has no label" in report.findings[0].message
+    assert not [note for note in report.notes if "no label" in note]
     assert len(report.errors) == 1
 
 

@@ -76,10 +76,12 @@ def test_a_file_that_names_no_split_beside_others_is_not_used_and_said(tmp_path)
     FRAME.to_csv(tmp_path / "train.csv", index=False)
     FRAME[["text"]].to_csv(tmp_path / "test.csv", index=False)
     pd.DataFrame({"id": [1], "label": ["a"]}).to_csv(tmp_path / "sample.csv", index=False)
+    (tmp_path / "about.txt").write_text("what it is")
     splits = load_splits(Data(path=str(tmp_path)), TextClassification())
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 20
     notes = "\n".join(splits.notes)
     assert "not used: sample.csv; its name says no split" in notes
+    assert "not used: 1 file that are no tables (about.txt)" in notes
     assert "split 'test' has no column 'label' and is not used for figures; ftkit predict" in notes
 
 
@@ -109,6 +111,9 @@ WRITERS = {
     "split.json": lambda file: FRAME.to_json(file, orient="split"),
     "table.json": lambda file: FRAME.to_json(file, orient="table", index=False),
     "lists.json": lambda file: file.write_text(json.dumps(FRAME.to_dict("list"))),
+    "nested.json": lambda file: file.write_text(
+        json.dumps({"v": 1, "data": {"train": FRAME.to_dict("records")}})
+    ),
     "data.json": lambda file: file.write_text(
         json.dumps({"version": 1, "data": FRAME.to_dict("records")}, indent=2)
     ),
@@ -147,6 +152,7 @@ def test_class_folders_may_lie_in_an_archive(tmp_path):
         ("rows.feather", b"ARROW1", "it is no .feather file that can be read"),
         ("rows.zip", b"PK", "it is no .zip file that can be read"),
         ("rows.json", b'{"a": {"b": 1}, "c": [1, 2]}', "expected a list of objects"),
+        ("rows.json", b'[["text", "label"], ["a", "b"]]', "it is a list of lists; expected a"),
     ],
 )
 def test_what_cannot_be_unpacked_is_one_line_that_says_what_to_do(
@@ -186,6 +192,14 @@ def test_a_column_that_is_needed_names_file_and_types_where_they_differ(tmp_path
     lines(tmp_path / "b.jsonl", *({"text": f"b {n}", "label": 7, "more": 1} for n in range(4)))
     splits = load_splits(Data(path=str(tmp_path), copies="apart"), TextClassification())
     assert splits.label_names == ("7", "x")
+
+
+def test_parquet_files_of_one_split_may_have_other_columns_and_types(tmp_path):
+    FRAME.assign(label=[1, 2] * 10).to_parquet(tmp_path / "a.parquet")
+    FRAME.assign(label=["1", "2"] * 10, more=1).to_parquet(tmp_path / "b.parquet")
+    rows = read(Data(path=str(tmp_path))).splits["train"]
+    assert rows["label"][:] == ["1", "2"] * 20
+    assert rows["more"][:] == [None] * 20 + [1] * 20
 
 
 def test_types_may_change_late_in_a_file(tmp_path):

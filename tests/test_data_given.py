@@ -19,6 +19,8 @@ NAMES = ("bad", "good")
         ("see data.csv for more", False),
         ("a\nb.csv", False),
         ("and/or not", False),
+        ("see https://example.com/x now", False),
+        ("a lovely photo.jpg", False),
         ("x" * 5000, False),
         ("rows.csv", True),
         ("ROWS.CSV", True),

@@ -229,7 +229,9 @@ def test_uneven_and_twice_written_classes_are_found(tmp_path):
     assert about(findings, "classes are numbers as well as words: 3; Cat, cat!")
 
 
-@pytest.mark.parametrize("names", [("c", "c++", "c#"), ("-1", "1"), ("a/b", "a*b"), ("😀", "😞")])
+@pytest.mark.parametrize(
+    "names", [("c", "c++", "c#"), ("-1", "1"), ("a/b", "a*b"), ("A+", "A", "A-"), ("😀", "😞")]
+)
 def test_signs_that_tell_classes_apart_are_no_punctuation(tmp_path, names):
     rows = [(float(n), 1.0, names[n % len(names)]) for n in range(30)]
     findings = found(tmp_path, tables(rows, [(100.0 + n, 1.0, names[0]) for n in range(2)]))

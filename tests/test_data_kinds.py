@@ -110,6 +110,12 @@ def test_a_composed_and_a_decomposed_accent_are_one_class(tmp_path):
     assert classes(tmp_path) == ("bar", "caf\u00e9")
 
 
+def test_a_column_asked_for_in_other_letters_is_proposed(tmp_path):
+    write(tmp_path / "rows.csv", ["a", "b"] * 10, header="TEXT,My Label")
+    task = TextClassification(text="text", label="my label")
+    assert "columns are TEXT, My Label; did you mean 'My Label'?" in refusal(tmp_path, task)
+
+
 def test_an_unknown_class_is_quoted_with_its_row_and_the_nearest(tmp_path):
     write(tmp_path / "train.csv", ["good", "bad"] * 10)
     write(tmp_path / "test.csv", ["bad", "godo"], first=50)
@@ -159,6 +165,10 @@ def test_a_decimal_comma_is_found_out_and_said(tmp_path):
     message = refusal(tmp_path, TextRegression(), decimal=".")
     assert "row 0: expected a number, got '0,5'; " in message
     assert "--set data.decimal=," in message
+    for number in ("1.234,5", "1'234", "12,345,678.9"):
+        (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", f"a;{number};1", *lines]))
+        assert "write it without signs between the thousands" in refusal(tmp_path, TextRegression())
+    (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", *lines]))
     table = load_splits(Data(path=str(tmp_path)), TabularRegression(label="label", columns=("n",)))
     assert table.label_names == ()
 
@@ -174,6 +184,8 @@ def test_lists_of_numbers_in_a_text_are_no_decimals(tmp_path):
 def test_a_first_line_that_looks_like_a_row_is_said_to_be_one(tmp_path, header):
     write(tmp_path / "rows.csv", ["good", "bad"] * 10, header=header)
     assert "the first line looks like a row" in refusal(tmp_path)
+    (tmp_path / "rows.csv").write_text("1.5,0,0\n2.5,1,3\n")
+    assert "two columns are called '0'; the first line looks like a row" in refusal(tmp_path)
     write(tmp_path / "rows.csv", ["good", "bad"] * 10, header="words,mark")
     assert "which column is the label? Columns are words, mark; none looks" in refusal(tmp_path)
 

@@ -301,3 +301,13 @@ def test_embedded_digits_are_scikit_learn_s():
 
 def test_an_unknown_embedded_set_is_answered_with_the_nearest():
     assert "did you mean 'digits'?" in refusal("embedded:digit")
+
+
+def test_a_column_of_addresses_is_refused_and_nothing_is_fetched(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"x")
+    rows = Dataset.from_dict({"image": ["0.png", "https://me:secret@host/a.png"]})
+    with pytest.raises(
+        DataError, match=r"row 1: https://.*/a.png is an address.*download"
+    ) as error:
+        as_images(rows, "image", tmp_path)
+    assert "secret" not in str(error.value)

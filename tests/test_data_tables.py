@@ -37,7 +37,7 @@ def refusal(path, **settings):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_separator_and_encoding_are_found_out(tmp_path, separator, encoding, suffix):
     assert rows_of(write(tmp_path / f"rows{suffix}", separator, encoding)) == ROWS

@@ -11,7 +11,7 @@ from ftkit.data.separators import separator_in
 from ftkit.data.splits import Splits
 from ftkit.recipe import TextClassification
 
-PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?-]+$""")
+PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?]+$""")
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 

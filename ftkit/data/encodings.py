@@ -11,10 +11,18 @@ BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-si
 
 
 def encoding_of(file: Path, asked: str | None) -> str:
-    """Return the encoding that was asked for, or that the file begins by saying, or UTF-8."""
+    """Return the encoding that was asked for, or that the file begins by saying, or UTF-8.
+
+    UTF-16 that does not say so has a zero in every other byte of its first letters.
+    """
     with file.open("rb") as opened:
-        start = opened.read(3)
-    return asked or BOMS.get(start) or BOMS.get(start[:2]) or "utf-8"
+        start = opened.read(4)
+    silent = None
+    if len(start) == 4 and start.count(0) == 2 and start[0] + start[2] and start[1] + start[3] == 0:
+        silent = "utf-16-le"
+    elif len(start) == 4 and start.count(0) == 2 and start[0] + start[2] == 0:
+        silent = "utf-16-be"
+    return asked or BOMS.get(start[:3]) or BOMS.get(start[:2]) or silent or "utf-8"
 
 
 def lines_of(file: Path, encoding: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
 
-from ftkit.data.json_rows import read_json, read_text_form
+from ftkit.data.json_rows import joined, read_json, read_text_form
 from ftkit.data.loading import load
 from ftkit.data.tables import Uses, read_csv
 from ftkit.data.unpack import ARCHIVES, is_packed, unpacked
@@ -214,7 +214,7 @@ def read_splits(
             elif readers[split] == "text":
                 found[split], said_of_it = _read_lines(files, data)
             elif readers[split] == "parquet":
-                found[split], said_of_it = load("parquet", files), []
+                found[split], said_of_it = _read_parquet(files, uses)
             else:
                 continue
             said += said_of_it
@@ -224,6 +224,16 @@ def read_splits(
     inside = first.given.suffix.lower() in ARCHIVES
     folder = (first.file if inside else first.given).parent.resolve()
     return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
+
+
+def _read_parquet(files: list[Path], uses: Uses | None) -> tuple[Dataset, list[str]]:
+    """Return the rows of files, of one type or of several, and what was found out."""
+    try:
+        return load("parquet", files), []
+    except DataError:
+        if len(files) == 1:
+            raise
+    return joined(files, [load("parquet", [file]) for file in files], uses)
 
 
 def _reader(tables: Sequence[Table]) -> str:

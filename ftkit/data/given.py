@@ -166,14 +166,14 @@ def _short(words: Sequence[str]) -> str:
 
 def names_data(text: str) -> bool:
     """Return whether a word names data instead of being a text to answer."""
-    if text.startswith(PREFIX) or is_address(text):
+    one_word = not text.split()[1:]
+    if text.startswith(PREFIX) or (is_address(text) and one_word):
         return True
     if len(text) > 1000 or "\n" in text:
         return False
     path = Path(text).expanduser()
-    if os.path.exists(path) or has_image_name(path.name):
+    if os.path.exists(path) or (one_word and has_image_name(path.name)):
         return True
-    one_word = not text.split()[1:]
     if has_magic(text) and (glob(str(path), recursive=True) or (one_word and "/" in text)):
         return True
     return one_word and (text.count("/") == 1 or is_table(path))

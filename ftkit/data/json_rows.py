@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -15,6 +16,7 @@ from ftkit.data.loading import load
 from ftkit.data.tables import Uses
 from ftkit.errors import DataError
 
+EXPECTED = "expected a list of objects with named columns, one for each row"
 WHOLE_FILE = 1 << 30
 """Bytes that are looked at together where types change within a file."""
 
@@ -33,7 +35,13 @@ def read_json(
     Raises:
         DataError: the files cannot be read.
     """
-    parts = [_read(file, encoding) for file in files]
+    return joined(files, [_read(file, encoding) for file in files], uses)
+
+
+def joined(
+    files: Sequence[Path], parts: Sequence[Dataset], uses: Uses | None = None
+) -> tuple[Dataset, list[str]]:
+    """Return the rows of files that are one split as one table, and notes; see `read_json`."""
     if len(parts) == 1:
         return parts[0], []
     kinds: dict[str, list[Any]] = {}
@@ -135,6 +143,8 @@ def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | N
     """
     encoding = encoding_of(file, encoding)
     start = next((line for line in lines_of(file, encoding) if line.strip()), "").lstrip("\ufeff ")
+    if re.match(r"\[\s*\[", start):
+        raise DataError(f"data '{file}': it is a list of lists; {EXPECTED}")
     if not start.startswith("{"):
         return None
     if _is_json(start) and sum(1 for line in lines_of(file, encoding) if line.strip()) > 1:
@@ -148,8 +158,7 @@ def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | N
     found = _rows_in(whole)
     if found is None:
         raise DataError(
-            f"data '{file}': it is one object with {', '.join(map(repr, [*whole][:5]))}; expected "
-            f"a list of objects with named columns, one for each row"
+            f"data '{file}': it is one object with {', '.join(map(repr, [*whole][:5]))}; {EXPECTED}"
         )
     return found
 
@@ -172,6 +181,9 @@ def _rows_in(whole: dict[str, Any]) -> dict[str, list[Any]] | None:
         return {"train": [dict(zip_longest(names, row)) for row in whole["data"]]}
     if len(lists) == 1:
         return {"train": next(iter(lists.values()))}
+    inside = [value for value in values if isinstance(value, dict)]
+    if len(inside) == 1 and not any(isinstance(value, list) for value in values):
+        return _rows_in(inside[0])
     if all(isinstance(value, list) for value in values) and len(set(map(len, values))) == 1:
         return {"train": [dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True)]}
     if all(isinstance(value, dict) and value for value in values):

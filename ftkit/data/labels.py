@@ -27,6 +27,7 @@ MEASURES = {
     "tabular-classification": """to tell numbers use --set 'task={"kind": "tabular-regression"}'""",
 }
 """What takes labels that are measures, instead of each kind of task."""
+GROUPED = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
 SEVERAL = """; several classes a row need --set 'task={"kind": "text-tagging"}'"""
 COARSEST = 3e-2
 """Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
@@ -58,20 +59,22 @@ def _(
             found[split] = np.array([math.nan if v is None else float(v) for v in values])
         except (TypeError, ValueError):
             row = next(row for row, value in enumerate(values) if not looks_like_number(value))
-            comma = isinstance(values[row], str) and COMMA.fullmatch(values[row].strip())
             raise DataError(
                 f"column '{task.label}', split '{split}', row {row}: expected a number, got "
-                f"{values[row]!r}"
-                + (
-                    "; where a comma stands before the fraction: --set data.decimal=,"
-                    if comma
-                    else ""
-                )
+                f"{values[row]!r}{_how(values[row])}"
             ) from None
         _require_size(str(task.label), split, found[split])
     if "train" in found:
         _require_digits(str(task.label), found["train"])
     return (), found
+
+
+def _how(value: Any) -> str:
+    """Return what helps where a text is a number as people write it."""
+    if isinstance(value, str) and COMMA.fullmatch(value.strip()):
+        return "; where a comma stands before the fraction: --set data.decimal=,"
+    grouped = isinstance(value, str) and GROUPED.fullmatch(value.strip())
+    return "; write it without signs between the thousands" if grouped else ""
 
 
 def _require_size(column: str, split: str, numbers: np.ndarray) -> None:

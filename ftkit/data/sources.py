@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import (
@@ -21,7 +22,7 @@ from datasets import (
     load_from_disk,
 )
 
-from ftkit.addresses import is_address
+from ftkit.addresses import is_address, shown
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.embedded import GROUPS, embedded_data
 from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
@@ -169,7 +170,12 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         return tables
 
     if tables := tables_of(inside):
-        return read_tables(tables, data, uses)
+        beside = Left(folder)
+        for file in inside.others:
+            if file not in tables:
+                beside.add("files that are no tables", file)
+        source = read_tables(tables, data, uses)
+        return replace(source, notes=(*source.notes, *beside.notes()))
     if (folder / "data").is_dir() and (tables := _tables_in(look_into(folder / "data", left))):
         return read_tables(tables, data, uses)
     if inside.folders and all((p / KEPT).is_file() for p in inside.folders):  # by `data_of`
@@ -220,6 +226,7 @@ def as_images(
     """
     kind = getattr(rows.features[column], "dtype", "")
     if kind in TEXT or (isinstance(rows.features[column], Value) and kind.startswith("int")):
+        _require_files(rows[column][:], column)
         pattern = f"{pattern or '*'}" if "*" in (pattern or "*") else f"{pattern}/*"
         paths = [
             named_file(folder or Path(), pattern.replace("*", str(name)))
@@ -236,6 +243,16 @@ def as_images(
         raise DataError(
             f"column '{column}' holds {rows.features[column]}, not images or names of image files"
         ) from error
+
+
+def _require_files(names: list[Any], column: str) -> None:
+    """Refuse addresses: nothing is fetched that a table names, which may be another's."""
+    for row, name in enumerate(names):
+        if isinstance(name, str) and is_address(name):
+            raise DataError(
+                f"column '{column}', row {row}: {shown(name)} is an address, and images are read "
+                f"from files; download them first and name the files there"
+            )
 
 
 def named_file(folder: Path, name: str) -> str:

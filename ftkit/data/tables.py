@@ -278,7 +278,9 @@ def _header(file: Path, header: list[str] | None) -> list[str]:
     ]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"data '{file}': two columns are called '{twice}'; rename one")
+        row = BROKEN.fullmatch(twice) is not None
+        what = "; the first line looks like a row: give the file a header" if row else ""
+        raise DataError(f"data '{file}': two columns are called '{twice}'{what or '; rename one'}")
     return names
 
 
