@@ -91,6 +91,7 @@ class Store:
                     log.warning("features: %s is damaged and made again", self.file)
                     self.file.unlink()
             if not self.file.exists():
+                self._require_room(size)
                 fresh = _mine(self.file)
                 with fresh.open("wb") as file:
                     file.write(header)
@@ -99,6 +100,16 @@ class Store:
             fresh = _mine(self.folder / "about.json")
             fresh.write_text(json.dumps(dict(about), indent=2), encoding="utf-8")
             fresh.replace(self.folder / "about.json")
+
+    def _require_room(self, size: int) -> None:
+        """Refuse a file that the disk cannot hold; it is made at its full size and filled later."""
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise RunError(
+                f"features of {self.rows:,} rows take {size / 1e9:,.1f} GB, and "
+                f"{free / 1e9:,.1f} GB are free in {self.folder.parent}; use fewer rows or "
+                f"strategy.views, --set strategy.cache=false, or set FTKIT_CACHE to a folder on another disk"
+            )
 
     def write(self, shard: int, values: bytes) -> None:
         """Put the bytes of one shard in their place, and then the sum that makes them count.

@@ -37,6 +37,9 @@ from ftkit.runtime import Machine
 from ftkit.seq2seq import NO_LABEL
 from ftkit.tasks.translation import Pairs
 
+USUAL_BEAMS = 4
+"""With more of them fewer rows are translated at a time."""
+
 
 @loss_of.register
 def _(task: Translation, settings: Train, labels: np.ndarray, classes: int) -> Any:
@@ -97,7 +100,10 @@ def translate(model: Any, rows: Pairs, settings: Train, machine: Machine) -> tup
     """
     order = by_length(rows, np.arange(len(rows)))
     mine = order[machine.rank :: machine.world_size].tolist()
-    size, most = evaluation_batch(settings, machine), model.generation_config.max_new_tokens + 1
+    search_settings = model.generation_config
+    beams, most = search_settings.num_beams or 1, search_settings.max_new_tokens + 1
+    # each beam takes the room of a row; what the usual four take is always there
+    size = max(1, evaluation_batch(settings, machine) * USUAL_BEAMS // max(USUAL_BEAMS, beams))
     batches = [mine[start : start + size] for start in range(0, len(mine), size)]
     padding = model.config.pad_token_id
 

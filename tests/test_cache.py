@@ -126,3 +126,10 @@ def test_a_folder_that_cannot_be_written_is_one_line_with_the_way_out(folder):
     folder.write_text("a file in its place")
     with pytest.raises(RunError, match=r"cannot be written: .*set FTKIT_CACHE.*cache=false"):
         filled(folder)
+
+
+def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_filled(folder):
+    store = cache.Store(folder / "huge", 10**12, (1280,), "F32")
+    with pytest.raises(RunError, match=r"take 5,120,000.0 GB, and .* free .* strategy.views"):
+        store.open({"backbone": "huge", "rows": 10**12})
+    assert not store.file.exists()
