@@ -11,4 +11,5 @@ ruff format --check --quiet .
 mypy
 bash scripts/audit.sh
 echo "running the tests"
-python -m pytest "$@"
+# two at once: a thread for each leaves the other its core
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} python -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -64,8 +64,12 @@ def tries(world: World) -> Iterator[Try]:
             )
     for name, (recipe, change) in HUGE.items():
         for command in ("check", "train", "compare"):
-            more = {"check": (), "train": ("--out", "new"), "compare": ("--out", "new")}[command]
-            data = ("--data", "texts.csv") if recipe == "mlp-text" else ()
+            more: tuple[str, ...] = {
+                "check": (),
+                "train": ("--out", "new"),
+                "compare": ("--out", "new"),
+            }[command]
+            data: tuple[str, ...] = ("--data", "texts.csv") if recipe == "mlp-text" else ()
             lora = ("--strategy", "lora") if name == "rank" and command != "compare" else ()
             if recipe == "effnet-digits":
                 data = ("--data", str(world.root / "photos"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from attacks.field import Try
 from attacks.world import PREDICTED, World
 
-Harm = Callable[[Path], None]
+Harm = Callable[[Path], object]
 
 
 def cut(file: Path) -> None:
@@ -36,11 +36,11 @@ def directory(file: Path) -> None:
 HARMS: dict[str, Harm] = {
     "cut": cut,
     "flipped": flip,
-    "empty": lambda file: file.write_bytes(b"") and None,
-    "not-utf8": lambda file: file.write_bytes(b"\xff\xfe\x00\x96" * 40) and None,
-    "list": lambda file: file.write_text("[1, 2]") and None,
-    "null": lambda file: file.write_text("null") and None,
-    "deep": lambda file: file.write_text("[" * 100_000) and None,
+    "empty": lambda file: file.write_bytes(b""),
+    "not-utf8": lambda file: file.write_bytes(b"\xff\xfe\x00\x96" * 40),
+    "list": lambda file: file.write_text("[1, 2]"),
+    "null": lambda file: file.write_text("null"),
+    "deep": lambda file: file.write_text("[" * 100_000),
     "gone": Path.unlink,
     "directory": directory,
 }

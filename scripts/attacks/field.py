@@ -45,6 +45,8 @@ class Outcome:
         return (self.out + self.err).decode("utf-8", "replace")
 
 
+Lay = Callable[[Path], object]
+"""Lays what a command finds in its folder."""
 Look = Callable[[Path, Outcome], str | None]
 """A closer look at the folder and the outcome: what is wrong, or None."""
 
@@ -57,7 +59,7 @@ class Try:
     """kind/what/how."""
     words: tuple[str, ...]
     """After `ftkit`."""
-    prepare: Callable[[Path], None] = lambda folder: None
+    prepare: Lay = lambda folder: None
     statuses: tuple[int, ...] = (0,)
     secrets: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
@@ -99,7 +101,8 @@ def carry_out(
     tries: Iterable[Try], root: Path, at_once: int, keep: bool = False
 ) -> Iterator[Judged]:
     """Carry out the tries, some at the same time, and give each with its faults as it ends."""
-    waiting, running = list(tries)[::-1], []
+    waiting = list(tries)[::-1]
+    running: list[Running] = []
     while waiting or running:
         while waiting and len(running) < at_once:
             running.append(Running(waiting.pop(), root))
@@ -111,9 +114,9 @@ def carry_out(
                 shutil.rmtree(one.folder, ignore_errors=True)
 
 
-def run_command(words: Iterable[str], folder: Path, environment: dict[str, str] | None = None):
+def run_command(words: Iterable[str], folder: Path) -> None:
     """Run a command in a fork and wait for it; for what must be there before any try."""
-    one = Try("ready", tuple(map(str, words)), environment=environment or {})
+    one = Try("ready", tuple(words))
     running = Running(one, folder, fresh=False)
     while not running.over():
         time.sleep(0.01)
@@ -171,9 +174,9 @@ class Running:
             ):
                 with (self.streams / name).open(mode) as stream:
                     os.dup2(stream.fileno(), number)
-            sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+            sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+            sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+            sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
             os.chdir(self.folder)
             os.environ |= self.what.environment
             sys.argv = ["ftkit", *self.what.words]

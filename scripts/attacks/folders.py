@@ -114,15 +114,15 @@ def _console(line: str) -> str:
     return line.replace("$FTKIT", f"${{FTKIT%% -m*}} -c '{safe}sys.exit(main())'")
 
 
-def _rows(file: str) -> Callable[[Path], None]:
-    return lambda folder: bool(write_csv(folder / file, [("text", "label"), *reviews(60)])) and None
+def _rows(file: str) -> Callable[[Path], object]:
+    return lambda folder: write_csv(folder / file, [("text", "label"), *reviews(60)])
 
 
 def _photos(folder: Path) -> None:
     paint(folder / "photos", 12)
 
 
-def _with_run(world: World, place: str) -> Callable[[Path], None]:
+def _with_run(world: World, place: str) -> Callable[[Path], object]:
     def lay(folder: Path) -> None:
         paint(folder / "photos", 12)
         if place.startswith("runs"):
@@ -133,7 +133,7 @@ def _with_run(world: World, place: str) -> Callable[[Path], None]:
     return lay
 
 
-def _with_link(world: World) -> Callable[[Path], None]:
+def _with_link(world: World) -> Callable[[Path], object]:
     def lay(folder: Path) -> None:
         world.lend("texts", folder)
         write_csv(folder / "rows.csv", [("text", "label"), *reviews(60)])
@@ -143,7 +143,7 @@ def _with_link(world: World) -> Callable[[Path], None]:
     return lay
 
 
-def _shadowed(module: str) -> Callable[[Path], None]:
+def _shadowed(module: str) -> Callable[[Path], object]:
     def lay(folder: Path) -> None:
         write_csv(folder / "rows.csv", [("text", "label"), *reviews(60)])
         (folder / f"{module}.py").write_text("raise SystemExit('the wrong module')\n")
@@ -162,17 +162,17 @@ def _same_time(file: Path) -> None:
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-CHANGES: dict[str, Callable[[Path], None]] = {
+CHANGES: dict[str, Callable[[Path], object]] = {
     "labels": _relabelled,
     "texts-same-time": _same_time,
-    "fewer": lambda file: file.write_text("".join(file.open().readlines()[:50])) and None,
+    "fewer": lambda file: file.write_text("".join(file.open().readlines()[:50])),
     "order": lambda file: file.write_text(
         "".join([(lines := file.open().readlines())[0], *lines[:0:-1]])
-    ) and None,
+    ),
 }  # fmt: skip
 
 
-def _changed(world: World, change: Callable[[Path], None]) -> Callable[[Path], None]:
+def _changed(world: World, change: Callable[[Path], object]) -> Callable[[Path], object]:
     """Return what lays an unfinished run of rows that were changed since."""
 
     def lay(folder: Path) -> None:

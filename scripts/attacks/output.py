@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from attacks.field import Outcome, Try
 from attacks.world import World, paint, reviews, write_csv
@@ -34,9 +35,9 @@ def tries(world: World) -> Iterator[Try]:
         world.lend("texts", folder)
         shutil.copytree(world.run("texts"), folder / "other")
 
-    def named(name: str, line: str, statuses: tuple[int, ...], **more: object) -> Try:
+    def named(name: str, line: str, statuses: tuple[int, ...], **more: Any) -> Try:
         full = f"set -o pipefail; {line}"
-        return Try(f"output/{name}", (), lay, statuses, shell=full, **more)  # type: ignore[arg-type]
+        return Try(f"output/{name}", (), lay, statuses, shell=full, **more)
 
     for name, words in COMMANDS.items():
         run = f"$FTKIT {words}"
@@ -59,7 +60,7 @@ def tries(world: World) -> Iterator[Try]:
         yield named(f"full-stderr/{name}", f"{run} 2> /dev/full", (*statuses, 1))
     for name in ("check", "predict"):
         yield named(f"full/{name}", f"$FTKIT {COMMANDS[name]} > /dev/full", (1, 2), look=_one_line)
-    yield from _places(world, lay)
+    yield from _places(world)
 
 
 def _one_line(folder: Path, outcome: Outcome) -> str | None:
@@ -77,7 +78,7 @@ PLACES = {
 }
 
 
-def _places(world: World, lay: object) -> Iterator[Try]:
+def _places(world: World) -> Iterator[Try]:
     """Commands that are told to write where nothing can be written."""
 
     def ready(folder: Path) -> None:
@@ -104,13 +105,13 @@ def _places(world: World, lay: object) -> Iterator[Try]:
             statuses=(1, 2) if name != "null" else (0, 1, 2),
         )
     for name in ("file", "below-a-file", "kernel"):
-        place = {"FTKIT_CACHE": PLACES[name], "MPLCONFIGDIR": PLACES[name], "HOME": PLACES[name]}
+        nowhere = {"FTKIT_CACHE": PLACES[name], "MPLCONFIGDIR": PLACES[name], "HOME": PLACES[name]}
         yield Try(
             f"output/cache-in/{name}/head",
             ("train", "effnet-digits", *photos, "--smoke", "--out", "new"),
             ready,
             statuses=(0, 1, 2),
-            environment=place,
+            environment=nowhere,
         )
         embedded = ("--data", "photos", "--strategy", "head")
         yield Try(
@@ -118,8 +119,8 @@ def _places(world: World, lay: object) -> Iterator[Try]:
             ("check", "effnet-digits", *embedded),
             ready,
             statuses=(0, 1, 2),
-            environment=place,
+            environment=nowhere,
         )
         yield Try(
-            f"output/cache-in/{name}/list", ("cache", "list"), ready, (0, 1, 2), environment=place
+            f"output/cache-in/{name}/list", ("cache", "list"), ready, (0, 1, 2), environment=nowhere
         )

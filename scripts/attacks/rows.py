@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from attacks.field import Outcome, Try
 from attacks.world import World, paint, reviews, table, write_csv
 
-Lay = Callable[[Path], None]
+Lay = Callable[[Path], object]
 
 
 def tries(world: World) -> Iterator[Try]:
@@ -225,9 +226,9 @@ PHOTOS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "dunder": (_photos(lambda root: (root / "red").rename(root / "__background__")),
                ("__background__",)),
     "train-class": (_photos(lambda root: (root / "red").rename(root / "train")), ("train",)),
-    "empty-class": (_photos(lambda root: (root / "discs").mkdir()), ("discs",)),
+    "empty-class": (_photos(lambda root: [(root / n).mkdir() for n in ("discs",)]), ("discs",)),
     "one-too-deep": (
-        lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos") and None, (),
+        lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"), (),
     ),
     "notes-beside": (_photos(lambda root: (root / "notes.txt").write_text("look")), ("notes.txt",)),
     "notes-inside": (
@@ -279,6 +280,13 @@ TABLES: dict[str, tuple[Lay, tuple[str, ...]]] = {
                                              for n, row in enumerate(rows)]), ()),
     "huge": (_table(_with(0, 9, "1e300")), ()),
 }  # fmt: skip
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "given").mkdir()
+    os.mkfifo(folder / "given/rows.csv")
+
+
 REFUSED: dict[str, Lay] = {
     "nothing": lambda folder: (folder / "given").mkdir(),
     "empty-file": _bytes("given/rows.csv", b""),
@@ -288,8 +296,6 @@ REFUSED: dict[str, Lay] = {
     "no-zip": _bytes("given/rows.zip", b"PK\x03\x04 and no more"),
     "cut-parquet": _bytes("given/rows.parquet", b"PAR1" + b"\0" * 40),
     "deep-json": _bytes("given/rows.json", b"[" * 100_000),
-    "pipe": lambda folder: (folder / "given").mkdir() or __import__("os").mkfifo(
-        folder / "given/rows.csv"
-    ),
+    "pipe": _pipe,
     "one-class": _bytes("given/rows.csv", b"text,label\n" + b"hello there,good\n" * 40),
 }  # fmt: skip

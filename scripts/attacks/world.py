@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attacks.field import run_command
 
@@ -110,7 +111,7 @@ def _backbones(root: Path) -> None:
         return
     import transformers as hf
 
-    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     small |= {"intermediate_size": 32}
     vit = hf.ViTConfig(image_size=32, patch_size=8, **small)
     hf.ViTForImageClassification(vit).save_pretrained(root / "vit")
