@@ -14,7 +14,9 @@ EVERY = 6
 @pytest.mark.timeout(1500)  # some two hundred commands
 def test_a_sixth_of_the_attacks_holds(tmp_path):
     words = [sys.executable, ROOT / "scripts/attack.py", "--every", str(EVERY), "--at-once", "1"]
-    done = subprocess.run([*words, "--keep", tmp_path], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [*words, "--keep", tmp_path], capture_output=True, text=True, cwd=tmp_path
+    )
     failed = re.findall(r"^FAILED .*", done.stdout, re.M)
     assert not failed, "\n".join(failed)
     assert done.returncode == 0, done.stderr

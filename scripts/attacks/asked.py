@@ -10,7 +10,7 @@ from attacks.field import Try
 from attacks.world import PREDICTED, World
 
 VALUES = ("three", "", "-1", "0", "nan", "inf", "1e400", "9" * 400, "\u0663", "1,5", "[1]", "null")
-COUNTS = {"0", "-1", "nan", "inf", "1e400", "9" * 400, "three", "", "1,5", "[1]"}
+COUNTS = {"0", "-1", "nan", "inf", "1e400", "three", "", "1,5", "[1]"}
 FLAGS = {
     "epochs": ("check", "mlp-text", "--epochs"),
     "learning-rate": ("check", "mlp-text", "--learning-rate"),

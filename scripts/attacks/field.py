@@ -229,7 +229,7 @@ def faults(what: Try, folder: Path, before: dict[str, str], outcome: Outcome) ->
         yield f"a library's warning: {last}"
     if found := ESCAPES.search(outcome.out + outcome.err):
         yield f"control character {found[0]!r} printed"
-    if outcome.status == 2 and len(re.findall(r"^error", said, re.M)) != 1:
+    if outcome.status == 2 and len(re.findall(rb"^error", outcome.err, re.M)) != 1:
         yield f"not one line that begins with error: {last}"
     for part in what.says:
         if part not in said:

@@ -200,6 +200,10 @@ def _broken(folder: Path) -> None:
     (folder / "red/broken.png").write_bytes(b"no image")
 
 
+def _add_a_class(folder: Path) -> None:
+    (folder / "discs").mkdir()
+
+
 def _listed(folder: Path) -> None:
     rows = [(str(file.relative_to(folder)), file.parent.name) for file in folder.rglob("*.png")]
     write_csv(folder / "metadata.csv", [("file_name", "label"), *rows])
@@ -226,7 +230,7 @@ PHOTOS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "dunder": (_photos(lambda root: (root / "red").rename(root / "__background__")),
                ("__background__",)),
     "train-class": (_photos(lambda root: (root / "red").rename(root / "train")), ("train",)),
-    "empty-class": (_photos(lambda root: [(root / n).mkdir() for n in ("discs",)]), ("discs",)),
+    "empty-class": (_photos(_add_a_class), ("discs",)),
     "one-too-deep": (
         lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"), (),
     ),
