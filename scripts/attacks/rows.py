@@ -8,7 +8,9 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from attacks.field import Outcome, Try
 from attacks.world import World, paint, reviews, table, write_csv
@@ -200,8 +202,10 @@ def _broken(folder: Path) -> None:
     (folder / "red/broken.png").write_bytes(b"no image")
 
 
-def _add_a_class(folder: Path) -> None:
-    (folder / "discs").mkdir()
+def _add(*names_and_folder: Any) -> None:
+    *names, folder = names_and_folder
+    for name in names:
+        (folder / name).mkdir()
 
 
 def _listed(folder: Path) -> None:
@@ -225,12 +229,12 @@ def _grey(folder: Path) -> None:
 
 PHOTOS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "system-folders": (
-        _photos(lambda root: [(root / n).mkdir() for n in ("@eaDir", "lost+found", ".git")]), (),
+        _photos(partial(_add, "@eaDir", "lost+found", ".git")), (),
     ),
     "dunder": (_photos(lambda root: (root / "red").rename(root / "__background__")),
                ("__background__",)),
     "train-class": (_photos(lambda root: (root / "red").rename(root / "train")), ("train",)),
-    "empty-class": (_photos(_add_a_class), ("discs",)),
+    "empty-class": (_photos(partial(_add, "discs")), ("discs",)),
     "one-too-deep": (
         lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"), (),
     ),
