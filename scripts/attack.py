@@ -38,8 +38,8 @@ def main() -> int:
     world = World.build(root / "world")
     tries = chosen(world, asked.kinds, asked.every, asked.only)
     print(f"{len(tries)} tries, {time.monotonic() - began:.0f} s to make ready", flush=True)
-    failed = 0
-    for judged in carry_out(tries, root / "tries", asked.at_once, keep=asked.keep is not None):
+    failed, kept = 0, asked.keep is not None
+    for judged in carry_out(tries, root / "tries", asked.at_once, asked.limit, keep=kept):
         failed += bool(judged.faults)
         for fault in judged.faults:
             print(f"FAILED {judged.name}: {fault}", flush=True)
@@ -70,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="one of so many of each kind")
     parser.add_argument("--only", help="a pattern of names")
     parser.add_argument("--at-once", type=int, default=2, help="tries at the same time")
+    parser.add_argument("--limit", type=float, default=60, help="seconds that no try may take")
     parser.add_argument("--keep", type=Path, help="folder to leave everything in")
     parser.add_argument("--verbose", action="store_true", help="print each try that holds too")
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """Tries of each kind, for scripts/attack.py."""
 
-from attacks import asked, damage, folders, names, output, rows, strangers
+from attacks import asked, damage, folders, names, output, reports, rows, strangers
 from attacks.field import Judged, Outcome, Try, carry_out, warm
 from attacks.world import World
 
@@ -12,6 +12,7 @@ KINDS = {
     "folders": folders.tries,
     "strangers": strangers.tries,
     "names": names.tries,
+    "reports": reports.tries,
 }
 """What gives the tries of a kind in a world."""
 

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIMIT = 60
-"""Seconds after which a command counts as hung."""
 WARNING = re.compile(rb"^\S*site-packages\S*:\d+: \w*Warning", re.M)
 ESCAPES = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 """Control characters but tab and line feed, which no command may print."""
@@ -98,14 +96,18 @@ def warm() -> None:
 
 
 def carry_out(
-    tries: Iterable[Try], root: Path, at_once: int, keep: bool = False
+    tries: Iterable[Try], root: Path, at_once: int, seconds: float, keep: bool = False
 ) -> Iterator[Judged]:
-    """Carry out the tries, some at the same time, and give each with its faults as it ends."""
+    """Carry out the tries, some at the same time, and give each with its faults as it ends.
+
+    Args:
+        seconds: after which a command counts as hung.
+    """
     waiting = list(tries)[::-1]
     running: list[Running] = []
     while waiting or running:
         while waiting and len(running) < at_once:
-            running.append(Running(waiting.pop(), root))
+            running.append(Running(waiting.pop(), root, seconds))
         time.sleep(0.005)
         for one in [one for one in running if one.over()]:
             running.remove(one)
@@ -117,7 +119,7 @@ def carry_out(
 def run_command(words: Iterable[str], folder: Path) -> None:
     """Run a command in a fork and wait for it; for what must be there before any try."""
     one = Try("ready", tuple(words))
-    running = Running(one, folder, fresh=False)
+    running = Running(one, folder, 600, fresh=False)
     while not running.over():
         time.sleep(0.01)
     if running.outcome.status != 0:
@@ -127,8 +129,8 @@ def run_command(words: Iterable[str], folder: Path) -> None:
 class Running:
     """A try while its command runs."""
 
-    def __init__(self, what: Try, root: Path, fresh: bool = True) -> None:
-        self.what = what
+    def __init__(self, what: Try, root: Path, limit: float, fresh: bool = True) -> None:
+        self.what, self.limit = what, limit
         self.folder = root / re.sub(r"[^\w.-]+", "-", what.name) if fresh else root
         self.folder.mkdir(parents=True, exist_ok=True)
         self.streams = self.folder.parent / f"{self.folder.name}.streams"
@@ -144,7 +146,7 @@ class Running:
         """Return whether the command has ended; end it where it takes too long."""
         seconds = time.monotonic() - self.began
         gone, status = os.waitpid(self.process, os.WNOHANG)
-        if not gone and seconds < LIMIT:
+        if not gone and seconds < self.limit:
             return False
         if not gone:
             os.killpg(self.process, signal.SIGKILL)
@@ -220,7 +222,7 @@ def faults(what: Try, folder: Path, before: dict[str, str], outcome: Outcome) ->
     """Give what is wrong with an outcome, a line for each."""
     said, last = outcome.said, " ".join(outcome.said.split())[-300:]
     if outcome.status is None:
-        yield f"hung for {LIMIT} s"
+        yield f"hung for {outcome.seconds:.0f} s"
     elif outcome.status not in what.statuses:
         yield f"status {outcome.status}, expected {what.statuses}: {last}"
     if "Traceback (most recent call last)" in said or "Exception ignored" in said:

@@ -44,7 +44,9 @@ def tries(world: World) -> Iterator[Try]:
     for name, file in NAMES.items():
         lay = _rows(file)
         held = (0, 2) if name == "bytes" else (0,)  # no JSON can hold it
-        yield Try(f"folders/name/{name}/check", ("check", "mlp-text", f"--data=./{file}"), lay, held)
+        yield Try(
+            f"folders/name/{name}/check", ("check", "mlp-text", f"--data=./{file}"), lay, held
+        )
         yield Try(
             f"folders/name/{name}/train",
             ("train", "mlp-text", f"--data=./{file}", *SMOKE, "--out", "new"),

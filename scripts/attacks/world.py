@@ -60,6 +60,12 @@ PREDICTED = {"texts": "texts.csv", "table": "table.csv", "photos": "photos", "be
 """What each run is asked to answer."""
 
 
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|s|>' + message['role'] + ' ' + message['content'] + "
+    "'<|e|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|s|>assistant ' }}{% endif %}"
+)
+
+
 def reviews(number: int) -> list[tuple[str, str]]:
     """Return texts, each with its label."""
     random_ = random.Random(0)
@@ -103,7 +109,7 @@ def paint(folder: Path, number: int, names: Sequence[str] = ("blue", "red")) -> 
 
 
 def _backbones(root: Path) -> None:
-    """Save a ViT and a BERT of a few thousand random weights."""
+    """Save a ViT, a BERT and a Llama of a few thousand random weights."""
     child = os.fork()
     if child:
         if os.waitpid(child, 0)[1]:
@@ -123,4 +129,12 @@ def _backbones(root: Path) -> None:
     tokenizer.save_pretrained(root / "bert")
     bert = hf.BertConfig(vocab_size=len(words), max_position_embeddings=64, **small)
     hf.BertForSequenceClassification(bert).save_pretrained(root / "bert")
+    letters = [*words, "<|s|>", "<|e|>"]
+    chat = hf.BertTokenizer(vocab={word: n for n, word in enumerate(letters)}, eos_token="<|e|>")
+    chat.chat_template = TEMPLATE
+    chat.model_max_length = 128
+    chat.save_pretrained(root / "llama")
+    sizes = small | {"max_position_embeddings": 128, "num_key_value_heads": 2}
+    llama = hf.LlamaConfig(vocab_size=len(letters), eos_token_id=len(letters) - 1, **sizes)
+    hf.LlamaForCausalLM(llama).save_pretrained(root / "llama")
     os._exit(0)
