@@ -70,6 +70,7 @@ def tries(world: World) -> Iterator[Try]:
         ("train", "mlp-text", "--data", whole, "--smoke", "--out", "new", "--resume"),
         partial(_trained, whole),
         secrets=(SECRET, SIGNATURE),
+        may_write=("new/*",),
     )
 
 
