@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -64,9 +65,9 @@ def compare(
     if not targets:
         raise RecipeError("compare what? Give recipes, or folders of finished runs")
     out = at_home(out)
-    folders = [Path(target) for target in targets if Path(target).is_dir()]
+    folders = [Path(target) for target in targets if os.path.isdir(target)]
     if folders and len(folders) < len(targets):
-        other = next(target for target in targets if not Path(target).is_dir())
+        other = next(target for target in targets if not os.path.isdir(target))
         raise RecipeError(f"give recipes, or folders of finished runs, not both; {other} is none")
     if folders:
         return _show(folders, out, margin)

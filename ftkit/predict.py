@@ -179,7 +179,7 @@ def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
     A folder may have been downloaded as well as what the Hub gives, so both are a stranger's.
     """
     folder = Path(os.path.expanduser(run))
-    foreign = not folder.exists() and str(run).count("/") == 1 and is_hub_id(str(run))
+    foreign = not os.path.exists(folder) and str(run).count("/") == 1 and is_hub_id(str(run))
     if foreign:
         trusted = changes.get("backbone.trust_remote_code", False)
         folder = fetch(Backbone(id=str(run), trust_remote_code=trusted))

@@ -46,8 +46,8 @@ def is_hub_id(name: str) -> bool:
     """Return whether a name is looked for on the Hub: it is neither embedded nor like a path."""
     if "://" in name or has_magic(name):
         return False
-    path = Path(name).expanduser()
-    return not (name.startswith((PREFIX, "/", ".", "~")) or path.suffix in TABLES or path.exists())
+    like_a_path = name.startswith((PREFIX, "/", ".", "~")) or Path(name).suffix in TABLES
+    return not (like_a_path or os.path.exists(name))
 
 
 def pin(recipe: Recipe) -> Recipe:
