@@ -108,7 +108,8 @@ class Store:
             raise RunError(
                 f"features of {self.rows:,} rows take {size / 1e9:,.1f} GB, and "
                 f"{free / 1e9:,.1f} GB are free in {self.folder.parent}; use fewer rows or "
-                f"strategy.views, --set strategy.cache=false, or set FTKIT_CACHE to a folder on another disk"
+                f"strategy.views, --set strategy.cache=false, or set FTKIT_CACHE to a folder on "
+                f"another disk"
             )
 
     def write(self, shard: int, values: bytes) -> None:
