@@ -54,8 +54,9 @@ class Report:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What training would refuse."""
-        return tuple(found.message for found in self.findings if found.severity == "error")
+        """What training would refuse, with the first rows and their files."""
+        found = (str(each) for each in self.findings if each.severity == "error")
+        return tuple(each.removeprefix("error: ") for each in found)
 
     def to_json(self) -> str:
         """Return all of it as JSON."""

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_image
 
 from ftkit import Data, finetune
 from ftkit.check import check
@@ -165,3 +166,21 @@ def test_a_few_rows_keep_the_keys_of_all():
     assert len(rows) == 4
     assert [rows[key]["key"] for key in (0, 3, 4, 11)] == [0, 3, 10, 23]
     assert rows.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_files_of_images_are_named_on_the_screen_in_json_and_in_the_error(tmp_path, capsys):
+    for colour in ("red", "blue"):
+        (tmp_path / "photos" / colour).mkdir(parents=True)
+        for number in range(6):
+            make_image(colour, number).save(tmp_path / "photos" / colour / f"{number}.png")
+    (tmp_path / "photos" / "red" / "2.png").write_bytes(b"broken")
+    words = ["check", "mlp-digits", "--data", str(tmp_path / "photos")]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert "(red/2.png)" in out
+    assert "(red/2.png)" in err
+    assert main([*words, "--json"]) == 2
+    (found,) = [
+        f for f in json.loads(capsys.readouterr().out)["findings"] if f["severity"] == "error"
+    ]
+    assert list(found["files"].values()) == ["red/2.png"]

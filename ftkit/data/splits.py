@@ -60,11 +60,14 @@ class Splits:
 
 
 def file_of(rows: Dataset, position: int, folder: Path | None = None) -> str:
-    """Return the name of a row's image file, below `folder` without it; empty where it has none."""
+    """Return the name of a row's image file, or nothing.
+
+    One that is there below `folder` is named without it; of others one wants to know the place.
+    """
     if "image" not in rows.column_names:
         return ""
     path = str((rows[position]["image"] or {}).get("path") or "")
-    inside = folder is not None and path.startswith(f"{folder}{os.sep}")
+    inside = folder is not None and path.startswith(f"{folder}{os.sep}") and os.path.exists(path)
     return os.path.relpath(path, folder) if inside else path
 
 
