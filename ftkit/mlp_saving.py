@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ftkit.mlp import Network
+from ftkit.permissions import as_others_files
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -36,6 +37,7 @@ def save_network(network: Network, folder: Path, settings: Mapping[str, Any]) ->
         tensors |= {f"layers.{k}.weight": W.cpu().clone(), f"layers.{k}.bias": b.cpu().clone()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt", "ftkit": text})
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    as_others_files(folder)
 
 
 def load_network(folder: Path, device: str = "cpu") -> tuple[Network, Mapping[str, Any]]:

@@ -27,6 +27,7 @@ from ftkit.embedded import cache_folder
 from ftkit.errors import RecipeError
 from ftkit.evaluation import first_examples
 from ftkit.models import is_convolutional, place
+from ftkit.permissions import is_mine
 from ftkit.recipe import Train
 from ftkit.runtime import Machine, choose_precision, on_main
 from ftkit.tasks import Inputs
@@ -168,7 +169,7 @@ def _fastest(
     )
     file = cache_folder() / "precision.json"
     try:
-        notes = json.loads(file.read_text(encoding="utf-8"))
+        notes = json.loads(file.read_text(encoding="utf-8")) if is_mine(file) else {}
     except (OSError, ValueError):
         notes = {}
     known = {str(way): way for way in ways}

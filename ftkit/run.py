@@ -43,6 +43,7 @@ from ftkit.folder import (
 )
 from ftkit.metrics import measure
 from ftkit.models import count_parameters, place
+from ftkit.permissions import as_others_files
 from ftkit.pull import licences, pin
 from ftkit.recipe import AUTO, HeadOnly, Mlp, Recipe
 from ftkit.result import RunResult, Seconds
@@ -145,6 +146,7 @@ def carry_out(
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task})
         model_folder = folder / "model"
         save(ready.model, ready.processor, recipe, model_folder)
+        as_others_files(model_folder)
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
         verified = verify(model_folder, task, ready.splits, outputs, trusted)
         result = RunResult(

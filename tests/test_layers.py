@@ -13,7 +13,8 @@ ROOT = Path(ftkit.__file__).parents[1]
 GROUPS = (
     # what a run is made of, and what stands alone
     (
-        "addresses", "errors", "settings", "recipe", "strangers", "reload", "launch", "terminal",
+        "addresses", "errors", "permissions", "settings", "recipe", "strangers", "reload",
+        "launch", "terminal",
         "checksums",
         "interruption", "peers", "machines", "latency", "selection",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",

@@ -16,6 +16,7 @@ from ftkit.checksums import of_files
 from ftkit.embedded import cache_folder
 from ftkit.errors import DataError
 from ftkit.hub import said
+from ftkit.permissions import private
 
 BYTES = (Value("binary"), Value("large_binary"))
 
@@ -82,9 +83,7 @@ def _are_texts(column: pa.ChunkedArray) -> bool:
 
 def place_for(files: Sequence[Path]) -> Path:
     """Return the folder of what is made of files with these contents."""
-    home = cache_folder() / "rows" / of_files(files)[:32]
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+    return private(cache_folder() / "rows" / of_files(files)[:32])
 
 
 def _named(home: Path, number: int, file: Path) -> str:

@@ -14,6 +14,7 @@ from datasets.table import embed_table_storage
 from ftkit.data.sources import KEPT
 from ftkit.embedded import cache_folder
 from ftkit.errors import DataError
+from ftkit.permissions import private
 from ftkit.recipe import Data
 
 
@@ -46,10 +47,11 @@ def data_of(rows: Any, **settings: Any) -> Data:
         whole = split.with_format("arrow").map(embed_table_storage, batched=True)  # images' bytes
         whole.with_format(None).to_parquet(part / name / KEPT)
     folder = home / _content(part)
-    if folder.exists():
+    if folder.exists() and any(private(folder).iterdir()):
         shutil.rmtree(part)
     else:
         part.replace(folder)
+        private(folder)
     named = any(map(_names_files, splits.values()))  # by the program itself
     return Data(path=str(folder), **({"outside": True} if named else {}) | settings)
 

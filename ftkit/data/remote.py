@@ -13,6 +13,7 @@ from ftkit.addresses import shown, without_secrets
 from ftkit.embedded import cache_folder
 from ftkit.errors import DataError
 from ftkit.hub import said
+from ftkit.permissions import private
 
 
 def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
@@ -45,8 +46,7 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
             )
         states = [_state(system.info(file)) for file in files]
         key = hashlib.sha256(repr((url, files, states)).encode()).hexdigest()[:16]
-        folder = cache_folder() / "data" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = private(cache_folder() / "data" / key)
         for file, name in zip(files, names, strict=True):
             target = folder / name
             if not target.exists():
