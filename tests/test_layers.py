@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "addresses", "errors", "permissions", "settings", "recipe", "strangers", "reload",
-        "launch", "terminal",
+        "launch", "terminal", "denied", "explain", "memory", "names", "options",
         "checksums",
         "interruption", "peers", "machines", "latency", "selection",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
@@ -25,12 +25,13 @@ GROUPS = (
         "runtime", "metrics",
     ),
     # rows, inputs, models
-    ("data", "tasks", "model_checks", "models", "seq2seq", "mlp_model", "build"),
+    ("data", "tasks", "model_checks", "models", "seq2seq", "mlp_model", "build",
+     "answers"),
     # the stages of a run
     (
         "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
         "batches", "scaling", "checkpoint", "background", "sharded", "callbacks", "resuming",
-        "layers",
+        "layers", "micro_batch",
         "optimiser", "unfreezing", "trainer",
         "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "optimum", "penalty",
         "linear_head",
