@@ -172,10 +172,11 @@ def test_what_ftkit_wrote_is_no_data(tmp_path, monkeypatch):
     lay(tmp_path, "cat/0.png", "owl/0.png")
     lay(tmp_path, "runs/one/recipe.json", "runs/one/run.json", "runs/one/plots/0.png")
     lay(tmp_path, "compared/comparison.json", "compared/report/0.png", "begun/recipe.json")
+    lay(tmp_path, "sweep/study.journal", "sweep/x/0.png")
     lay(tmp_path, "begun/checks.json", "begun/plots/0.png", "cache/data/x/0.png")
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "cache"))
     assert classes(tmp_path) == {"train": ["cat", "owl"]}
-    assert "4 folders that ftkit wrote (begun, cache, compared, runs/one)" in " ".join(
+    assert "5 folders that ftkit wrote (begun, cache, compared, sweep, runs/one)" in " ".join(
         notes(tmp_path)
     )
 

@@ -25,8 +25,8 @@ SYSTEM = {
 """What file managers, storage systems and version control leave behind, beside hidden names."""
 RUN = ("run.json", "checks.json", "log.jsonl", "checkpoints", "model", "plots")
 """One of which lies beside the recipe.json of a run."""
-REPORTS = ("comparison.json", "baseline.json")
-"""Of which one lies in a folder that `ftkit compare` wrote."""
+REPORTS = ("comparison.json", "baseline.json", "study.journal")
+"""Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
 
 
 class Left:

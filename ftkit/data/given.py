@@ -190,7 +190,8 @@ def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
     names = tests or list(source.splits)
     if len(names) > 1:
         raise DataError(f"which split? Splits are {there}; use --split NAME")
-    note = f"rows are those of split '{names[0]}'; others are {there}"
+    others = ", ".join(name for name in source.splits if name != names[0])
+    note = f"rows are those of split '{names[0]}'; others are {others}"
     return names[0], source.notes + ((note,) if len(source.splits) > 1 else ())
 
 
