@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter
-from rich.console import Console
 from rich.table import Table
 
 from ftkit import cli_cache, machines, peers, registry
@@ -31,6 +30,7 @@ from ftkit.names import visible
 from ftkit.options import require_no_empty_word, seconds_of
 from ftkit.recipe import Mlp, Recipe
 from ftkit.request import AUTO, Flags, at_home, default_folder, resolve, train_command
+from ftkit.streams import Console, guarded, json_text
 from ftkit.terminal import GO_ON, rank, speak
 
 app = App(
@@ -51,8 +51,12 @@ Switch = Parameter(negative="")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line on these words and return the exit status."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     given = sys.argv[1:] if words is None else words
+    return guarded(lambda: _run(given), lambda why: _fail(_stderr(), why, 2))
+
+
+def _run(given: Sequence[str]) -> int:
+    console = _stderr()
     try:
         require_no_empty_word(given)
         app(
@@ -60,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
+            console=Console(),
         )
     except CycloptsError as error:
         return _fail(console, str(FtkitError(_said(error))), 2, own=False)
@@ -82,6 +87,10 @@ def main(words: Sequence[str] | None = None) -> int:
         said = " ".join(str(error).split())[:200]
         return _fail(console, f"another process of this run is gone ({said}); {GO_ON}", 1)
     return 0
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _said(error: CycloptsError) -> str:
@@ -121,7 +130,7 @@ def show(recipe: str) -> None:
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     """
-    print(registry.find(recipe).to_json(), end="")
+    print(json_text(registry.find(recipe).to_json()))
 
 
 @app.command
@@ -185,7 +194,7 @@ def train(
     limit = None if budget is None else seconds_of(budget)
     resolved = resolve(recipe, strategy, data, backbone, set_, smoke, flags)
     if show:
-        print(resolved.to_json(), end="")
+        print(json_text(resolved.to_json()))
         return None
     folder = at_home(out) or default_folder(resolved, smoke, strategy)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
@@ -250,7 +259,8 @@ def check(
     finally:
         stop()
     if rank() == 0:
-        print(report.to_json() if json_ else "\n".join(map(visible, report.lines())))
+        lines = map(visible, report.lines())
+        print(json_text(report.to_json()) if json_ else "\n".join(lines))
     if report.errors:
         more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
         raise DataError(f"training would refuse this data: {report.errors[0]}{more}")
@@ -270,7 +280,7 @@ def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fa
     from ftkit.doctor import examine, to_json
 
     findings = examine()
-    print(to_json(findings) if json_ else "\n".join(map(str, findings)))
+    print(json_text(to_json(findings)) if json_ else "\n".join(map(str, findings)))
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from cyclopts import App
-from rich.console import Console
 from rich.table import Table
 
 from ftkit import cache
 from ftkit.addresses import without_secrets
 from ftkit.names import visible
+from ftkit.streams import Console
 
 app = App(name="cache", help="Look at the features of frozen backbones on disk, and make room.")
 

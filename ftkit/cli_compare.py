@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from ftkit import machines
 from ftkit.errors import RecipeError, RunError
@@ -15,6 +14,7 @@ from ftkit.interruption import watched
 from ftkit.names import visible
 from ftkit.options import Count, Share, seconds_of
 from ftkit.request import at_home, resolve
+from ftkit.streams import Console
 from ftkit.terminal import rank, speak
 
 

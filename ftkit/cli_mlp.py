@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ftkit.errors import FtkitError
 from ftkit.options import Count
 from ftkit.request import parse_changes
+from ftkit.streams import Console
 from ftkit.terminal import speak
 
 ENOUGH = 1e-7

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from ftkit.errors import DataError
 from ftkit.names import visible
 from ftkit.request import at_home, parse_changes
+from ftkit.streams import Console
 from ftkit.terminal import rank, speak
 
 MOST_SHOWN = 20
@@ -63,7 +63,13 @@ def predict(
     if lines:
         if sys.stdin.isatty():
             raise DataError(f"what shall {run} answer? Give images, texts or a data set")
-        inputs = tuple(filter(str.strip, sys.stdin.read().splitlines()))
+        try:
+            inputs = tuple(filter(str.strip, sys.stdin.read().splitlines()))
+        except UnicodeDecodeError:
+            encoding = sys.stdin.encoding
+            raise DataError(
+                f"stdin is not {encoding}: write the texts in it, or set PYTHONIOENCODING"
+            ) from None
     found = answer(run, inputs, split, parse_changes(set_), texts=lines)
     if rank() != 0:
         return

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from ftkit import machines
@@ -21,6 +20,7 @@ from ftkit.recipe import Recipe
 from ftkit.request import Flags, at_home, parse_changes, resolve, with_a_rate
 from ftkit.search_space import parse_space, require_allowed
 from ftkit.strangers import words_to_repeat
+from ftkit.streams import Console
 from ftkit.terminal import rank, speak
 
 if TYPE_CHECKING:

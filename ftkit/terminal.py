@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,9 @@ GO_ON = (
     "go on with the same command, a training with --resume, on every machine where there are "
     "several"
 )
+
+NOISY = ("matplotlib", "PIL", "fontTools", "torch", "accelerate", "peft", "timm", "py.warnings")
+"""Libraries that log warnings, which Python writes to stderr where nobody else takes them."""
 
 
 def rank() -> int:
@@ -35,17 +39,12 @@ def speak(quieten: bool = True) -> None:
         handler.setFormatter(_Line("%(message)s"))
         ours.addHandler(handler)
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    _hush_warnings()
     if not quieten:
         return
-    import warnings
-
     import datasets
     import transformers
 
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings(
-        "ignore", message="Image size"
-    )  # of Pillow; the row's own error says it
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -57,6 +56,17 @@ class _Line(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the message, without a traceback that may follow it."""
         return visible(super().formatMessage(record))
+
+
+def _hush_warnings() -> None:
+    """Keep what libraries warn of from the terminal: it is for who programs with them.
+
+    Unless somebody asks for it by python -W or $PYTHONWARNINGS.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _Stderr(logging.Handler):
