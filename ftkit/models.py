@@ -159,7 +159,7 @@ def load_model(
 
 def _require_memory(backbone: Backbone, auto: Auto, config: Any) -> None:
     """Refuse a backbone whose parameters alone cannot be held, before any of them is."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         shapes = auto.model.from_config(config, trust_remote_code=backbone.trust_remote_code)
     count = sum(parameter.numel() for parameter in shapes.parameters())
     what = f"backbone '{backbone.id}': {count:,} parameters"
