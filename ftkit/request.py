@@ -123,6 +123,8 @@ def resolve(
                 f"pretrained backbone, or go on from a saved perceptron by --set backbone.start=RUN"
             )
         wanted["backbone.id"], wanted["backbone.revision"] = backbone, None
+        if backbone != recipe.backbone.id:  # whose author alone the recipe trusts
+            wanted |= {"backbone.trust_remote_code": False, "backbone.allow_pickle": False}
     for field, value in given.items():
         if value is not None and (field, value) != ("learning_rate", AUTO):
             section = "strategy" if field in type(recipe.strategy).model_fields else "train"

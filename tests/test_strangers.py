@@ -112,6 +112,18 @@ def test_a_python_file_that_the_user_names_is_his_own(tmp_path, caplog):
     assert [is_own(name) for name in ("effnet-digits", "bob/his", "x.json")] == [True, False, False]
 
 
+def test_trust_in_the_backbone_of_a_recipe_is_none_in_another(tmp_path):
+    (tmp_path / "mine.py").write_text(SOURCE)
+
+    def trusts(backbone, *changes):
+        found = resolve(str(tmp_path / "mine.py"), None, None, backbone, changes, False, None)
+        return found.backbone.trust_remote_code, found.backbone.allow_pickle
+
+    assert trusts("owner/bert") == (True, True)
+    assert trusts("bob/bert") == (False, False)
+    assert trusts("bob/bert", "backbone.trust_remote_code=true") == (True, False)
+
+
 def test_the_gradient_check_fetches_no_address_of_a_run_folder(tmp_path):
     recipe = find("mlp-diabetes").override({"data.path": ADDRESS})
     (tmp_path / "recipe.json").write_text(recipe.to_json())

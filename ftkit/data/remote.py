@@ -56,8 +56,10 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
         return folder
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"data '{url}': there is no such file") from None
+    except FileNotFoundError as error:
+        cause = error.__cause__  # as a refusal of the host
+        why = f" ({without_secrets(said(cause), of=url)})" if cause else ""
+        raise DataError(f"data '{shown(url)}': there is no such file{why}") from None
     except Exception as error:  # each protocol's client has errors of its own
         raise DataError(f"data '{shown(url)}': {without_secrets(said(error), of=url)}") from error
 
