@@ -5,6 +5,11 @@ Importing ftkit is quick: torch is imported by the first call that needs it.
 
 from __future__ import annotations
 
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.path:  # of python -m ftkit.cli, which looks there first
+    sys.path.append(sys.path.pop(0))  # a random.py beside the user's rows is not Python's own
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from ftkit import doctor_hub, registry
+from ftkit import doctor_hub, fresh, registry
 from ftkit.doctor_probes import PAIR, TORCH, TRANSFORMERS
 from ftkit.embedded import cache_folder
 from ftkit.errors import FtkitError
@@ -226,7 +226,7 @@ def _version(package: str) -> str | None:
 
 def _try(code: str) -> dict[str, Any] | str:
     """Run this code in a process of its own: the JSON of its last line, or what went wrong."""
-    path = f"import sys; sys.path[:] = {sys.path!r}\n"
+    path = f"import sys; sys.path[:] = {fresh.search_path()!r}\n"
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", path + code],

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from ftkit import fresh
+
 STARTED = {"RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
 
 
@@ -46,7 +48,7 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
         return
     if wanted.num_machines > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(wanted.main_process_ip)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *torchrun_flags(wanted)]
+    torchrun = fresh.command("torch.distributed.run", *torchrun_flags(wanted))
     os.execv(sys.executable, [*torchrun, script, *words])
 
 

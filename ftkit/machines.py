@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ftkit import fresh
 from ftkit.peers import key, store
 from ftkit.terminal import GO_ON
 
@@ -36,7 +37,7 @@ def watched(silence: float = SILENCE_SECONDS) -> Iterator[None]:
     if not several or os.environ.get("LOCAL_RANK") != "0":
         yield
         return
-    command = [sys.executable, "-m", "ftkit.machines", str(silence)]
+    command = fresh.command("ftkit.machines", str(silence))
     watch = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is not for it
     try:
         yield

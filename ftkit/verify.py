@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from ftkit import fresh
 from ftkit.data import Splits
 from ftkit.data.images import open_rgb
 from ftkit.errors import VerificationError
@@ -111,11 +110,8 @@ def _compare(
     output = inputs / "answers.npz"
     kind = json.loads((artefact / "config.json").read_text(encoding="utf-8")).get("model_type")
     script = "ftkit.mlp_reload" if kind == "ftkit-mlp" else "ftkit.reload"
-    command = [sys.executable, "-m", script, str(artefact.resolve()), str(inputs), str(output)]
-    command += [] if timed else ["untimed"]
-    # a random.py beside the user's rows must not be taken for Python's own
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    words = [str(artefact.resolve()), str(inputs), str(output), *([] if timed else ["untimed"])]
+    done = subprocess.run(fresh.command(script, *words), capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise VerificationError(f"{artefact} does not load in a fresh process: {last}")

@@ -14,7 +14,7 @@ GROUPS = (
     # what a run is made of, and what stands alone
     (
         "addresses", "errors", "permissions", "settings", "recipe", "strangers", "reload",
-        "launch", "terminal", "streams", "denied", "explain", "memory", "names", "options",
+        "launch", "fresh", "terminal", "streams", "denied", "explain", "memory", "names", "options",
         "checksums",
         "interruption", "peers", "machines", "latency", "selection",
         "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
