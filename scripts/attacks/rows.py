@@ -20,29 +20,40 @@ Lay = Callable[[Path], object]
 
 def tries(world: World) -> Iterator[Try]:
     """Each case of texts, tables and photos, through the commands that take rows."""
-    for name, (lay, says) in TEXTS.items():
-        yield from _each(f"rows/texts/{name}", "mlp-text", lay, says, world, "texts")
+    for name, (lay, classes) in TEXTS.items():
+        yield from _each(f"rows/texts/{name}", "mlp-text", lay, (), world, "texts", classes)
     for name, (lay, says) in PHOTOS.items():
         yield from _each(f"rows/photos/{name}", "effnet-digits", lay, says, world, "photos")
     for name, (lay, says) in TABLES.items():
         yield from _each(f"rows/table/{name}", "mlp-diabetes", lay, says, world, "table")
     for name, lay in REFUSED.items():
         for command in ("check", "train", "compare", "predict"):
+            if (name, command) == ("one-class", "predict"):
+                continue  # which is a class that the model does not know
             words = _words(command, "mlp-text", world, "texts")
             yield Try(f"rows/refused/{name}/{command}", words, lay, statuses=(2,))
 
 
 def _each(
-    name: str, recipe: str, lay: Lay, says: tuple[str, ...], world: World, kind: str
+    name: str,
+    recipe: str,
+    lay: Lay,
+    says: tuple[str, ...],
+    world: World,
+    kind: str,
+    classes: tuple[str, ...] = (),
 ) -> Iterator[Try]:
+    refused = {"did you mean", "leave them out"} & set(says)
     for command in ("check", "check --json", "train", "predict"):
         told = says if command == "check" else ()
         look = _is_json if command == "check --json" else None
+        if command == "train" and classes:
+            look = partial(_knows, classes)
         yield Try(
             f"{name}/{command.replace(' --', '-')}",
             _words(command, recipe, world, kind),
             lay,
-            statuses=(0,) if command != "predict" else (0, 2),
+            statuses=(0, 2) if command == "predict" else (2,) if refused else (0,),
             says=told,
             look=look,
             may_write=("runs/*", "answers.csv"),
@@ -69,6 +80,13 @@ def _words(command: str, recipe: str, world: World, kind: str) -> tuple[str, ...
         *label,
         *more.get(first, ()),
     )
+
+
+def _knows(classes: tuple[str, ...], folder: Path, outcome: Outcome) -> str | None:
+    """Look whether the model's classes are those of the rows, written as there."""
+    config = json.loads((folder / "out/model/config.json").read_text())
+    known = config["settings"]["classes"]
+    return None if set(classes) <= set(known) else f"the model knows {known}"
 
 
 def _is_json(folder: Path, outcome: Outcome) -> str | None:
@@ -168,7 +186,7 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
         ),
         (),
     ),
-    "split-words": (_split("reviews_train.csv", "reviews_test.csv"), ("test 40",)),
+    "split-words": (_split("reviews_train.csv", "reviews_test.csv"), ()),
     "split-eval": (_split("train.csv", "eval.csv"), ()),
     "split-holdout": (_split("train.csv", "my-holdout.csv"), ()),
     "submission": (_split("train.csv", "test.csv", "sample_submission.csv"), ()),
@@ -236,7 +254,8 @@ PHOTOS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "train-class": (_photos(lambda root: (root / "red").rename(root / "train")), ("train",)),
     "empty-class": (_photos(partial(_add, "discs")), ("discs",)),
     "one-too-deep": (
-        lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"), (),
+        lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"),
+        ("did you mean",),
     ),
     "notes-beside": (_photos(lambda root: (root / "notes.txt").write_text("look")), ("notes.txt",)),
     "notes-inside": (
@@ -275,7 +294,7 @@ TABLES: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "plain": (_table(lambda rows: rows), ()),
     "gap": (_table(_with(1, 17, "n.a.")), ()),
     "empty-cell": (_table(_with(1, 17, "")), ()),
-    "target-gap": (_table(_with(2, 17, "")), ()),
+    "target-gap": (_table(_with(2, 17, "")), ("leave them out",)),
     "words": (
         _table(lambda rows: [[*row, "colour" if n == 0 else ("red", "blue")[n % 2]]
                              for n, row in enumerate(rows)]), (),
