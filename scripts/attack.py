@@ -34,6 +34,7 @@ def main() -> int:
     began = time.monotonic()
     root = asked.keep or Path(tempfile.mkdtemp(prefix="ftkit-attack-"))
     root.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(root / "tries", ignore_errors=True)  # of an earlier call with this --keep
     warm()
     world = World.build(root / "world")
     tries = chosen(world, asked.kinds, asked.every, asked.only)
