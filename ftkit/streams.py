@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -94,10 +95,16 @@ def _prepare() -> None:
 def _refusal(error: BaseException | None) -> OSError | None:
     """Return the error of a disk that stands behind this one."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK:
+        if isinstance(error, OSError) and (error.errno in DISK or _makes_a_folder(error)):
             return error
         error = error.__cause__
     return None
+
+
+def _makes_a_folder(error: OSError) -> bool:
+    """Return whether a folder could not be made, as in /proc, which takes none and says ENOENT."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return error.errno == errno.ENOENT and bool(frames) and frames[-1].name == "mkdir"
 
 
 def _drain(stream: Any) -> OSError | None:

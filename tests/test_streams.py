@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,17 @@ def test_texts_on_stdin_in_another_encoding_are_one_line(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys, "stdin", stdin)
     assert main(["predict", str(tmp_path)]) == 2
     assert "stdin is not utf-8" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc here")
+def test_a_place_that_takes_no_folder_is_one_line():
+    said = []
+    assert (
+        guarded(lambda: Path("/proc/ftkit").mkdir() or 0, lambda line: said.append(line) or 2) == 2
+    )
+    assert said == ["/proc/ftkit: No such file or directory; mend that, or give another place"]
+
+
+def test_a_file_that_is_missing_is_no_place_that_takes_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        guarded(lambda: int((tmp_path / "none").read_text()), lambda line: 2)

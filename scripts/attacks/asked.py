@@ -20,7 +20,7 @@ FLAGS = {
     "budget": ("train", "mlp-text", "--smoke", "--out", "new", "--strategy", "auto", "--budget"),
     "seeds": ("compare", "mlp-text", "--smoke", "--out", "new", "--seeds"),
     "margin": ("compare", "run", "run", "--margin"),
-    "trials": ("sweep", "mlp-text", "--smoke", "--out", "new", "--set",
+    "trials": ("sweep", "mlp-text", "--epochs", "1", "--out", "new", "--set",
                "train.batch_size=16,32", "--trials"),
 }  # fmt: skip
 WRONG_EVERYWHERE = ("three", "", "-1", "nan", "1e400", "1,5", "[1]")

@@ -91,7 +91,7 @@ def _places(world: World) -> Iterator[Try]:
     commands = {
         "train": ("train", "mlp-text", "--data", "texts.csv", "--smoke", "--out"),
         "compare": ("compare", "run", str(world.run("texts")), "--out"),
-        "sweep": ("sweep", "mlp-text", "--data", "texts.csv", "--smoke", "--trials", "1",
+        "sweep": ("sweep", "mlp-text", "--data", "texts.csv", "--epochs", "1", "--trials", "1",
                   "--set", "train.batch_size=16,32", "--out"),
     }  # fmt: skip
     for name, place in PLACES.items():

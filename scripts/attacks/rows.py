@@ -44,7 +44,7 @@ def _each(
     classes: tuple[str, ...] = (),
 ) -> Iterator[Try]:
     refused = {"did you mean", "leave them out"} & set(says)
-    for command in ("check", "check --json", "train", "predict"):
+    for command in ("check", "check --json", "train", "compare", "sweep", "predict"):
         told = says if command == "check" else ()
         look = _is_json if command == "check --json" else None
         if command == "train" and classes:
@@ -63,7 +63,9 @@ def _each(
 def _words(command: str, recipe: str, world: World, kind: str) -> tuple[str, ...]:
     if command == "predict":
         return ("predict", str(world.run(kind)), "given", "--out", "answers.csv")
-    more = {"train": ("--smoke", "--out", "out"), "compare": ("--smoke", "--out", "out")}
+    out = ("--smoke", "--out", "out")
+    more = {"train": out, "compare": ("--strategies", "majority", *out)}
+    more["sweep"] = ("--trials", "1", "--set", "train.seed=0,1", "--epochs", "1", "--out", "out")
     backbone = ("--backbone", str(world.root / "vit")) if kind == "photos" else ()
     head = ("--strategy", "head") if kind == "photos" and command != "compare" else ()
     label = ("--set", "task.label=y") if kind == "table" else ()

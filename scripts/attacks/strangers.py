@@ -103,7 +103,16 @@ def _with_recipe(command: str) -> tuple[str, ...]:
     more = {
         "train": ("--smoke", "--out", "new"),
         "compare": ("--smoke", "--out", "new"),
-        "sweep": ("--smoke", "--trials", "1", "--set", "train.batch_size=16,32", "--out", "new"),
+        "sweep": (
+            "--epochs",
+            "1",
+            "--trials",
+            "1",
+            "--set",
+            "train.batch_size=16,32",
+            "--out",
+            "new",
+        ),
     }
     return (command, "got/recipe.json", *more.get(command, ()))
 
@@ -173,7 +182,18 @@ def _with_data(address: str, world: World) -> dict[str, tuple[str, ...]]:
         "show": ("train", *given, "--show"),
         "train": ("train", *given, *out),
         "compare": ("compare", *given, "--strategies", "majority,mlp", *out),
-        "sweep": ("sweep", *given, "--trials", "1", "--set", "train.batch_size=16,32", *out),
+        "sweep": (
+            "sweep",
+            *given,
+            "--trials",
+            "1",
+            "--set",
+            "train.batch_size=16,32",
+            "--epochs",
+            "1",
+            "--out",
+            "new",
+        ),
         "predict": ("predict", "run", address, "--out", "answers.csv"),
         "set": ("train", "mlp-text", "--set", f"data.path={address}", *out),
         "backbone": ("check", "effnet-digits", "--backbone", address),
