@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from ftkit import Data, DataError, ImageClassification, TextClassification, data_of
 from ftkit.cli import main
 from ftkit.data import load_splits, screen
+from ftkit.data.columns import find_bad_rows
 from ftkit.data.sources import read
 
 ROWS = [("Größe, mit Komma", "de"), ('say "yes"', "en"), ("two\nlines", "en"), ("NA", "None")]
@@ -304,3 +305,13 @@ def test_bad_input_is_one_line_with_its_row_and_writes_nothing(case, command, tm
     assert len(lines) == 1
     assert expected in lines[0]
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_number_that_float32_cannot_hold_is_a_bad_row():
+    rows = Dataset.from_dict(
+        {"features": [[1.0, 2.0], [3.0, 1e300], [np.inf, 1.0], [3e38, np.nan]]}
+    )
+    assert find_bad_rows(rows) == {
+        1: "number 2 of the row is too large for float32",
+        2: "number 1 of the row is infinite",
+    }

@@ -100,7 +100,7 @@ def test_verification_sees_other_weights_and_other_answers(files, models, tmp_pa
 
     monkeypatch.setattr("ftkit.run.verify", remember)
     finetune(recipe_of(models("llama", tiny.CHATML), files["talks"]), tmp_path / "run")
-    folder, task, splits, outputs = seen["arguments"]
+    folder, task, splits, outputs, *_ = seen["arguments"]
     assert verify(folder, task, splits, outputs).rows == 10
     lied = tuple(None if text is None else text + " never said" for text in outputs.answers)
     with pytest.raises(VerificationError, match="answers are others after reloading"):

@@ -266,9 +266,11 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
     for column, find in FIND_BAD.items():
         if column in rows.column_names:
             return find(rows)
-    bad = np.isinf(np.asarray(rows["features"][:], np.float64))
+    numbers = np.asarray(rows["features"][:], np.float64)
+    bad = np.abs(numbers) > np.finfo(np.float32).max  # in which perceptrons calculate
     return {
-        int(row): f"number {int(bad[row].argmax()) + 1} of the row is infinite"
+        int(row): f"number {int(bad[row].argmax()) + 1} of the row is "
+        + ("infinite" if np.isinf(numbers[row]).any() else "too large for float32")
         for row in np.flatnonzero(bad.any(1))
     }
 
