@@ -69,6 +69,8 @@ class Try:
     stdin: bytes = b""
     shell: str | None = None
     """A line of bash in place of a fork; $FTKIT is the command's beginning."""
+    verified: bool = False
+    """Whether a training reloads its model in a fresh process, which takes most of its time."""
     may_write: tuple[str, ...] = ()
     """Patterns of files in the folder that the command may change."""
 
@@ -91,6 +93,8 @@ def warm() -> None:
     """Import what commands import, and read nothing else: forks begin from here."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "FTKIT_PRECISION": "fp32"}
+    for name in ("PIL.Image", "scipy.optimize", "scipy.stats", "matplotlib.pyplot", "recipes"):
+        importlib.import_module(name)
     for name in ("cli", "run", "predict", "check", "push", "sweep", "mlp_fit", "report", "compare"):
         importlib.import_module(f"ftkit.{name}")
 
@@ -182,6 +186,8 @@ class Running:
             os.chdir(self.folder)
             os.environ |= self.what.environment
             sys.argv = ["ftkit", *self.what.words]
+            if not self.what.verified:
+                _leave_unverified()
             status = _enter()
         except BaseException:
             traceback.print_exc()
@@ -207,6 +213,13 @@ class Running:
                 env=environment,
                 start_new_session=True,
             ).pid
+
+
+def _leave_unverified() -> None:
+    import ftkit.run
+    from ftkit.verify import Verified
+
+    ftkit.run.verify = lambda *_: Verified(rows=0, latency_seconds=None)
 
 
 def _enter() -> int:
