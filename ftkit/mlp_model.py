@@ -8,6 +8,7 @@ from autograd: `ftkit.mlp_fit` trains it with the chapter's four steps.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ class Trained:
 
 def model_folder(path: str | Path) -> Path:
     """Return the folder of a saved model: of a run its model/, else the path itself."""
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     return folder / "model" if (folder / "recipe.json").exists() else folder
 
 

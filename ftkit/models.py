@@ -247,7 +247,7 @@ def source_of(backbone: Backbone) -> str:
     """
     if backbone.id.startswith(PREFIX):
         return str(embedded_backbone(backbone.id.removeprefix(PREFIX)))
-    path = Path(backbone.id).expanduser()
+    path = Path(os.path.expanduser(backbone.id))
     if path.is_dir():
         if not (path / "config.json").exists():
             raise ModelError(f"backbone '{backbone.id}': there is no config.json in this folder")

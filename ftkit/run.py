@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
 
 def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> None:
     """Refuse a finished run on other rows than its files hold now, where they are still there."""
-    if recipe.data.on_bad_row == "skip" or not Path(recipe.data.path).expanduser().exists():
+    if recipe.data.on_bad_row == "skip" or not os.path.exists(os.path.expanduser(recipe.data.path)):
         return
     try:
         splits = load_splits(recipe.data, recipe.task)

@@ -91,3 +91,10 @@ def test_a_column_of_another_name_is_said_and_one_that_is_asked_for_must_be_ther
         read_given([str(tmp_path / "rows.csv")], asked, NAMES, asked=("text",))
     with pytest.raises(DataError, match="no column 'label'"):
         read_given([str(tmp_path / "rows.csv")], TASK, NAMES, asked=("label",))
+
+
+def test_a_name_that_begins_as_the_home_of_a_user_who_is_not_there_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~nobody-here.csv").write_text("text,label\n")
+    assert names_data("~nobody-here.csv")
+    assert not names_data("~nobody here says so")

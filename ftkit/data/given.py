@@ -171,7 +171,7 @@ def names_data(text: str) -> bool:
         return True
     if len(text) > 1000 or "\n" in text:
         return False
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if os.path.exists(path) or (one_word and has_image_name(path.name)):
         return True
     if has_magic(text) and (glob(str(path), recursive=True) or (one_word and "/" in text)):

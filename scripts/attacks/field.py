@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,7 @@ def faults(what: Try, folder: Path, before: dict[str, str], outcome: Outcome) ->
         yield from (f"the secret {secret!r} is in {file}" for file in holding(secret, folder))
     after = contents(folder)
     for file, digest in before.items():
-        if after.get(file) != digest and not any(Path(file).match(p) for p in what.may_write):
+        if after.get(file) != digest and not any(fnmatch(file, p) for p in what.may_write):
             yield f"{file} was {'lost' if file not in after else 'changed'}"
     if what.look is not None and (wrong := what.look(folder, outcome)):
         yield wrong
