@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -131,11 +130,10 @@ FORMS: dict[str, dict[str, object]] = {
 
 def harmed(world: World, kind: str, file: str, harm: str, folder: Path) -> None:
     """Copy a run to `folder`/run and harm one of its files."""
-    run = world.lend(kind, folder)
-    if (run / file).exists():
-        HARMS[harm](run / file)
-    else:
-        shutil.rmtree(run)  # the name in this list is out of date; the try will fail
+    there = world.lend(kind, folder) / file
+    if not there.is_file():
+        raise FileNotFoundError(f"{there}: no run of this kind has it, so nothing is tried")
+    HARMS[harm](there)
 
 
 def reformed(world: World, change: dict[str, object], folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.field import Outcome, Try
-from attacks.world import World
+from attacks.world import PREDICTED, World
 
 SECRET, SIGNATURE, MARKER = "pw-7d1f0c", "sig-93ab55", "marker-of-foreign-code"
 FOREIGN = f"""
@@ -38,10 +38,11 @@ def tries(world: World) -> Iterator[Try]:
                 may_write=("new/*",),
             )
     for kind in ("bert", "photos"):
+        given = str(world.root / PREDICTED[kind])
         for place in ("model", "root"):
             yield Try(
                 f"strangers/code/{kind}/{place}",
-                ("predict", "run" if place == "model" else "run/model", "a text"),
+                ("predict", "run" if place == "model" else "run/model", given),
                 partial(_code, world, kind),
                 statuses=(0, 2),
                 look=_untouched,
