@@ -193,7 +193,7 @@ def entries() -> list[Entry]:
             used = (folder / "about.json").stat().st_mtime
         except (OSError, ValueError):  # being made, or cut off while it was made
             about, used = {}, folder.stat().st_mtime
-        found.append(Entry(folder, about, _bytes_of(folder), used))
+        found.append(Entry(folder, about, bytes_of(folder), used))
     return sorted(found, key=lambda entry: entry.used)
 
 
@@ -260,7 +260,7 @@ def _sum_of(file: BinaryIO, count: int) -> str:
     return found.hexdigest()
 
 
-def _bytes_of(folder: Path) -> int:
+def bytes_of(folder: Path) -> int:
     """Return what a folder takes on disk; a file not yet filled takes less than its size."""
     total = 0
     for file in folder.rglob("*"):

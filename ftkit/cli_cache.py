@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ftkit import cache
 from ftkit.addresses import without_secrets
+from ftkit.embedded import cache_folder
 from ftkit.names import visible
 from ftkit.streams import Console
 
@@ -31,6 +32,9 @@ def list_caches() -> None:
     Console(markup=False, emoji=False).print(shown)
     total = sum(entry.bytes_on_disk for entry in there)
     print(f"{total / 1e6:,.1f} MB of {cache.limit() / 1e6:,.0f} MB in {cache.features_folder()}")
+    rows = cache_folder() / "rows"
+    if size := cache.bytes_of(rows):
+        print(f"beside it {size / 1e6:,.1f} MB of rows that were read from files; remove {rows}")
 
 
 @app.command

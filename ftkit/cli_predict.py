@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from ftkit.errors import DataError
+from ftkit.errors import DataError, RunError
 from ftkit.names import visible
 from ftkit.request import at_home, parse_changes
-from ftkit.streams import Console
+from ftkit.streams import Console, is_closed
 from ftkit.terminal import rank, speak
 
 MOST_SHOWN = 20
@@ -59,6 +59,8 @@ def predict(
 
     if (out := at_home(out)) is not None:
         require_free(out, inputs, overwrite)
+    elif is_closed(sys.stdout):
+        raise RunError("stdout is closed, so the answers would be lost; give --out FILE.csv")
     lines = not inputs
     if lines:
         if sys.stdin.isatty():

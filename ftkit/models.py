@@ -6,7 +6,6 @@ the Hub, a local folder, or the embedded weights.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import (
@@ -164,51 +162,6 @@ def _require_memory(backbone: Backbone, auto: Auto, config: Any) -> None:
     count = sum(parameter.numel() for parameter in shapes.parameters())
     what = f"backbone '{backbone.id}': {count:,} parameters"
     memory.require(memory.FLOAT * count, what, "take a smaller one")
-
-
-def load_trained(
-    folder: Path, backbone: Backbone, task: Any
-) -> tuple[PreTrainedModel | PeftModel, Any]:
-    """Return (model, its processor) as a run saved them, in float32 on the CPU, in eval mode.
-
-    Args:
-        folder: model/ of a run: a plain model, or an adapter for `backbone`.
-
-    Raises:
-        ModelError: it cannot be loaded.
-        HubError: the backbone of an adapter is on the Hub, and the Hub does not give it.
-    """
-    auto, where = AUTO[type(task)], {"trust_remote_code": backbone.trust_remote_code}
-    with loading_errors("model", str(folder), ModelError):
-        processor = auto.processor.from_pretrained(folder, **where)
-        if not (folder / "adapter_config.json").exists():
-            model = auto.model.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, **where
-            )
-            return model.eval(), processor
-        _check_adapter(folder)
-        base = auto.model.from_pretrained(
-            source_of(backbone),
-            config=AutoConfig.from_pretrained(folder, **where),
-            dtype=torch.float32,
-            use_safetensors=None if backbone.allow_pickle else True,
-            ignore_mismatched_sizes=True,
-            **where,
-        )
-        return PeftModel.from_pretrained(base, str(folder)).eval(), processor
-
-
-def _check_adapter(folder: Path) -> None:
-    """Refuse an adapter that no run leaves: peft would read pickled weights, or fetch for others.
-
-    Raises:
-        ModelError: so it is.
-    """
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    if settings.get("peft_type") != "LORA" or settings.get("megatron_config") is not None:
-        raise ModelError(f"adapter '{folder}': it is not one of LoRA, as ftkit trains them")
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(f"adapter '{folder}': there is no adapter_model.safetensors in it")
 
 
 @singledispatch

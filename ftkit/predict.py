@@ -39,7 +39,7 @@ from ftkit.hub import loading_errors
 from ftkit.language import go_on
 from ftkit.metrics import measure
 from ftkit.mlp_model import load_perceptron
-from ftkit.models import load_trained, place
+from ftkit.models import place
 from ftkit.outcomes import columns
 from ftkit.pull import fetch, is_hub_id
 from ftkit.recipe import (
@@ -56,6 +56,7 @@ from ftkit.strangers import harmless
 from ftkit.tasks import prepare, suited
 from ftkit.tasks.text import label_array
 from ftkit.tasks.vectors import raw_inputs
+from ftkit.trained import load_trained
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,12 @@ def predict(
             )
             log.info(
                 "figures are of the %d of %d rows whose label is known", len(rows), len(measured)
+            )
+        elif measured.any():
+            log.info(
+                "no figures: %d of %d rows have no label; leave them out, and the others are measured",
+                (~measured).sum(),
+                len(measured),
             )
     index = splits.test.with_format("numpy")["index"][:]
     return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))

@@ -105,12 +105,16 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
 
 
 def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> None:
-    """Refuse a finished run on other rows than its files hold now, where they are still there."""
-    if recipe.data.on_bad_row == "skip" or not os.path.exists(os.path.expanduser(recipe.data.path)):
+    """Refuse a finished run on other rows than its files hold now, where they can be compared."""
+    if not os.path.exists(os.path.expanduser(recipe.data.path)):  # embedded, pinned, or moved
+        return
+    if recipe.data.on_bad_row == "skip":  # which rows that is, decoding all of them would tell
+        log.info("whether rows have changed was not looked at, as data.on_bad_row is skip")
         return
     try:
         splits = load_splits(recipe.data, recipe.task)
-    except FtkitError:
+    except FtkitError as error:
+        log.warning("whether rows have changed cannot be told: %s", error)
         return
     require_same_rows(folder, splits, anyway)
 

@@ -70,6 +70,11 @@ def guarded(command: Callable[[], int], refused: Callable[[str], int]) -> int:
     return refused(f"{place}{os.strerror(refusal.errno or 0)}; mend that, or give another place")
 
 
+def is_closed(stream: Any) -> bool:
+    """Return whether a stream of the shell's was closed, so that what is written to it is lost."""
+    return getattr(stream, "name", "") == os.devnull
+
+
 def json_text(text: str) -> str:
     """Return JSON with escapes where stdout cannot write its characters."""
     try:

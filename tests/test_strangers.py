@@ -20,7 +20,6 @@ from ftkit import (
 from ftkit.cli import main
 from ftkit.compare.runs import read_runs
 from ftkit.mlp_show import check_network
-from ftkit.models import load_trained
 from ftkit.predict import predict
 from ftkit.push import contents
 from ftkit.registry import find, is_own
@@ -28,6 +27,7 @@ from ftkit.report.inputs import inputs_of
 from ftkit.request import resolve
 from ftkit.result import RunResult
 from ftkit.strangers import words_to_repeat
+from ftkit.trained import load_trained
 
 ASKED = {
     "backbone.trust_remote_code": True,

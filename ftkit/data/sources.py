@@ -42,7 +42,9 @@ from ftkit.recipe import Data
 
 KEPT = "rows.parquet"
 """What each split's folder of `ftkit.data_of` holds."""
-
+TEXT = {"string", "large_string"}
+PLAIN = re.compile(r"[\w./ -]+", re.ASCII)
+"""Names of files that are the same however they are read."""
 IMAGES = "expected the folder above the class folders, or a table that names images"
 """What is asked for where images themselves are given."""
 
@@ -267,7 +269,3 @@ def named_file(folder: Path, name: str) -> str:
     name = os.path.expanduser(name.replace("\\", "/"))
     forms = [os.path.join(folder, unicodedata.normalize(form, name)) for form in ("NFC", "NFD")]
     return next(filter(os.path.exists, forms), path)
-
-
-PLAIN = re.compile(r"[\w./ -]+", re.ASCII)
-TEXT = {"string", "large_string"}

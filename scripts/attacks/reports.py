@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.field import Lay, Try
-from attacks.world import World, paint, reviews, write_csv
+from attacks.world import World, laid, paint, reviews, write_csv
 
 TEXTS, PHOTOS, NAMES, CHAT = "mlp-text", "effnet-digits", "distilbert-ner", "smollm-lora"
 BACKBONES = {PHOTOS: "vit", NAMES: "bert", CHAT: "llama"}
@@ -38,22 +38,14 @@ def tries(world: World) -> Iterator[Try]:
         yield Try(
             f"reports/{name}/library",
             (),
-            _file("frame.py", script.encode()),
+            laid("frame.py", script.encode()),
             shell="${FTKIT%% -m*} frame.py",
             says=("leave them out" if gaps else "classes 2",),
         )
 
 
-def _file(name: str, content: bytes) -> Lay:
-    def lay(folder: Path) -> None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-    return lay
-
-
 def _json_lines(rows: list[dict[str, Any]]) -> Lay:
-    return _file("given/rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return laid("given/rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def _talks(change: Callable[[int], Any], key: str = "messages") -> Lay:
@@ -130,7 +122,7 @@ SITUATIONS: dict[str, tuple[str, Lay, tuple[int, ...], tuple[str, ...]]] = {
     ),
     "datasets-4467-the-word-null": (
         TEXTS,
-        _file("given/rows.csv", b"text,label\n" + b"".join(
+        laid("given/rows.csv", b"text,label\n" + b"".join(
             f"{('null', 'NA', 'nan', text)[n % 4]},{label}\n".encode()
             for n, (text, label) in enumerate(ROWS))),
         (0,), (),
@@ -144,7 +136,7 @@ SITUATIONS: dict[str, tuple[str, Lay, tuple[int, ...], tuple[str, ...]]] = {
     ),
     "datasets-1989-a-lone-quote": (
         TEXTS,
-        _file("given/rows.tsv", b"text\tlabel\n" + b"".join(
+        laid("given/rows.tsv", b"text\tlabel\n" + b"".join(
             (QUOTE * (n == 9) + f"{t}\t{k}\n").encode() for n, (t, k) in enumerate(ROWS))),
         (0, 2), (),
     ),
@@ -161,15 +153,15 @@ SITUATIONS: dict[str, tuple[str, Lay, tuple[int, ...], tuple[str, ...]]] = {
     "vision-138-a-cut-jpeg": (PHOTOS, _cut_jpeg, (0, 2), ("cut.jpg",)),
     "datasets-4015-train-and-val": (PHOTOS, _folders("train", "val"), (0,), ()),
     "ludwig-85-tabs-in-a-csv": (
-        TEXTS, _file("given/rows.csv", b"label\ttext\n" + b"".join(
+        TEXTS, laid("given/rows.csv", b"label\ttext\n" + b"".join(
             f"{k}\t{t}\n".encode() for t, k in ROWS)), (0,), (),
     ),
     "ludwig-1296-a-class-called-UNK": (
-        TEXTS, _file("given/rows.csv", b"text,label\n" + b"".join(
+        TEXTS, laid("given/rows.csv", b"text,label\n" + b"".join(
             f"{t},{'<UNK>' if k == 'good' else k}\n".encode() for t, k in ROWS)), (0,), (),
     ),
     "autogluon-4590-two-classes-of-letters": (
-        TEXTS, _file("given/rows.csv", b"text,label\n" + b"".join(
+        TEXTS, laid("given/rows.csv", b"text,label\n" + b"".join(
             f"{t},{'ABC' if k == 'good' else 'DEF'}\n".encode() for t, k in ROWS)), (0,), (),
     ),
 }  # fmt: skip

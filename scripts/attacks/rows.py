@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.field import Outcome, Try
-from attacks.world import World, paint, reviews, table, write_csv
+from attacks.world import World, laid, paint, reviews, table, write_csv
 
 Lay = Callable[[Path], object]
 
@@ -109,14 +109,6 @@ def _csv(*columns: str, number: int = 60, name: str = "given/rows.csv", **form: 
     )
 
 
-def _bytes(name: str, content: bytes) -> Lay:
-    def lay(folder: Path) -> None:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-    return lay
-
-
 def _lines(pairs: list[tuple[str, str]]) -> bytes:
     return "".join(f'"{text}",{label}\n' for text, label in pairs).encode()
 
@@ -124,7 +116,7 @@ def _lines(pairs: list[tuple[str, str]]) -> bytes:
 def _relabelled(**names: str) -> Lay:
     """Return what lays reviews whose labels are others."""
     pairs = [(text, names.get(label, label)) for text, label in reviews(60)]
-    return _bytes("given/rows.csv", b"text,label\n" + _lines(pairs))
+    return laid("given/rows.csv", b"text,label\n" + _lines(pairs))
 
 
 def _split(*names: str, column: str | None = None) -> Lay:
@@ -140,7 +132,7 @@ def _split(*names: str, column: str | None = None) -> Lay:
 
 def _json(what: Callable[[list[dict[str, str]]], object], name: str = "rows.json") -> Lay:
     rows = [{"text": text, "label": label} for text, label in reviews(60)]
-    return _bytes(f"given/{name}", json.dumps(what(rows)).encode())
+    return laid(f"given/{name}", json.dumps(what(rows)).encode())
 
 
 def _packed(form: str) -> Lay:
@@ -169,9 +161,9 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "dates": (_relabelled(good="2024-01-01", bad="2024-01-02"), ("2024-01-01",)),
     "header-space": (_csv("text", " label"), ()),
     "header-case": (_csv("Text", "LABEL"), ()),
-    "header-bom": (_bytes("given/rows.csv", b"\xef\xbb\xbf" + PLAIN), ()),
-    "windows-lines": (_bytes("given/rows.csv", PLAIN.replace(b"\n", b"\r\n")), ()),
-    "blank-lines": (_bytes("given/rows.csv", b"\n\n" + PLAIN + b"\n\n"), ()),
+    "header-bom": (laid("given/rows.csv", b"\xef\xbb\xbf" + PLAIN), ()),
+    "windows-lines": (laid("given/rows.csv", PLAIN.replace(b"\n", b"\r\n")), ()),
+    "blank-lines": (laid("given/rows.csv", b"\n\n" + PLAIN + b"\n\n"), ()),
     "semicolons": (_csv(delimiter=";"), ()),
     "tabs": (_csv(name="given/rows.tsv", delimiter="\t"), ()),
     "upper-suffix": (_csv(name="given/ROWS.CSV"), ()),
@@ -184,7 +176,7 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     ),
     "json-index": (_json(lambda rows: {str(n): row for n, row in enumerate(rows)}), ()),
     "ndjson": (
-        _bytes(
+        laid(
             "given/rows.ndjson",
             b"".join(json.dumps({"text": t, "label": k}).encode() + b"\n" for t, k in reviews(60)),
         ),
@@ -195,18 +187,18 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "split-holdout": (_split("train.csv", "my-holdout.csv"), ()),
     "submission": (_split("train.csv", "test.csv", "sample_submission.csv"), ()),
     "extra-column": (
-        _bytes("given/rows.csv", b"n,text,label\n" + b"".join(
+        laid("given/rows.csv", b"n,text,label\n" + b"".join(
             b"%d," % n + line + b"\n" for n, line in enumerate(_lines(reviews(60)).splitlines()))),
         (),
     ),
     "brackets": (_csv(name="given/rows[1].csv"), ()),
     "quoted-lines": (
-        _bytes("given/rows.csv", b"text,label\n" + b"".join(
+        laid("given/rows.csv", b"text,label\n" + b"".join(
             f'"the {n}\nline",{"good" if n % 2 else "bad"}\n'.encode() for n in range(60))), (),
     ),
     "accents": (_relabelled(good="caf\u00e9", bad="th\u00e9"), ("caf\u00e9",)),
     "composed": (
-        _bytes("given/rows.csv", b"text,label\n" + _lines(
+        laid("given/rows.csv", b"text,label\n" + _lines(
             [(t, ("caf\u00e9" if n % 4 else "cafe\u0301") if n % 2 else "tea")
              for n, (t, _) in enumerate(reviews(60))])), (),
     ),
@@ -320,13 +312,13 @@ def _pipe(folder: Path) -> None:
 
 REFUSED: dict[str, Lay] = {
     "nothing": lambda folder: (folder / "given").mkdir(),
-    "empty-file": _bytes("given/rows.csv", b""),
-    "header-only": _bytes("given/rows.csv", b"text,label\n"),
-    "binary": _bytes("given/rows.csv", bytes(range(256)) * 40),
-    "cut-gz": _bytes("given/rows.csv.gz", gzip.compress(PLAIN)[:60]),
-    "no-zip": _bytes("given/rows.zip", b"PK\x03\x04 and no more"),
-    "cut-parquet": _bytes("given/rows.parquet", b"PAR1" + b"\0" * 40),
-    "deep-json": _bytes("given/rows.json", b"[" * 100_000),
+    "empty-file": laid("given/rows.csv", b""),
+    "header-only": laid("given/rows.csv", b"text,label\n"),
+    "binary": laid("given/rows.csv", bytes(range(256)) * 40),
+    "cut-gz": laid("given/rows.csv.gz", gzip.compress(PLAIN)[:60]),
+    "no-zip": laid("given/rows.zip", b"PK\x03\x04 and no more"),
+    "cut-parquet": laid("given/rows.parquet", b"PAR1" + b"\0" * 40),
+    "deep-json": laid("given/rows.json", b"[" * 100_000),
     "pipe": _pipe,
-    "one-class": _bytes("given/rows.csv", b"text,label\n" + b"hello there,good\n" * 40),
+    "one-class": laid("given/rows.csv", b"text,label\n" + b"hello there,good\n" * 40),
 }  # fmt: skip

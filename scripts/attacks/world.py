@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks.field import run_command
+from attacks.field import Lay, run_command
 
 NOUNS = ("book", "film", "song", "shoe", "meal", "coat", "lamp", "game")
 KIND, HARSH = ("tasty", "kind", "fresh", "lovely"), ("awful", "harsh", "bland", "dreadful")
@@ -92,6 +92,16 @@ def write_csv(file: Path, lines: Iterable[Sequence[object]], **form: str) -> Pat
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         csv.writer(stream, **form).writerows(lines)  # type: ignore[arg-type]
     return file
+
+
+def laid(name: str, content: bytes) -> Lay:
+    """Return what writes a file with this content."""
+
+    def lay(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    return lay
 
 
 def paint(folder: Path, number: int, names: Sequence[str] = ("blue", "red")) -> Path:
