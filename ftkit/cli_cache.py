@@ -33,8 +33,8 @@ def list_caches() -> None:
     total = sum(entry.bytes_on_disk for entry in there)
     print(f"{total / 1e6:,.1f} MB of {cache.limit() / 1e6:,.0f} MB in {cache.features_folder()}")
     rows = cache_folder() / "rows"
-    if size := cache.bytes_of(rows):
-        print(f"beside it {size / 1e6:,.1f} MB of rows that were read from files; remove {rows}")
+    if read := cache.bytes_of(rows):
+        print(f"beside it {read / 1e6:,.1f} MB of rows that were read from files; remove {rows}")
 
 
 @app.command

@@ -118,7 +118,7 @@ def predict(
             )
         elif measured.any():
             log.info(
-                "no figures: %d of %d rows have no label; leave them out, and the others are measured",
+                "no figures: %d of %d rows have no label; leave them out to measure the others",
                 (~measured).sum(),
                 len(measured),
             )

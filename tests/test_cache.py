@@ -133,3 +133,13 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_filled(folder
     with pytest.raises(RunError, match=r"take 5,120,000.0 GB, and .* free .* strategy.views"):
         store.open({"backbone": "huge", "rows": 10**12})
     assert not store.file.exists()
+
+
+def test_the_list_counts_rows_that_were_read_from_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    assert main(["cache", "list"]) == 0
+    assert "rows that were read" not in capsys.readouterr().out
+    (tmp_path / "rows" / "0a").mkdir(parents=True)
+    (tmp_path / "rows" / "0a" / "read").write_bytes(b"x" * 2_000_000)
+    assert main(["cache", "list"]) == 0
+    assert "beside it 2.0 MB of rows that were read from files" in capsys.readouterr().out
