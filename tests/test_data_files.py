@@ -135,6 +135,49 @@ def test_files_in_an_archive_and_lists_in_an_object_are_the_splits_that_they_nam
     assert rows_of(tmp_path / "rows.json") == {"train": ROWS, "test": ROWS}
 
 
+def test_lists_in_an_object_are_written_nowhere_but_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "rows.json"
+    names = ("../../../evil", str(tmp_path / "evil"), "train")
+    file.write_text(json.dumps({name: FRAME.to_dict("records") for name in names}))
+    assert rows_of(file) == {"train": ROWS}
+    assert not list(tmp_path.rglob("evil*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "rows.json"]
+
+
+def test_an_object_is_read_as_it_is_called_and_encoded_now(tmp_path):
+    content = json.dumps({"data": [{"text": "a \u2013 b", "label": "x"}]}, ensure_ascii=False)
+    for name in ("train.json", "test.json"):
+        (tmp_path / name).write_bytes(content.encode("cp1252"))
+    for encoding, dash in (("latin-1", "\x96"), ("cp1252", "\u2013")):
+        source = read(Data(path=str(tmp_path), encoding=encoding))
+        texts = {split: rows["text"][:] for split, rows in source.splits.items()}
+        assert texts == {"train": [f"a {dash} b"], "test": [f"a {dash} b"]}
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["NA", "x", "None", ""], ["NA", "x", "None", None]),
+        ([1, "n.a.", 3.5, ""], [1.0, None, 3.5, None]),
+        ([1, "x", 2, "NA"], ["1", "x", "2", "NA"]),
+    ],
+)
+def test_a_word_in_excel_is_a_gap_only_beside_numbers(tmp_path, cells, expected):
+    pytest.importorskip("openpyxl")
+    frame = pd.DataFrame({"text": [f"word {n}" for n in range(4)], "cells": cells})
+    frame.to_excel(tmp_path / "rows.xlsx", index=False)
+    rows = read(Data(path=str(tmp_path / "rows.xlsx"))).splits["train"]
+    assert rows["cells"][:] == expected
+
+
+def test_two_columns_of_excel_with_one_name_are_named(tmp_path):
+    pytest.importorskip("openpyxl")
+    frame = pd.DataFrame([["a", "x"], ["b", "y"]], columns=["text", "text "])
+    frame.to_excel(tmp_path / "rows.xlsx", index=False)
+    assert "two columns are called 'text'; rename one" in refusal(tmp_path / "rows.xlsx")
+
+
 def test_class_folders_may_lie_in_an_archive(tmp_path):
     make_image("red", 0).save(tmp_path / "x.png")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:

@@ -15,11 +15,13 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from pyarrow import feather, parquet
 
 from ftkit.data.json_rows import rows_of_object
+from ftkit.data.kinds import MISSING
 from ftkit.data.loading import place_for
 from ftkit.errors import DataError
 from ftkit.hub import said
@@ -87,7 +89,8 @@ def _inside(file: Path, data: Data) -> tuple[list[Path], list[str]]:
     if suffix == ".json":
         found = rows_of_object(file, data.encoding)
         if found is not None:
-            folder = _once(file, "object", lambda part: _as_lines(found, file.stem, part))
+            name = f"{file.stem} as {quote(data.encoding or 'found', safe='')}"
+            folder = _once(file, name, lambda part: _as_lines(found, file, data, part))
             return sorted(folder.iterdir()), []
     return [file], []
 
@@ -102,6 +105,7 @@ def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
         target = place_for([file]) / name
         if not target.exists():
             part = target.with_name(f".{os.getpid()}.part.{name}")
+            shutil.rmtree(part, ignore_errors=True)  # of a process that ended while it wrote
             make(part)
             if target.exists():  # by another process, in the meantime
                 shutil.rmtree(part, ignore_errors=True)
@@ -145,22 +149,37 @@ def _from_excel(file: Path, part: Path) -> None:
     """Write the first sheet as parquet, and the names of the others beside it."""
     with pd.ExcelFile(file) as book:
         first, *others = book.sheet_names
-        frame = book.parse(first).dropna(how="all")
+        frame = book.parse(first, keep_default_na=False, na_values=[""]).dropna(how="all")
     frame.columns = [str(name).strip() for name in frame.columns]
-    for name in frame.columns:
-        if frame[name].dtype == object:
-            frame[name] = frame[name].map(str, na_action="ignore")
-    frame.to_parquet(part, index=False)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"data '{file}': two columns are called '{twice[0]}'; rename one")
+    frame.apply(_of_one_kind).to_parquet(part, index=False)
     beside = place_for([file]) / f"{file.stem}.json"
     beside.write_text(json.dumps(list(map(str, others))), encoding="utf-8")
 
 
-def _as_lines(found: dict[str, list[Any]], stem: str, part: Path) -> None:
+def _of_one_kind(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of Excel, as texts where cells are of several kinds.
+
+    Beside numbers alone NA is a gap, as in CSV; beside texts it is a text, as the name of a class.
+    """
+    if column.dtype != object:
+        return column
+    there = column.dropna()
+    numbers = sum(isinstance(v, (int, float)) and not isinstance(v, bool) for v in there)
+    if numbers and numbers + there.isin(MISSING).sum() == len(there):
+        return pd.to_numeric(column.mask(column.isin(MISSING)))
+    return column.map(str, na_action="ignore")
+
+
+def _as_lines(found: dict[str, list[Any]], file: Path, data: Data, part: Path) -> None:
+    """Write lines in the encoding that was asked for, in which they will be read."""
     part.mkdir()
     for split, rows in found.items():
-        name = stem if len(found) == 1 else split
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (part / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        name = file.stem if len(found) == 1 else quote(split, safe=" ")  # which may be ../a
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (part / f"{name}.jsonl").write_text(lines, encoding=data.encoding or "utf-8")
 
 
 def _is_noise(path: Path, folder: Path) -> bool:
