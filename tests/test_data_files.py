@@ -61,6 +61,7 @@ def test_a_word_between_separators_names_the_split(name, word):
         (("reviews_train", "reviews_test"), {"train", "test"}),
         (("train", "eval"), {"train", "test"}),
         (("train", "eval", "test"), {"train", "test", "validation"}),
+        (("train", "eval", "holdout"), {"train", "test", "validation"}),
         (("a.train.x", "b-holdout", "c_val"), {"train", "test", "validation"}),
         (("reviews", "reviews_test"), {"train", "test"}),
         (("one", "two"), {"train"}),

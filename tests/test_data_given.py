@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from datasets import Dataset, DatasetDict
 
 from ftkit import Data, DataError, TextClassification, TextTagging
 from ftkit.data.given import names_data, read_given
@@ -91,6 +92,17 @@ def test_a_column_of_another_name_is_said_and_one_that_is_asked_for_must_be_ther
         read_given([str(tmp_path / "rows.csv")], asked, NAMES, asked=("text",))
     with pytest.raises(DataError, match="no column 'label'"):
         read_given([str(tmp_path / "rows.csv")], TASK, NAMES, asked=("label",))
+
+
+def test_rows_to_answer_are_those_for_the_test_and_not_for_choosing(tmp_path):
+    for split, count in (("train", 4), ("eval", 3), ("test", 2)):
+        lines = [f"day {n} of {split},{NAMES[n % 2]}" for n in range(count)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    given = read_given([str(tmp_path)], TASK, NAMES)
+    assert given.rows["text"][:] == ["day 0 of test", "day 1 of test"]
+    rows = {split: Dataset.from_dict({"text": [split]}) for split in ("train", "eval", "test")}
+    DatasetDict(rows).save_to_disk(tmp_path / "saved")
+    assert read_given([str(tmp_path / "saved")], TASK, NAMES).rows["text"][:] == ["test"]
 
 
 def test_a_name_that_begins_as_the_home_of_a_user_who_is_not_there_is_a_name(tmp_path, monkeypatch):

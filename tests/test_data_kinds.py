@@ -14,6 +14,7 @@ from ftkit import (
 )
 from ftkit.data import examine, load_splits
 from ftkit.data.kinds import Column
+from ftkit.data.roles import assign
 from ftkit.data.separators import separator_in
 
 TASK = TextClassification()
@@ -226,6 +227,20 @@ def test_a_column_says_the_splits_where_it_is_asked_to(tmp_path):
     assert "expected one table with such a column" in refusal(tmp_path, split_column="folds")
     (tmp_path / "rows.csv").write_text("\n".join(["words,label,fold", *lines, "x,a,"]))
     assert "row 30: expected the name of a split" in refusal(tmp_path, split_column="fold")
+
+
+def test_eval_is_for_choosing_where_another_word_says_test(tmp_path):
+    words = ("train", "train", "Eval", "test")
+    lines = [f"{t},{'ab'[n % 2]},{words[n // 2 % 4]}" for n, t in enumerate(texts(40))]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label,fold", *lines]))
+    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), TASK)
+    assert splits.counts() == {"train": 20, "validation": 10, "test": 10}
+    roles = {"train": "train", "validation": "eval", "test": "test"}
+    assert assign(Data(path="a/b"), dict.fromkeys(roles.values())) == roles
+    assert assign(Data(path="a/b"), dict.fromkeys(["train", "eval"])) == {
+        "train": "train",
+        "test": "eval",
+    }
 
 
 def test_columns_and_splits_that_nothing_uses_are_said(tmp_path):

@@ -55,7 +55,13 @@ def test_class_folders_become_training_rows(tmp_path):
 
 @pytest.mark.parametrize(
     ("train", "validation", "test"),
-    [("train", "val", "test"), ("Training", "valid", "TEST"), ("train", "dev", "testing")],
+    [
+        ("train", "val", "test"),
+        ("Training", "valid", "TEST"),
+        ("train", "dev", "testing"),
+        ("train", "eval", "test"),
+        ("train", "Evaluation", "holdout"),
+    ],
 )
 def test_folders_of_splits_hold_class_folders(tmp_path, train, validation, test):
     lay(tmp_path, *(f"{split}/{name}/0.png" for split in (train, test) for name in ("cat", "owl")))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
-from ftkit.data.files import SPLITS, Source
+from ftkit.data.files import SPLITS, Source, meanings
 from ftkit.data.folders import Inside, Left, images_below, look_into
 from ftkit.errors import DataError
 
@@ -87,7 +87,9 @@ def _splits_among(folder: Path, inside: Inside, left: Left, tables_of: TablesOf)
     Raises:
         DataError: there are both, or a split is there twice, or there is none for training.
     """
-    roles = {path: SPLITS[path.name.lower()] for path in inside.folders if _is_split(path)}
+    called = {path: path.name.lower() for path in inside.folders if _is_split(path)}
+    means = meanings(called.values())
+    roles = {path: means[word] for path, word in called.items()}
     if not roles:
         return {}
     looks = {path: look_into(path, Left(folder)) for path in roles}

@@ -118,6 +118,15 @@ def split_word(name: str) -> str | None:
     return known[0] if len({SPLITS[word] for word in known}) == 1 else None
 
 
+def meanings(words: Iterable[str | None]) -> dict[str, str]:
+    """Return which split each word of `SPLITS` means where these, in small letters, are there."""
+    there = {word for word in words if word in SPLITS}
+    tests = {word for word in there if SPLITS[word] == "test"}
+    if tests - {*PERHAPS} and "validation" not in {SPLITS[word] for word in there}:
+        return SPLITS | dict.fromkeys(PERHAPS, "validation")
+    return SPLITS
+
+
 def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> Source:
     """Return the rows of files, each in the split that its name says; of one file as train.
 
@@ -161,9 +170,7 @@ def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]
         DataError: two words for one split are there, as val and validation.
     """
     words = [table.word() for table in tables]
-    means = dict(SPLITS)
-    if {"test", "testing"} & {*words} and "validation" not in {SPLITS.get(w or "") for w in words}:
-        means |= dict.fromkeys(PERHAPS, "validation")
+    means = meanings(words)
     found: dict[str, list[Table]] = {}
     named: dict[str, tuple[str, Table]] = {}
     for table, word in zip(tables, words, strict=True):

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from ftkit.addresses import is_address, without_secrets
 from ftkit.data.columns import canonical, has_column, label_columns, located, pick, resolve_columns
-from ftkit.data.files import SPLITS, Source, is_table
+from ftkit.data.files import Source, is_table, meanings
 from ftkit.data.findings import rows_are
 from ftkit.data.foreign import has_image_name
 from ftkit.data.given_images import named_images
@@ -186,7 +186,8 @@ def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
         if asked not in source.splits:
             raise DataError(f"there is no split '{asked}'; splits are {there}")
         return asked, source.notes
-    tests = [name for name in source.splits if SPLITS.get(name.lower()) == "test"]
+    means = meanings(map(str.lower, source.splits))
+    tests = [name for name in source.splits if means.get(name.lower()) == "test"]
     names = tests or list(source.splits)
     if len(names) > 1:
         raise DataError(f"which split? Splits are {there}; use --split NAME")

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset
 
-from ftkit.data.files import SPLITS
+from ftkit.data.files import SPLITS, meanings
 from ftkit.data.usual_names import SPLIT_NAMES, named
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import Data
@@ -40,10 +40,11 @@ def by_column(
             f"column '{column}', row {empty[0]}: expected the name of a split; fill it in, or "
             f"leave such rows out with --set data.on_bad_row=skip"
         )
+    means = meanings(map(str.lower, {*words}))
     places: dict[str, list[int]] = {}
     for row, word in enumerate(words):
         if word:
-            places.setdefault(SPLITS.get(word.lower(), word), []).append(row)
+            places.setdefault(means.get(word.lower(), word), []).append(row)
     rows = rows.remove_columns(column)
     notes = [f"splits are those of column '{column}'"]
     if empty:
@@ -93,9 +94,10 @@ def assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
             )
         if asked != role:
             roles[role] = asked
+    means = meanings(map(str.lower, source))
     for role in ("validation", "test"):  # what was not asked for by name, out of what is left
         left = [name for name in source if name not in roles.values()]
-        others = [name for name in left if SPLITS.get(name.lower()) == role]
+        others = [name for name in left if means.get(name.lower()) == role]
         if role not in roles and (role in left or others):
             roles[role] = role if role in left else others[0]
     if len(set(roles.values())) < len(roles):
