@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from ftkit import Data, DataError, TextClassification, TextTagging
+from ftkit import Data, DataError, TabularRegression, TextClassification, TextTagging
 from ftkit.data.given import names_data, read_given
 
 TASK = TextClassification(text="text", label="label")
@@ -103,6 +103,29 @@ def test_rows_to_answer_are_those_for_the_test_and_not_for_choosing(tmp_path):
     rows = {split: Dataset.from_dict({"text": [split]}) for split in ("train", "eval", "test")}
     DatasetDict(rows).save_to_disk(tmp_path / "saved")
     assert read_given([str(tmp_path / "saved")], TASK, NAMES).rows["text"][:] == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.jsonl", '{"a": 1.5, "b": null, "y": ""}'),
+        ("rows.csv", "a,b,y\n1.5,n.a.,?\n"),
+        ("rows.csv", "a,b,y\n1.5,,\n"),
+    ],
+)
+def test_a_column_of_nothing_but_gaps_is_read_as_in_training(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    task = TabularRegression(columns=("a", "b"), label="y")
+    given = read_given([str(tmp_path / name)], task, ())
+    np.testing.assert_equal(given.rows["features"][:], [[1.5, np.nan]])
+    assert not given.labelled.any()
+
+
+def test_truth_with_gaps_is_the_numbers_that_it_was_in_training(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1.5,true\n2,\n3,False\n")
+    task = TabularRegression(columns=("b",), label="y")
+    given = read_given([str(tmp_path / "rows.csv")], task, ())
+    np.testing.assert_equal(given.rows["features"][:], [[1.0], [np.nan], [0.0]])
 
 
 def test_a_name_that_begins_as_the_home_of_a_user_who_is_not_there_is_a_name(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from ftkit.data import examine, load_splits
 from ftkit.data.kinds import Column
 from ftkit.data.roles import assign
 from ftkit.data.separators import separator_in
+from ftkit.data.sources import read
 
 TASK = TextClassification()
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
@@ -62,8 +63,8 @@ def refusal(path, task=TASK, **settings):
 )
 def test_a_class_is_a_number_only_where_nothing_is_lost(values, kind, as_class):
     column = Column()
-    for row, value in enumerate(values):
-        column.see(value, row)
+    for value in values:
+        column.see(value)
     assert column.dtype(None, ".") == kind
     assert column.dtype("class", ".") == as_class
     assert column.dtype("text", ".") == "string"
@@ -172,6 +173,31 @@ def test_a_decimal_comma_is_found_out_and_said(tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", *lines]))
     table = load_splits(Data(path=str(tmp_path)), TabularRegression(label="label", columns=("n",)))
     assert table.label_names == ()
+
+
+def test_a_comma_that_may_stand_between_thousands_is_not_taken_for_a_decimal_one(tmp_path):
+    lines = [f'{n},"{n * 397 % 9000 + 500:,}",{n}' for n in range(30)]
+    (tmp_path / "rows.csv").write_text("\n".join(["size,price,age", *lines]))
+    message = refusal(tmp_path, TabularRegression(label="price"))
+    assert "row 2: expected a number, got '1,294'; write it without signs between" in message
+    assert "or where a comma stands before the fraction: --set data.decimal=," in message
+    notes = load_splits(Data(path=str(tmp_path)), TabularRegression(label="age")).notes
+    assert any("not used: price (row 2 is '1,294'; write it without" in note for note in notes)
+    found = read(Data(path=str(tmp_path), decimal=",")).splits["train"]
+    assert found["price"][2] == 1.294
+    (tmp_path / "rows.csv").write_text("\n".join(["size,price,age", '31,"0,5",30', *lines]))
+    assert read(Data(path=str(tmp_path))).splits["train"]["price"][3] == 1.294
+
+
+@pytest.mark.parametrize("value", ["{}\xa0", " {}"])
+def test_spaces_that_the_reader_does_not_know_make_text_and_no_error(tmp_path, value):
+    words = [value.format("true" if n % 3 else "false") for n in range(20)]
+    numbers = [value.format(n) for n in range(20)]
+    rows = [f"{w},{v},{n}" for n, (w, v) in enumerate(zip(words, numbers, strict=True))]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,y", *rows]))
+    splits = load_splits(Data(path=str(tmp_path)), TabularRegression(label="y"))
+    assert splits.task.categories == {"a": ("false", "true")}
+    assert ("not used: b (numbers as text)" in splits.notes) == ("\xa0" in value)
 
 
 def test_lists_of_numbers_in_a_text_are_no_decimals(tmp_path):

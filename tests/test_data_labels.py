@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import r2_score
 
 from ftkit import DataError, TabularRegression, TextRegression
-from ftkit.data.labels import name_labels, read_labels
+from ftkit.data.labels import in_order, name_labels, read_labels
 
 
 def rows_of(values, names=None, dtype=None):
@@ -155,6 +155,18 @@ def test_a_column_of_identifiers_is_refused():
     message = refusal(train=rows_of([f"row-{number}" for number in range(100)]))
     assert "100 different values in 100 training rows cannot be classes" in message
     assert "task.label=COLUMN" in message
+
+
+def test_identifiers_that_are_numbers_may_be_measures():
+    rows = rows_of([f"{number},5" if number % 2 else str(number) for number in range(100)])
+    for measure, said in (("", "classes; name"), ("use numbers", "classes; use numbers, or name")):
+        with pytest.raises(DataError, match=f"cannot be {said} the right column"):
+            name_labels({"train": rows}, "label", measure=measure)
+
+
+def test_numbers_of_one_size_or_of_any_length_have_one_order():
+    longest = "1" * 5000
+    assert in_order(None, {"07", "7", longest, "007", "-1"}) == ("-1", "007", "07", "7", longest)
 
 
 def test_many_classes_of_few_rows_each_are_classes():

@@ -145,6 +145,18 @@ def test_numbers_with_spaces_signs_and_exponents_are_numbers(tmp_path):
     ]
 
 
+def test_a_line_of_spaces_is_no_row(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n  \n3,4\n\t\n")
+    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    assert rows[:] == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_excel_may_say_that_tabs_separate(tmp_path):
+    (tmp_path / "rows.csv").write_text("sep=\t\na\tb\n1,5\t2\n3,5\t4\n")
+    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    assert rows[:] == {"a": [1.5, 3.5], "b": [2, 4]}
+
+
 def test_files_of_one_split_share_their_columns(tmp_path):
     (tmp_path / "train-0.csv").write_text("text,label\na,1\n")
     (tmp_path / "train-1.csv").write_text("text;label\nb;x\n")

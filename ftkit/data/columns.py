@@ -90,7 +90,8 @@ def _(task: Any, features: Features) -> Any:
     numbers = tuple(name for name in features if name != label and is_number(features[name]))
     for name in task.columns or ():
         pick("columns", name, [], features)
-        if not is_number(features[name]) and not is_text(features[name]):
+        empty = getattr(features[name], "dtype", "") == "null"
+        if not (is_number(features[name]) or is_text(features[name]) or empty):
             raise DataError(f"column '{name}' holds {features[name]}, not numbers or words")
     if not (task.columns or numbers or any(map(is_text, features.values()))):
         raise DataError(f"the data has no column of numbers but '{label}'")

@@ -25,6 +25,8 @@ PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,15})?")
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 BROKEN = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|Infinity)")
 COMMA = re.compile(r"[-+]?([0-9]+,?[0-9]*|,[0-9]+)([eE][-+]?[0-9]+)?")
+GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2},[0-9]{3}")
+"""Numbers with a comma that may as well stand between thousands."""
 TRUTH = re.compile(r"True|TRUE|true|False|FALSE|false")
 KINDS = {"int64": WHOLE, "float64": BROKEN, "comma": COMMA, "bool": TRUTH}
 """What all values of a column may be; comma: a number that is not whole, with a decimal comma."""
@@ -46,10 +48,10 @@ class Column:
     """Whether there is any value."""
     gaps: bool = False
     """Whether a row has none."""
-    odd: tuple[int, str] | None = None
-    """Of a column of words: the first row whose value is no number, and that value."""
+    fractions: bool = False
+    """Whether a comma stands where none between thousands does."""
 
-    def see(self, value: str, row: int) -> None:
+    def see(self, value: str) -> None:
         """Take a value into account, as long as there are `kinds`."""
         if value in MISSING:
             self.gaps = True
@@ -58,16 +60,17 @@ class Column:
         plain = PLAIN.fullmatch(value)
         if plain is None:
             self.plain = False
-            bare = value.strip()
-            self.kinds = {kind for kind in self.kinds if KINDS[kind].fullmatch(bare)}
-            if not self.kinds:
-                self.odd = row, value
+            bare = value.strip(" \t")  # as the reader does, of numbers alone
+            self.fractions |= "," in bare and GROUPED.fullmatch(bare) is None
+            self.kinds = {
+                kind
+                for kind in self.kinds
+                if KINDS[kind].fullmatch(value if kind == "bool" else bare)
+            }
         elif plain.lastindex is None:
             self.kinds.discard("bool")
         else:
             self.kinds &= {"float64"}
-        if not self.kinds and self.odd is None:
-            self.odd = row, value
 
     def dtype(self, use: Use | None, decimal: str) -> str:
         """Return the type in which the column is read: int64, float64, bool or string."""
@@ -103,8 +106,8 @@ def merged(seen: Iterable[Mapping[str, Column]]) -> dict[str, Column]:
 
 
 def has_commas(column: Column) -> bool:
-    """Return whether a column holds numbers with a decimal comma."""
-    return column.some and column.kinds == {"comma"}
+    """Return whether a column holds numbers with a comma that can only be a decimal one."""
+    return column.some and column.kinds == {"comma"} and column.fractions
 
 
 def has_points(column: Column) -> bool:
@@ -118,5 +121,5 @@ def _both(one: Column, other: Column) -> Column:
         plain=one.plain and other.plain,
         some=one.some or other.some,
         gaps=one.gaps or other.gaps,
-        odd=one.odd or other.odd,
+        fractions=one.fractions or other.fractions,
     )

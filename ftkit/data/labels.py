@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from ftkit.data.kinds import COMMA, TRUTH
-from ftkit.data.numbers import looks_like_number
+from ftkit.data.kinds import TRUTH
+from ftkit.data.numbers import as_people_write, looks_like_number, number_of, reads_as_number
 from ftkit.encoders import is_constant
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import TabularRegression, TextRegression
@@ -27,7 +27,6 @@ MEASURES = {
     "tabular-classification": """to tell numbers use --set 'task={"kind": "tabular-regression"}'""",
 }
 """What takes labels that are measures, instead of each kind of task."""
-GROUPED = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
 SEVERAL = """; several classes a row need --set 'task={"kind": "text-tagging"}'"""
 COARSEST = 3e-2
 """Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
@@ -56,25 +55,17 @@ def _(
     for split, rows in splits.items():
         values = rows[str(task.label)][:]
         try:
-            found[split] = np.array([math.nan if v is None else float(v) for v in values])
+            found[split] = np.array([number_of(value) for value in values], np.float64)
         except (TypeError, ValueError):
-            row = next(row for row, value in enumerate(values) if not looks_like_number(value))
+            row = next(row for row, value in enumerate(values) if not reads_as_number(value))
             raise DataError(
                 f"column '{task.label}', split '{split}', row {row}: expected a number, got "
-                f"{values[row]!r}{_how(values[row])}"
+                f"{values[row]!r}{as_people_write(values[row])}"
             ) from None
         _require_size(str(task.label), split, found[split])
     if "train" in found:
         _require_digits(str(task.label), found["train"])
     return (), found
-
-
-def _how(value: Any) -> str:
-    """Return what helps where a text is a number as people write it."""
-    if isinstance(value, str) and COMMA.fullmatch(value.strip()):
-        return "; where a comma stands before the fraction: --set data.decimal=,"
-    grouped = isinstance(value, str) and GROUPED.fullmatch(value.strip())
-    return "; write it without signs between the thousands" if grouped else ""
 
 
 def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
@@ -145,12 +136,11 @@ def name_labels(
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
         )
     if len(present) > 20 and len(present) > len(text["train"]) / 2:
-        commas = all(COMMA.fullmatch(label) for label in present)
+        numbers = measure and all(looks_like_number(n) or as_people_write(n) for n in present)
         raise DataError(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
-            f"rows cannot be classes; "
-            + (f"they look like numbers with a decimal comma; {measure}" if commas else "")
-            + ("" if commas else "name the right column with --set task.label=COLUMN")
+            f"rows cannot be classes; {f'{measure}, or ' if numbers else ''}name the right column "
+            f"with --set task.label=COLUMN"
         )
     names = in_order(splits["train"].features[column], present)
     number = {same(name): position for position, name in enumerate(names)}
@@ -221,7 +211,7 @@ def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in present):
-        return tuple(sorted(present, key=int))
+        return tuple(sorted(present, key=lambda name: (Decimal(name), name)))
     return tuple(sorted(present))
 
 

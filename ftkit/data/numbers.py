@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
+from ftkit.data.kinds import COMMA, MISSING, TRUTH
 from ftkit.errors import DataError
+
+THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
+"""Numbers with a sign between thousands."""
 
 
 def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.ndarray:
@@ -27,18 +33,51 @@ def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.nd
     except (pa.ArrowException, ValueError):
         values = column.to_pylist()
     try:
-        return np.array([np.nan if v is None else float(v) for v in values], np.float64)[:, None]
+        return np.array([number_of(value) for value in values], np.float64)[:, None]
     except (TypeError, ValueError):
-        row = next(row for row, value in enumerate(values) if not looks_like_number(value))
+        row = next(row for row, value in enumerate(values) if not reads_as_number(value))
         raise DataError(
             f"column '{name}', row {row}: expected a number, got {str(values[row])[:40]!r}"
+            f"{as_people_write(values[row])}"
         ) from None
 
 
-def looks_like_number(value: Any) -> bool:
-    """Return whether a value is a number, or a text that says one, or nothing."""
+def number_of(value: Any) -> float:
+    """Return the number that a value is, NaN for a gap: a small file may hold nothing else.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if value is None or (isinstance(value, str) and value in MISSING):
+        return math.nan
+    truth = isinstance(value, str) and TRUTH.fullmatch(value.strip())
+    return float(value.strip().lower() == "true") if truth else float(value)
+
+
+def reads_as_number(value: Any) -> bool:
+    """Return whether a value is a number, a text that says one, or a gap."""
     try:
-        float(value)
+        number_of(value)
     except (TypeError, ValueError):
-        return value is None
+        return False
+    return True
+
+
+def as_people_write(value: Any) -> str:
+    """Return what to do where a text is a number as people write it, to follow a message; or ""."""
+    text = value.strip() if isinstance(value, str) else ""
+    ways = []
+    if THOUSANDS.fullmatch(text):
+        ways.append("write it without signs between the thousands")
+    if "," in text and COMMA.fullmatch(text):
+        ways.append("where a comma stands before the fraction: --set data.decimal=,")
+    return f"; {', or '.join(ways)}" if ways else ""
+
+
+def looks_like_number(text: str) -> bool:
+    """Return whether a text says a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
     return True

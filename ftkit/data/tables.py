@@ -7,6 +7,7 @@ header is, and what each column holds in all rows; so no later row can turn numb
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from ftkit.errors import DataError
 from ftkit.recipe import Data
 
 SEPARATORS = (",", ";", "\t", "|")
+SEPARATOR = re.compile(r"\s*\ufeff?sep=([^\r\n])\s*", re.IGNORECASE)
+"""Excel's line before the header that says the separator."""
 SNIFFED = 50
 """Rows by which the separator is told."""
 Uses = Callable[[Features], Mapping[str, Use]]
@@ -199,8 +202,9 @@ def _before_header(file: Path, encoding: str) -> tuple[tuple[str, ...], str | No
     remarks: list[str] = []
     for line in lines:
         bare = line.strip().lstrip("\ufeff")
-        if bare.lower().startswith("sep=") and len(bare) == 5:
-            said = bare[4]
+        mark = SEPARATOR.fullmatch(line)
+        if mark:
+            said = mark[1]
             before += [*remarks, line]
             remarks = []
         elif not bare.strip("".join(SEPARATORS)).strip():
@@ -247,7 +251,7 @@ def _look(
         begin = reader.line_num + 1
         for row in reader:
             line, begin = begin, reader.line_num + 1
-            if not row:
+            if not row or (len(row) == 1 < len(names) and not row[0].strip(" \t")):
                 continue
             if len(row) != len(names):
                 raise DataError(
@@ -257,7 +261,7 @@ def _look(
                 )
             for column, value in zip(columns, row, strict=True):
                 if column.kinds:
-                    column.see(value, number)
+                    column.see(value)
             number += 1
             if number <= SNIFFED:
                 first.append(tuple(row))

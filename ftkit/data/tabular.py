@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, Features
 
 from ftkit.data.columns import is_number, is_text
-from ftkit.data.numbers import as_numbers, looks_like_number
+from ftkit.data.numbers import as_numbers, as_people_write, looks_like_number
 from ftkit.errors import DataError
 from ftkit.recipe import TabularClassification, TabularRegression
 
@@ -45,12 +45,13 @@ def _(asked: Any, task: Any, there: Features, train: Dataset) -> tuple[Any, list
             words[name] = found
         else:
             left[name] = why
+    for name in there if asked.columns is None else asked.columns:
+        if name != task.label and not is_text(there[name]) and not is_number(there[name]):
+            kind = str(getattr(there[name], "dtype", type(there[name]).__name__))
+            left[name] = "empty" if kind == "null" else kind
     if left and asked.columns is not None:
         name, why = next(iter(left.items()))
         raise DataError(f"column '{name}' cannot be an input: {why}")
-    for name in there:
-        if name != task.label and not is_text(there[name]) and not is_number(there[name]):
-            left[name] = str(getattr(there[name], "dtype", type(there[name]).__name__))
     chosen = asked.columns or tuple(
         name for name in there if name in words or (name in task.columns and name not in left)
     )
@@ -80,13 +81,16 @@ def _categories(values: list[Any]) -> tuple[tuple[str, ...], str | None]:
     """Return the different words of a column, and why they are none that can be learned from."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
     found = tuple(sorted(set(texts)))
-    numbers = sum(map(looks_like_number, texts))
     if not texts:
         return (), "empty"
+    numbers = sum(looks_like_number(text) or bool(as_people_write(text)) for text in texts)
     if numbers > len(texts) / 2:
-        odd = [(row, v) for row, v in enumerate(values) if v and not looks_like_number(v)]
-        row, value = odd[0] if odd else (0, texts[0])
-        return found, f"row {row} is {str(value)[:40]!r}"
+        stripped = ((row, str(value or "").strip()) for row, value in enumerate(values))
+        odd = ((row, text) for row, text in stripped if text and not looks_like_number(text))
+        row, text = next(odd, (0, ""))
+        if not text:
+            return found, "numbers as text"
+        return found, f"row {row} is {text[:40]!r}{as_people_write(text)}"
     if len(found) > MOST_WORDS or len(found) > len(texts) / 2:
         return found, f"words, {len(found):,} different ones"
     return found, None
