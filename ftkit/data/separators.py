@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 BETWEEN = (";", "|", ",", " / ", "/", "+", "&", " ")
@@ -16,9 +17,9 @@ def separator_in(labels: Iterable[str | None]) -> str | None:
     for between in BETWEEN:
         several = {label for label in there if between in label}
         alone = there - several
-        parts = [part.strip() for label in several for part in label.split(between)]
-        again = [part for part in parts if part in alone or parts.count(part) > 1]
-        if several and all(parts) and len(again) > 0.8 * len(parts) and alone & {*parts}:
+        parts = Counter(part.strip() for label in several for part in label.split(between))
+        again = sum(n for part, n in parts.items() if n > 1 or part in alone)
+        if several and all(parts) and again > 0.8 * parts.total() and alone & {*parts}:
             return between.strip() or between
     return None
 
