@@ -229,6 +229,19 @@ def test_a_column_that_nobody_needs_may_have_any_type_in_each_file(tmp_path):
     assert source.notes == ()
 
 
+def test_a_file_of_which_no_column_is_used_keeps_its_rows(tmp_path):
+    lines(tmp_path / "a.jsonl", {"text": "a", "odd": 1}, {"text": "b", "odd": 2})
+    lines(tmp_path / "b.jsonl", {"odd": {"k": 1}})
+    source = read(Data(path=str(tmp_path)))
+    assert source.splits["train"][:] == {"text": ["a", "b", None]}
+    assert source.notes == ("not used: column 'odd', of another type in b.jsonl",)
+
+
+def test_an_object_may_be_indented_from_its_first_line(tmp_path):
+    (tmp_path / "rows.json").write_text("\t" + json.dumps({"data": FRAME.to_dict("records")}))
+    assert rows_of(tmp_path) == {"train": ROWS}
+
+
 def test_a_column_that_is_needed_names_file_and_types_where_they_differ(tmp_path):
     lines(tmp_path / "a.jsonl", *({"text": f"a {n}", "label": "x"} for n in range(4)))
     lines(tmp_path / "b.jsonl", *({"text": f"b {n}", "label": ["y"]} for n in range(4)))

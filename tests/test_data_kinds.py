@@ -249,7 +249,9 @@ def test_a_column_says_the_splits_where_it_is_asked_to(tmp_path):
     assert splits.task.text == "words"
     assert {"sun on day 0", "wind on day 3"} <= {*splits.validation["text"][:]}
     assert len(splits.validation) == 10
-    assert "no column 'x'" in refusal(tmp_path, as_text=("x",))
+    message = refusal(tmp_path, as_text=("lable",))
+    assert "data.as_text: the data has no column 'lable'" in message
+    assert message.endswith("did you mean 'label'?")
     assert "expected one table with such a column" in refusal(tmp_path, split_column="folds")
     (tmp_path / "rows.csv").write_text("\n".join(["words,label,fold", *lines, "x,a,"]))
     assert "row 30: expected the name of a split" in refusal(tmp_path, split_column="fold")

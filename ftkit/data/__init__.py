@@ -18,8 +18,8 @@ from ftkit.data.columns import (
     input_columns,
     label_columns,
     located,
-    pick,
     resolve_columns,
+    shown,
 )
 from ftkit.data.drawing import draw
 from ftkit.data.findings import Finding, unreadable, with_files
@@ -35,7 +35,7 @@ from ftkit.data.sources import read
 from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
 from ftkit.data.tabular import with_words
 from ftkit.data.uses import uses_of
-from ftkit.errors import DataError
+from ftkit.errors import DataError, nearest
 from ftkit.recipe import Data, Task
 
 __all__ = ["Finding", "Splits", "examine", "load_splits", "resolve_columns", "screen"]
@@ -56,8 +56,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     found = read(data, partial(uses_of, task))
     whole, said_of_splits = by_column(found.splits, data)
     source = with_parts(whole, data)
-    for name in data.as_text:
-        pick("label", name, [], next(iter(source.values())).features)
+    _require_as_text(data, next(iter(source.values())).features)
     roles = assign(data, source)
     train = source[roles["train"]]
     group = data.group or (found.group if data.copies == "together" else None)
@@ -221,6 +220,15 @@ def _require(features: Features, split: str, *columns: str) -> None:
         if not has_column(features, column):
             raise DataError(
                 f"split '{split}' has no column '{column}'; its columns are {', '.join(features)}"
+            )
+
+
+def _require_as_text(data: Data, features: Features) -> None:
+    for name in data.as_text:
+        if name not in features:
+            raise DataError(
+                f"data.as_text: the data has no column '{name}'; columns are {shown(features)}"
+                f"{nearest(name, features)}"
             )
 
 

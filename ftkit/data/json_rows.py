@@ -101,7 +101,10 @@ def _is_empty(kind: Any) -> bool:
 
 def _with(rows: Dataset, features: Features) -> Dataset:
     """Return the rows with these columns alone, of these types."""
-    table = rows.select_columns([name for name in features if name in rows.features])
+    there = [name for name in features if name in rows.features]
+    if not there:  # a table without a column has no rows
+        return Dataset.from_dict({name: [None] * len(rows) for name in features}, features)
+    table = rows.select_columns(there)
     for name, kind in features.items():
         if name not in table.features or _is_empty(table.features[name]) != _is_empty(kind):
             nothing = _nothing(table, name, kind, len(rows))
@@ -142,7 +145,8 @@ def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | N
         DataError: it is an object of another form.
     """
     encoding = encoding_of(file, encoding)
-    start = next((line for line in lines_of(file, encoding) if line.strip()), "").lstrip("\ufeff ")
+    start = next((line for line in lines_of(file, encoding) if line.strip()), "")
+    start = start.lstrip("\ufeff \t")
     if re.match(r"\[\s*\[", start):
         raise DataError(f"data '{file}': it is a list of lists; {EXPECTED}")
     if not start.startswith("{"):

@@ -229,7 +229,8 @@ def as_images(
     kind = getattr(rows.features[column], "dtype", "")
     if kind in TEXT or (isinstance(rows.features[column], Value) and kind.startswith("int")):
         _require_files(rows[column][:], column)
-        pattern = f"{pattern or '*'}" if "*" in (pattern or "*") else f"{pattern}/*"
+        pattern = pattern or "*"
+        pattern = pattern if "*" in pattern else f"{pattern}/*"
         paths = [
             named_file(folder or Path(), pattern.replace("*", str(name)))
             if name not in (None, "")
