@@ -71,6 +71,10 @@ def test_labels_are_read_as_the_model_spells_them(tmp_path):
         (tmp_path / "rows.csv").write_text(f"text,label\na,{written}\nb,\n")
         given = read_given([str(tmp_path / "rows.csv")], TASK, names)
         assert given.labelled.tolist() == [True, False]
+    (tmp_path / "rows.csv").write_text("text,label\na,TRUE\nb,maybe\nc,False\n")
+    given = read_given([str(tmp_path / "rows.csv")], TASK, ("false", "true"))
+    assert given.labelled.tolist() == [True, False, True]
+    assert "1 row has a label that the model does not know (maybe)" in given.notes[-1]
 
 
 def test_a_file_is_read_as_in_training(tmp_path):

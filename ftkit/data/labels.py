@@ -164,20 +164,19 @@ def plain_name(name: str) -> str:
 
 
 def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
-    """Return labels of which all are true or false, or whole numbers, as training spells them.
+    """Return labels as training spells them where all of its are true or false, or whole numbers.
 
     A gap makes 1.0 of 1 in one file, and one program writes True where another writes true.
     """
-    there = {label for labels in text.values() for label in labels if label is not None}
+    in_training = {label for label in text["train"] if label is not None}
     for pattern, value in ((TRUTH, str.lower), (UNBROKEN, float)):
-        if there and all(pattern.fullmatch(label) for label in there):
-            in_training = {label for label in text["train"] if label is not None}
+        if in_training and all(pattern.fullmatch(label) for label in in_training):
             order = sorted(in_training, key=lambda label: (len(label), label), reverse=True)
             spelled = {value(label): label for label in order}  # the shortest is last, and stays
+            there = {label for labels in text.values() for label in labels if label is not None}
+            alike = {n: spelled.get(value(n), n) for n in there if pattern.fullmatch(n)}
             return {
-                split: [
-                    None if label is None else spelled.get(value(label), label) for label in labels
-                ]
+                split: [label and alike.get(label, label) for label in labels]
                 for split, labels in text.items()
             }
     return text
