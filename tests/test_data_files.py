@@ -197,6 +197,9 @@ def test_class_folders_may_lie_in_an_archive(tmp_path):
         ("rows.zip", b"PK", "it is no .zip file that can be read"),
         ("rows.json", b'{"a": {"b": 1}, "c": [1, 2]}', "expected a list of objects"),
         ("rows.json", b'[["text", "label"], ["a", "b"]]', "it is a list of lists; expected a"),
+        ("rows.json", b'{"columns": ["a", "b"], "data": [[1, 2, 3]]}', "expected a list of obj"),
+        ("rows.json", b'{"columns": ["a", "b"], "data": ["ab", 1]}', "expected a list of objects"),
+        ("rows.json", b'{"columns": [["a"], ["b"]], "data": [[1, 2]]}', "expected a list of obj"),
     ],
 )
 def test_what_cannot_be_unpacked_is_one_line_that_says_what_to_do(

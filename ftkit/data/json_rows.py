@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +179,13 @@ def _rows_in(whole: dict[str, Any]) -> dict[str, list[Any]] | None:
     lists = {name: value for name, value in whole.items() if _are_rows(value)}
     if lists and len(lists) == len(whole) and len(lists) > 1:
         return lists  # of each split
-    if isinstance(whole.get("columns"), list) and isinstance(whole.get("data"), list):
-        names = whole["columns"]
-        return {"train": [dict(zip_longest(names, row)) for row in whole["data"]]}
+    names, data = whole.get("columns"), whole.get("data")
+    if isinstance(names, list) and isinstance(data, list):
+        if not all(isinstance(row, list) and len(row) == len(names) for row in data):
+            return None
+        if any(isinstance(name, (list, dict)) for name in names):
+            return None
+        return {"train": [dict(zip(names, row, strict=True)) for row in data]}
     if len(lists) == 1:
         return {"train": next(iter(lists.values()))}
     inside = [value for value in values if isinstance(value, dict)]
