@@ -13,6 +13,7 @@ from ftkit import (
     TextTagging,
 )
 from ftkit.data import examine, load_splits
+from ftkit.data.given import read_given
 from ftkit.data.kinds import Column
 from ftkit.data.roles import assign
 from ftkit.data.separators import separator_in
@@ -237,6 +238,19 @@ def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_
     asked = task.model_copy(update={"columns": ("a", "c")})
     with pytest.raises(DataError, match=r"column 'c' cannot be an input: row 3 is 'n\.k\.'"):
         load_splits(Data(path=str(tmp_path)), asked)
+
+
+def test_words_that_the_training_rows_lack_are_said(tmp_path):
+    for split, color in (("train", "red"), ("test", "green")):
+        rows = [f"{n},{color if n % 2 else 'blue'},{n}" for n in range(12)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["a,c,y", *rows, "12,,12"]))
+    splits = load_splits(Data(path=str(tmp_path)), TabularRegression(label="y"))
+    said = "6 rows hold a word in 'c' that the training rows lack (green), which is read as a gap"
+    assert f"split 'test': {said}" in splits.notes
+    assert not any("split 'train'" in note and "lack" in note for note in splits.notes)
+    assert splits.test["features"][1] == [1.0, 0.0, 0.0]
+    given = read_given([str(tmp_path / "test.csv")], splits.task, ())
+    assert said in given.notes
 
 
 def test_a_column_says_the_splits_where_it_is_asked_to(tmp_path):

@@ -33,7 +33,7 @@ from ftkit.data.prints import look
 from ftkit.data.roles import assign, by_column, unused
 from ftkit.data.sources import read
 from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
-from ftkit.data.tabular import with_words
+from ftkit.data.tabular import unknown_words, with_words
 from ftkit.data.uses import uses_of
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import Data, Task
@@ -78,6 +78,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         )
     for name in roles.values():
         _require(source[name].features, name, *inputs, *labelled)
+        notes += unknown_words(task, source[name], f"split '{name}': ")
     try:
         names, labels = read_labels(task, {r: source[name] for r, name in roles.items()}, strict)
     except DataError as error:

@@ -26,6 +26,7 @@ from ftkit.data.outside import require_inside
 from ftkit.data.prints import look
 from ftkit.data.sources import read
 from ftkit.data.splits import file_of, in_brackets
+from ftkit.data.tabular import unknown_words
 from ftkit.data.uses import uses_of
 from ftkit.embedded import PREFIX
 from ftkit.errors import DataError
@@ -92,7 +93,7 @@ def read_given(
     table, before = source.splits[name], task
     _require_asked(task, asked, table.features)
     task, unlabelled = _columns(task, table.features)
-    notes += _renamed(before, task)
+    notes += (*_renamed(before, task), *unknown_words(task, table))
     labels, labelled, said = labels_given(task, table, label_names, unlabelled)
     notes += said
     folder = source.folder_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from datasets import Dataset, Features
 
 from ftkit.data.columns import is_number, is_text
+from ftkit.data.findings import first_few, rows_of
 from ftkit.data.numbers import as_numbers, as_people_write, looks_like_number
 from ftkit.errors import DataError
 from ftkit.recipe import TabularClassification, TabularRegression
@@ -75,6 +77,24 @@ def _(asked: Any, task: Any, there: Features, train: Dataset) -> tuple[Any, list
         notes.append(f"not used: {', '.join(unused)}")
     update = {"columns": chosen, "categories": words or asked.categories}
     return task.model_copy(update=update), notes
+
+
+def unknown_words(task: Any, rows: Dataset, where: str = "") -> Iterator[str]:
+    """Yield a note for each column with words that training did not have; all its inputs are 0.
+
+    Args:
+        task: with what it has to know of the training rows.
+        where: stands before the note.
+    """
+    for name, words in getattr(task, "categories", {}).items():
+        texts = (str(value).strip() for value in rows[name][:] if value is not None)
+        strange = [text for text in texts if text and text not in words]
+        if strange:
+            hold = "holds" if len(strange) == 1 else "hold"
+            yield (
+                f"{where}{rows_of(len(strange))} {hold} a word in '{name}' that the training rows "
+                f"lack ({first_few(sorted({*strange}))}), which is read as a gap"
+            )
 
 
 def _categories(values: list[Any]) -> tuple[tuple[str, ...], str | None]:

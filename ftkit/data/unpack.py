@@ -82,10 +82,9 @@ def _inside(file: Path, data: Data) -> tuple[list[Path], list[str]]:
         rows = _once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
         others = rows.with_suffix(".json")
         sheets = json.loads(others.read_text(encoding="utf-8")) if others.exists() else []
-        named = ", ".join(map(repr, sheets[:5]))
-        return [rows], [f"not used: sheets {named} of {file.name}, all but the first"][
-            : len(sheets)
-        ]
+        named = ", ".join(map(repr, sheets[:5])) + (", ..." if sheets[5:] else "")
+        note = f"not used: sheets {named} of {file.name}, all but the first"
+        return [rows], [note] if sheets else []
     if suffix == ".json":
         found = rows_of_object(file, data.encoding)
         if found is not None:
