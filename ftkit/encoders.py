@@ -34,6 +34,11 @@ def deviations(values: np.ndarray) -> np.ndarray:
     return np.where(is_constant(values), 1.0, np.nanstd(values, 0))
 
 
+AT_ONCE = 10_000
+"""Texts whose n-grams are counted together; before they are hashed into buckets, the counts of long
+texts take several times the memory of the vectors."""
+
+
 @dataclass(frozen=True)
 class PixelEncoder:
     """Images to (N, height * width * channels) float32 in [0, 1], row by row, channels last."""
@@ -88,7 +93,12 @@ class NgramEncoder:
             alternate_sign=False,
             dtype=np.float32,
         )
-        return hashed.transform(list(inputs)).toarray()
+        texts = list(inputs)
+        found = np.empty((len(texts), self.buckets), np.float32)
+        for start in range(0, len(texts), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            found[part] = hashed.transform(texts[part]).toarray()
+        return found
 
 
 @dataclass(frozen=True)
