@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ WHOLE, NUMBER, TRUTH = "a whole number", "a number", "true or false"
 LIST, FIELDS = "a list, as in [1, 2]", "its fields, as in {{}}"
 BRANCHES = {"int", "float", "str", "bool"}
 """What pydantic puts into a path where a value may be of several types."""
+NAME = re.compile(r"'[^']*'|[^\s,']+")
+"""One of the names in pydantic's list of what is allowed: a comma may be one."""
 EXPECTED = {
     "int_type": WHOLE,
     "int_parsing": WHOLE,
@@ -98,7 +101,7 @@ def _names(found: Any) -> list[str]:
     listed = found.get("ctx", {}).get("expected_tags" if "tag" in found["type"] else "expected", "")
     if found["type"] not in {"literal_error", "union_tag_invalid"}:
         return []
-    return [part.strip(" '") for part in listed.replace(" or ", ", ").split(",")]
+    return [part.strip("'") for part in NAME.findall(listed) if part != "or"]
 
 
 def _path(found: Any) -> list[str]:

@@ -275,3 +275,8 @@ def test_json_that_python_refuses_is_a_recipe_error(text):
 def test_bytes_that_are_no_characters_are_refused(tiny_recipe):
     with pytest.raises(RecipeError, match="revision holds bytes that are no characters of UTF-8"):
         tiny_recipe.override({"data.revision": "v\udcff"})
+
+
+def test_a_comma_among_what_is_allowed_is_named():
+    with pytest.raises(RecipeError, match=r"data\.decimal = ';': expected '\.' or ','$"):
+        Data(path="rows.csv", decimal=";")
