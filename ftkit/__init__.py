@@ -47,22 +47,22 @@ from ftkit.recipe import (
     Train,
     Translation,
 )
-from ftkit.result import RunResult
+from ftkit.runs.result import RunResult
 
 if TYPE_CHECKING:
-    from ftkit.data.own import data_of
-    from ftkit.mlp_estimator import MlpClassifier, MlpRegressor
-    from ftkit.mlp_model import load_perceptron
-    from ftkit.push import publish
-    from ftkit.run import finetune
+    from ftkit.backbones.perceptron import load_perceptron
+    from ftkit.data.in_memory import data_of
+    from ftkit.finetuning.finetune import finetune
+    from ftkit.perceptron.estimators import MlpClassifier, MlpRegressor
+    from ftkit.publishing.push import publish
 
 LATER = {
-    "MlpClassifier": "ftkit.mlp_estimator",
-    "MlpRegressor": "ftkit.mlp_estimator",
-    "data_of": "ftkit.data.own",
-    "finetune": "ftkit.run",
-    "load_perceptron": "ftkit.mlp_model",
-    "publish": "ftkit.push",
+    "MlpClassifier": "ftkit.perceptron.estimators",
+    "MlpRegressor": "ftkit.perceptron.estimators",
+    "data_of": "ftkit.data.in_memory",
+    "finetune": "ftkit.finetuning.finetune",
+    "load_perceptron": "ftkit.backbones.perceptron",
+    "publish": "ftkit.publishing.push",
 }
 
 __all__ = [

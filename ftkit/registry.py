@@ -18,7 +18,7 @@ from types import ModuleType
 
 from ftkit.errors import FtkitError, RecipeError, nearest
 from ftkit.recipe import Recipe
-from ftkit.strangers import harmless
+from ftkit.recipe.strangers import harmless
 
 GROUP = "ftkit.recipes"
 
@@ -37,7 +37,8 @@ def recipes() -> dict[str, Recipe]:
 def find(name: str, asked: Collection[str] = ()) -> Recipe:
     """Return the recipe of that name, the one in that .py or .json file, or of that Hub model.
 
-    Of one that is not the user's own, without what only he may decide, see `ftkit.strangers`.
+    Of one that is not the user's own, without what only he may decide, see
+    `ftkit.recipe.strangers`.
 
     Args:
         asked: paths of the fields that the command sets.
@@ -55,9 +56,7 @@ def find(name: str, asked: Collection[str] = ()) -> Recipe:
         return harmless(_from_json(path), asked, name)
     modules, gone = _modules()
     if name not in modules and name.count("/") == 1:
-        from ftkit.pull import fetch_recipe  # costs a tenth of a second, which others need not pay
-
-        return harmless(fetch_recipe(name), asked, name)
+        return harmless(_fetched(name), asked, name)
     if name not in modules:
         raise RecipeError(
             f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
@@ -159,3 +158,25 @@ def _from_json(path: Path) -> Recipe:
         return Recipe.from_json(path.read_text(encoding="utf-8"))
     except (FtkitError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from None
+
+
+def _fetched(name: str) -> Recipe:
+    """Return the recipe that a model on the Hub was published with, as it stands there.
+
+    Raises:
+        HubError: there is no such model, or no recipe in it.
+        RecipeError: it is not a recipe of this version.
+    """
+    # The Hub's client takes a tenth of a second to import, which others need not wait for.
+    from huggingface_hub import hf_hub_download
+
+    from ftkit.hub.download import resolve
+    from ftkit.hub.errors import hub_errors, patiently
+
+    commit = resolve("model", name, None, what="recipe")
+    with hub_errors("recipe", name):
+        file = patiently(lambda: hf_hub_download(name, "recipe.json", revision=commit))
+    try:
+        return Recipe.from_json(Path(file).read_text(encoding="utf-8"))
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe '{name}': {error}") from None

@@ -46,7 +46,7 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
     """Train with transformers' Trainer as it comes: its defaults, frozen by requires_grad."""
     from transformers import Trainer, TrainingArguments
 
-    from ftkit.evaluation import collate_of
+    from ftkit.tasks.evaluation import collate_of
 
     collate = collate_of(ready.inputs.train_plain)
 
@@ -73,12 +73,12 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
 
 def ftkit(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
     """Train as ftkit does."""
-    from ftkit.models import place
-    from ftkit.stages import train
+    from ftkit.backbones.pretrained import place
+    from ftkit.strategies import strategy_of
 
     begin = time.perf_counter()
     place(ready.model, recipe.train.channels_last, machine.device)
-    fitted = train(recipe.strategy, ready.model, ready.inputs, recipe, machine, folder)
+    fitted = strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, folder)
     seconds = time.perf_counter() - begin - fitted.validation_seconds
     return seconds, fitted.precision
 
@@ -87,12 +87,12 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     """Train with ftkit's settings in a plain loop of PyTorch."""
     import torch
 
-    from ftkit.adapt import set_training_mode
-    from ftkit.batches import Batches
-    from ftkit.evaluation import collate_of, lengths_of
-    from ftkit.models import place
-    from ftkit.precision import autocast, fastest_training
-    from ftkit.tasks import examples_of
+    from ftkit.backbones.pretrained import place
+    from ftkit.tasks.evaluation import collate_of, lengths_of
+    from ftkit.tasks.inputs import examples_of
+    from ftkit.training.batches import Batches
+    from ftkit.training.modes import set_training_mode
+    from ftkit.training.precision import autocast, fastest_training
 
     begin = time.perf_counter()
     model, rows, settings = ready.model, ready.inputs.train_plain, recipe.train
@@ -131,9 +131,9 @@ CONTENDERS: dict[str, Callable[..., tuple[float, str]]] = {
 def work(name: str, recipe: Any) -> dict[str, Any]:
     """Return what one contender took and reached; runs in a process of its own."""
     quiet()
-    from ftkit import runtime
-    from ftkit.evaluation import predict_logits
-    from ftkit.run import make_ready
+    from ftkit.finetuning.finetune import make_ready
+    from ftkit.machine import runtime
+    from ftkit.tasks.evaluation import predict_logits
 
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
@@ -171,7 +171,7 @@ def run_worker(words: list[str], environment: dict[str, str]) -> dict[str, Any]:
 
 def record(options: Any, found: dict[str, Any]) -> None:
     """Print what the figures stand on, and write all as JSON where asked for."""
-    from ftkit import runtime
+    from ftkit.machine import runtime
 
     versions = runtime.versions()
     about = {

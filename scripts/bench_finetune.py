@@ -137,10 +137,10 @@ def memory(options: argparse.Namespace) -> None:
 def extract(recipe: Any) -> dict[str, float]:
     """Return the peak memory of a process that extracts the features of all training rows."""
     quiet()
-    from ftkit import runtime
-    from ftkit.features import cache_features
-    from ftkit.models import place
-    from ftkit.run import make_ready
+    from ftkit.backbones.pretrained import place
+    from ftkit.finetuning.finetune import make_ready
+    from ftkit.machine import runtime
+    from ftkit.strategies.features import cache_features
 
     recipe = recipe.override({"data.validation_rows": 64, "data.test_rows": 64})
     machine = runtime.start(recipe.train.seed)
@@ -163,15 +163,17 @@ def limits(recipe: Any) -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     quiet()
-    from ftkit import runtime
-    from ftkit.evaluation import first_examples
-    from ftkit.models import load_model
-    from ftkit.run import make_ready
+    from ftkit.backbones.pretrained import load_model
+    from ftkit.finetuning.finetune import make_ready
+    from ftkit.machine import runtime
+    from ftkit.tasks import task_of
+    from ftkit.tasks.evaluation import first_examples
 
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     names = ready.splits.label_names
-    plain, _ = load_model(recipe.backbone, names, 0, recipe.task)  # without the layers of LoRA
+    # without the layers of LoRA
+    plain, _ = load_model(recipe.backbone, names, 0, task_of(recipe.task))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         plain(**first_examples(ready.inputs, 1, torch.device("cpu")))
     found = {"forward_flop": float(counter.get_total_flops())}

@@ -139,8 +139,8 @@ def prepare_torch(data: dict[str, np.ndarray], options: argparse.Namespace) -> t
 def ftkit(data: dict[str, np.ndarray], sizes: list[int], options: argparse.Namespace) -> Runner:
     """The chapter."""
     _, X, y, X_test, y_test = prepare_torch(data, options)
-    from ftkit.mlp import Moments, Network, Training
-    from ftkit.mlp_training import evaluate, one_hot, train
+    from ftkit.perceptron.network import Moments, Network, Training
+    from ftkit.perceptron.training import evaluate, one_hot, train
 
     network, Y = Network(tuple(sizes), device=options.device), one_hot(y, sizes[-1])
     moments, how = Moments(network), Training(epochs=1, batch_size=options.batch_size)

@@ -16,7 +16,8 @@ import torch
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 
-from ftkit.mlp import (
+from ftkit.perceptron.gradient_check import check_gradients
+from ftkit.perceptron.network import (
     Activation,
     Network,
     Training,
@@ -27,8 +28,7 @@ from ftkit.mlp import (
     loss,
     times_slope,
 )
-from ftkit.mlp_check import check_gradients
-from ftkit.mlp_training import one_hot, train
+from ftkit.perceptron.training import one_hot, train
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 
@@ -96,7 +96,7 @@ def draw_descent() -> None:
 
 def draw_step_sizes() -> None:
     """How the difference quotient's error depends on its step."""
-    import ftkit.mlp_check as check
+    import ftkit.perceptron.gradient_check as check
 
     X, Y = digits()
     network = Network((64, 32, 10), "tanh")

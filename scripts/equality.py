@@ -42,7 +42,7 @@ def begin_as_if_on_gpus(self, *arguments, **named):
 PartialState.__init__ = begin_as_if_on_gpus
 os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 os.environ |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
-from ftkit.cli import main
+from ftkit.cli.main import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 SETTINGS = [f"data.{split}_rows={rows}" for split, rows in ROWS.items()]
@@ -109,7 +109,7 @@ def run(case: str, kind: str, processes: int, folder: Path) -> Run:
 
 def without_dropout(folder: Path) -> Path:
     """Return MiniLM's folder with dropout off."""
-    from ftkit.embedded import embedded_backbone
+    from ftkit.backbones.embedded import embedded_backbone
 
     copy = folder / "minilm"
     if not copy.exists():

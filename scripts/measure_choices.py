@@ -4,10 +4,10 @@
 
 Each argument is RECIPE=DATA, a path or a Hub id; the rows are those of measure_learning_rate.py:
 480 training rows and as many validation rows. The first table is `strategy.keep_statistics` at
-three learning rates, for a backbone with BatchNorm. The second is LEAST_STEPS of `ftkit.choose`:
-how many steps of full fine-tuning it takes until its accuracy on validation rows passes that of the
-head alone. The choice is made by the validation column; test rows stand beside it as a report.
-Measurements lie in runs/learning_rate.jsonl and are not repeated.
+three learning rates, for a backbone with BatchNorm. The second is LEAST_STEPS of
+`ftkit.planning.choose`: how many steps of full fine-tuning it takes until its accuracy on
+validation rows passes that of the head alone. The choice is made by the validation column; test
+rows stand beside it as a report. Measurements lie in runs/learning_rate.jsonl and are not repeated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from measure_learning_rate import PART, trained
 
+from ftkit.cli.request import resolve
 from ftkit.recipe import Recipe
-from ftkit.request import resolve
 
 RATES = (1e-4, 3e-4, 1e-3)
 STEPS = (15, 30, 60, 120, 240)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ftkit import finetune, registry, runtime
-from ftkit.terminal import speak
+from ftkit import finetune, registry
+from ftkit.machine import runtime
+from ftkit.machine.terminal import speak
 
 OUT = Path("runs/expect")
 

@@ -22,16 +22,17 @@ import math
 
 import numpy as np
 
-from ftkit import registry, runtime
-from ftkit.features import Features, cache_features
-from ftkit.heads import Head
-from ftkit.linear_head import _put, solved
-from ftkit.probe import measured, train_head
+from ftkit import registry
+from ftkit.cli.request import resolve
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
 from ftkit.recipe import HeadOnly, Recipe
-from ftkit.request import resolve
-from ftkit.run import make_ready
-from ftkit.tasks import Inputs
-from ftkit.training import long_enough
+from ftkit.strategies import strategy_of
+from ftkit.strategies.features import Features, cache_features
+from ftkit.strategies.heads import Head
+from ftkit.strategies.linear_head import _put, solved
+from ftkit.strategies.probe import measured, train_head
+from ftkit.tasks.inputs import Inputs
 
 
 def main() -> None:
@@ -108,7 +109,9 @@ def _measure(
         _put(found, head)
         figures = found.figures or measured(head, inputs, recipe)
     else:
-        figures = train_head(head, inputs, long_enough(recipe, len(train)))
+        figures = train_head(
+            head, inputs, strategy_of(recipe.strategy).long_enough(recipe, len(train))
+        )
     return figures["accuracy"], measured(head, Inputs(train, train, test, test), recipe)["accuracy"]
 
 

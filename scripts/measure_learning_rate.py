@@ -24,15 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from ftkit import runtime
-from ftkit.evaluation import predict
-from ftkit.metrics import score
-from ftkit.models import place
-from ftkit.range_test import pick, range_test, smoothed
+from ftkit.backbones.pretrained import place
+from ftkit.cli.request import resolve
+from ftkit.finetuning.finetune import Ready, make_ready
+from ftkit.machine import runtime
 from ftkit.recipe import Recipe
-from ftkit.request import resolve
-from ftkit.run import Ready, make_ready
-from ftkit.stages import train
+from ftkit.strategies import strategy_of
+from ftkit.strategies.range_test import pick, range_test, smoothed
 
 FILE = Path("runs/learning_rate.jsonl")
 PART: dict[str, dict[str, Any]] = {
@@ -168,12 +166,14 @@ def trained(recipe: Recipe, seed: int, changes: dict[str, Any]) -> dict[str, Any
 
     def fit(ready: Ready, machine: runtime.Machine) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))
+            strategy_of(recipe.strategy).train(
+                ready.model, ready.inputs, recipe, machine, Path(folder)
+            )
         found = {}
         for split in ("validation", "test"):
             rows = getattr(ready.inputs, split)
-            outputs = predict(ready.task, ready.model, rows, recipe.train, machine)
-            found[split] = score(ready.task, rows.labels, outputs)["accuracy"]
+            outputs = ready.task.predict(ready.model, rows, recipe.train, machine)
+            found[split] = ready.task.score(rows.labels, outputs)["accuracy"]
         return found
 
     return once({"seed": seed, "changes": changes}, recipe, fit)

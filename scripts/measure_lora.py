@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftkit import finetune, registry
-from ftkit.terminal import speak
+from ftkit.machine.terminal import speak
 
 OUT = Path("runs/lora")
 PART: dict[str, dict[str, Any]] = {

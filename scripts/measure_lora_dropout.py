@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-import ftkit.unfreezing
-from ftkit import registry, runtime
-from ftkit.adapt import training_modes
-from ftkit.evaluation import predict
-from ftkit.metrics import score
-from ftkit.models import place
-from ftkit.run import make_ready
-from ftkit.stages import train
+import ftkit.training.unfreezing
+from ftkit import registry
+from ftkit.backbones.pretrained import place
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.training.modes import training_modes
 
 
 def with_dropout(model: nn.Module) -> list[tuple[nn.Module, bool]]:
@@ -35,18 +34,20 @@ def measure(rows: int, seed: int, dropout: bool) -> tuple[float, float, float]:
     changes = {"data.train_rows": rows, "data.validation_rows": 600, "data.test_rows": 700}
     recipe = registry.find("minilm-langid").with_strategy("lora")
     recipe = recipe.override(changes | {"train.seed": seed, "train.epochs": 5})
-    ftkit.unfreezing.training_modes = with_dropout if dropout else training_modes
+    ftkit.training.unfreezing.training_modes = with_dropout if dropout else training_modes
     machine = runtime.start(seed)
     ready = make_ready(recipe, machine)
     place(ready.model, None, machine.device)
     with tempfile.TemporaryDirectory() as folder:
-        fitted = train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))
+        fitted = strategy_of(recipe.strategy).train(
+            ready.model, ready.inputs, recipe, machine, Path(folder)
+        )
     test = ready.inputs.test
-    told = predict(ready.task, ready.model, test, recipe.train, machine)
+    told = ready.task.predict(ready.model, test, recipe.train, machine)
     return (
         fitted.validation["loss"],
         fitted.validation["accuracy"],
-        score(ready.task, test.labels, told)["accuracy"],
+        ready.task.score(test.labels, told)["accuracy"],
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet
 from PIL import Image
 
-from ftkit.mlp_estimator import MlpClassifier
+from ftkit.perceptron.estimators import MlpClassifier
 
 PLAIN = MlpClassifier(hidden=(64, 64), activation="relu", update="adam", batch_size=32, epochs=5)
 TUNED = MlpClassifier(

@@ -18,15 +18,16 @@ from typing import Any
 import datasets
 import numpy as np
 
-import ftkit.trainer
-import ftkit.training
-from ftkit import Backbone, Data, Full, Recipe, TextRegression, Train, runtime
-from ftkit.data import load_splits
-from ftkit.evaluation import predict
-from ftkit.metrics.numbers import numeric_figures
-from ftkit.models import place
-from ftkit.run import make_ready
-from ftkit.stages import train
+import ftkit.training.fit
+import ftkit.training.trainer
+from ftkit import Backbone, Data, Full, Recipe, TextRegression, Train
+from ftkit.backbones.pretrained import place
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
+from ftkit.tasks.metrics.numbers import numeric_figures
 
 NEWS = Path("../shared/data/ag_news")
 
@@ -46,7 +47,7 @@ def names(seed: int) -> dict[str, list[tuple[str, float]]]:
     from ftkit import registry
 
     recipe = registry.find("minilm-langid")
-    rows = load_splits(recipe.data, recipe.task).train.shuffle(seed=seed)["text"][:]
+    rows = load_splits(recipe.data, task_of(recipe.task)).train.shuffle(seed=seed)["text"][:]
     cuts = {"train": rows[:2000], "validation": rows[2000:2200], "test": rows[2200:2700]}
     return {part: [(text, float(len(text))) for text in texts] for part, texts in cuts.items()}
 
@@ -75,9 +76,9 @@ def measure(target: str, seed: int) -> dict[str, Any]:
         place(ready.model, None, machine.device)
         run = folder / "run"
         run.mkdir()
-        train(recipe.strategy, ready.model, ready.inputs, recipe, machine, run)
+        strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, run)
         test = ready.inputs.test
-        told = predict(ready.task, ready.model, test, recipe.train, machine).ravel()
+        told = ready.task.predict(ready.model, test, recipe.train, machine).ravel()
     labels = np.asarray(test.labels, float)
     figures = numeric_figures(np.ones(len(labels)), told.astype(float), labels)
     return {"mean": labels.mean(), "deviation": labels.std(), **figures}
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--raw", action="store_true")
     given = parser.parse_args()
     if given.raw:
-        for module in (ftkit.trainer, ftkit.training):
+        for module in (ftkit.training.trainer, ftkit.training.fit):
             setattr(module, "scale_of", lambda *_: None)  # noqa: B010
     for target in given.targets:
         for seed in range(given.seeds):

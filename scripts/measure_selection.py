@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ftkit import registry, runtime
-from ftkit.evaluation import predict
-from ftkit.metrics import score
-from ftkit.models import place
-from ftkit.run import make_ready
-from ftkit.stages import train
-from ftkit.trainer import FrozenTrainer
+from ftkit import registry
+from ftkit.backbones.pretrained import place
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.training.trainer import FrozenTrainer
 
 FILE = Path("runs/selection.jsonl")
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -80,15 +79,17 @@ def measure(case: str, rows: int, seed: int) -> dict[str, Any]:
 
     def noting(trainer: FrozenTrainer) -> dict[str, float]:
         figures, own = usual(trainer), trainer.inputs.test
-        told = predict(trainer.task, trainer.whole(), own, trainer.settings, trainer.machine)
+        told = trainer.task.predict(trainer.whole(), own, trainer.settings, trainer.machine)
         validation.append(figures)
-        test.append(score(trainer.task, own.labels, told))
+        test.append(trainer.task.score(own.labels, told))
         return figures
 
     FrozenTrainer.score = noting  # type: ignore[method-assign, assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
-            train(recipe.strategy, ready.model, ready.inputs, recipe, machine, Path(folder))
+            strategy_of(recipe.strategy).train(
+                ready.model, ready.inputs, recipe, machine, Path(folder)
+            )
     finally:
         FrozenTrainer.score = usual  # type: ignore[method-assign]
     epochs = recipe.train.epochs  # a check of the reloaded best may come after them

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from ftkit.games import (
+from ftkit.data.games import (
     PLAYER,
     encode,
     labels,
@@ -21,7 +21,7 @@ from ftkit.games import (
     positions,
     split,
 )
-from ftkit.mlp_estimator import MlpClassifier
+from ftkit.perceptron.estimators import MlpClassifier
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import interval
 from ftkit.compare.statistics import LEVEL
 from ftkit.compare.verdict import verdict
-from ftkit.metrics.intervals import wilson
+from ftkit.tasks.metrics.intervals import wilson
 
 FLIPS = 1000
 """Exchanges of each test: a tenth of what a comparison takes, or simulations would take hours."""

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.stats import norm
 
-from ftkit.metrics.classes import figures
-from ftkit.metrics.intervals import effective_n, measured_share, wilson
-from ftkit.metrics.matrices import matrix_interval
-from ftkit.metrics.moments import error_parts, pearson_of, product_parts, r2_of
-from ftkit.metrics.numbers import interval_of
-from ftkit.metrics.ranking import measure_auroc
-from ftkit.metrics.tags import measured_f1
+from ftkit.tasks.metrics.classes import figures
+from ftkit.tasks.metrics.intervals import effective_n, measured_share, wilson
+from ftkit.tasks.metrics.matrices import matrix_interval
+from ftkit.tasks.metrics.moments import error_parts, pearson_of, product_parts, r2_of
+from ftkit.tasks.metrics.numbers import interval_of
+from ftkit.tasks.metrics.ranking import measure_auroc
+from ftkit.tasks.metrics.tags import measured_f1
 
 ROWS = (40, 90, 360, 2000)
 LEVELS = (0.5, 0.9, 0.97, 0.99)

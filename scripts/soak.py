@@ -48,7 +48,7 @@ def main() -> int:
     words.add_argument("--only", nargs="+", default=list(RUNS), choices=list(RUNS))
     words.add_argument("--json", type=Path)
     asked = words.parse_args()
-    import ftkit.run  # noqa: F401 - once, so that each sitting begins at once
+    import ftkit.finetuning.finetune  # noqa: F401 - once, so that each sitting begins at once
 
     draw = random.Random(asked.seed)
     found = {}
@@ -135,7 +135,7 @@ def start(run: list[str], out: Path, folder: Path) -> int:
     for stream in (1, 2):
         os.dup2(said, stream)
     try:
-        from ftkit.cli import main as ftkit
+        from ftkit.cli.main import main as ftkit
 
         os._exit(ftkit(["train", *run, "--out", str(out), *["--resume"] * (out.exists())]))
     except BaseException:
@@ -166,7 +166,7 @@ def stop(
     if status == 0:  # it came to its end first
         return False
     seconds = time.monotonic() - begin
-    from ftkit.checkpoint import why_damaged
+    from ftkit.runs.checkpoint import why_damaged
 
     checkpoints = sorted(out.glob("checkpoints/checkpoint-*"), key=lambda p: p.stat().st_mtime_ns)
     whole = bool(checkpoints) and why_damaged(checkpoints[-1]) is None
@@ -221,7 +221,7 @@ def contents(run: Path) -> tuple:
     """Return weights, metrics, predictions and log, without what is a duration."""
     from safetensors.torch import load_file
 
-    from ftkit.checksums import sha256_of
+    from ftkit.hub.checksums import sha256_of
 
     weights = {  # not the files' checksums: safetensors orders its metadata by chance
         f"{file.relative_to(run)} {name}": values.numpy().tobytes()

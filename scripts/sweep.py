@@ -2,8 +2,8 @@
 
 import sys
 
-from ftkit.cli import main
-from ftkit.launch import ensure_processes
+from ftkit.cli.main import main
+from ftkit.machine.launch import ensure_processes
 
 if __name__ == "__main__":
     ensure_processes(__file__, sys.argv[1:])

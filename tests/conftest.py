@@ -40,7 +40,7 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ftkit import Augment, Backbone, Data, ImageClassification, Recipe, Train  # noqa: E402
-from ftkit.verify import Verified  # noqa: E402
+from ftkit.finetuning.verify import Verified  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -93,7 +93,9 @@ def shared_data() -> Path:
 
 def leave_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs skip the second process that verifies their model, in tests of something else."""
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(rows=0, latency_seconds=None))
+    monkeypatch.setattr(
+        "ftkit.finetuning.finetune.verify", lambda *_: Verified(rows=0, latency_seconds=None)
+    )
 
 
 def make_image(colour: str, number: int, size: tuple[int, int] = (20, 16)) -> Image.Image:
@@ -156,7 +158,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http, _xet
 
-    import ftkit.hub
+    import ftkit.hub.errors
 
     HUB.reset()
     monkeypatch.setenv("HF_TOKEN", OWNER)
@@ -165,7 +167,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
     monkeypatch.setattr(_xet, "_GLOBAL_XET_HOLDER", _xet.XetSessionHolder())
     # nobody waits between tries: the client alone takes 23 s for a server that is gone
-    monkeypatch.setattr(ftkit.hub, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(ftkit.hub.errors, "WAITS", (0.0, 0.0))
     hurried = types.SimpleNamespace(sleep=lambda _: None, time=time.time)
     for module in (_http, file_download):
         monkeypatch.setattr(module, "time", hurried)

@@ -16,10 +16,10 @@ import pytest
 from hub_server import OWNER, STRANGER
 from huggingface_hub import HfApi, constants
 
-from ftkit import Backbone, Data, publish
-from ftkit.checksums import sha256_of
+from ftkit import Data, publish
 from ftkit.data.sources import read
-from ftkit.pull import fetch
+from ftkit.hub.checksums import sha256_of
+from ftkit.hub.download import fetch
 
 WEIGHTS = {"lfs": "GET /lfs/", "xet": "GET /cas/xorbs/"}
 
@@ -52,7 +52,7 @@ class Stage:
         self.fault(UPLOAD[self.transport], kind, **how)
 
     def pull(self):
-        return fetch(Backbone(id=self.source))
+        return fetch(self.source)
 
     def pull_data(self):
         return read(Data(path="alice/colours")).splits
@@ -115,7 +115,7 @@ def gated(stage):
 
 
 def bad_revision(stage):
-    stage.act = lambda: fetch(Backbone(id="alice/tiny", revision="nowhere"))
+    stage.act = lambda: fetch("alice/tiny", "nowhere")
     stage.cleanups.callback(setattr, stage, "act", stage.pull)
 
 

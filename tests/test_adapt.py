@@ -8,15 +8,20 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from ftkit import Backbone, Full, HeadOnly, Lora, Lpft, ModelError
-from ftkit.adapt import adapt, keeping_statistics_of_one, lora_targets, set_training_mode
-from ftkit.models import head_names, load_model
+from ftkit import Backbone, Full, HeadOnly, ImageClassification, Lora, Lpft, ModelError
+from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.strategies import strategy_of
+from ftkit.strategies.lora import lora_targets
+from ftkit.tasks import task_of
+from ftkit.training.modes import keeping_statistics_of_one, set_training_mode
+
+IMAGES = task_of(ImageClassification())
 
 NAMES = ("blue", "green", "red")
 
 
 def load(family, checkpoint):
-    return load_model(Backbone(id=str(checkpoint(family))), NAMES, seed=0)[0]
+    return load_model(Backbone(id=str(checkpoint(family))), NAMES, seed=0, task=IMAGES)[0]
 
 
 def pixels_for(model):
@@ -47,7 +52,7 @@ def take_steps(model, count=3):
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_full_moves_everything(family, checkpoint):
-    model = adapt(Full(), load(family, checkpoint))
+    model = strategy_of(Full()).adapt(load(family, checkpoint))
     assert trained_names(model) == {name for name, _ in model.named_parameters()}
 
 
@@ -55,7 +60,7 @@ def test_full_moves_everything(family, checkpoint):
 def test_head_only_moves_the_head_and_no_other_tensor(family, checkpoint):
     model = load(family, checkpoint)
     (head,) = head_names(model)
-    model = adapt(HeadOnly(), model)
+    model = strategy_of(HeadOnly()).adapt(model)
     before = copy.deepcopy(model.state_dict())
     after = take_steps(model).state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
@@ -65,7 +70,7 @@ def test_head_only_moves_the_head_and_no_other_tensor(family, checkpoint):
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_lora_moves_adapter_and_head_and_no_other_tensor(family, checkpoint):
-    model = adapt(Lora(rank=2), load(family, checkpoint))
+    model = strategy_of(Lora(rank=2)).adapt(load(family, checkpoint))
     before = copy.deepcopy(model.state_dict())
     after = take_steps(model).state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
@@ -76,7 +81,7 @@ def test_lora_moves_adapter_and_head_and_no_other_tensor(family, checkpoint):
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_merged_lora_gives_the_logits_of_the_adapter(family, checkpoint):
-    model = take_steps(adapt(Lora(rank=2), load(family, checkpoint))).eval()
+    model = take_steps(strategy_of(Lora(rank=2)).adapt(load(family, checkpoint))).eval()
     pixels = pixels_for(model)
     with torch.inference_mode():
         adapted = model(pixel_values=pixels).logits
@@ -88,7 +93,7 @@ def test_merged_lora_gives_the_logits_of_the_adapter(family, checkpoint):
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_adapter_reload_gives_equal_logits(family, checkpoint, tmp_path):
-    model = take_steps(adapt(Lora(rank=2), load(family, checkpoint))).eval()
+    model = take_steps(strategy_of(Lora(rank=2)).adapt(load(family, checkpoint))).eval()
     model.save_pretrained(tmp_path)
     again = PeftModel.from_pretrained(load(family, checkpoint), tmp_path).eval()
     pixels = pixels_for(model)
@@ -115,7 +120,7 @@ def test_lora_adapts_every_attention_projection_of_a_vit(checkpoint):
 
 
 def test_targets_can_be_narrowed_by_the_ends_of_names(checkpoint):
-    model = adapt(Lora(targets=("q_proj", "v_proj")), load("vit", checkpoint))
+    model = strategy_of(Lora(targets=("q_proj", "v_proj"))).adapt(load("vit", checkpoint))
     adapted = {name.split(".lora_A")[0] for name in trained_names(model) if "lora_A" in name}
     assert len(adapted) == 4
     assert all(name.endswith(("q_proj", "v_proj")) for name in adapted)
@@ -123,11 +128,11 @@ def test_targets_can_be_narrowed_by_the_ends_of_names(checkpoint):
 
 def test_targets_that_match_nothing_are_refused_with_names_that_would(checkpoint):
     with pytest.raises(ModelError, match=r"query.*vit\.layers\.0\.attention\.q_proj"):
-        adapt(Lora(targets=("query",)), load("vit", checkpoint))
+        strategy_of(Lora(targets=("query",))).adapt(load("vit", checkpoint))
 
 
 def test_dropout_of_a_frozen_body_is_off_and_that_of_lora_is_on(checkpoint):
-    model = adapt(Lora(dropout=0.5), load("vit", checkpoint))
+    model = strategy_of(Lora(dropout=0.5)).adapt(load("vit", checkpoint))
     model.train()
     set_training_mode(model)
     modes = {
@@ -139,7 +144,7 @@ def test_dropout_of_a_frozen_body_is_off_and_that_of_lora_is_on(checkpoint):
 
 
 def test_full_fine_tuning_keeps_dropout_and_batch_norm_in_train_mode(checkpoint):
-    model = adapt(Full(keep_statistics=False), load("resnet", checkpoint)).eval()
+    model = strategy_of(Full(keep_statistics=False)).adapt(load("resnet", checkpoint)).eval()
     set_training_mode(model)
     assert all(module.training for module in model.modules())
 
@@ -150,7 +155,7 @@ def batch_norms(model):
 
 @pytest.mark.parametrize("strategy", [Full(), Lpft(probe=HeadOnly())], ids=["full", "lpft"])
 def test_batch_norm_that_keeps_its_statistics_learns_scale_and_shift(strategy, checkpoint):
-    model = adapt(strategy, load("resnet", checkpoint))
+    model = strategy_of(strategy).adapt(load("resnet", checkpoint))
     before = [norm.running_mean.clone() for norm in batch_norms(model)]
     model.train()
     set_training_mode(model)

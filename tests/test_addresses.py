@@ -9,22 +9,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from ftkit import Data, DataError, Recipe, RecipeError
-from ftkit.addresses import shown, without_secrets
-from ftkit.cache import key_of
-from ftkit.cli import main
+from ftkit.cli.main import main
+from ftkit.cli.request import short_name, train_command
 from ftkit.compare.baselines import holds
-from ftkit.data.given import read_given
-from ftkit.data.remote import fetch
+from ftkit.data.remote_files import fetch
 from ftkit.errors import FtkitError
-from ftkit.folder import is_complete
-from ftkit.interruption import command_to_go_on
-from ftkit.pull import shareable
+from ftkit.errors.addresses import shown, without_secrets
+from ftkit.finetuning.folder import is_complete
+from ftkit.machine.interruption import command_to_go_on
+from ftkit.machine.terminal import speak
+from ftkit.planning.search_space import parse_space
+from ftkit.recipe.strangers import words_to_repeat
 from ftkit.registry import find
-from ftkit.request import short_name, train_command
-from ftkit.result import RunResult
-from ftkit.search_space import parse_space
-from ftkit.strangers import words_to_repeat
-from ftkit.terminal import speak
+from ftkit.runs.pinning import shareable
+from ftkit.runs.result import RunResult
+from ftkit.strategies.cache import key_of
+from ftkit.tasks import task_of
+from ftkit.tasks.rows_to_answer import read_given
 
 ADDRESS = "https://joe:s3cret@127.0.0.1:9/rows.csv?X-Amz-Signature=s3cret&id=1"
 PLAIN = "https://127.0.0.1:9/rows.csv"
@@ -170,7 +171,7 @@ def test_a_sweep_tries_no_address_that_its_study_would_keep():
 def test_a_word_that_is_cut_short_gives_nothing_away(tiny_recipe):
     long = "https://joe:" + "s3cret" * 40 + "@127.0.0.1:9/rows.csv"
     with pytest.raises(DataError) as caught:
-        read_given([long, "a"], tiny_recipe.task, ("red",))
+        read_given([long, "a"], task_of(tiny_recipe.task), ("red",))
     assert "s3cret" not in str(caught.value)
     with pytest.raises(DataError) as caught:
         fetch(long, (".csv",))

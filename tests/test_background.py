@@ -7,11 +7,12 @@ import torch
 from conftest import leave_unverified
 from safetensors.torch import load_file
 
-import ftkit.checkpoint
-from ftkit import TrainingError, background, finetune
-from ftkit.background import Background, copied, size_of
-from ftkit.checkpoint import FILE
-from ftkit.trainer import FrozenTrainer
+import ftkit.runs.checkpoint
+from ftkit import TrainingError, finetune
+from ftkit.runs.checkpoint import FILE
+from ftkit.training import background
+from ftkit.training.background import Background, copied, size_of
+from ftkit.training.trainer import FrozenTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_what_goes_wrong_is_said_by_the_next_call_and_once():
 
 def test_training_goes_on_while_a_checkpoint_is_written(tiny_recipe, tmp_path, monkeypatch):
     finetune(tiny_recipe, tmp_path / "one")
-    step, write = FrozenTrainer.training_step, ftkit.checkpoint.save_moving
+    step, write = FrozenTrainer.training_step, ftkit.runs.checkpoint.save_moving
     taken = threading.Event()
 
     def noting(self, *given):
@@ -82,7 +83,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tiny_recipe, tmp_path, m
         write(tensors, folder)
 
     monkeypatch.setattr(FrozenTrainer, "training_step", noting)
-    monkeypatch.setattr(ftkit.checkpoint, "save_moving", late)
+    monkeypatch.setattr(ftkit.runs.checkpoint, "save_moving", late)
     finetune(tiny_recipe, tmp_path / "other")
     one, other = (
         load_file(tmp_path / run / "model" / "model.safetensors") for run in ("one", "other")
@@ -95,7 +96,7 @@ def test_an_error_ends_training_long_before_the_next_checkpoint(tiny_recipe, tmp
         (folder / FILE).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ftkit.checkpoint, "save_moving", full)
+    monkeypatch.setattr(ftkit.runs.checkpoint, "save_moving", full)
     steps, taking = [], FrozenTrainer.training_step
 
     def noting(self, *given):

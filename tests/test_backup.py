@@ -7,9 +7,9 @@ from conftest import leave_unverified
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 
-import ftkit.mlp_state
+import ftkit.training.perceptron_state
 from ftkit import Data, Full, Mlp, Recipe, TabularClassification, Train, finetune
-from ftkit.cli import main
+from ftkit.cli.main import main
 
 
 @pytest.fixture
@@ -47,17 +47,17 @@ def _list(hub, name):
 def test_another_machine_goes_on_from_the_branch(perceptron, hub, tmp_path, monkeypatch):
     leave_unverified(monkeypatch)
     finetune(perceptron, tmp_path / "whole")
-    write = ftkit.mlp_state.push_checkpoint
+    write = ftkit.training.perceptron_state.push_checkpoint
 
     def stop(file, repo_id):
         write(file, repo_id)
-        if ftkit.mlp_state.read_state(file).epochs == 2:
+        if ftkit.training.perceptron_state.read_state(file).epochs == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ftkit.mlp_state, "push_checkpoint", stop)
+    monkeypatch.setattr(ftkit.training.perceptron_state, "push_checkpoint", stop)
     with pytest.raises(KeyboardInterrupt):
         finetune(perceptron, tmp_path / "taken")
-    monkeypatch.setattr(ftkit.mlp_state, "push_checkpoint", write)
+    monkeypatch.setattr(ftkit.training.perceptron_state, "push_checkpoint", write)
     (tmp_path / "other").mkdir()
     shutil.copy(tmp_path / "taken" / "recipe.json", tmp_path / "other")
     snapshot_download(

@@ -10,14 +10,16 @@ import torch
 from conftest import leave_unverified
 from safetensors.torch import load_file
 
-from ftkit import Full, Lora, Lpft, RecipeError, Train, batch_size, finetune, registry, runtime
-from ftkit.batch_size import measure, pick, scaled, settled, sizes
-from ftkit.cli import main
-from ftkit.range_test import as_before
+from ftkit import Full, Lora, Lpft, RecipeError, Train, finetune, registry
+from ftkit.cli.main import main
+from ftkit.cli.request import Flags, resolve
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
 from ftkit.recipe import Recipe
-from ftkit.request import Flags, resolve
-from ftkit.run import make_ready
-from ftkit.trainer import FrozenTrainer
+from ftkit.strategies import batch_size
+from ftkit.strategies.batch_size import measure, pick, scaled, settled, sizes
+from ftkit.strategies.range_test import as_before
+from ftkit.training.trainer import FrozenTrainer
 
 
 @pytest.fixture(autouse=True)

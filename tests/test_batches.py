@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftkit.batches import NO_LABEL, Batches, Keyed
+from ftkit.training.batches import NO_LABEL, Batches, Keyed
 
 
 def batches(size, rows, world_size, epoch=0):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from ftkit import RunError, cache
-from ftkit.cli import main
+from ftkit import RunError
+from ftkit.cli.main import main
+from ftkit.strategies import cache
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 from test_result import make
 
 from ftkit import registry
-from ftkit.card_metadata import eval_results, metadata
-from ftkit.pull import Licences
+from ftkit.publishing.card_metadata import eval_results, metadata
+from ftkit.runs.pinning import Licences
 
 
 @pytest.mark.parametrize(

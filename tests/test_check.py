@@ -8,10 +8,10 @@ import pytest
 from conftest import make_image
 
 from ftkit import Data, finetune
-from ftkit.check import check
-from ftkit.cli import main
+from ftkit.cli.main import main
+from ftkit.planning.check import check
 from ftkit.recipe import Mlp, Recipe, TextClassification, Train
-from ftkit.tasks.few import few
+from ftkit.tasks.inputs import few
 
 
 @pytest.fixture

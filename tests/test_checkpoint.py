@@ -7,9 +7,9 @@ import checkpoints
 import pytest
 import torch
 
-from ftkit import Backbone, Full, HeadOnly, Lora, RunError, TrainingError
-from ftkit.adapt import adapt
-from ftkit.checkpoint import (
+from ftkit import Backbone, Full, HeadOnly, ImageClassification, Lora, RunError, TrainingError
+from ftkit.backbones.pretrained import load_model
+from ftkit.runs.checkpoint import (
     FILE,
     SUMS,
     keep_newest,
@@ -19,14 +19,17 @@ from ftkit.checkpoint import (
     save_moving,
     written,
 )
-from ftkit.models import load_model
+from ftkit.strategies import strategy_of
+from ftkit.tasks import task_of
+
+IMAGES = task_of(ImageClassification())
 
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 @pytest.mark.parametrize("strategy", [Full(), HeadOnly(), Lora(rank=2)], ids=lambda s: s.kind)
 def test_every_moving_weight_and_statistic_comes_back(family, strategy, checkpoint, tmp_path):
-    model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b", "c"), 0)
-    model = adapt(strategy, model)
+    model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b", "c"), 0, task=IMAGES)
+    model = strategy_of(strategy).adapt(model)
     saved = copy.deepcopy(model.state_dict())
     save_moving(moving(model), tmp_path)
     movable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -42,17 +45,19 @@ def test_every_moving_weight_and_statistic_comes_back(family, strategy, checkpoi
 def test_an_adapters_checkpoint_is_small(checkpoint, tmp_path):
     sizes = {}
     for strategy in (Full(), HeadOnly()):
-        model, _ = load_model(Backbone(id=str(checkpoint("timm-vit"))), ("a", "b", "c"), 0)
-        save_moving(moving(adapt(strategy, model)), tmp_path / strategy.kind)
+        model, _ = load_model(
+            Backbone(id=str(checkpoint("timm-vit"))), ("a", "b", "c"), 0, task=IMAGES
+        )
+        save_moving(moving(strategy_of(strategy).adapt(model)), tmp_path / strategy.kind)
         sizes[strategy.kind] = (tmp_path / strategy.kind / FILE).stat().st_size
     assert sizes["head"] < sizes["full"] / 100
 
 
 def test_a_checkpoint_of_another_strategy_is_refused(checkpoint, tmp_path):
-    model, _ = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
-    save_moving(moving(adapt(HeadOnly(), model)), tmp_path)
+    model, _ = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0, task=IMAGES)
+    save_moving(moving(strategy_of(HeadOnly()).adapt(model)), tmp_path)
     with pytest.raises(RunError, match="other weights"):
-        load_moving(adapt(Full(), model), tmp_path)
+        load_moving(strategy_of(Full()).adapt(model), tmp_path)
 
 
 def write(folder, *steps, best=None):

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ftkit import RecipeError, choose, registry, runtime
-from ftkit.cli import main
-from ftkit.estimate import Estimate
+from ftkit import RecipeError, registry
+from ftkit.cli.main import main
+from ftkit.finetuning.estimate import Estimate
+from ftkit.machine import runtime
+from ftkit.planning import choose
 from ftkit.recipe import Recipe
-from ftkit.stages import train
+from ftkit.strategies.full import FullStrategy
+from ftkit.strategies.head import HeadOnlyStrategy
 
 
 def chosen(recipe, budget, monkeypatch, per_step=1.0, strategy=True, imports=0.0):
@@ -69,7 +72,7 @@ def test_on_a_machine_that_is_too_busy_nothing_more_is_tried(recipe, monkeypatch
 
 
 def test_what_does_not_fit_into_memory_is_passed_over(recipe, monkeypatch):
-    monkeypatch.setitem(choose.BYTES_PER_PARAMETER, "full", 1e12)
+    monkeypatch.setattr(FullStrategy, "bytes_per_parameter", 1e12)
     found = chosen(recipe, 1e4, monkeypatch)
     assert found.recipe.strategy.kind == "lora"
     assert "full does not fit into memory" in found.why
@@ -106,11 +109,13 @@ def test_accuracy_of_words_or_of_rows_in_groups_says_nothing(recipe):
 
 
 def test_sixteen_of_sixteen_right_do_not_end_the_search(recipe, monkeypatch):
+    train = HeadOnlyStrategy.train
+
     def all_right(strategy, model, inputs, *rest):
         fitted = train(strategy, model, inputs, *rest)
         return replace(fitted, validation={**fitted.validation, "accuracy": 1.0})
 
-    monkeypatch.setattr(choose, "train", all_right)
+    monkeypatch.setattr(HeadOnlyStrategy, "train", all_right)
     found = chosen(recipe, 1e4, monkeypatch)
     assert found.recipe.strategy.kind == "full"
     assert "the head alone has accuracy 1.000" in found.why
@@ -118,11 +123,12 @@ def test_sixteen_of_sixteen_right_do_not_end_the_search(recipe, monkeypatch):
 
 def test_the_figure_of_a_head_is_what_its_solver_measured(recipe, monkeypatch):
     """A head that learned from the validation rows too cannot be measured on them."""
+    train = HeadOnlyStrategy.train
 
     def learned_from_all(strategy, model, inputs, *rest):
         return replace(train(strategy, model, inputs, *rest), validation={"accuracy": 0.625})
 
-    monkeypatch.setattr(choose, "train", learned_from_all)
+    monkeypatch.setattr(HeadOnlyStrategy, "train", learned_from_all)
     assert "the head alone has accuracy 0.625" in chosen(recipe, 1e4, monkeypatch).why
 
 

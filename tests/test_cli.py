@@ -12,10 +12,10 @@ import pytest
 from conftest import make_image
 
 from ftkit import Augment
-from ftkit.cli import main
-from ftkit.own_data import LEAST_STEPS
+from ftkit.cli.main import main
+from ftkit.cli.request import Flags, default_folder, resolve, short_name
+from ftkit.recipe.defaults import LEAST_STEPS
 from ftkit.registry import find
-from ftkit.request import Flags, default_folder, resolve, short_name
 
 
 def run(*words, cwd, **environment):
@@ -222,7 +222,7 @@ def test_list_names_every_recipe(capsys):
 @pytest.mark.parametrize("words", ["list", "--help", "train --help", "show vit-cifar"])
 def test_quick_answers_import_neither_torch_nor_transformers(words):
     code = (
-        "import sys; from ftkit.cli import main; main(sys.argv[1:]); "
+        "import sys; from ftkit.cli.main import main; main(sys.argv[1:]); "
         "loaded = {'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules); "
         "sys.exit(f'imported {loaded}' if loaded else 0)"
     )

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ftkit import RunError, RunResult
 from ftkit.compare import sheet, table
-from ftkit.result import Measured, Seconds
+from ftkit.runs.result import Measured, Seconds
 
 
 def make(recipe, kind, accuracy, **changes):

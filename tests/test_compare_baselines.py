@@ -12,14 +12,13 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from ftkit import Backbone, Data, Recipe, RunError, RunResult, TextTagging
-from ftkit.compare.baselines import _decided, _outputs, run_baseline
+from ftkit.compare.baselines import run_baseline
 from ftkit.compare.neighbours import TEMPERATURE, vote
 from ftkit.compare.rungs import ladder
-from ftkit.data import load_splits
 from ftkit.data.splits import labels_of
-from ftkit.metrics import score
 from ftkit.registry import find
-from ftkit.tasks.text import label_array
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 
 def rung(recipe, kind):
@@ -29,7 +28,7 @@ def rung(recipe, kind):
 def test_the_majority_is_scikit_learns(tmp_path):
     recipe = rung(find("mlp-tictactoe"), "majority")
     result = run_baseline("majority", recipe, tmp_path / "run")
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     train, test = labels_of(splits.train), labels_of(splits.test)
     dummy = DummyClassifier(strategy="prior").fit(train[:, None], train)
     assert result.metrics["accuracy"].value == pytest.approx(dummy.score(test[:, None], test))
@@ -72,8 +71,8 @@ def test_the_constant_tags_are_the_best_of_all_sets(tmp_path, threshold):
     Whatever threshold the recipe has for its models: it is not one of the shares of the classes.
     """
     recipe, names = tagged(tmp_path, [0.4, 0.35, 0.22, 0.05], threshold=threshold)
-    splits = load_splits(recipe.data, recipe.task)
-    truth = label_array(recipe.task, splits.train, 4).astype(int)
+    splits = load_splits(recipe.data, task_of(recipe.task))
+    truth = task_of(recipe.task).label_array(splits.train, 4).astype(int)
 
     def f1(told):
         return f1_score(truth, np.tile(told, (len(truth), 1)), average="micro", zero_division=0)
@@ -98,12 +97,12 @@ def test_neighbours_of_tags_are_cut_where_scikit_learns_f1_is_best(given):
     random = np.random.default_rng(1)
     truth = (random.random((300, 3)) < [0.1, 0.3, 0.2]).astype(int)
     votes = np.clip(0.35 * truth + 0.3 * random.random((300, 3)), 0, 1)
-    task = TextTagging(labels=("a", "b", "c"), threshold=given)
-    logits = _outputs(task, votes)
+    task = task_of(TextTagging(labels=("a", "b", "c"), threshold=given))
+    logits = task.outputs_of_means(votes)
     np.testing.assert_allclose(expit(logits), votes.clip(1e-6), atol=1e-9)
-    decided = _decided(task, truth, logits)
+    decided = task.with_best_threshold(truth, logits)
     every = [f1_score(truth, votes >= value, average="micro") for value in np.unique(votes)]
-    found = score(decided, truth, logits)["micro_f1"]
+    found = decided.score(truth, logits)["micro_f1"]
     assert found == pytest.approx(max(every))
     assert found > f1_score(truth, votes > 0.5, average="micro", zero_division=0) + 0.2
 
@@ -111,9 +110,9 @@ def test_neighbours_of_tags_are_cut_where_scikit_learns_f1_is_best(given):
 def test_where_every_class_is_best_told_all_are():
     """Votes of 0 are told too: the threshold lies below the least probability."""
     truth = np.ones((5, 2), int)
-    task = TextTagging(labels=("a", "b"))
-    logits = _outputs(task, np.array([[1.0, 0.0]] * 5))
-    assert score(_decided(task, truth, logits), truth, logits)["micro_f1"] == 1
+    task = task_of(TextTagging(labels=("a", "b")))
+    logits = task.outputs_of_means(np.array([[1.0, 0.0]] * 5))
+    assert task.with_best_threshold(truth, logits).score(truth, logits)["micro_f1"] == 1
 
 
 def test_one_neighbour_is_scikit_learns():

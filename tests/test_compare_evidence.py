@@ -17,8 +17,8 @@ from ftkit.compare.intervals import measured
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import rung_line
-from ftkit.metrics.translation import Overlap
-from ftkit.result import Measured
+from ftkit.runs.result import Measured
+from ftkit.tasks.metrics.translation import Overlap
 
 NUMBERS = np.random.default_rng(0).normal(size=(2, 60)).cumsum(axis=0)
 

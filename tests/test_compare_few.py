@@ -9,11 +9,11 @@ from test_compare_evidence import a_run
 
 from ftkit.compare.claims import Cost
 from ftkit.compare.family import Family
+from ftkit.compare.report import write
 from ftkit.compare.statistics import Paired, critical, paired_family
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import with_bounds
 from ftkit.compare.verdict import verdict
-from ftkit.report import write
 
 
 def strict(text):

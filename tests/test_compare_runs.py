@@ -11,13 +11,13 @@ import pytest
 from test_compare import make
 
 from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
-from ftkit.cli import main
+from ftkit.cli.main import main
+from ftkit.cli.options import seconds_of
 from ftkit.compare.run import compare, of_seeds
 from ftkit.compare.rungs import Ladder, ladder
 from ftkit.compare.runner import Done, climb
 from ftkit.compare.runs import Run, read_runs
 from ftkit.compare.summary import summarize
-from ftkit.options import seconds_of
 from ftkit.registry import find
 
 

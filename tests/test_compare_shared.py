@@ -6,9 +6,9 @@ from test_compare_evidence import a_run, of_classes
 from test_compare_verdict import of_tokens
 
 from ftkit.compare.evidence import evidence, shared
+from ftkit.compare.report import write
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import headings
-from ftkit.report import write
 
 
 def of(folder, label, right, n=200, seed=0, start=0):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from test_compare_evidence import a_run, of_classes, rung
 
+from ftkit.compare.report import write
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
-from ftkit.report import write
-from ftkit.result import Seconds
+from ftkit.runs.result import Seconds
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "simulate_comparisons.py"
 

@@ -8,8 +8,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PillowImage
 
 from ftkit import Data, DataError, ImageClassification
-from ftkit.data import load_splits, resolve_columns, screen
 from ftkit.data.images import open_rgb
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits, screen
 
 TEXT, NUMBER = Value("string"), Value("int64")
 CLASSES = ClassLabel(names=["a", "b"])
@@ -37,7 +38,9 @@ def load(tmp_path):
 
     def save_and_load(splits, task=None, **settings):
         DatasetDict(splits).save_to_disk(tmp_path)
-        return load_splits(Data(path=str(tmp_path), **settings), task or ImageClassification())
+        return load_splits(
+            Data(path=str(tmp_path), **settings), task_of(task or ImageClassification())
+        )
 
     return save_and_load
 
@@ -62,8 +65,8 @@ def refusal(call):
     ],
 )
 def test_columns_are_found_where_only_one_can_be_meant(features, image, label):
-    task = resolve_columns(ImageClassification(), Features(features))
-    assert (task.image, task.label) == (image, label)
+    task = task_of(ImageClassification()).resolve_columns(Features(features))
+    assert (task.settings.image, task.settings.label) == (image, label)
 
 
 @pytest.mark.parametrize(
@@ -78,19 +81,19 @@ def test_columns_are_found_where_only_one_can_be_meant(features, image, label):
     ],
 )
 def test_columns_are_refused_where_several_or_none_can_be_meant(features, parts):
-    message = refusal(lambda: resolve_columns(ImageClassification(), Features(features)))
+    message = refusal(lambda: task_of(ImageClassification()).resolve_columns(Features(features)))
     assert all(part in message for part in [*parts, f"Columns are {', '.join(features)}"]), message
 
 
 def test_a_named_column_wins_over_what_would_be_found():
     features = Features({"left": Image(), "right": Image(), "label": CLASSES, "other": TEXT})
-    task = resolve_columns(ImageClassification(image="right", label="other"), features)
-    assert (task.image, task.label) == ("right", "other")
+    task = task_of(ImageClassification(image="right", label="other")).resolve_columns(features)
+    assert (task.settings.image, task.settings.label) == ("right", "other")
 
 
 def test_a_named_column_that_is_not_there_is_answered_with_the_nearest():
     features = Features({"image": Image(), "label": CLASSES})
-    message = refusal(lambda: resolve_columns(ImageClassification(label="lable"), features))
+    message = refusal(lambda: task_of(ImageClassification(label="lable")).resolve_columns(features))
     assert "no column 'lable'; columns are image, label; did you mean 'label'?" in message
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ftkit.data.cutting import cut_off, limited, spread
+from ftkit.data.sampling import cut_off, limited, spread
 
 
 @some.composite

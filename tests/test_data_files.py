@@ -9,9 +9,10 @@ import pytest
 from conftest import make_image
 
 from ftkit import Data, DataError, TextClassification
-from ftkit.data import load_splits
-from ftkit.data.files import split_word
 from ftkit.data.sources import read
+from ftkit.data.table_files import split_word
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 FRAME = pd.DataFrame({"text": [f"word {n}" for n in range(20)], "label": ["a", "b"] * 10})
 
@@ -29,7 +30,7 @@ ROWS = list(FRAME.itertuples(index=False, name=None))
 
 def refusal(path):
     with pytest.raises(DataError) as caught:
-        load_splits(Data(path=str(path)), TextClassification())
+        load_splits(Data(path=str(path)), task_of(TextClassification()))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,7 +79,7 @@ def test_a_file_that_names_no_split_beside_others_is_not_used_and_said(tmp_path)
     FRAME[["text"]].to_csv(tmp_path / "test.csv", index=False)
     pd.DataFrame({"id": [1], "label": ["a"]}).to_csv(tmp_path / "sample.csv", index=False)
     (tmp_path / "about.txt").write_text("what it is")
-    splits = load_splits(Data(path=str(tmp_path)), TextClassification())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TextClassification()))
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 20
     notes = "\n".join(splits.notes)
     assert "not used: sample.csv; its name says no split" in notes
@@ -223,7 +224,7 @@ def test_a_column_that_nobody_needs_may_have_any_type_in_each_file(tmp_path):
     for month, odd in (("1", []), ("2", [{"k": 1}]), ("3", "x")):
         rows = [{"text": f"{month} {n}", "label": "ab"[n % 2], "odd": odd} for n in range(8)]
         lines(tmp_path / f"2024-0{month}.jsonl", *rows)
-    splits = load_splits(Data(path=str(tmp_path)), TextClassification())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TextClassification()))
     assert sum(splits.counts().values()) == 24
     assert "not used: column 'odd', of another type in 2024-03.jsonl" in splits.notes
     (tmp_path / "2024-03.jsonl").unlink()
@@ -250,7 +251,7 @@ def test_a_column_that_is_needed_names_file_and_types_where_they_differ(tmp_path
     lines(tmp_path / "b.jsonl", *({"text": f"b {n}", "label": ["y"]} for n in range(4)))
     assert "b.jsonl': column 'label' holds List, in a.jsonl string" in refusal(tmp_path)
     lines(tmp_path / "b.jsonl", *({"text": f"b {n}", "label": 7, "more": 1} for n in range(4)))
-    splits = load_splits(Data(path=str(tmp_path), copies="apart"), TextClassification())
+    splits = load_splits(Data(path=str(tmp_path), copies="apart"), task_of(TextClassification()))
     assert splits.label_names == ("7", "x")
 
 

@@ -15,9 +15,10 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.data import load_splits
-from ftkit.data.fingerprint import changed, fingerprint
-from ftkit.folder import require_same_rows, write_checks
+from ftkit.data.split_fingerprint import changed, fingerprint
+from ftkit.finetuning.folder import require_same_rows, write_checks
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail", "ice"]
 
@@ -32,7 +33,7 @@ def table(file, odd=None, **other):
 
 
 def prints_of(data, task=None):
-    return fingerprint(load_splits(data, task or TextClassification()))
+    return fingerprint(load_splits(data, task_of(task or TextClassification())))
 
 
 def test_rows_are_told_by_their_content(tmp_path):
@@ -64,10 +65,10 @@ def test_images_are_told_by_their_files(tmp_path):
 
 
 def test_an_unfinished_run_does_not_go_on_with_other_rows(tmp_path, caplog):
-    splits = load_splits(table(tmp_path / "rows.csv"), TextClassification())
+    splits = load_splits(table(tmp_path / "rows.csv"), task_of(TextClassification()))
     write_checks(tmp_path, splits)
     require_same_rows(tmp_path, splits, anyway=False)
-    other = load_splits(table(tmp_path / "rows.csv", {3: "x,a"}), TextClassification())
+    other = load_splits(table(tmp_path / "rows.csv", {3: "x,a"}), task_of(TextClassification()))
     with pytest.raises(RunError, match=r"began with other rows \(.* has other .*resume-anyway"):
         require_same_rows(tmp_path, other, anyway=False)
     caplog.set_level("INFO")

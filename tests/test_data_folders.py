@@ -8,10 +8,11 @@ from conftest import make_image
 from test_data_sources import found, lay, refusal, write_table
 
 from ftkit import Data, ImageClassification
-from ftkit.data import load_splits
 from ftkit.data.images import open_rgb
 from ftkit.data.sources import as_images, read
 from ftkit.errors import DataError
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 
 def notes(root, **settings):
@@ -68,7 +69,7 @@ def test_an_empty_class_folder_and_images_beside_are_noted(tmp_path):
 def test_a_folder_too_far_up_is_answered_with_the_one_that_was_meant(tmp_path, deeper):
     photos(tmp_path / deeper, "cat", "owl")
     with pytest.raises(DataError, match=f"did you mean {tmp_path / deeper}"):
-        load_splits(Data(path=str(tmp_path)), ImageClassification())
+        load_splits(Data(path=str(tmp_path)), task_of(ImageClassification()))
 
 
 def test_a_class_folder_is_answered_with_the_one_above(tmp_path):
@@ -82,7 +83,7 @@ def test_a_test_split_without_classes_is_noted_and_has_no_labels(tmp_path):
     source = read(Data(path=str(tmp_path)))
     assert source.splits["test"].column_names == ["image"]
     assert any("whose images have no class (val)" in note for note in source.notes)
-    splits = load_splits(Data(path=str(tmp_path)), ImageClassification())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(ImageClassification()))
     assert any("split 'test' has no column 'label'" in note for note in splits.notes)
     assert splits.test_split == "train"
 

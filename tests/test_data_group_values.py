@@ -5,7 +5,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from ftkit import Data, DataError, TabularClassification
-from ftkit.data import load_splits
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 
 def tables(folder, **files):
@@ -32,17 +33,17 @@ def test_a_group_is_the_same_where_another_split_has_text(tmp_path, train, test)
     data = data.model_copy(update={"on_bad_row": "skip"})
     shared = sorted({str(v) for v in train} & {str(v) for v in test})
     with pytest.raises(DataError, match=f"split 'test' shares patient '{shared[0]}'"):
-        load_splits(data, TabularClassification(label="label"))
+        load_splits(data, task_of(TabularClassification(label="label")))
 
 
 def test_a_group_is_what_its_file_says_where_any_split_has_text(tmp_path):
     data = tables(tmp_path / "rows", train=["001", "002", "003"] * 10, test=["1", "2", "2", "A"])
-    splits = load_splits(data, TabularClassification(label="label"))
+    splits = load_splits(data, task_of(TabularClassification(label="label")))
     assert splits.groups.tolist()[1] == splits.groups.tolist()[2]
     assert len(set(splits.groups.tolist())) == 3
     data = tables(tmp_path / "numbers", train=["001", "002", "003"] * 10, test=["1", "2"])
     with pytest.raises(DataError, match="shares patient 1 and 1 more with split 'train'"):
-        load_splits(data, TabularClassification(label="label"))
+        load_splits(data, task_of(TabularClassification(label="label")))
 
 
 def test_groups_of_other_types_are_compared_as_text(tmp_path):
@@ -52,7 +53,7 @@ def test_groups_of_other_types_are_compared_as_text(tmp_path):
     DatasetDict(train=numbers, test=texts).save_to_disk(tmp_path)
     data = Data(path=str(tmp_path), group="patient")
     with pytest.raises(DataError, match="shares patient '8' and 1 more with split 'train'"):
-        load_splits(data, TabularClassification())
+        load_splits(data, task_of(TabularClassification()))
 
 
 def of_classes(tmp_path, train, test, numbers=(0, 1, 2)):
@@ -65,7 +66,7 @@ def of_classes(tmp_path, train, test, numbers=(0, 1, 2)):
         features = Features(kinds | {"label": Value("string")})
         made[split] = Dataset.from_dict(columns, features=features)
     DatasetDict(made).save_to_disk(tmp_path)
-    return load_splits(Data(path=str(tmp_path), group="patient"), TabularClassification())
+    return load_splits(Data(path=str(tmp_path), group="patient"), task_of(TabularClassification()))
 
 
 def test_groups_that_are_classes_are_compared_by_name(tmp_path):

@@ -21,11 +21,12 @@ from ftkit import (
     Translation,
     registry,
 )
-from ftkit.data import load_splits, screen
-from ftkit.data.copies import copies, normalised
-from ftkit.folder import rows_as_begun, write_predictions
-from ftkit.games import canonical, positions
+from ftkit.data.duplicates import copies, normalised
+from ftkit.data.games import canonical, positions
+from ftkit.finetuning.folder import rows_as_begun, write_predictions
 from ftkit.recipe import Recipe
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits, screen
 
 ROLES = ("train", "validation", "test")
 
@@ -37,7 +38,7 @@ def load(tmp_path):
     def save_and_load(splits, task, **settings):
         made = {name: Dataset.from_dict(columns) for name, columns in splits.items()}
         DatasetDict(made).save_to_disk(tmp_path)
-        return load_splits(Data(path=str(tmp_path), **settings), task)
+        return load_splits(Data(path=str(tmp_path), **settings), task_of(task))
 
     return save_and_load
 
@@ -248,7 +249,7 @@ def test_groups_go_with_the_rows_that_the_screen_leaves(load):
 def test_predictions_name_the_group_of_each_row(load, tmp_path):
     splits = load({"train": patients()}, TabularClassification(), group="patient")
     file = tmp_path / "predictions.parquet"
-    write_predictions(file, splits.task, splits, np.zeros((len(splits.test), 3)))
+    write_predictions(file, task_of(splits.task), splits, np.zeros((len(splits.test), 3)))
     table = pq.read_table(file)
     assert table.schema.field("group").type == "int64"
     assert table["group"].to_pylist() == splits.groups.tolist()
@@ -257,7 +258,7 @@ def test_predictions_name_the_group_of_each_row(load, tmp_path):
 def test_no_position_of_validation_is_a_training_one_turned_or_mirrored():
     """All 77 validation rows had a twin in train; the 1,644 test rows are 229 positions."""
     recipe = registry.find("mlp-tictactoe")
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     own = {p: np.array(p) * (1 if sum(p) == 0 else -1) for p in positions()}
     board = {tuple(stones == 1) + tuple(stones == -1): canonical(p) for p, stones in own.items()}
     found = {
@@ -270,7 +271,7 @@ def test_no_position_of_validation_is_a_training_one_turned_or_mirrored():
 
 
 def test_no_name_of_a_language_is_in_two_splits_in_another_case():
-    splits = load_splits(Data(path="embedded:langid"), TextClassification())
+    splits = load_splits(Data(path="embedded:langid"), task_of(TextClassification()))
     found = {role: {normalised(text) for text in values(splits, "text")[role]} for role in ROLES}
     assert disjoint(found)
     assert not found["validation"] & found["test"]
@@ -294,7 +295,7 @@ def test_the_recipe_of_an_earlier_run_has_its_rows(tmp_path):
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert rows_as_begun(recipe, tmp_path, resume=True) == recipe
     assert Recipe.from_json(recipe.to_json()) == recipe
-    splits = load_splits(before.data, before.task)
+    splits = load_splits(before.data, task_of(before.task))
     train, labels = 3834, np.array(splits.train["label"][:])
     # by hand what earlier versions did: each class's rows shuffled by the seed, the first 2 %
     assert len(labels) == train - 77

@@ -10,13 +10,14 @@ import pytest
 from conftest import make_image
 
 from ftkit import Data, DataError, ImageClassification, TextClassification
-from ftkit.data import examine, load_splits, screen
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import examine, load_splits, screen
 
 COUNT = 12
 
 
 def load(path, task=None, **settings):
-    return load_splits(Data(path=str(path), **settings), task or ImageClassification())
+    return load_splits(Data(path=str(path), **settings), task_of(task or ImageClassification()))
 
 
 def named(splits):

@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.image_utils import load_image
 
-from ftkit.data.copies import copies
+from ftkit.data.duplicates import copies
 from ftkit.data.images import BadImage, find_bad_images, open_image, open_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)

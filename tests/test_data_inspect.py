@@ -18,9 +18,10 @@ from ftkit import (
     TextTagging,
     TokenClassification,
 )
-from ftkit.data import examine, load_splits
 from ftkit.data.images import open_rgb
-from ftkit.data.prints import ALIKE, normalised, thumbnail
+from ftkit.data.row_fingerprints import ALIKE, normalised, thumbnail
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import examine, load_splits
 
 TASKS = {"image": ImageClassification, "text": TextClassification, "x": TabularClassification}
 
@@ -30,7 +31,7 @@ def found(tmp_path, splits, task=None, on_bad_row="error", **settings):
     column = next(iter(splits["train"].features))
     DatasetDict(splits).save_to_disk(tmp_path / "rows")
     data = Data(path=str(tmp_path / "rows"), on_bad_row="skip", **settings)
-    read = load_splits(data, task or TASKS[column](), strict=False)
+    read = load_splits(data, task_of(task or TASKS[column]()), strict=False)
     return [(f.severity, f.message, f.examples) for f in examine(read, on_bad_row)]
 
 
@@ -41,7 +42,7 @@ def about(findings, words):
 
 
 def digits(part):
-    rows = load_splits(Data(path="embedded:digits"), ImageClassification())
+    rows = load_splits(Data(path="embedded:digits"), task_of(ImageClassification()))
     return (
         getattr(rows, part)
         .select(range(120))
@@ -51,7 +52,7 @@ def digits(part):
 
 
 def news(shared_data, part):
-    rows = load_splits(Data(path=str(shared_data / "ag_news")), TextClassification())
+    rows = load_splits(Data(path=str(shared_data / "ag_news")), task_of(TextClassification()))
     rows = getattr(rows, part).remove_columns("index")
     return rows.cast_column("label", ClassLabel(names=["World", "Sports", "Business", "Tech"]))
 
@@ -159,12 +160,12 @@ def test_faults_planted_in_real_images_are_found(tmp_path):
     ],
 )
 def test_clean_rows_are_quiet(path, task):
-    assert examine(load_splits(Data(path=path), task, strict=False), "error") == ()
+    assert examine(load_splits(Data(path=path), task_of(task), strict=False), "error") == ()
 
 
 def test_of_real_photos_only_the_same_pictures_are_near(shared_data):
     data = Data(path=str(shared_data / "cifar10"), train_rows=None)
-    splits = load_splits(data, ImageClassification())
+    splits = load_splits(data, task_of(ImageClassification()))
     rows = {"train": [10470, 12211], "test": [3176, 9841]}
     for one, other in zip(rows["train"], rows["test"], strict=True):
         pictures = []
@@ -174,7 +175,7 @@ def test_of_real_photos_only_the_same_pictures_are_near(shared_data):
             pictures.append(thumbnail(open_rgb(split[position]["image"])))
         assert pictures[0] @ pictures[1] > ALIKE
     small = Data(path=data.path, train_rows=3000, validation_rows=500, test_rows=1000)
-    found = examine(load_splits(small, ImageClassification()), "error")
+    found = examine(load_splits(small, task_of(ImageClassification())), "error")
     assert [finding.message for finding in found] == []
 
 
@@ -282,7 +283,7 @@ def test_classes_numbered_otherwise_are_matched_by_name_and_noted(tmp_path):
         rows = {"text": [f"{split} {n}" for n in range(20)], "label": [0, 1] * 10}
         splits[split] = Dataset.from_dict(rows, features=features)
     DatasetDict(splits).save_to_disk(tmp_path)
-    read = load_splits(Data(path=str(tmp_path)), TextClassification())
+    read = load_splits(Data(path=str(tmp_path)), task_of(TextClassification()))
     assert read.test["label"][:2] == [1, 0]
     (note,) = [note for note in read.notes if "matched by name" in note]
     assert note.startswith("split 'test' numbers its classes in another way than 'train'")

@@ -12,12 +12,13 @@ from ftkit import (
     TextRegression,
     TextTagging,
 )
-from ftkit.data import examine, load_splits
-from ftkit.data.given import read_given
-from ftkit.data.kinds import Column
-from ftkit.data.roles import assign
-from ftkit.data.separators import separator_in
+from ftkit.data.column_kinds import Column
+from ftkit.data.list_separators import separator_in
 from ftkit.data.sources import read
+from ftkit.data.split_names import assign
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import examine, load_splits
+from ftkit.tasks.rows_to_answer import read_given
 
 TASK = TextClassification()
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
@@ -34,13 +35,13 @@ def write(file, labels, header="text,label", first=0):
 
 
 def classes(folder, task=TASK, **settings):
-    splits = load_splits(Data(path=str(folder), **settings), task)
+    splits = load_splits(Data(path=str(folder), **settings), task_of(task))
     return splits.label_names
 
 
 def refusal(path, task=TASK, **settings):
     with pytest.raises(DataError) as caught:
-        load_splits(Data(path=str(path), **settings), task)
+        load_splits(Data(path=str(path), **settings), task_of(task))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -83,7 +84,7 @@ def test_leading_zeros_are_part_of_a_class_in_all_splits(tmp_path, suffix):
 def test_the_type_of_labels_is_that_of_all_splits(tmp_path):
     write(tmp_path / "train.csv", ["true", "false"] * 10)
     write(tmp_path / "test.csv", ["true", "", "false"], first=50)
-    splits = load_splits(Data(path=str(tmp_path)), TASK)
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TASK))
     assert splits.label_names == ("false", "true")
     assert splits.test["index"][:] == [0, 2]
     assert "left out: split 'test': 1 row has no label, the first is 1" in splits.notes
@@ -134,7 +135,11 @@ def test_measures_as_classes_are_refused_with_both_ways_out(tmp_path):
     assert """task={"kind": "text-regression"}""" in message
     assert "--set data.as_text=label" in message
     assert classes(file, as_text=("label",)) == ("1.0", "1.5", "2.0")
-    assert load_splits(Data(path=str(file)), TextRegression()).train["label"][0] in (1.0, 1.5, 2.0)
+    assert load_splits(Data(path=str(file)), task_of(TextRegression())).train["label"][0] in (
+        1.0,
+        1.5,
+        2.0,
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
@@ -149,20 +154,20 @@ def test_a_column_called_text_is_text(tmp_path, suffix):
         codes = [str(int(code)) for code in codes]
         rows = Dataset.from_dict({"text": [int(code) for code in codes], "label": labels})
         rows.to_parquet(file) if suffix == "parquet" else rows.to_json(file)
-    splits = load_splits(Data(path=str(file), copies="apart"), TASK)
+    splits = load_splits(Data(path=str(file), copies="apart"), task_of(TASK))
     assert {*splits.train["text"][:]} <= {*codes}
 
 
 def test_a_score_beside_texts_is_not_taken_for_a_text(tmp_path):
     rows = "\n".join(f"{t},{n % 5},{'ab'[n % 2]}" for n, t in enumerate(texts(20)))
     (tmp_path / "rows.csv").write_text(f"comment,review,label\n{rows}\n")
-    assert load_splits(Data(path=str(tmp_path)), TASK).task.text == "comment"
+    assert load_splits(Data(path=str(tmp_path)), task_of(TASK)).task.text == "comment"
 
 
 def test_a_decimal_comma_is_found_out_and_said(tmp_path):
     lines = [f"{t};{n},5;{n % 3}" for n, t in enumerate(texts(30))]
     (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", *lines]))
-    splits = load_splits(Data(path=str(tmp_path)), TextRegression())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TextRegression()))
     assert max(splits.train["label"][:]) > 20
     assert any("decimal comma, as in column 'label'" in note for note in splits.notes)
     message = refusal(tmp_path, TextRegression(), decimal=".")
@@ -172,7 +177,9 @@ def test_a_decimal_comma_is_found_out_and_said(tmp_path):
         (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", f"a;{number};1", *lines]))
         assert "write it without signs between the thousands" in refusal(tmp_path, TextRegression())
     (tmp_path / "rows.csv").write_text("\n".join(["text;label;n", *lines]))
-    table = load_splits(Data(path=str(tmp_path)), TabularRegression(label="label", columns=("n",)))
+    table = load_splits(
+        Data(path=str(tmp_path)), task_of(TabularRegression(label="label", columns=("n",)))
+    )
     assert table.label_names == ()
 
 
@@ -182,7 +189,7 @@ def test_a_comma_that_may_stand_between_thousands_is_not_taken_for_a_decimal_one
     message = refusal(tmp_path, TabularRegression(label="price"))
     assert "row 2: expected a number, got '1,294'; write it without signs between" in message
     assert "or where a comma stands before the fraction: --set data.decimal=," in message
-    notes = load_splits(Data(path=str(tmp_path)), TabularRegression(label="age")).notes
+    notes = load_splits(Data(path=str(tmp_path)), task_of(TabularRegression(label="age"))).notes
     assert any("not used: price (row 2 is '1,294'; write it without" in note for note in notes)
     found = read(Data(path=str(tmp_path), decimal=",")).splits["train"]
     assert found["price"][2] == 1.294
@@ -196,7 +203,7 @@ def test_spaces_that_the_reader_does_not_know_make_text_and_no_error(tmp_path, v
     numbers = [value.format(n) for n in range(20)]
     rows = [f"{w},{v},{n}" for n, (w, v) in enumerate(zip(words, numbers, strict=True))]
     (tmp_path / "rows.csv").write_text("\n".join(["a,b,y", *rows]))
-    splits = load_splits(Data(path=str(tmp_path)), TabularRegression(label="y"))
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TabularRegression(label="y")))
     assert splits.task.categories == {"a": ("false", "true")}
     assert ("not used: b (numbers as text)" in splits.notes) == ("\xa0" in value)
 
@@ -205,7 +212,7 @@ def test_lists_of_numbers_in_a_text_are_no_decimals(tmp_path):
     write(tmp_path / "rows.csv", ['"1,2"', '"2"', '"1,3"'] * 8)
     assert classes(tmp_path) == ("1,2", "1,3", "2")
     with pytest.raises(DataError, match="expected a list of classes, got '1,2'"):
-        load_splits(Data(path=str(tmp_path)), TextTagging())
+        load_splits(Data(path=str(tmp_path)), task_of(TextTagging()))
 
 
 @pytest.mark.parametrize("header", ["sun on day 2,good", "7.5,good", "one of the long texts,x"])
@@ -226,7 +233,7 @@ def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_
     ]
     (tmp_path / "rows.csv").write_text("\n".join(["a,b,color,c,who,y", *lines]))
     task = TabularRegression(label="y")
-    splits = load_splits(Data(path=str(tmp_path)), task)
+    splits = load_splits(Data(path=str(tmp_path)), task_of(task))
     assert splits.task.columns == ("a", "b", "color")
     assert splits.task.categories == {"color": ("blue", "red")}
     first = splits.train[0]
@@ -237,19 +244,19 @@ def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_
     assert "gaps in training rows, where the mean stands in: b (1)" in notes
     asked = task.model_copy(update={"columns": ("a", "c")})
     with pytest.raises(DataError, match=r"column 'c' cannot be an input: row 3 is 'n\.k\.'"):
-        load_splits(Data(path=str(tmp_path)), asked)
+        load_splits(Data(path=str(tmp_path)), task_of(asked))
 
 
 def test_words_that_the_training_rows_lack_are_said(tmp_path):
     for split, color in (("train", "red"), ("test", "green")):
         rows = [f"{n},{color if n % 2 else 'blue'},{n}" for n in range(12)]
         (tmp_path / f"{split}.csv").write_text("\n".join(["a,c,y", *rows, "12,,12"]))
-    splits = load_splits(Data(path=str(tmp_path)), TabularRegression(label="y"))
+    splits = load_splits(Data(path=str(tmp_path)), task_of(TabularRegression(label="y")))
     said = "6 rows hold a word in 'c' that the training rows lack (green), which is read as a gap"
     assert f"split 'test': {said}" in splits.notes
     assert not any("split 'train'" in note and "lack" in note for note in splits.notes)
     assert splits.test["features"][1] == [1.0, 0.0, 0.0]
-    given = read_given([str(tmp_path / "test.csv")], splits.task, ())
+    given = read_given([str(tmp_path / "test.csv")], task_of(splits.task), ())
     assert said in given.notes
 
 
@@ -257,9 +264,9 @@ def test_a_column_says_the_splits_where_it_is_asked_to(tmp_path):
     lines = [f"{t},{'ab'[n % 2]},{'Train' if n % 3 else 'dev'}" for n, t in enumerate(texts(30))]
     (tmp_path / "rows.csv").write_text("\n".join(["words,label,fold", *lines]))
     task = TASK.model_copy(update={"text": "words"})
-    plain = load_splits(Data(path=str(tmp_path)), task)
+    plain = load_splits(Data(path=str(tmp_path)), task_of(task))
     assert any("--set data.split_column=fold" in note for note in plain.notes)
-    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), TASK)
+    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), task_of(TASK))
     assert splits.task.text == "words"
     assert {"sun on day 0", "wind on day 3"} <= {*splits.validation["text"][:]}
     assert len(splits.validation) == 10
@@ -275,7 +282,7 @@ def test_eval_is_for_choosing_where_another_word_says_test(tmp_path):
     words = ("train", "train", "Eval", "test")
     lines = [f"{t},{'ab'[n % 2]},{words[n // 2 % 4]}" for n, t in enumerate(texts(40))]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label,fold", *lines]))
-    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), TASK)
+    splits = load_splits(Data(path=str(tmp_path), split_column="fold"), task_of(TASK))
     assert splits.counts() == {"train": 20, "validation": 10, "test": 10}
     roles = {"train": "train", "validation": "eval", "test": "test"}
     assert assign(Data(path="a/b"), dict.fromkeys(roles.values())) == roles
@@ -289,7 +296,9 @@ def test_columns_and_splits_that_nothing_uses_are_said(tmp_path):
     for split in ("train", "test"):
         lines = [f"{n},{t},{'ab'[n % 2]}" for n, t in enumerate(texts(12, len(split)))]
         (tmp_path / f"{split}.csv").write_text("\n".join(["id,text,label", *lines]))
-    notes = load_splits(Data(path=str(tmp_path), test="train[:50%]", train="train[50%:]"), TASK)
+    notes = load_splits(
+        Data(path=str(tmp_path), test="train[:50%]", train="train[50%:]"), task_of(TASK)
+    )
     assert "not used: column 'id'" in notes.notes
     assert "not used: split test" in notes.notes
 
@@ -299,13 +308,13 @@ def test_several_classes_in_one_text_are_parted_by_what_stands_between(tmp_path,
     labels = ["good", f"bad{between}long", "bad", f"long{between}good", "long", ""] * 5
     file = write(tmp_path / "rows.csv", [f'"{label}"' for label in labels])
     task = TextTagging(separator=between.strip())
-    splits = load_splits(Data(path=str(file)), task)
+    splits = load_splits(Data(path=str(file)), task_of(task))
     assert splits.label_names == ("bad", "good", "long")
     found = dict(zip(splits.train["index"][:], splits.train["label"][:], strict=True))
     assert {len(numbers) for row, numbers in found.items() if row % 6 == 5} == {0}
     assert {len(numbers) for row, numbers in found.items() if row % 6 == 1} == {2}
     assert f"--set 'task.separator={between.strip()}'" in refusal(file, TextTagging())
-    plain = load_splits(Data(path=str(file), on_bad_row="skip"), TASK)
+    plain = load_splits(Data(path=str(file), on_bad_row="skip"), task_of(TASK))
     said = [str(finding) for finding in examine(plain, "skip")]
     assert any("looks like several" in finding and "text-tagging" in finding for finding in said)
 

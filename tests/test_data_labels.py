@@ -8,7 +8,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import r2_score
 
 from ftkit import DataError, TabularRegression, TextRegression
-from ftkit.data.labels import in_order, name_labels, read_labels
+from ftkit.data.labels import in_order, name_labels
+from ftkit.tasks import task_of
 
 
 def rows_of(values, names=None, dtype=None):
@@ -206,7 +207,7 @@ NUMBERS = pytest.mark.parametrize("task", [TabularRegression(label="y"), TextReg
 
 def numbers(task, train, **splits):
     rows = {name: Dataset.from_dict({"y": y}) for name, y in {"train": train, **splits}.items()}
-    return read_labels(task, rows)[1]
+    return task_of(task).read_labels(rows)[1]
 
 
 @NUMBERS

@@ -9,10 +9,11 @@ import pytest
 from conftest import COLOURS, make_image
 
 from ftkit import Data, DataError, data_of
-from ftkit.cli import main
-from ftkit.data import load_splits
-from ftkit.data.given import read_given
+from ftkit.cli.main import main
 from ftkit.recipe import ImageClassification
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
+from ftkit.tasks.rows_to_answer import read_given
 
 TASK = ImageClassification(image="image", label="label")
 
@@ -66,22 +67,22 @@ def test_images_outside_are_read_only_when_the_command_says_so(kind, way, place)
     path = written(place, kind, names(folder))
     said = r"of \d+ rows name image files outside of .*--set data.outside=true"
     with pytest.raises(DataError, match=said):
-        load_splits(Data(path=path), TASK)
-    assert sum(load_splits(Data(path=path, outside=True), TASK).counts().values()) == 24
+        load_splits(Data(path=path), task_of(TASK))
+    assert sum(load_splits(Data(path=path, outside=True), task_of(TASK)).counts().values()) == 24
 
 
 @pytest.mark.parametrize("kind", ["csv", "metadata", "split", "struct"])
 @pytest.mark.parametrize("folder", ["images", "images/../images"])
 def test_images_inside_are_read(kind, folder, place):
     path = written(place, kind, names(folder))
-    assert sum(load_splits(Data(path=path), TASK).counts().values()) == 24
+    assert sum(load_splits(Data(path=path), task_of(TASK)).counts().values()) == 24
 
 
 def test_a_single_link_that_leads_out_is_one(place):
     rows = names("images")
     rows["image"][-1] = "linked.png"
     with pytest.raises(DataError, match=r"name image files outside .*linked.png"):
-        load_splits(Data(path=written(place, "csv", rows)), TASK)
+        load_splits(Data(path=written(place, "csv", rows)), task_of(TASK))
 
 
 def test_a_folder_that_the_command_names_is_not_outside(place):
@@ -89,10 +90,10 @@ def test_a_folder_that_the_command_names_is_not_outside(place):
     data = Data(path=str(place / "rows.csv"))
     for images in ("../secret", f"{place.parent}/secret/*"):
         asked = data.model_copy(update={"images": images})
-        assert sum(load_splits(asked, TASK).counts().values()) == 24
+        assert sum(load_splits(asked, task_of(TASK)).counts().values()) == 24
     written(place, "csv", names("../../secret"))
     with pytest.raises(DataError, match="outside"):
-        load_splits(data.model_copy(update={"images": "images"}), TASK)
+        load_splits(data.model_copy(update={"images": "images"}), task_of(TASK))
 
 
 def test_images_in_class_folders_may_be_links(place):
@@ -101,25 +102,30 @@ def test_images_in_class_folders_may_be_links(place):
         for number in range(8):
             there = place.parent / "secret" / f"{colour}{number}.png"
             os.symlink(there, place.parent / "classes" / colour / there.name)
-    splits = load_splits(Data(path=str(place.parent / "classes")), ImageClassification())
+    splits = load_splits(Data(path=str(place.parent / "classes")), task_of(ImageClassification()))
     assert sum(splits.counts().values()) == 24
 
 
 def test_answers_too_are_given_to_images_inside_alone(place):
     path = written(place, "csv", names("../secret")) + "/rows.csv"
     with pytest.raises(DataError, match=r"outside of .*data.outside=true"):
-        read_given([path], TASK, tuple(COLOURS), data=Data(path="x"))
+        read_given([path], task_of(TASK), tuple(COLOURS), data=Data(path="x"))
     assert (
-        len(read_given([path], TASK, tuple(COLOURS), data=Data(path="x", outside=True)).rows) == 24
+        len(
+            read_given(
+                [path], task_of(TASK), tuple(COLOURS), data=Data(path="x", outside=True)
+            ).rows
+        )
+        == 24
     )
     file = str(place.parent / "secret" / "red0.png")  # which the command names
-    assert len(read_given([file], TASK, tuple(COLOURS)).rows) == 1
+    assert len(read_given([file], task_of(TASK), tuple(COLOURS)).rows) == 1
 
 
 def test_a_program_s_own_rows_may_name_any_file(place, monkeypatch, tmp_path):
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "cache"))
     data = data_of(pd.DataFrame(names(str(place.parent / "secret"))))
-    assert sum(load_splits(data, TASK).counts().values()) == 24
+    assert sum(load_splits(data, task_of(TASK)).counts().values()) == 24
     assert not data_of(pd.DataFrame({"text": ["a"], "label": ["b"]})).outside
 
 

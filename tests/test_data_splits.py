@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from ftkit.data.cutting import cut_off, limited, spread
+from ftkit.data.sampling import cut_off, limited, spread
 from ftkit.data.splits import Splits, labels_of
 
 SHARES = [

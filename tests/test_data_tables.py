@@ -11,10 +11,11 @@ from conftest import make_image
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
 from ftkit import Data, DataError, ImageClassification, TextClassification, data_of
-from ftkit.cli import main
-from ftkit.data import load_splits, screen
+from ftkit.cli.main import main
 from ftkit.data.columns import find_bad_rows
 from ftkit.data.sources import read
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits, screen
 
 ROWS = [("Größe, mit Komma", "de"), ('say "yes"', "en"), ("two\nlines", "en"), ("NA", "None")]
 
@@ -101,7 +102,7 @@ def test_a_row_of_a_million_characters_is_read_and_noted(tmp_path):
     rows = [(f"word {number}", "ab"[number % 2]) for number in range(40)]
     rows[7] = ("long " * 200_000, "b")
     file = write(tmp_path / "rows.csv", rows=rows)
-    splits = load_splits(Data(path=str(file)), TextClassification())
+    splits = load_splits(Data(path=str(file)), task_of(TextClassification()))
     (long,) = (f for f in screen(splits, "error", lambda work: work()).findings)
     assert "longer than 100,000 characters (the longest has 1,000,000)" in long.message
     assert list(long.examples[0].values()) == [(7,)]
@@ -183,7 +184,7 @@ def test_labels_of_mixed_types_are_named_by_row(tmp_path, mixed):
     lines = [{"text": f"word {n}", "label": mixed[n == 30]} for n in range(40)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match=r"column 'label', split 'train', row 30: .*row 0 has"):
-        load_splits(Data(path=str(tmp_path / "rows.jsonl")), TextClassification())
+        load_splits(Data(path=str(tmp_path / "rows.jsonl")), task_of(TextClassification()))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
@@ -282,7 +283,7 @@ def test_images_in_memory_are_kept_with_their_bytes(tmp_path):
     data = data_of(rows)
     for file in tmp_path.iterdir():
         file.unlink()
-    splits = load_splits(data, ImageClassification())
+    splits = load_splits(data, task_of(ImageClassification()))
     assert screen(splits, "error", lambda work: work()).label_names == ("red", "blue")
 
 

@@ -7,8 +7,9 @@ from datasets import Dataset, DatasetDict, Features, Value
 from datasets import Translation as Languages
 
 from ftkit import Data, DataError, Translation
-from ftkit.data import examine, load_splits, screen
 from ftkit.data.embedded import embedded_data
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import examine, load_splits, screen
 
 WORDS = ["hat", "man", "hut", "sun", "tree", "sea", "cow", "egg", "bee", "dog"]
 
@@ -34,7 +35,7 @@ def nested(folder, feature=True):
 
 def test_columns_called_source_and_target_are_found(tmp_path):
     data = jsonl(tmp_path, [{"id": 1, "source": a, "target": b} for a, b in pairs()])
-    splits = load_splits(data, Translation())
+    splits = load_splits(data, task_of(Translation()))
     assert splits.label_names == ()
     rows = [row for part in (splits.train, splits.validation, splits.test) for row in part]
     assert {(row["source"], row["label"]) for row in rows} == set(pairs())
@@ -53,7 +54,7 @@ def test_columns_called_source_and_target_are_found(tmp_path):
     ],
 )
 def test_a_language_is_a_field_of_the_nested_column(feature, asked, source, tmp_path):
-    splits = load_splits(nested(tmp_path, feature), Translation(**asked))
+    splits = load_splits(nested(tmp_path, feature), task_of(Translation(**asked)))
     row = splits.train[3]
     pair = pairs()[row["index"]]
     assert (row["source"], row["label"]) == (pair[source], pair[1 - source])
@@ -61,35 +62,35 @@ def test_a_language_is_a_field_of_the_nested_column(feature, asked, source, tmp_
 
 def test_which_of_two_languages_is_the_source_is_asked_for(tmp_path):
     with pytest.raises(DataError, match=r"which language is the source\? .* has en, de\."):
-        load_splits(nested(tmp_path), Translation())
+        load_splits(nested(tmp_path), task_of(Translation()))
 
 
 def test_a_language_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="no language 'dee'; did you mean 'de'"):
-        load_splits(nested(tmp_path), Translation(source="en", target="dee"))
+        load_splits(nested(tmp_path), task_of(Translation(source="en", target="dee")))
 
 
 def test_a_missing_column_is_named(tmp_path):
     data = jsonl(tmp_path, [{"english": a, "german": b} for a, b in pairs()])
     with pytest.raises(DataError, match=r"which column is the source\? Columns are english"):
-        load_splits(data, Translation())
+        load_splits(data, task_of(Translation()))
     with pytest.raises(DataError, match=r"no column 'germn'.*did you mean 'german'"):
-        load_splits(data, Translation(source="english", target="germn"))
+        load_splits(data, task_of(Translation(source="english", target="germn")))
     with pytest.raises(DataError, match="both 'german'"):
-        load_splits(data, Translation(source="german", target="german"))
+        load_splits(data, task_of(Translation(source="german", target="german")))
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path):
     data = jsonl(tmp_path, [{"source": a, "target": i} for i, (a, _) in enumerate(pairs())])
     with pytest.raises(DataError, match=r"column 'target' holds .*int64.*, not texts"):
-        load_splits(data, Translation())
+        load_splits(data, task_of(Translation()))
 
 
 def test_texts_mixed_with_numbers_are_refused_in_one_line(tmp_path):
     rows = [{"source": a, "target": b} for a, b in pairs()]
     rows[30]["target"] = 7
     with pytest.raises(DataError) as caught:
-        load_splits(jsonl(tmp_path, rows), Translation())
+        load_splits(jsonl(tmp_path, rows), task_of(Translation()))
     assert "\n" not in str(caught.value)
 
 
@@ -98,7 +99,7 @@ def test_texts_mixed_with_numbers_are_refused_in_one_line(tmp_path):
 def test_empty_texts_are_named_by_row(column, nothing, tmp_path):
     rows = [{"source": a, "target": b} for a, b in pairs()]
     rows[7][column] = nothing
-    splits = load_splits(jsonl(tmp_path, rows), Translation())
+    splits = load_splits(jsonl(tmp_path, rows), task_of(Translation()))
     what = "text" if column == "source" else "translation"
     with pytest.raises(DataError, match=rf"row 7: the {what} is empty"):
         screen(splits, "error", lambda work: work())
@@ -116,7 +117,7 @@ def test_what_is_odd_with_pairs_is_found(tmp_path):
     for name, part in parts.items():
         file = tmp_path / f"{name}.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in part))
-    splits = load_splits(Data(path=str(tmp_path)), Translation())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(Translation()))
     found = "\n".join(str(finding) for finding in examine(splits, "error"))
     assert "1 row of train repeats another one" in found
     assert "1 row is the same before and after translation: train 5" in found

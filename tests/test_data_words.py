@@ -4,18 +4,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from named_words import LABELS, make_rows, recipe_for, write
 
-from ftkit import (
-    Data,
-    DataError,
-    ModelError,
-    RecipeError,
-    TokenClassification,
-    finetune,
-    runtime,
-)
-from ftkit.check import check
-from ftkit.data import load_splits
-from ftkit.run import make_ready
+from ftkit import Data, DataError, ModelError, RecipeError, TokenClassification, finetune
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.planning.check import check
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +34,7 @@ def test_tags_as_class_labels_keep_their_order(rows, tmp_path):
         "pos_tags": [[0] * len(row["tokens"]) for row in rows],
     }
     Dataset.from_dict(table, features=features).to_parquet(tmp_path / "train.parquet")
-    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TokenClassification())
+    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), task_of(TokenClassification()))
     assert splits.label_names == tuple(LABELS)
     assert set(splits.test.column_names) == {"tokens", "label", "index"}
     for words, labels, index in zip(*(splits.test[c][:] for c in ("tokens", "label", "index"))):  # noqa: B905

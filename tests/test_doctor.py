@@ -9,8 +9,8 @@ from importlib import metadata
 import pytest
 from hub_server import OWNER, READER
 
-from ftkit import doctor, doctor_hub
-from ftkit.cli import main
+from ftkit.cli import doctor, doctor_hub
+from ftkit.cli.main import main
 
 CLOSED = "http://127.0.0.1:9"
 

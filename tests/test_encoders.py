@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from ftkit.encoders import ColumnEncoder, NgramEncoder, deviations
+from ftkit.data.encoders import ColumnEncoder, NgramEncoder, deviations
 
 COLUMNS = {
     "a tenth": np.full(100, 0.1),  # its deviation in float64 is 1e-17, not 0
@@ -41,6 +41,6 @@ def test_a_gap_is_the_mean_of_the_column():
 def test_texts_encoded_piece_by_piece_are_those_encoded_at_once(monkeypatch):
     texts = [f"text {number} of some" for number in range(7)]
     at_once = NgramEncoder(1, 3, 32).encode(iter(texts))
-    monkeypatch.setattr("ftkit.encoders.AT_ONCE", 3)
+    monkeypatch.setattr("ftkit.data.encoders.AT_ONCE", 3)
     np.testing.assert_array_equal(NgramEncoder(1, 3, 32).encode(iter(texts)), at_once)
     assert NgramEncoder(1, 3, 32).encode([]).shape == (0, 32)

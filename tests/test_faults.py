@@ -13,11 +13,11 @@ from conftest import leave_unverified
 from safetensors.torch import load_file
 from test_interruption import start
 
-import ftkit.run
+import ftkit.finetuning.finetune
 from ftkit import RunError, TrainingError, finetune
-from ftkit.checkpoint import newest_checkpoint
-from ftkit.folder import Lock
-from ftkit.trainer import FrozenTrainer
+from ftkit.finetuning.folder import Lock
+from ftkit.runs.checkpoint import newest_checkpoint
+from ftkit.training.trainer import FrozenTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_two_runs_in_one_folder_are_one_too_many(tiny_recipe, tmp_path, monkeypa
 
     def another(trainer):
         script = (
-            "import sys; from pathlib import Path; from ftkit.folder import Lock\n"
+            "import sys; from pathlib import Path; from ftkit.finetuning.folder import Lock\n"
             "Lock(Path(sys.argv[1]))"
         )
         done = subprocess.run(
@@ -126,13 +126,13 @@ def test_two_runs_in_one_folder_are_one_too_many(tiny_recipe, tmp_path, monkeypa
 
 def test_a_run_that_another_has_begun_meanwhile_is_left_alone(tiny_recipe, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    require_room = ftkit.run.require_room
+    require_room = ftkit.finetuning.finetune.require_room
 
     def while_data_is_read(folder, *rest):
-        monkeypatch.setattr(ftkit.run, "require_room", require_room)
+        monkeypatch.setattr(ftkit.finetuning.finetune, "require_room", require_room)
         finetune(tiny_recipe, run)
 
-    monkeypatch.setattr(ftkit.run, "require_room", while_data_is_read)
+    monkeypatch.setattr(ftkit.finetuning.finetune, "require_room", while_data_is_read)
     with pytest.raises(RunError, match="was taken meanwhile by another run"):
         finetune(tiny_recipe, run)
     assert json.loads((run / "run.json").read_text())["status"] == "complete"

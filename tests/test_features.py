@@ -12,12 +12,14 @@ import torch
 from conftest import make_image
 from PIL import Image
 
-from ftkit import HeadOnly, TrainingError, features, finetune, runtime
-from ftkit.features import cache_features
-from ftkit.heads import Head, why_not_alone
-from ftkit.models import head_names
-from ftkit.run import make_ready
-from ftkit.tasks import digests
+from ftkit import HeadOnly, TrainingError, finetune
+from ftkit.backbones.pretrained import head_names
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import features
+from ftkit.strategies.features import cache_features
+from ftkit.strategies.heads import Head, why_not_alone
+from ftkit.tasks.inputs import digests
 
 
 @pytest.fixture(autouse=True)
@@ -249,9 +251,11 @@ def replace_rows(rows, order):
 KILLED = """
 import json, os, random, signal, sys, time
 import torch
-from ftkit import Recipe, cache, runtime
-from ftkit.features import cache_features
-from ftkit.run import make_ready
+from ftkit.strategies import cache
+from ftkit.machine import runtime
+from ftkit import Recipe
+from ftkit.strategies.features import cache_features
+from ftkit.finetuning.finetune import make_ready
 
 torch.set_num_threads(1)  # so that a forked child has no pool of threads that is not there
 cache.SHARD_ROWS = 4

@@ -10,15 +10,15 @@ from conftest import leave_unverified
 from perceptrons import of_flowers
 
 from ftkit import ModelError, RunError, RunResult, finetune, load_perceptron
-from ftkit.cli import main
+from ftkit.backbones.pretrained import source_of
+from ftkit.cli.main import main
 from ftkit.compare.predictions import read_predictions
 from ftkit.compare.rungs import ladder
 from ftkit.compare.runner import find
 from ftkit.compare.runs import Run, read_runs
-from ftkit.finished import read_finished, read_journal, require_verified
-from ftkit.models import source_of
-from ftkit.push import publish
+from ftkit.publishing.push import publish
 from ftkit.recipe import Backbone, Recipe
+from ftkit.runs.finished import read_finished, read_journal, require_verified
 
 
 @pytest.fixture(scope="module")

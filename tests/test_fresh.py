@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ftkit import doctor, fresh
+from ftkit.cli import doctor
+from ftkit.machine import fresh_process
 
 NAMES = ("random", "numpy", "json", "types", "datasets", "evaluate")
 
@@ -36,7 +37,7 @@ def test_a_fresh_process_imports_what_this_one_would(foreign, monkeypatch):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for here in ("", os.getcwd()):
         monkeypatch.setattr(sys, "path", [here, *sys.path])
-        done = subprocess.run(fresh.command("shown", "a b"), capture_output=True, text=True)
+        done = subprocess.run(fresh_process.command("shown", "a b"), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert '["a b"], "__main__"' in done.stdout
         assert str(foreign) not in done.stdout
@@ -47,15 +48,15 @@ def test_the_path_keeps_what_the_user_put_there_and_drops_the_working_directory(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "/users", "/lib"])
-    assert fresh.search_path()[:2] == ["/users", "/lib"]
+    assert fresh_process.search_path()[:2] == ["/users", "/lib"]
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path), "/lib"])  # PYTHONPATH=.
-    assert fresh.search_path()[:2] == [str(tmp_path), "/lib"]
+    assert fresh_process.search_path()[:2] == [str(tmp_path), "/lib"]
     monkeypatch.setattr(sys, "path", ["/bin", "/lib"])
-    assert fresh.search_path()[:2] == ["/bin", "/lib"]
+    assert fresh_process.search_path()[:2] == ["/bin", "/lib"]
 
 
 def test_the_command_line_runs_as_a_module_beside_foreign_files(foreign):
-    given = {**os.environ, "PYTHONPATH": str(Path(fresh.__file__).parents[1])}
+    given = {**os.environ, "PYTHONPATH": str(Path(fresh_process.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-m", "ftkit.cli", "show", "mlp-text"],
         capture_output=True,

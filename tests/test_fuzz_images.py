@@ -13,8 +13,9 @@ from fuzzing import FULL, damaged, require_one_line
 from PIL import Image
 
 from ftkit import Data, DataError, ImageClassification, finetune
-from ftkit.data import load_splits, screen
 from ftkit.data.images import BadImage, open_rgb
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits, screen
 
 FORMATS = {
     "jpeg": [("RGB", {}), ("L", {"progressive": True}), ("CMYK", {})],
@@ -150,7 +151,7 @@ def test_a_folder_with_damaged_files_is_refused_whole_or_read_without_them(tmp_p
         contents.append(damaged(encoded(kind, *FORMATS[kind][0], number), draw))
     contents.append(b"")
     data = Data(path=str(folder_of(tmp_path / "photos", *contents)), on_bad_row="skip")
-    splits = screen(load_splits(data, ImageClassification()), "skip", lambda look: look())
+    splits = screen(load_splits(data, task_of(ImageClassification())), "skip", lambda look: look())
     kept = [row for split in (splits.train, splits.validation, splits.test) for row in split]
     assert len(kept) == 24 + sum(map(check, contents))
     with pytest.raises(DataError) as caught:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ftkit import FtkitError, Recipe, registry
-from ftkit.cli import main
-from ftkit.request import resolve
-from ftkit.settings import _paths
+from ftkit.cli.main import main
+from ftkit.cli.request import resolve
+from ftkit.recipe.settings import _paths
 
 NAMES = registry.names()
 RECIPES = {name: registry.find(name) for name in NAMES}

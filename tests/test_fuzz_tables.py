@@ -20,7 +20,8 @@ from ftkit import (
     TextClassification,
     finetune,
 )
-from ftkit.data import load_splits, screen
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits, screen
 
 EACH = 120 if FULL else 12
 """Damaged files of each kind."""
@@ -69,7 +70,7 @@ def check(file, task):
     """Require rows, or an error of one line, soon; return whether there are rows."""
     begin = time.monotonic()
     try:
-        splits = load_splits(Data(path=str(file)), task)
+        splits = load_splits(Data(path=str(file)), task_of(task))
         screen(splits, "skip", lambda look: look())
     except FtkitError as error:
         splits = None

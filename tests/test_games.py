@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftkit.games import (
+from ftkit.data.games import (
     EMPTY,
     PLAYER,
     canonical,
@@ -26,7 +26,7 @@ from ftkit.games import (
     value,
     winner,
 )
-from ftkit.mlp_estimator import MlpClassifier
+from ftkit.perceptron.estimators import MlpClassifier
 
 TABLE = Path(__file__).parents[2] / "shared" / "data" / "tic_tac_toe" / "train.parquet"
 

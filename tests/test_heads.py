@@ -8,13 +8,14 @@ import pytest
 import torch
 import transformers as hf
 
-from ftkit import HeadOnly, runtime
-from ftkit.adapt import adapt
+from ftkit import HeadOnly
 from ftkit.errors import ModelError
-from ftkit.features import cache_features
-from ftkit.heads import Head, why_not_alone
-from ftkit.tasks import Inputs
-from ftkit.training import fit
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.strategies.features import cache_features
+from ftkit.strategies.heads import Head, why_not_alone
+from ftkit.tasks.inputs import Inputs
+from ftkit.training.fit import fit
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +98,16 @@ def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
             found = list(pool.map(lambda row: head(at[row : row + 1])["logits"], range(20)))
             wait.remove()
         assert torch.allclose(torch.cat(found), expected, atol=1e-5)
-    adapt(recipe.strategy, model)
+    strategy_of(recipe.strategy).adapt(model)
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
+    fit(
+        head,
+        strategy_of(recipe.strategy),
+        cached,
+        recipe.override({"train.epochs": 2}),
+        machine,
+        tmp_path,
+    )
     moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
     assert {name.partition(".")[0] for name in moved} == {"pre_classifier", "classifier"}
 
@@ -107,13 +115,20 @@ def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
 def test_a_pooler_is_trained_with_the_head_on_cached_features(recipe, tmp_path):
     model, rows, machine = bert(), Sentences(20), runtime.start(0)
     inputs, recipe = Inputs(rows, rows, rows, rows), recipe.override({"strategy.pooler": True})
-    adapt(recipe.strategy, model)
+    strategy_of(recipe.strategy).adapt(model)
     assert why_not_alone(model, inputs, machine) is None
     cached = cache_features(model, inputs, recipe, machine)
     assert cached.train.values.shape == (20, 1, 16)  # the first token is all that it reads
     before = {name: values.clone() for name, values in model.state_dict().items()}
     head = Head(model)
-    fit(head, cached, recipe.override({"train.epochs": 2}), machine, tmp_path)
+    fit(
+        head,
+        strategy_of(recipe.strategy),
+        cached,
+        recipe.override({"train.epochs": 2}),
+        machine,
+        tmp_path,
+    )
     moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
     assert {name.rpartition(".")[0] for name in moved} == {"bert.pooler.dense", "classifier"}
     with torch.inference_mode():
@@ -126,11 +141,11 @@ def test_features_of_a_pooler_are_not_taken_for_those_of_a_head(recipe, caplog):
     rows, machine = Sentences(20), runtime.start(0)
     for pooler, shape in ((False, (20, 16)), (True, (20, 1, 16))):
         chosen = recipe.override({"strategy.pooler": pooler})
-        model = adapt(chosen.strategy, bert())
+        model = strategy_of(chosen.strategy).adapt(bert())
         cached = cache_features(model, Inputs(rows, rows, rows, rows), chosen, machine)
         assert cached.train.values.shape == shape
 
 
 def test_a_pooler_that_is_not_there_is_refused():
     with pytest.raises(ModelError, match="has no pooler; leave"):
-        adapt(HeadOnly(pooler=True), distilbert())
+        strategy_of(HeadOnly(pooler=True)).adapt(distilbert())

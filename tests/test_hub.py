@@ -9,11 +9,14 @@ from datasets import Dataset, load_dataset
 from huggingface_hub import constants
 from huggingface_hub.utils import _http, httpx
 
-import ftkit.hub
-from ftkit import Backbone, Data, DataError, HubError, ModelError
+import ftkit.hub.errors
+from ftkit import Backbone, Data, DataError, HubError, ImageClassification, ModelError
+from ftkit.backbones.pretrained import load_model
 from ftkit.data.sources import read
-from ftkit.hub import hub_errors, loading_errors, patiently
-from ftkit.models import load_model
+from ftkit.hub.errors import hub_errors, loading_errors, patiently
+from ftkit.tasks import task_of
+
+IMAGES = task_of(ImageClassification())
 
 
 def refusal(call):
@@ -24,7 +27,7 @@ def refusal(call):
 
 
 def load(**backbone):
-    return load_model(Backbone(**backbone), ("cat", "dog"), seed=0)
+    return load_model(Backbone(**backbone), ("cat", "dog"), seed=0, task=IMAGES)
 
 
 def test_tests_cannot_reach_the_real_hub():
@@ -36,7 +39,7 @@ def test_an_unreachable_hub_is_named_and_not_waited_for(call, hub, monkeypatch):
     def wait(seconds):
         raise AssertionError(f"waited for {seconds} s")
 
-    monkeypatch.setattr(ftkit.hub.time, "sleep", wait)
+    monkeypatch.setattr(ftkit.hub.errors.time, "sleep", wait)
     monkeypatch.setattr(_http.time, "sleep", wait)
     with hub.down():
         message = refusal(lambda: call(id="nobody/nothing"))
@@ -83,7 +86,7 @@ def test_other_errors_and_results_go_through():
 
 def test_a_broken_connection_is_tried_three_times(monkeypatch):
     waited, tries = [], []
-    monkeypatch.setattr(ftkit.hub.time, "sleep", waited.append)
+    monkeypatch.setattr(ftkit.hub.errors.time, "sleep", waited.append)
 
     def work():
         tries.append(1)
@@ -92,7 +95,7 @@ def test_a_broken_connection_is_tried_three_times(monkeypatch):
     with pytest.raises(httpx.ReadError):
         patiently(work)
     assert len(tries) == 3
-    assert waited == list(ftkit.hub.WAITS)
+    assert waited == list(ftkit.hub.errors.WAITS)
 
 
 def test_a_wrong_request_is_not_tried_again():

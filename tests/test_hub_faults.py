@@ -36,9 +36,9 @@ from hub_stage import (
 )
 from huggingface_hub import HfApi
 
-import ftkit.hub
-from ftkit.checksums import sha256_of
+import ftkit.hub.errors
 from ftkit.errors import FtkitError
+from ftkit.hub.checksums import sha256_of
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
 
@@ -129,7 +129,7 @@ def test_the_document_and_the_tests_have_the_same_rows():
 def stage(hub, transport, monkeypatch, finished_run, checkpoint, tmp_path):
     """A Hub with a model and a data set on it, that came there over this transport."""
     run = shutil.copytree(finished_run, tmp_path / "tiny")
-    monkeypatch.setattr(ftkit.hub, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(ftkit.hub.errors, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
     api = HfApi()
     api.create_repo("alice/tiny")

@@ -12,14 +12,15 @@ import pytest
 
 CODE = """
 from ftkit import Backbone, HubError
-from ftkit.pull import fetch, pin, resolve
+from ftkit.runs.pinning import pin
+from ftkit.hub.download import fetch, resolve
 from ftkit.registry import find, names
 
 for name in names():
     print(name, pin(find(name)).backbone.revision)
-folder = fetch(Backbone(id="timm/test_resnet.r160_in1k"))
+folder = fetch("timm/test_resnet.r160_in1k")
 assert (folder / "model.safetensors").stat().st_size > 100_000
-assert fetch(Backbone(id="timm/test_resnet.r160_in1k")) == folder
+assert fetch("timm/test_resnet.r160_in1k") == folder
 for id, revision, words in (
     ("timm/no-such-model-of-ftkit", None, "has none that you can see"),
     ("timm/test_resnet.r160_in1k", "nowhere", "not at revision 'nowhere'"),

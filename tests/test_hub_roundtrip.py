@@ -21,10 +21,11 @@ from hub_server import OWNER
 from huggingface_hub import ModelCard, constants, parse_eval_result_entries
 
 from ftkit import Recipe, RunResult
-from ftkit.cli import main
-from ftkit.data import load_splits
+from ftkit.cli.main import main
 from ftkit.data.images import open_rgb
 from ftkit.registry import find
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 VIT, CIFAR = find("vit-cifar").backbone, find("vit-cifar").data
 BASE_CARD = "---\nlicense: cc-by-nc-4.0\n---\n# ViT\n"
@@ -58,7 +59,7 @@ def serve_vit_and_cifar(shared_data: Path, folder: Path) -> None:
 def images_of(run: Path, folder: Path, count: int) -> list[str]:
     """Write the first test images of a run and return their files."""
     recipe = Recipe.from_json((run / "recipe.json").read_text())
-    rows = load_splits(recipe.data, recipe.task).test
+    rows = load_splits(recipe.data, task_of(recipe.task)).test
     folder.mkdir(exist_ok=True)
     for number in range(count):
         open_rgb(rows[number]["image"]).save(folder / f"{number}.png")

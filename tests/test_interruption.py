@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftkit.interruption import command_to_go_on
+from ftkit.machine.interruption import command_to_go_on
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +71,7 @@ def test_a_comparison_goes_on_with_the_run_that_a_signal_stopped(recipe_file, tm
 def test_a_second_signal_ends_the_run_at_once(tmp_path):
     script = (
         "import os, signal, time\n"
-        "from ftkit.interruption import held, watched\n"
+        "from ftkit.machine.interruption import held, watched\n"
         "with watched(), held():\n"
         "    for wait in (0.1, 1.2, 60):\n"  # soon after the first it would be the same signal
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -86,7 +86,7 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path):
 def test_before_training_a_signal_ends_the_run_at_once():
     script = (
         "import os, signal\n"
-        "from ftkit.interruption import Interrupted, watched\n"
+        "from ftkit.machine.interruption import Interrupted, watched\n"
         "with watched():\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from ftkit.journal import Journal, Position, say
+from ftkit.runs.journal import Journal, Position, say
 
 ENTRIES = [
     {"step": 2, "epoch": 0.5, "seconds": 1.5, "loss": 2.0, "learning_rate": 0.1},

@@ -20,9 +20,9 @@ from ftkit import (
     finetune,
     registry,
 )
-from ftkit.check import check
-from ftkit.cli import main
-from ftkit.verify import Verified, verify
+from ftkit.cli.main import main
+from ftkit.finetuning.verify import Verified, verify
+from ftkit.planning.check import check
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_verification_sees_other_weights_and_other_answers(files, models, tmp_pa
         seen["arguments"] = arguments
         return Verified(0, None)
 
-    monkeypatch.setattr("ftkit.run.verify", remember)
+    monkeypatch.setattr("ftkit.finetuning.finetune.verify", remember)
     finetune(recipe_of(models("llama", tiny.CHATML), files["talks"]), tmp_path / "run")
     folder, task, splits, outputs, *_ = seen["arguments"]
     assert verify(folder, task, splits, outputs).rows == 10

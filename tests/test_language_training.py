@@ -17,9 +17,11 @@ from ftkit import (
     RecipeError,
     finetune,
 )
-from ftkit.adapt import adapt, lora_targets
-from ftkit.checkpoint import load_moving, moving, save_moving
-from ftkit.models import load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.runs.checkpoint import load_moving, moving, save_moving
+from ftkit.strategies import strategy_of
+from ftkit.strategies.lora import lora_targets
+from ftkit.tasks import task_of
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,10 @@ def models(tmp_path_factory):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_lora_finds_the_layers_and_leaves_tied_embeddings_tied(family, models, tmp_path):
-    model, _ = load_model(Backbone(id=str(models(family))), (), 0, LanguageModelling())
+    model, _ = load_model(Backbone(id=str(models(family))), (), 0, task_of(LanguageModelling()))
     names = lora_targets(model, ["lm_head"])
     assert len(names) == {"llama": 14, "gpt2": 8}[family]
-    adapted = adapt(Lora(rank=2), model)
+    adapted = strategy_of(Lora(rank=2)).adapt(model)
     assert not adapted.peft_config["default"].modules_to_save
     assert {n for n, p in adapted.named_parameters() if p.requires_grad} == {
         n for n, _ in adapted.named_parameters() if "lora_" in n
@@ -60,8 +62,8 @@ def test_lora_finds_the_layers_and_leaves_tied_embeddings_tied(family, models, t
 
 @pytest.mark.parametrize("strategy", [Full(), Lora(rank=2)], ids=["full", "lora"])
 def test_a_checkpoint_of_tied_weights_comes_back(strategy, models, tmp_path):
-    model, _ = load_model(Backbone(id=str(models("llama"))), (), 0, LanguageModelling())
-    model = adapt(strategy, model)
+    model, _ = load_model(Backbone(id=str(models("llama"))), (), 0, task_of(LanguageModelling()))
+    model = strategy_of(strategy).adapt(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_moving(moving(model), tmp_path)
     with torch.no_grad():
@@ -106,7 +108,7 @@ def test_going_on_gives_the_same_figures_before_and_after(files, models, tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ftkit.trainer.FrozenTrainer._load_best_model", stop)
+        patched.setattr("ftkit.training.trainer.FrozenTrainer._load_best_model", stop)
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, tmp_path / "cut")
     again = finetune(recipe, tmp_path / "cut", resume=True)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ftkit import latency, mlp_reload
-from ftkit.latency import latency_of, usable_threads
+from ftkit.finetuning import latency, reload_perceptron
+from ftkit.finetuning.latency import latency_of, usable_threads
 
 
 class Answerer:
@@ -85,7 +85,7 @@ def test_a_perceptron_is_timed_from_the_image_file_to_the_probabilities(tmp_path
     opened, told = [], []
 
     class Model:
-        estimator = object.__new__(mlp_reload.MlpClassifier)
+        estimator = object.__new__(reload_perceptron.MlpClassifier)
 
         def outputs(self, rows):
             return np.array([[np.asarray(row).mean()] for row in rows])
@@ -102,16 +102,18 @@ def test_a_perceptron_is_timed_from_the_image_file_to_the_probabilities(tmp_path
         return latency.Waited(2.0, 1.0, 3.0, 4, 5)
 
     real = Image.open
-    monkeypatch.setattr(mlp_reload.Image, "open", lambda file: opened.append(file) or real(file))
-    monkeypatch.setattr(mlp_reload, "load_perceptron", lambda folder: Model())
-    monkeypatch.setattr(mlp_reload, "latency_of", timing)
+    monkeypatch.setattr(
+        reload_perceptron.Image, "open", lambda file: opened.append(file) or real(file)
+    )
+    monkeypatch.setattr(reload_perceptron, "load_perceptron", lambda folder: Model())
+    monkeypatch.setattr(reload_perceptron, "latency_of", timing)
     for number in range(2):
         Image.new("L", (2, 2), 10 * number).save(tmp_path / f"{number}.png")
     (tmp_path / "inputs.json").write_text(json.dumps({"columns": {}}))
-    mlp_reload.main(tmp_path, tmp_path, tmp_path / "out.npz")
+    reload_perceptron.main(tmp_path, tmp_path, tmp_path / "out.npz")
     assert (opened, told) == ([tmp_path / "1.png"], [1])
     answers = np.load(tmp_path / "out.npz")
     assert answers["latency"].tolist() == [2.0, 1.0, 3.0, 4.0, 5.0]
     assert answers["probabilities"].ravel().tolist() == [0.0, 10.0]
-    mlp_reload.main(tmp_path, tmp_path, tmp_path / "out.npz", timed=False)
+    reload_perceptron.main(tmp_path, tmp_path, tmp_path / "out.npz", timed=False)
     assert "latency" not in np.load(tmp_path / "out.npz").files

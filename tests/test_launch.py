@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ftkit import Backbone, Data, Full, LanguageModelling, Recipe, Train
-from ftkit.launch import asked_for
+from ftkit.machine.launch import asked_for
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]

@@ -9,7 +9,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
-from ftkit.launch import Wanted, asked_for, torchrun_flags
+from ftkit.machine.launch import Wanted, asked_for, torchrun_flags
 
 FOLDER = Path(__file__).resolve().parent.parent / "scripts" / "accelerate"
 KINDS = {

@@ -9,49 +9,19 @@ import pytest
 import ftkit
 
 ROOT = Path(ftkit.__file__).parents[1]
-# from the ground up; a folder counts as one. ftkit/__init__.py only hands on names, so it is none.
-GROUPS = (
-    # what a run is made of, and what stands alone
-    (
-        "addresses", "errors", "permissions", "settings", "recipe", "strangers", "reload",
-        "reload_language",
-        "launch", "fresh", "terminal", "streams", "denied", "explain", "memory", "names", "options",
-        "checksums",
-        "interruption", "peers", "machines", "latency", "selection",
-        "mlp", "games", "encoders", "doctor_hub", "doctor_probes",
-    ),
-    # the machine, the Hub, what was measured
-    (
-        "registry", "result", "finished", "validation", "embedded", "cache", "hub", "pull",
-        "runtime", "metrics",
-    ),
-    # rows, inputs, models
-    ("data", "tasks", "model_checks", "models", "trained", "seq2seq", "mlp_model", "build",
-     "answers"),
-    # the stages of a run
-    (
-        "pissa", "adapt", "evaluation", "backup", "heads", "features", "losses", "journal",
-        "batches", "scaling", "checkpoint", "background", "sharded", "callbacks", "resuming",
-        "layers", "micro_batch",
-        "optimiser", "unfreezing", "trainer",
-        "training", "mlp_state", "mlp_fit", "mlp_reload", "probe", "optimum", "penalty",
-        "linear_head",
-        "thresholds", "stages", "precision",
-        "saving", "plots",
-        "outcomes", "card", "card_words", "card_metadata", "text_card", "folder", "verify",
-        "translate", "language",
-        "language_card",
-    ),
-    # the main path, and what looks at runs
-    (
-        "run", "estimate", "range_test", "batch_size", "choose", "decide", "search_space", "sweep",
-        "sweep_ray", "check", "compare", "report", "push", "predict", "mlp_show", "play",
-        "doctor",
-    ),
-    ("own_data", "request", "cli", "cli_mlp", "cli_sweep", "cli_hub", "cli_cache", "cli_compare",
-     "cli_predict"),
-)  # fmt: skip
-LEVEL = {part: level for level, group in enumerate(GROUPS) for part in group}
+# From the ground up. A package may import from those of lower floors alone.
+FLOORS = (
+    ("errors",),
+    ("hub", "machine", "recipe"),
+    ("data", "perceptron", "registry", "runs"),
+    ("backbones", "tasks"),
+    ("publishing", "training"),
+    ("strategies",),
+    ("finetuning", "prediction"),
+    ("compare", "planning"),
+    ("cli",),
+)
+FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -76,29 +46,27 @@ def target(module, name):
     return next((m for m in (f"{module}.{name}", module) if m in FILES), None)
 
 
-def part(module):
-    """Return the part of ftkit that a file belongs to: 'data' for ftkit.data.images."""
-    _, _, below = module.partition(".")
-    name = below.partition(".")[0]
-    return "mlp" if name.startswith("mlp_") and name not in LEVEL else name
+def package(module):
+    """Return the entry of ftkit/ that a file belongs to: 'data' for ftkit.data.images."""
+    return module.split(".")[1]
 
 
 def above(module):
-    """Return what this file imports from a higher group, in functions too."""
+    """Return what this file imports from its own floor or a higher one, in functions too."""
     used = {target(*found) for found in imports(FILES[module])} - {None, "ftkit"}
-    return {other for other in used if LEVEL[part(other)] > LEVEL[part(module)]}
+    here = package(module)
+    return {m for m in used if package(m) != here and FLOOR[package(m)] >= FLOOR[here]}
 
 
-def test_every_file_has_its_place_in_the_order():
-    for module, path in FILES.items():
-        assert module == "ftkit" or part(module) in LEVEL, (
-            f"{path.relative_to(ROOT)} is in no group: add '{part(module)}' to the lowest group "
-            f"of GROUPS in tests/test_layers.py that it can stand in"
-        )
+def test_ftkit_has_few_rooms_and_each_has_its_floor():
+    entries = {path.name for path in (ROOT / "ftkit").iterdir() if any(path.rglob("*.py"))}
+    entries |= {path.name for path in (ROOT / "ftkit").iterdir() if path.is_file()}
+    assert len(entries) <= 20
+    assert {package(module) for module in FILES if module != "ftkit"} == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if m != "ftkit" and part(m) in LEVEL])
-def test_a_file_imports_nothing_from_a_later_group(module):
+@pytest.mark.parametrize("module", [m for m in FILES if m != "ftkit"])
+def test_a_file_imports_nothing_from_its_own_or_a_higher_floor(module):
     assert above(module) == set()
 
 
@@ -108,10 +76,10 @@ def test_files_import_from_each_other_and_not_from_the_face(module):
 
 
 def test_a_higher_file_in_a_lower_one_would_be_seen(tmp_path, monkeypatch):
-    wrong = tmp_path / "errors.py"
-    wrong.write_text("def f():\n    from ftkit import run\n    import ftkit.data.images\n")
-    monkeypatch.setitem(FILES, "ftkit.errors", wrong)
-    assert above("ftkit.errors") == {"ftkit.run", "ftkit.data.images"}
+    wrong = tmp_path / "memory.py"
+    wrong.write_text("def f():\n    from ftkit import registry\n    import ftkit.data.images\n")
+    monkeypatch.setitem(FILES, "ftkit.machine.memory", wrong)
+    assert above("ftkit.machine.memory") == {"ftkit.registry", "ftkit.data.images"}
 
 
 def test_files_do_not_import_each_other_in_a_circle():
@@ -136,9 +104,13 @@ def test_ftkit_never_imports_recipes(module):
 def test_reload_imports_nothing_of_ftkit_but_two_files_that_import_nothing_of_it():
     ours = [
         [m for m, _ in imports(FILES[file]) if m.split(".")[0] == "ftkit"]
-        for file in ("ftkit.reload", "ftkit.latency", "ftkit.reload_language")
+        for file in (
+            "ftkit.finetuning.reload",
+            "ftkit.finetuning.latency",
+            "ftkit.finetuning.reload_language",
+        )
     ]
-    assert ours == [["ftkit.latency", "ftkit.reload_language"], [], []]
+    assert ours == [["ftkit.finetuning.latency", "ftkit.finetuning.reload_language"], [], []]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from ftkit import HeadOnly, ImageClassification, RunResult, TextRegression, TextTagging, finetune
-from ftkit.features import Features
-from ftkit.heads import Head
-from ftkit.linear_head import solved
-from ftkit.penalty import PENALTIES, folds_of
-from ftkit.tasks import Inputs
+from ftkit.strategies.features import Features
+from ftkit.strategies.heads import Head
+from ftkit.strategies.linear_head import solved
+from ftkit.strategies.penalty import PENALTIES, folds_of
+from ftkit.tasks.inputs import Inputs
 
 RECIPE_TASK = ImageClassification()
 
@@ -227,7 +227,7 @@ def test_a_head_without_bias_is_judged_by_the_numbers_that_it_gives(tiny_recipe)
 def test_where_it_would_take_long_one_fold_is_held_out(tiny_recipe, monkeypatch):
     X, y, _ = drawn(300, 10, 3, seed=0, size=3.0)
     all_of_them = solved(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
-    monkeypatch.setattr("ftkit.penalty.DEAREST", 0)
+    monkeypatch.setattr("ftkit.strategies.penalty.DEAREST", 0)
     one = solved(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
     assert (all_of_them.folds, one.folds) == (5, 1)
     assert one.rows == 300

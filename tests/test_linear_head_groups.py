@@ -10,9 +10,10 @@ from sklearn.metrics import log_loss
 from test_linear_head import RECIPE_TASK, head_of, inputs_of
 
 from ftkit import HeadOnly, TextRegression, TextTagging, finetune
-from ftkit.data import load_splits
-from ftkit.linear_head import solved
-from ftkit.penalty import folds_of
+from ftkit.strategies.linear_head import solved
+from ftkit.strategies.penalty import folds_of
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_penalty_is_chosen_for_patients_that_are_new(tiny_recipe, refit):
 def test_a_run_holds_copies_out_together(tiny_recipe, tmp_path, monkeypatch):
     leave_unverified(monkeypatch)
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path / "cache"))
-    rows = load_splits(tiny_recipe.data, tiny_recipe.task).train
+    rows = load_splits(tiny_recipe.data, task_of(tiny_recipe.task)).train
     twice = concatenate_datasets([rows, rows]).remove_columns("index")
     DatasetDict(train=twice).save_to_disk(tmp_path / "rows")
     seen = []
@@ -89,9 +90,9 @@ def test_a_run_holds_copies_out_together(tiny_recipe, tmp_path, monkeypatch):
         seen.append(groups)
         return folds_of(task, labels, seed, groups)
 
-    monkeypatch.setattr("ftkit.linear_head.folds_of", watch)
+    monkeypatch.setattr("ftkit.strategies.linear_head.folds_of", watch)
     recipe = tiny_recipe.override({"data.path": str(tmp_path / "rows")})
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     finetune(recipe, tmp_path / "out")
     (groups,) = seen
     index = np.array(splits.train["index"][:] + splits.validation["index"][:]) % len(rows)

@@ -11,13 +11,14 @@ from test_adapt import load, pixels_for, take_steps
 from test_training import fitted, losses
 
 from ftkit import Lora, RecipeError, TextClassification, finetune, registry
-from ftkit.adapt import adapt
-from ftkit.checkpoint import newest_checkpoint
-from ftkit.models import load_model, place
-from ftkit.optimiser import parameter_groups
-from ftkit.pissa import for_original_backbone
+from ftkit.backbones.pretrained import load_model, place
+from ftkit.finetuning.saving import save
 from ftkit.recipe import Backbone
-from ftkit.saving import save
+from ftkit.runs.checkpoint import newest_checkpoint
+from ftkit.strategies import strategy_of
+from ftkit.strategies.pissa import for_original_backbone
+from ftkit.tasks import task_of
+from ftkit.training.optimiser import parameter_groups
 
 VARIANTS = {
     "rslora": {"rslora": True},
@@ -51,7 +52,7 @@ def test_adapter_and_merged_model_give_the_logits_of_training(
     variant, family, checkpoint, tmp_path, tiny_recipe
 ):
     strategy = Lora(rank=3, **VARIANTS[variant])
-    model = take_steps(adapt(strategy, load(family, checkpoint)), 2)
+    model = take_steps(strategy_of(strategy).adapt(load(family, checkpoint)), 2)
     pixels = pixels_for(model)
     expected = logits(model, pixels)
     save(model, Silent(), tiny_recipe.override({"strategy": strategy}), tmp_path)
@@ -67,7 +68,7 @@ def test_adapter_and_merged_model_give_the_logits_of_training(
 @pytest.mark.parametrize("family", ["vit", "resnet", "timm-resnet"])
 def test_pissa_changes_nothing_at_first_and_begins_with_the_largest_part(family, checkpoint):
     original = load(family, checkpoint)
-    model = adapt(Lora(rank=2, init="pissa"), copy.deepcopy(original))
+    model = strategy_of(Lora(rank=2, init="pissa")).adapt(copy.deepcopy(original))
     pixels = pixels_for(original)
     assert torch.allclose(logits(model, pixels), logits(original, pixels), atol=1e-4)
     name = next(n for n, m in model.named_modules() if hasattr(m, "principal_A"))
@@ -80,7 +81,7 @@ def test_pissa_changes_nothing_at_first_and_begins_with_the_largest_part(family,
 
 
 def test_pissa_is_a_plain_lora_of_twice_the_rank(checkpoint):
-    model = take_steps(adapt(Lora(rank=2, init="pissa"), load("vit", checkpoint)))
+    model = take_steps(strategy_of(Lora(rank=2, init="pissa")).adapt(load("vit", checkpoint)))
     plain = for_original_backbone(model)
     assert plain.peft_config["default"].r == 4
     assert plain.peft_config["default"].init_lora_weights is True
@@ -94,9 +95,11 @@ def test_pissa_is_a_plain_lora_of_twice_the_rank(checkpoint):
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_a_variant_on_texts_is_verified_by_the_run(variant, family, checkpoint, tmp_path):
     names = ("a", "b")
-    model, _ = load_model(Backbone(id=str(checkpoint(family))), names, 0, TextClassification())
+    model, _ = load_model(
+        Backbone(id=str(checkpoint(family))), names, 0, task_of(TextClassification())
+    )
     strategy = Lora(rank=2, **VARIANTS[variant])
-    model = adapt(strategy, model)
+    model = strategy_of(strategy).adapt(model)
     words = {"input_ids": torch.arange(4, 20).reshape(2, 8), "attention_mask": torch.ones(2, 8)}
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(moving, lr=0.1)
@@ -106,7 +109,9 @@ def test_a_variant_on_texts_is_verified_by_the_run(variant, family, checkpoint, 
     model.eval()
     recipe = registry.find("distilbert-sst2").override({"strategy": strategy})
     save(model, Silent(), recipe, tmp_path)
-    again, _ = load_model(Backbone(id=str(checkpoint(family))), names, 0, TextClassification())
+    again, _ = load_model(
+        Backbone(id=str(checkpoint(family))), names, 0, task_of(TextClassification())
+    )
     again = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
     merged = type(model.get_base_model()).from_pretrained(tmp_path).eval()
     with torch.inference_mode():
@@ -139,9 +144,9 @@ def cut_after_an_epoch(recipe, folder):
 
 def test_lora_plus_multiplies_the_rate_of_b_alone(checkpoint):
     strategy = Lora(learning_rate=1e-3, lora_plus=16)
-    model = adapt(strategy, load("vit", checkpoint))
+    model = strategy_of(strategy).adapt(load("vit", checkpoint))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(strategy, model, 0.01, names.values())
+    groups = parameter_groups(strategy_of(strategy), model, 1e-3, 0.01, names.values())
     rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
     assert all(
         rate == pytest.approx(0.016 if "lora_B" in n else 0.001) for n, rate in rates.items()
@@ -151,7 +156,7 @@ def test_lora_plus_multiplies_the_rate_of_b_alone(checkpoint):
 
 
 def test_dora_trains_convolutions_in_channels_last(checkpoint):
-    model = adapt(Lora(rank=2, dora=True), load("resnet", checkpoint))
+    model = strategy_of(Lora(rank=2, dora=True)).adapt(load("resnet", checkpoint))
     place(model, True, torch.device("cpu"))
     kernels = [p for n, p in model.named_parameters() if "base_layer" in n and p.ndim == 4]
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)

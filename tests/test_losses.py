@@ -9,14 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from ftkit import Augment, RecipeError, Train
-from ftkit.losses import (
+from ftkit.tasks.losses import (
     class_weights,
     classification_loss,
     mix,
     summed_cross_entropy,
     token_loss,
 )
-from ftkit.trainer import FrozenTrainer
+from ftkit.training.trainer import FrozenTrainer
 
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 1, 1])

@@ -9,15 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from ftkit import MlpClassifier, cli, memory, registry, runtime
-from ftkit.denied import denied_in_one_line, is_denied
+from ftkit import ImageClassification, MlpClassifier, registry
+from ftkit.backbones.perceptron import new_perceptron
+from ftkit.backbones.pretrained import load_model
+from ftkit.cli import main as cli
 from ftkit.errors import FtkitError, RecipeError, TrainingError
-from ftkit.micro_batch import limited
-from ftkit.mlp_model import new_perceptron
-from ftkit.models import load_model
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import memory, runtime
+from ftkit.machine.memory_denied import denied_in_one_line, is_denied
+from ftkit.machine.runtime import share_batch
 from ftkit.recipe import Backbone, Lora, Mlp
-from ftkit.run import make_ready
-from ftkit.runtime import share_batch
+from ftkit.tasks import task_of
+from ftkit.training.micro_batch import limited
+
+IMAGES = task_of(ImageClassification())
 
 CLASSES = ("a", "b")
 CPU = SimpleNamespace(device=torch.device("cpu"), world_size=1)
@@ -160,4 +165,4 @@ def test_a_backbone_is_counted_before_it_is_loaded(tiny_recipe, monkeypatch):
     assert isinstance(tiny_recipe.backbone, Backbone)
     monkeypatch.setattr(memory, "most", lambda device=None: 1_000)
     with pytest.raises(RecipeError, match=r"backbone .* parameters would take"):
-        load_model(tiny_recipe.backbone, CLASSES, 0)
+        load_model(tiny_recipe.backbone, CLASSES, 0, task=IMAGES)

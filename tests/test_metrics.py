@@ -13,11 +13,10 @@ from sklearn.metrics import (
     matthews_corrcoef,
 )
 
-from ftkit.metrics import softmax
-from ftkit.metrics.classes import Classification, figures, mean_cross_entropy
-from ftkit.metrics.classes import measure_classes as measure
-from ftkit.metrics.intervals import measured_share
-from ftkit.metrics.matrices import FIGURES, matrix_interval
+from ftkit.tasks.metrics.classes import Classification, figures, mean_cross_entropy, softmax
+from ftkit.tasks.metrics.classes import measure_classes as measure
+from ftkit.tasks.metrics.intervals import measured_share
+from ftkit.tasks.metrics.matrices import FIGURES, matrix_interval
 
 CASES = {
     "three classes": (range(3), range(3)),

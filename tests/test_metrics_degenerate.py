@@ -15,11 +15,11 @@ from ftkit import (
     TokenClassification,
     Translation,
 )
-from ftkit.metrics import measure, score
-from ftkit.metrics.language import Told
-from ftkit.metrics.numbers import measure_numbers
-from ftkit.metrics.translation import Translated
-from ftkit.metrics.words import Tagged
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.language import Told
+from ftkit.tasks.metrics.numbers import measure_numbers
+from ftkit.tasks.metrics.translation import Translated
+from ftkit.tasks.metrics.words import Tagged
 
 BOUNDS = {"rmse": (0, math.inf), "mae": (0, math.inf), "r2": (-math.inf, 1)}
 BOUNDS |= dict.fromkeys(("matthews", "pearson", "spearman"), (-1, 1))
@@ -146,8 +146,8 @@ def test_any_rows_have_finite_intervals_on_the_figures_scale(make, kind):
         if make is translations and (N > 3 or name == "pairs"):
             continue  # 2,000 resamples by sacrebleu take their time
         task, labels, outputs = make(N, kind)
-        assert all(map(math.isfinite, score(task, labels, outputs).values())), (N, name)
-        for figure, found in measure(task, labels, outputs, groups=groups_of(N)).items():
+        assert all(map(math.isfinite, task_of(task).score(labels, outputs).values())), (N, name)
+        for figure, found in task_of(task).measure(labels, outputs, groups=groups_of(N)).items():
             about = (figure, N, name, found)
             least, most = BOUNDS.get(figure, (0, 1))
             assert least <= found.low <= found.value <= found.high <= most, about

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ftkit.metrics.intervals import effective_n, wilson
+from ftkit.tasks.metrics.intervals import effective_n, wilson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (1, 1), (90, 100), (360, 360), (7, 9)])

@@ -14,8 +14,8 @@ from sklearn.metrics import (
 )
 
 from ftkit import TabularRegression, TextRegression, TextTagging
-from ftkit.metrics import measure, score
-from ftkit.metrics.numbers import numeric_figures
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.numbers import numeric_figures
 
 
 def tagged(N=300, C=5, seed=0):
@@ -34,11 +34,11 @@ def test_figures_of_tags_are_those_of_scikit_learn():
         "auroc": roc_auc_score(labels, logits, average="macro"),
         "accuracy": accuracy_score(labels, found),
     }
-    measured = measure(TextTagging(), labels, logits)
+    measured = task_of(TextTagging()).measure(labels, logits)
     assert {name: figure.value for name, figure in measured.items()} == pytest.approx(wanted)
     assert list(measured) == list(TextTagging.figures)
     assert all(figure.low < figure.value < figure.high for figure in measured.values())
-    scored = score(TextTagging(), labels, logits)
+    scored = task_of(TextTagging()).score(labels, logits)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(
         torch.from_numpy(logits), torch.from_numpy(labels)
     )
@@ -50,13 +50,13 @@ def test_a_class_that_never_occurs_and_is_never_told_does_not_count():
     labels, logits = tagged()
     wider = np.c_[labels, np.zeros(len(labels))], np.c_[logits, np.full(len(labels), -1)]
     for name in ("micro_f1", "macro_f1", "auroc"):
-        assert measure(TextTagging(), *wider)[name].value == pytest.approx(
-            measure(TextTagging(), labels, logits)[name].value
+        assert task_of(TextTagging()).measure(*wider)[name].value == pytest.approx(
+            task_of(TextTagging()).measure(labels, logits)[name].value
         )
 
 
 def test_rows_without_any_tag_can_be_measured():
-    measured = measure(TextTagging(), np.zeros((4, 3)), np.full((4, 3), -1.0))
+    measured = task_of(TextTagging()).measure(np.zeros((4, 3)), np.full((4, 3), -1.0))
     assert measured["accuracy"].value == 1
     assert measured["micro_f1"].value == 0
     assert "auroc" not in measured
@@ -70,7 +70,7 @@ def test_the_interval_of_micro_f1_covers_the_truth():
         cells = random.choice(4, (150, 3), p=[0.4, 0.1, 0.1, 0.4])
         labels, logits = (cells < 2).astype(float), np.where(cells % 2 == 0, 1.0, -1.0)
         logits = np.where(cells == 3, -1.0, logits)
-        found = measure(TextTagging(), labels, logits, seed)["micro_f1"]
+        found = task_of(TextTagging()).measure(labels, logits, seed)["micro_f1"]
         covered += found.low <= 0.8 <= found.high
     assert covered >= 52
 
@@ -90,11 +90,11 @@ def test_figures_of_numbers_are_those_of_scipy_and_scikit_learn():
         "rmse": root_mean_squared_error(labels, predictions),
         "mae": mean_absolute_error(labels, predictions),
     }
-    measured = measure(TextRegression(), labels, predictions[:, None])
+    measured = task_of(TextRegression()).measure(labels, predictions[:, None])
     assert list(measured) == list(TextRegression.figures)
     assert {name: figure.value for name, figure in measured.items()} == pytest.approx(wanted)
     assert all(figure.low < figure.value < figure.high for figure in measured.values())
-    table = measure(TabularRegression(), labels, predictions[:, None])
+    table = task_of(TabularRegression()).measure(labels, predictions[:, None])
     assert list(table) == ["r2", "rmse", "mae"]
 
 
@@ -110,13 +110,13 @@ def test_a_weight_counts_an_example_several_times():
 
 def test_a_constant_correlates_with_nothing():
     labels, _ = numbers()
-    measured = measure(TextRegression(), labels, np.ones((len(labels), 1)))
+    measured = task_of(TextRegression()).measure(labels, np.ones((len(labels), 1)))
     assert measured["pearson"].value == measured["spearman"].value == 0
 
 
 def test_numbers_that_are_told_exactly_have_intervals_with_a_width():
     labels, _ = numbers(60)
-    measured = measure(TextRegression(), labels, labels[:, None])
+    measured = task_of(TextRegression()).measure(labels, labels[:, None])
     for name in ("r2", "pearson", "spearman"):
         assert 0.9 < measured[name].low < measured[name].value == measured[name].high == 1
     for name in ("rmse", "mae"):
@@ -125,15 +125,15 @@ def test_numbers_that_are_told_exactly_have_intervals_with_a_width():
 
 def test_tags_that_are_all_right_have_intervals_with_a_width():
     labels, _ = tagged(60)
-    for name, figure in measure(TextTagging(), labels, 2 * labels - 1).items():
+    for name, figure in task_of(TextTagging()).measure(labels, 2 * labels - 1).items():
         assert 0.8 < figure.low < figure.value == figure.high == 1, name
 
 
 def test_copies_of_a_number_do_not_narrow_its_interval():
     labels, predictions = numbers(100)
-    once = measure(TabularRegression(), labels, predictions[:, None])
+    once = task_of(TabularRegression()).measure(labels, predictions[:, None])
     copies = np.repeat(labels, 4), np.repeat(predictions, 4)[:, None]
-    found = measure(TabularRegression(), *copies, 0, np.repeat(np.arange(100), 4))
+    found = task_of(TabularRegression()).measure(*copies, 0, np.repeat(np.arange(100), 4))
     for name, figure in found.items():
         width = once[name].high - once[name].low
         assert figure.high - figure.low == pytest.approx(width, rel=0.1)
@@ -143,6 +143,6 @@ def test_pearsons_interval_is_fishers_for_normal_numbers():
     random = np.random.default_rng(0)
     labels = random.normal(0, 1, 2000)
     predictions = 0.8 * labels + 0.6 * random.normal(0, 1, 2000)
-    found = measure(TextRegression(), labels, predictions[:, None])["pearson"]
+    found = task_of(TextRegression()).measure(labels, predictions[:, None])["pearson"]
     wanted = stats.pearsonr(labels, predictions).confidence_interval()
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.004)

@@ -6,8 +6,9 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ftkit import TextClassification
-from ftkit.metrics import measure, score, softmax
-from ftkit.metrics.ranking import auroc, curves, measure_auroc, one_hot
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.classes import softmax
+from ftkit.tasks.metrics.ranking import auroc, curves, measure_auroc, one_hot
 
 
 def draw(N=300, C=4, seed=0, digits=3):
@@ -23,10 +24,10 @@ def test_auroc_is_that_of_scikit_learn(C, digits):
     labels, logits = draw(C=C, digits=digits)
     wanted = roc_auc_score(labels, softmax(logits), multi_class="ovr", average="macro")
     assert auroc(one_hot(labels, C), softmax(logits)) == pytest.approx(wanted)
-    measured = measure(TextClassification(), labels, logits)["auroc"]
+    measured = task_of(TextClassification()).measure(labels, logits)["auroc"]
     assert measured.value == pytest.approx(wanted)
     assert measured.low < measured.value < measured.high
-    assert score(TextClassification(), labels, logits)["auroc"] == pytest.approx(wanted)
+    assert task_of(TextClassification()).score(labels, logits)["auroc"] == pytest.approx(wanted)
 
 
 def test_of_two_classes_it_is_that_of_the_second():
@@ -46,8 +47,8 @@ def test_where_only_one_class_occurs_there_is_nothing_to_measure():
     labels, logits = np.zeros(20, int), draw(20, 3)[1]
     assert np.isnan(auroc(one_hot(labels, 3), logits))
     assert measure_auroc(one_hot(labels, 3), logits) == {}
-    assert "auroc" not in measure(TextClassification(), labels, logits)
-    assert score(TextClassification(), labels, logits)["auroc"] == 0.5
+    assert "auroc" not in task_of(TextClassification()).measure(labels, logits)
+    assert task_of(TextClassification()).score(labels, logits)["auroc"] == 0.5
 
 
 def hand_worked():

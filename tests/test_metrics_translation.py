@@ -5,8 +5,8 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from ftkit import Translation
-from ftkit.metrics import measure, score
-from ftkit.metrics.translation import Overlap, Translated, chrf_counts, chrf_of, tokenizer_of
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.translation import Overlap, Translated, chrf_counts, chrf_of, tokenizer_of
 
 REFERENCES = [
     "Zwei junge Männer sind im Freien in der Nähe vieler Büsche.",
@@ -54,7 +54,7 @@ def outputs(texts=TEXTS):
 
 
 def test_perplexity_is_over_all_tokens():
-    found = score(Translation(), np.array(REFERENCES, object), outputs(None))
+    found = task_of(Translation()).score(np.array(REFERENCES, object), outputs(None))
     assert found == {
         "loss": pytest.approx(15.5 / 14),
         "perplexity": pytest.approx(np.exp(15.5 / 14)),
@@ -65,13 +65,13 @@ def test_intervals_hold_the_figure_and_narrow_with_more_sentences():
     labels = np.array(REFERENCES * 40, object)
     once = outputs()
     many = Translated(np.tile(once.losses, 40), np.tile(once.tokens, 40), tuple(TEXTS * 40))
-    few = measure(Translation(), np.array(REFERENCES, object), once)
-    found = measure(Translation(), labels, many)
+    few = task_of(Translation()).measure(np.array(REFERENCES, object), once)
+    found = task_of(Translation()).measure(labels, many)
     assert list(found) == ["bleu", "chrf", "perplexity"]
     for name, figure in found.items():
         assert figure.low < figure.value < figure.high
         assert figure.high - figure.low < few[name].high - few[name].low
-    assert found == measure(Translation(), labels, many)  # the same seed
+    assert found == task_of(Translation()).measure(labels, many)  # the same seed
     assert found["bleu"].signature == str(Overlap().bleu.get_signature())
     assert "tok:13a" in found["bleu"].signature
     assert "version" in found["chrf"].signature

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch_twin import flat, problem, torch_error, torch_twin
 
-from ftkit.mlp import (
+from ftkit.perceptron.gradient_check import check_gradients
+from ftkit.perceptron.network import (
     Activation,
     Loss,
     Moments,
@@ -24,8 +25,7 @@ from ftkit.mlp import (
     loss,
     update,
 )
-from ftkit.mlp_check import check_gradients
-from ftkit.mlp_training import predict
+from ftkit.perceptron.training import predict
 
 ACTIVATIONS, LOSSES = get_args(Activation), get_args(Loss)
 COMBINATIONS = list(product(ACTIVATIONS, LOSSES, (1, 2, 3, 4)))
@@ -58,7 +58,7 @@ def test_gradient_check_sees_a_wrong_gradient(monkeypatch):
         backward(network, work)
         work.gradients[0][0][0, 0] += 1e-3
 
-    monkeypatch.setattr("ftkit.mlp_check.backward", wrong)
+    monkeypatch.setattr("ftkit.perceptron.gradient_check.backward", wrong)
     network = Network((6, 7, 3), "tanh")
     rows = check_gradients(network, *problem(network.sizes, 9))
     assert rows[0].relative_error > 1e-4

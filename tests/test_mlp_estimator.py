@@ -16,8 +16,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ftkit.mlp_base import _held_out
-from ftkit.mlp_estimator import MlpClassifier, MlpRegressor, load
+from ftkit.perceptron.estimator_base import _held_out
+from ftkit.perceptron.estimators import MlpClassifier, MlpRegressor, load
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 

@@ -7,9 +7,9 @@ import pytest
 from conftest import leave_unverified
 from perceptrons import of_colours, of_flowers, weights
 
-import ftkit.mlp_fit
-import ftkit.mlp_state
-import ftkit.run
+import ftkit.finetuning.finetune
+import ftkit.training.perceptron_fit
+import ftkit.training.perceptron_state
 from ftkit import (
     FineTune,
     HeadOnly,
@@ -18,7 +18,7 @@ from ftkit import (
     load_perceptron,
     registry,
 )
-from ftkit.verify import Verified
+from ftkit.finetuning.verify import Verified
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(
 ):
     recipe = colours.override({"backbone.fine_tune": FineTune(epochs=2), "train.epochs": 3})
     finetune(recipe, tmp_path / "whole")
-    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
-    write = ftkit.mlp_state.write_state
+    monkeypatch.setattr(ftkit.training.perceptron_fit, "LEAST_SECONDS", 0)
+    write = ftkit.training.perceptron_state.write_state
     for stop_at in (2, 4):  # in the training, and in the fine-tuning
 
         def stop(checkpoint, state, buffers, kept, stop_at=stop_at):
@@ -51,11 +51,11 @@ def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(
             if state.epochs == stop_at:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
+        monkeypatch.setattr(ftkit.training.perceptron_state, "write_state", stop)
         run = tmp_path / f"stopped{stop_at}"
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, run)
-        monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
+        monkeypatch.setattr(ftkit.training.perceptron_state, "write_state", write)
         with (run / "log.jsonl").open("a") as lines:
             lines.write('{"step": 99, "los')  # a kill in the middle of a line
         finetune(recipe, run, resume=True)
@@ -142,32 +142,32 @@ def test_early_stopping_counts_as_that_of_other_models_each_stage_anew(
         accuracy, loss = next(coming)
         return {"accuracy": accuracy, "loss": loss}
 
-    monkeypatch.setattr(ftkit.mlp_fit, "score", score)
+    monkeypatch.setattr("ftkit.tasks.base.score_logits", score)
     wish = {"train.epochs": 10, "train.early_stopping": 3, "backbone.fine_tune": again}
     finetune(flowers.override(wish), tmp_path / "run")
     assert (tmp_path / "run" / "log.jsonl").read_text().count("validation_loss") == epochs
 
 
 def test_a_stage_that_stopped_early_stays_stopped_when_resumed(flowers, tmp_path, monkeypatch):
-    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+    monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
     rough = {
         "train.schedule": "constant",
         "strategy.learning_rate": 0.3,
     }  # its loss goes up and down
     recipe = flowers.override({"train.epochs": 200, "train.early_stopping": 1, **rough})
     finetune(recipe, tmp_path / "whole")
-    monkeypatch.setattr(ftkit.mlp_fit, "LEAST_SECONDS", 0)
-    write = ftkit.mlp_state.write_state
+    monkeypatch.setattr(ftkit.training.perceptron_fit, "LEAST_SECONDS", 0)
+    write = ftkit.training.perceptron_state.write_state
 
     def stop(checkpoint, state, buffers, kept):
         write(checkpoint, state, buffers, kept)
         if state.waited == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ftkit.mlp_state, "write_state", stop)
+    monkeypatch.setattr(ftkit.training.perceptron_state, "write_state", stop)
     with pytest.raises(KeyboardInterrupt):
         finetune(recipe, tmp_path / "stopped")
-    monkeypatch.setattr(ftkit.mlp_state, "write_state", write)
+    monkeypatch.setattr(ftkit.training.perceptron_state, "write_state", write)
     finetune(recipe, tmp_path / "stopped", resume=True)
     whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(whole[name].equal(stopped[name]) for name in whole)

@@ -5,9 +5,9 @@ from conftest import leave_unverified
 from perceptrons import of_colours, of_flowers
 from PIL import Image
 
-import ftkit.mlp_fit
-import ftkit.mlp_state
-import ftkit.run
+import ftkit.finetuning.finetune
+import ftkit.training.perceptron_fit
+import ftkit.training.perceptron_state
 from ftkit import (
     DataError,
     ModelError,
@@ -19,7 +19,7 @@ from ftkit import (
     finetune,
     load_perceptron,
 )
-from ftkit.cli import main
+from ftkit.cli.main import main
 
 
 @pytest.fixture
@@ -105,12 +105,12 @@ def test_mlp_show_draws_and_mlp_check_agrees(flowers, colours, tmp_path, capsys,
 
 def test_mlp_check_fails_where_the_gradient_is_wrong(flowers, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.json").write_text(flowers.to_json())
-    right = ftkit.mlp.times_slope
+    right = ftkit.perceptron.network.times_slope
 
     def wrong(name, delta, z, h):
         right(name, delta, z, h)
         delta.mul_(1.001)
 
-    monkeypatch.setattr(ftkit.mlp, "times_slope", wrong)
+    monkeypatch.setattr(ftkit.perceptron.network, "times_slope", wrong)
     assert main(["mlp", "check", str(tmp_path / "mine.json")]) == 1
     assert "they differ by" in capsys.readouterr().err

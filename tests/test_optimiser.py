@@ -9,24 +9,18 @@ from test_adapt import load
 from test_lora_variants import cut_after_an_epoch
 from test_training import fitted
 
-from ftkit import (
-    Backbone,
-    Full,
-    Lora,
-    ModelError,
-    RecipeError,
-    TextClassification,
-    registry,
-    runtime,
-)
-from ftkit.journal import Journal
-from ftkit.layers import layer_groups
-from ftkit.models import load_model
-from ftkit.optimiser import decaying_names, parameter_groups
+from ftkit import Backbone, Full, Lora, ModelError, RecipeError, TextClassification, registry
+from ftkit.backbones.layers import layer_groups
+from ftkit.backbones.pretrained import load_model
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
 from ftkit.recipe import Train
-from ftkit.run import make_ready
-from ftkit.trainer import FrozenTrainer
-from ftkit.training import fit, schedule_of, training_arguments
+from ftkit.runs.journal import Journal
+from ftkit.strategies import strategy_of
+from ftkit.tasks import task_of
+from ftkit.training.fit import fit, schedule_of, training_arguments
+from ftkit.training.optimiser import decaying_names, parameter_groups
+from ftkit.training.trainer import FrozenTrainer
 
 BLOCKS = {
     "vit": ("vit.layers.1.", "vit.layers.0."),
@@ -43,7 +37,7 @@ BLOCKS = {
 def model_of(family, checkpoint):
     if family in TEXTS:
         task = TextClassification()
-        return load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task)[0]
+        return load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task_of(task))[0]
     return load(family, checkpoint)
 
 
@@ -73,7 +67,7 @@ def test_learning_rate_falls_by_the_same_factor_with_each_group(checkpoint):
     model, strategy = load("vit", checkpoint), Full(learning_rate=1e-3, layer_decay=0.5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decaying = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
-    groups = parameter_groups(strategy, model, 0.01, decaying)
+    groups = parameter_groups(strategy_of(strategy), model, 1e-3, 0.01, decaying)
     assert groups[0]["lr"] == 1e-3  # it is the one that is logged
     rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
     decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
@@ -92,6 +86,7 @@ def test_the_trainer_uses_the_rates_and_the_schedule_moves_them_together(tiny_re
     trainer = FrozenTrainer(
         model=ready.model,
         args=training_arguments(recipe, machine, tmp_path, len(ready.inputs.train), "fp32"),
+        strategy=strategy_of(recipe.strategy),
         recipe=recipe,
         machine=machine,
         inputs=ready.inputs,
@@ -138,7 +133,7 @@ def epoch_of_each_move(recipe, folder, monkeypatch):
 
     monkeypatch.setattr(FrozenTrainer, "training_step", noting)
     folder.mkdir(exist_ok=True)
-    fit(ready.model, ready.inputs, recipe, machine, folder)
+    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder)
     return ready.model, moved, modes
 
 
@@ -159,7 +154,7 @@ def test_one_group_more_moves_in_each_epoch(tiny_recipe, tmp_path, monkeypatch):
 def test_gradients_that_are_dropped_give_the_weights_of_those_never_computed(
     tiny_recipe, tmp_path, monkeypatch
 ):
-    from ftkit import unfreezing
+    from ftkit.training import unfreezing
 
     strategy = Full(learning_rate=1e-3, unfreeze="gradually")
     recipe = tiny_recipe.override({"strategy": strategy, "train.max_steps": 9})
@@ -195,7 +190,7 @@ def test_what_goes_by_layers_is_not_for_a_perceptron(change):
 @pytest.mark.parametrize("family", ["timm-vit", "vit", "deit", "swin", "dinov2", "bert", "gpt2"])
 def test_positions_and_own_tokens_do_not_decay(family, checkpoint):
     model = model_of(family, checkpoint)
-    decayed = set(decaying_names(Full(), model))
+    decayed = set(decaying_names(strategy_of(Full()), model))
     matrices = {name for name, p in model.named_parameters() if p.ndim > 1}
     spared = {
         "timm-vit": {"timm_model.cls_token", "timm_model.pos_embed"},  # timm's no_weight_decay
@@ -217,6 +212,6 @@ def test_positions_and_own_tokens_do_not_decay(family, checkpoint):
 def test_the_principal_part_does_not_decay(init, decays, tiny_recipe):
     strategy = Lora(init=init)
     ready = make_ready(tiny_recipe.override({"strategy": strategy}), runtime.start(0))
-    names = decaying_names(strategy, ready.model)
+    names = decaying_names(strategy_of(strategy), ready.model)
     assert any(".lora_A." in name for name in names) == decays
     assert any("classifier.modules_to_save" in name for name in names)

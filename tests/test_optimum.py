@@ -8,8 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from ftkit import ImageClassification, TextRegression, TextTagging, Train, TrainingError
-from ftkit.features import Features
-from ftkit.optimum import Examples, centred, minimise, row_loss, shares_of
+from ftkit.strategies.features import Features
+from ftkit.strategies.lbfgs import Examples, centred, minimise, shares_of
+from ftkit.tasks import task_of
 
 N, D, C = 300, 7, 3
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ def solved(rows, penalty, task=None, settings=None, classes=C, smoothing=0.0, **
     """Return (weight, bias) for features as they are, the solution and its examples."""
     examples = Examples([rows], CPU, classes, centre=more.get("bias", True))
     task, settings = task or ImageClassification(), settings or Train()
-    loss = row_loss(task, settings, rows.labels, classes, CPU, smoothing)
+    loss = task_of(task).row_loss(settings, rows.labels, classes, CPU, smoothing)
     found = minimise(examples, loss, penalty, classes, **more)
     W = found.weight[0].numpy() * examples.scale.numpy()
     return W, found.bias[0].numpy() - W @ examples.mean.numpy(), found, examples
@@ -54,8 +55,10 @@ def test_the_optimum_is_that_of_scikit_learn_on_standardised_features(rows, weig
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_nothing_is_left_to_descend_with_smoothing_views_and_no_bias(rows, bias, monkeypatch):
-    monkeypatch.setattr("ftkit.optimum.ROWS", 64)
-    monkeypatch.setattr("ftkit.optimum.HELD_BYTES", 0)  # as for features that are too large to hold
+    monkeypatch.setattr("ftkit.strategies.lbfgs.ROWS", 64)
+    monkeypatch.setattr(
+        "ftkit.strategies.lbfgs.HELD_BYTES", 0
+    )  # as for features that are too large to hold
     order = np.stack([np.arange(N), np.roll(np.arange(N), 7)])  # a second view of each example
     rows = Features(rows.values, order, rows.labels)
     given, free, _, examples = solved(rows, 0.03, smoothing=0.1, bias=bias)
@@ -104,7 +107,7 @@ def test_problems_side_by_side_have_the_optima_that_they_have_alone(rows):
     parts = np.ones((2, N))
     parts[0, ::3], parts[1, 1::3] = 0, 0
     examples = Examples([rows], CPU, 2 * C)
-    loss = row_loss(ImageClassification(), Train(), rows.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), rows.labels, C, CPU)
     together = minimise(examples, loss, 0.03, C, parts)
     X = (rows.values.double() - examples.mean) * examples.scale
     for part in range(2):
@@ -120,7 +123,7 @@ def test_problems_side_by_side_have_the_optima_that_they_have_alone(rows):
 def test_the_bias_beside_scores_is_the_one_of_least_loss(rows):
     """Without scores it is the logarithm of the classes' shares, whatever the rows' weights."""
     examples = Examples([rows], CPU, C)
-    loss = row_loss(ImageClassification(), Train(), rows.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), rows.labels, C, CPU)
     parts = np.ones((2, N))
     parts[1, ::3] = 0
     shares, none = shares_of(parts, examples), torch.zeros(N, 2, C, dtype=torch.float64)
@@ -150,7 +153,7 @@ def test_the_rows_of_two_splits_are_one_problem(rows):
     ]
     examples = Examples(splits, CPU, C)
     assert np.array_equal(examples.labels, rows.labels)
-    loss = row_loss(ImageClassification(), Train(), examples.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), examples.labels, C, CPU)
     both = minimise(examples, loss, 0.03, C).weight
     alone = minimise(Examples([rows], CPU, C), loss, 0.03, C).weight
     assert torch.allclose(both, alone, atol=1e-4)

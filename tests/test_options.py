@@ -2,10 +2,11 @@
 
 import pytest
 
-from ftkit import cli, cli_compare, cli_mlp, cli_sweep
-from ftkit.cli import main
+from ftkit.cli import compare, perceptron, sweep
+from ftkit.cli import main as cli
+from ftkit.cli.main import main
+from ftkit.cli.request import Flags
 from ftkit.errors import FtkitError
-from ftkit.request import Flags
 
 SWEEP = ("sweep", "mlp-digits", "--set", "strategy.learning_rate=1e-4..1e-2")
 NUMBERS = {
@@ -34,7 +35,7 @@ def nothing_runs(monkeypatch):
         if quieten:
             raise AssertionError("all words were taken")
 
-    for module in (cli, cli_compare, cli_mlp, cli_sweep):
+    for module in (cli, compare, perceptron, sweep):
         monkeypatch.setattr(module, "speak", speak)
 
 

@@ -10,14 +10,14 @@ import psutil
 import pytest
 from torch.distributed import TCPStore
 
-from ftkit import machines, peers
+from ftkit.machine import heartbeat, processes
 
 SECONDS = 30.0
 """What all processes may take to end; the start is not counted."""
 SCRIPT = """
 import os, sys, time
-import ftkit.run as run
-from ftkit.cli import main
+import ftkit.finetuning.finetune as run
+from ftkit.cli.main import main
 from ftkit.errors import TrainingError
 
 def train(*arguments, **rest):
@@ -59,7 +59,7 @@ def test_what_ends_one_process_ends_all_and_is_said_once(what, tiny_recipe, tmp_
 
 PARENT = """
 import sys, time
-from ftkit.machines import watched
+from ftkit.machine.heartbeat import watched
 
 with watched(6.0):
     print("watching", flush=True)
@@ -85,7 +85,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
         text=True,
         env=os.environ | environment,
     )
-    here, there = peers.key("sign", "0"), peers.key("sign", "1")
+    here, there = processes.key("sign", "0"), processes.key("sign", "1")
     kept.wait([here], timedelta(seconds=100))  # this machine gives signs
     for count in range(10):  # and so does the other one
         kept.set(there, str(count))
@@ -99,7 +99,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
 def test_one_process_alone_speaks_and_watches_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     before = set(psutil.Process().children())
-    with machines.watched():
+    with heartbeat.watched():
         assert not set(psutil.Process().children()) - before
-    assert peers.is_first_to_say("anything")
-    assert not peers.is_lost(RuntimeError("Connection closed by peer"))
+    assert processes.is_first_to_say("anything")
+    assert not processes.is_lost(RuntimeError("Connection closed by peer"))

@@ -10,13 +10,17 @@ import torch
 from safetensors.torch import save_file
 from test_cache import VALUES, filled
 
-from ftkit import Data, MlpClassifier, cache, data_of, embedded, permissions
-from ftkit.checkpoint import written
-from ftkit.data.loading import place_for
-from ftkit.data.remote import fetch
-from ftkit.embedded import cache_folder, embedded_backbone
+from ftkit import Data, MlpClassifier, data_of
+from ftkit.backbones import embedded
+from ftkit.backbones.embedded import embedded_backbone
+from ftkit.data.file_cache import place_for
+from ftkit.data.remote_files import fetch
 from ftkit.errors import RunError
-from ftkit.permissions import as_others_files, private
+from ftkit.machine import permissions
+from ftkit.machine.cache_folder import cache_folder
+from ftkit.machine.permissions import as_others_files, private
+from ftkit.runs.checkpoint import written
+from ftkit.strategies import cache
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from ftkit.card_words import listed
-from ftkit.plots import drawable, plot_confusion, plot_precision_recall
+from ftkit.runs.plots import drawable, plot_confusion, plot_precision_recall
+from ftkit.tasks.wording import listed
 
 
 def test_a_name_that_the_font_lacks_is_its_number():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ftkit import runtime
 from ftkit.errors import RecipeError
-from ftkit.evaluation import fitting
-from ftkit.precision import fastest_precision
+from ftkit.machine import runtime
+from ftkit.tasks.evaluation import fitting
+from ftkit.training.precision import fastest_precision
 
 
 class Slow(nn.Module):

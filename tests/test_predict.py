@@ -27,9 +27,9 @@ from ftkit import (
     Translation,
     finetune,
 )
-from ftkit.cli import main
-from ftkit.cli_predict import _show
-from ftkit.predict import predict
+from ftkit.cli.main import main
+from ftkit.cli.predict import _show
+from ftkit.prediction.predict import predict
 
 WORDS = {"fruit": ["apple", "pear", "plum"], "metal": ["iron", "gold", "tin"]}
 

@@ -6,10 +6,11 @@ import pytest
 from conftest import COLOURS, make_image
 
 from ftkit import DataError, RunError
-from ftkit.answers import Predictions, require_free
-from ftkit.data.given import read_given
-from ftkit.predict import predict
+from ftkit.prediction.answers import Predictions, require_free
+from ftkit.prediction.predict import predict
 from ftkit.recipe import Data, ImageClassification
+from ftkit.tasks import task_of
+from ftkit.tasks.rows_to_answer import read_given
 
 NAMES = tuple(COLOURS)
 TASK = ImageClassification(image="image", label="label")
@@ -28,7 +29,7 @@ def holiday(tmp_path):
 
 
 def answered(*inputs, **settings):
-    given = read_given([str(each) for each in inputs], TASK, NAMES, **settings)
+    given = read_given([str(each) for each in inputs], task_of(TASK), NAMES, **settings)
     return [row["path"] for row in given.rows["image"]], given
 
 

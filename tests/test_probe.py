@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from ftkit import Full, HeadOnly, Lpft, ModelError, RecipeError, runtime
-from ftkit.adapt import adapt
-from ftkit.features import cache_features
-from ftkit.heads import Head
-from ftkit.probe import choose, measured, solver_of, train_head
-from ftkit.run import make_ready
-from ftkit.training import epochs_of, fit, long_enough
+from ftkit import Full, HeadOnly, Lpft, ModelError, RecipeError
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.strategies.features import cache_features
+from ftkit.strategies.heads import Head
+from ftkit.strategies.probe import choose, measured, solver_of, train_head
+from ftkit.training.fit import fit
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_trying_settings_gives_what_training_with_them_gives(tiny_recipe, change
     recipe = tiny_recipe.override(wish).override(changes)
     head, inputs, machine = cached(recipe)
     tried = train_head(copy.deepcopy(head), inputs, recipe)
-    fit(head, inputs, recipe, machine, tmp_path)
+    fit(head, strategy_of(strategy), inputs, recipe, machine, tmp_path)
     assert measured(head, inputs, recipe) == pytest.approx(tried, rel=1e-4)
 
 
@@ -62,9 +63,9 @@ def test_lbfgs_refuses_a_head_of_several_layers(tiny_recipe):
     model = make_ready(tiny_recipe, runtime.start(0)).model
     model.classifier = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
     with pytest.raises(ModelError, match=r"one Linear layer.*Sequential.*strategy.solver=adamw"):
-        adapt(HeadOnly(solver="lbfgs"), model)
-    assert adapt(HeadOnly(), model) is model
-    assert adapt(Lpft(), model) is model
+        strategy_of(HeadOnly(solver="lbfgs")).adapt(model)
+    assert strategy_of(HeadOnly()).adapt(model) is model
+    assert strategy_of(Lpft()).adapt(model) is model
 
 
 def test_the_solver_is_told_by_the_head(tiny_recipe, caplog):
@@ -75,6 +76,10 @@ def test_the_solver_is_told_by_the_head(tiny_recipe, caplog):
     model.classifier = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3))
     assert solver_of(HeadOnly(), Head(model)) == "adamw"
     assert "several layers, trained by AdamW" in caplog.text
+
+
+def long_enough(recipe, rows):
+    return strategy_of(recipe.strategy).long_enough(recipe, rows)
 
 
 def test_a_head_takes_at_least_so_many_steps(tiny_recipe):
@@ -106,9 +111,10 @@ def test_few_rows_get_the_epochs_of_the_least_steps(tiny_recipe):
 )
 def test_epochs_are_those_of_the_least_steps(strategy, epochs, tiny_recipe):
     changes = {"train.epochs": 3, "train.least_steps": 150, "strategy": strategy}
-    assert epochs_of(tiny_recipe.override(changes), rows=270) == epochs
+    bound = strategy_of(strategy)
+    assert bound.epochs(tiny_recipe.override(changes), rows=270) == epochs
     asked = strategy.epochs or 3 if isinstance(strategy, HeadOnly) else 3
-    assert epochs_of(tiny_recipe.override(changes | {"train.max_steps": 2}), rows=270) == asked
+    assert bound.epochs(tiny_recipe.override(changes | {"train.max_steps": 2}), rows=270) == asked
 
 
 @pytest.mark.parametrize("wish", [{"search": True}, {"solver": "lbfgs"}, {"views": 2}])

@@ -21,8 +21,8 @@ from ftkit import (
     load_perceptron,
     publish,
 )
-from ftkit.cli import main
-from ftkit.push import claim
+from ftkit.cli.main import main
+from ftkit.publishing.push import claim
 
 
 @pytest.fixture

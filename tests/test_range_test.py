@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from ftkit import Full, HeadOnly, Lora, Lpft, RecipeError, TrainingError, registry, runtime
-from ftkit.cli import main
-from ftkit.range_test import HIGHEST, LOWEST, diverged, pick, range_test, rate_of, smoothed
+from ftkit import Full, HeadOnly, Lora, Lpft, RecipeError, TrainingError, registry
+from ftkit.cli.main import main
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
 from ftkit.recipe import Recipe
-from ftkit.run import make_ready
+from ftkit.strategies.range_test import (
+    HIGHEST,
+    LOWEST,
+    diverged,
+    pick,
+    range_test,
+    rate_of,
+    smoothed,
+)
 
 
 def ready_of(recipe):

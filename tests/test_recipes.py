@@ -8,8 +8,8 @@ import pytest
 from conftest import make_image
 
 from ftkit import Backbone, Recipe, RunResult, finetune, registry
-from ftkit.cli import main
-from ftkit.verify import Verified
+from ftkit.cli.main import main
+from ftkit.finetuning.verify import Verified
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -47,7 +47,7 @@ def test_what_comes_from_the_hub_is_pinned_to_a_commit(file):
 def test_a_hub_recipe_trains_on_a_tiny_backbone_of_its_family(
     name, strategy, checkpoint, tmp_path_factory, monkeypatch
 ):
-    import ftkit.run
+    import ftkit.finetuning.finetune
 
     folder = tmp_path_factory.mktemp("data")
     for colour in ("red", "blue"):
@@ -67,7 +67,7 @@ def test_a_hub_recipe_trains_on_a_tiny_backbone_of_its_family(
         }
     )
     if (name, strategy) != ("vit-cifar", "lora"):  # test_run verifies every strategy
-        monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+        monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
     result = finetune(recipe, tmp_path_factory.mktemp("run") / "out")
     assert result.n == 5
     assert result.strategy["kind"] == strategy
@@ -92,7 +92,7 @@ TEXTS = {
 def test_a_recipe_of_texts_runs_at_smoke_size(
     name, strategy, checkpoint, tmp_path, monkeypatch, capsys
 ):
-    import ftkit.run
+    import ftkit.finetuning.finetune
 
     family, test, columns = TEXTS[name]
     splits = {"train": 24, test: 8} | ({"validation": 8} if name == "distilbert-ner" else {})
@@ -112,7 +112,7 @@ def test_a_recipe_of_texts_runs_at_smoke_size(
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / f"{split}.jsonl").write_text(text)
     if strategy != "full":  # test_tasks_text and test_tasks_words verify every strategy
-        monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+        monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
     recipe = registry.find(name).with_strategy(strategy)
     words = ["train", name, "--strategy", strategy, "--smoke", "--out", str(tmp_path / "run")]
     words += ["--data", str(tmp_path), "--backbone", str(checkpoint(family))]

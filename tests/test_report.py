@@ -14,11 +14,11 @@ import pytest
 from browser import assert_fit
 from test_compare_evidence import a_run, of_classes
 
-from ftkit.cli import main
+from ftkit.cli.main import main
+from ftkit.compare.report import classes, write
+from ftkit.compare.report.charts import Line, Point, costs, curves
 from ftkit.compare.runs import read_runs
 from ftkit.compare.summary import summarize
-from ftkit.report import classes, write
-from ftkit.report.charts import Line, Point, costs, curves
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,14 @@ from sklearn.metrics import mean_absolute_error, multilabel_confusion_matrix
 from test_compare import make
 
 from ftkit import Backbone, Data, Recipe, TextClassification
+from ftkit.compare.report import write
+from ftkit.compare.report.inputs import inputs_of
 from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
-from ftkit.data import load_splits
 from ftkit.registry import find
-from ftkit.report import write
-from ftkit.report.inputs import inputs_of
-from ftkit.result import Measured
+from ftkit.runs.result import Measured
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 N = 60
 SENTENCES = ("the cat sat on the mat", "a dog ran far", "birds sing in the morning", "it rains")
@@ -214,7 +215,7 @@ def test_answers_stand_beside_each_other(case):
 def shown(folder, recipe):
     """What a report shows of the last test row, and that row."""
     (folder / "recipe.json").write_text(recipe.to_json())
-    test = load_splits(recipe.data, recipe.task).test
+    test = load_splits(recipe.data, task_of(recipe.task)).test
     number = test["index"][-1]
     run = Run("full", folder, make("some-data", "full", (0, 0, 0)))
     return inputs_of(run, [number])[number]["texts"], test[len(test) - 1]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ftkit import RecipeError, RunError, RunResult
-from ftkit.result import Measured, Seconds
+from ftkit.runs.result import Measured, Seconds
 
 # DESIGN.md, "run.json:"
 KEYS = {

@@ -9,7 +9,7 @@ import torch
 from conftest import leave_unverified
 from safetensors.torch import load_file
 
-import ftkit.mlp_training
+import ftkit.perceptron.training
 from ftkit import (
     Augment,
     Backbone,
@@ -24,9 +24,9 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.interruption import Interrupted, watched
-from ftkit.result import RunResult
-from ftkit.trainer import FrozenTrainer
+from ftkit.machine.interruption import Interrupted, watched
+from ftkit.runs.result import RunResult
+from ftkit.training.trainer import FrozenTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,7 @@ def test_a_perceptron_is_the_same_after_stops_within_epochs(monkeypatch, tmp_pat
         train=Train(epochs=3, batch_size=8),  # 63 steps an epoch
     )
     finetune(recipe, tmp_path / "whole")
-    run, part = tmp_path / "stopped", ftkit.mlp_training.one_epoch
+    run, part = tmp_path / "stopped", ftkit.perceptron.training.one_epoch
     for count in (1, 6, 3):  # calls of 16 steps each: in the first, second and third epoch
 
         def told(*arguments, left=[count], **rest):  # noqa: B006
@@ -135,9 +135,9 @@ def test_a_perceptron_is_the_same_after_stops_within_epochs(monkeypatch, tmp_pat
                 os.kill(os.getpid(), signal.SIGUSR1)
             return part(*arguments, **rest)
 
-        monkeypatch.setattr(ftkit.mlp_training, "one_epoch", told)
+        monkeypatch.setattr(ftkit.perceptron.training, "one_epoch", told)
         with pytest.raises(Interrupted, match=r"SIGUSR1 at step"), watched():
             finetune(recipe, run, resume=run.exists())
-    monkeypatch.setattr(ftkit.mlp_training, "one_epoch", part)
+    monkeypatch.setattr(ftkit.perceptron.training, "one_epoch", part)
     finetune(recipe, run, resume=True)
     assert_equal(run, tmp_path / "whole")

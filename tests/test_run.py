@@ -22,8 +22,9 @@ from ftkit import (
     VerificationError,
     finetune,
 )
-from ftkit.data import load_splits
 from ftkit.recipe import CLASSIFICATION
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 STRATEGIES = [Full(learning_rate=3e-3), HeadOnly(learning_rate=1e-2), Lora(learning_rate=1e-2)]
 CONTRACT = [
@@ -101,7 +102,7 @@ def test_run_json_has_the_keys_and_units_of_the_contract(runs, kind):
 def test_predictions_are_the_test_rows_and_agree_with_run_json(runs, kind):
     recipe, folder, result = runs[kind]
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     assert table["index"] == splits.test["index"][:]
     assert table["label"] == [splits.label_names[label] for label in splits.test["label"]]
     probability = np.array(table["probability"])
@@ -117,7 +118,7 @@ def test_the_pipeline_reproduces_the_predictions(runs, kind):
     recipe, folder, _ = runs[kind]
     classify = pipeline("image-classification", str(folder / "model"))
     table = pq.read_table(folder / "predictions.parquet").to_pydict()
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     for position, row in enumerate(splits.test):
         answers = {a["label"]: a["score"] for a in classify(row["image"]["path"], top_k=3)}
         for name, probability in zip(
@@ -195,7 +196,7 @@ def test_a_file_that_is_no_image_is_named_or_left_out(tiny_recipe, class_folders
 
 
 def test_a_saved_model_that_answers_otherwise_fails_the_run(tiny_recipe, tmp_path, monkeypatch):
-    import ftkit.run
+    import ftkit.finetuning.finetune
 
     def lossy(model, processor, recipe, folder):
         """Save as a tool that loses the head does."""
@@ -203,7 +204,7 @@ def test_a_saved_model_that_answers_otherwise_fails_the_run(tiny_recipe, tmp_pat
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
 
-    monkeypatch.setattr(ftkit.run, "save", lossy)
+    monkeypatch.setattr(ftkit.finetuning.finetune, "save", lossy)
     with pytest.raises(VerificationError, match="logits after reloading differ"):
         finetune(tiny_recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()

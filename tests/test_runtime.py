@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ftkit import RecipeError
-from ftkit.runtime import (
+from ftkit.machine.runtime import (
     Machine,
     choose_precision,
     exact_float32,

@@ -15,16 +15,17 @@ from test_tasks_text_labels import recipe, rows  # noqa: F401 - fixtures
 from transformers import pipeline
 
 from ftkit import Full, HeadOnly, Lora, Lpft, RunResult, TextRegression, finetune
-from ftkit.models import load_model
+from ftkit.backbones.pretrained import load_model
 from ftkit.recipe import Backbone, TextClassification
-from ftkit.scaling import Scale, mean_and_deviation, output_layer, scale_of
+from ftkit.tasks import task_of
+from ftkit.training.target_scaling import Scale, mean_and_deviation, output_layer, scale_of
 
 LABELS = np.array([38.0, 47.0, 29.0, 41.0, 35.5])
 
 
 def model_of(family, checkpoint):
     backbone = Backbone(id=str(checkpoint(family)))
-    model, tokenizer = load_model(backbone, (), 0, TextRegression())
+    model, tokenizer = load_model(backbone, (), 0, task_of(TextRegression()))
     batch = tokenizer(["apple and iron", "a text"], return_tensors="pt", padding=True)
     return model, batch
 
@@ -32,7 +33,7 @@ def model_of(family, checkpoint):
 @pytest.mark.parametrize("family", TEXTS)
 def test_the_scale_folded_in_turns_outputs_into_the_labels_own_units(family, checkpoint):
     model, batch = model_of(family, checkpoint)
-    scale = scale_of(TextRegression(), LABELS, model)
+    scale = scale_of(task_of(TextRegression()), LABELS, model)
     with torch.no_grad():
         before = model(**batch).logits.numpy()
         scale.fold(model)
@@ -52,7 +53,7 @@ def test_the_head_that_moves_is_scaled_not_the_one_that_lora_keeps_beside_it(che
     model = get_peft_model(model, config)
     with torch.no_grad():
         before = model(**batch).logits
-        scale_of(TextRegression(), LABELS, model).fold(model)
+        scale_of(task_of(TextRegression()), LABELS, model).fold(model)
         expected = before * LABELS.std() + LABELS.mean()
         assert torch.allclose(model(**batch).logits, expected.float(), atol=1e-3)
 
@@ -74,7 +75,7 @@ def test_numbers_that_are_all_the_same_are_not_blown_up():
 
 
 def test_classes_have_no_scale(checkpoint):
-    assert scale_of(TextClassification(), np.array([0, 1]), torch.nn.Linear(2, 2)) is None
+    assert scale_of(task_of(TextClassification()), np.array([0, 1]), torch.nn.Linear(2, 2)) is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ftkit.selection import kept, rank, waited
+from ftkit.training.selection import kept, rank, waited
 
 
 def validations(*pairs, by="accuracy"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from ftkit.sharded import name_layers
+from ftkit.training.sharded import name_layers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,15 +47,15 @@ def losses(out):
 
 SEEN = """
 from torch.distributed.tensor import DTensor
-import ftkit.resuming
+import ftkit.training.resuming
 
-def seen(model, shared, real=ftkit.resuming.make_whole):
+def seen(model, shared, real=ftkit.training.resuming.make_whole):
     parts = [parameter for parameter in shared.parameters() if isinstance(parameter, DTensor)]
     every = list(shared.parameters())
     print(f"{len(parts)} of {len(every)} parameters are shared", file=sys.stderr)
     real(model, shared)
 
-ftkit.resuming.make_whole = seen
+ftkit.training.resuming.make_whole = seen
 """
 
 

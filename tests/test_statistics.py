@@ -15,14 +15,14 @@ from scipy.stats import t as student
 from ftkit.compare.evidence import Answers, Evidence, bleu_of
 from ftkit.compare.intervals import interval
 from ftkit.compare.statistics import critical, influence, paired_family, step_down
-from ftkit.metrics import measure
-from ftkit.metrics.classes import measure_classes
-from ftkit.metrics.language import measured_perplexity
-from ftkit.metrics.moments import r2_of
-from ftkit.metrics.numbers import measure_numbers
-from ftkit.metrics.tags import measured_f1
-from ftkit.metrics.translation import Overlap, Translated
 from ftkit.recipe import Translation
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.classes import measure_classes
+from ftkit.tasks.metrics.language import measured_perplexity
+from ftkit.tasks.metrics.moments import r2_of
+from ftkit.tasks.metrics.numbers import measure_numbers
+from ftkit.tasks.metrics.tags import measured_f1
+from ftkit.tasks.metrics.translation import Overlap, Translated
 
 EXPERIMENTS = 200
 
@@ -304,7 +304,9 @@ def test_seeds_that_answer_alike_have_the_interval_of_one(group):
 def test_bleu_of_seeds_that_translate_alike_stays_on_its_scale():
     references = np.array([f"the cat number {n} sat on the mat" for n in range(12)], object)
     told = tuple(references[:8]) + ("the dog sat on the mat",) * 4
-    one = measure(Translation(), references, Translated(np.ones(12), np.ones(12), told))["bleu"]
+    one = task_of(Translation()).measure(references, Translated(np.ones(12), np.ones(12), told))[
+        "bleu"
+    ]
     overlap = Overlap()
     parts = overlap.bleu_counts(list(told), list(references))
     found = copies(parts.astype(float), partial(bleu_of, overlap))

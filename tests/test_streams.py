@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ftkit import RecipeError
-from ftkit.cli import main
+from ftkit.cli.main import main
+from ftkit.machine.streams import guarded
+from ftkit.machine.terminal import speak
 from ftkit.registry import find
-from ftkit.streams import guarded
-from ftkit.terminal import speak
 
 
 def stream_of(descriptor, **options):

@@ -9,15 +9,15 @@ import optuna
 import pytest
 from test_result import make
 
-import ftkit.run
+import ftkit.finetuning.finetune
 from ftkit import RecipeError, RunError, RunResult, registry
-from ftkit.cli import main
-from ftkit.cli_sweep import as_searched, chosen_lines
-from ftkit.result import Measured
-from ftkit.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.sweep import Ended, Study, run_trial, sweep
-from ftkit.validation import Validated, validated
-from ftkit.verify import Verified
+from ftkit.cli.main import main
+from ftkit.cli.sweep import as_searched, chosen_lines
+from ftkit.finetuning.verify import Verified
+from ftkit.planning.search_space import Choices, Range, parse_space, require_allowed
+from ftkit.planning.sweep import Ended, Study, run_trial, sweep
+from ftkit.runs.result import Measured
+from ftkit.runs.validation import Validated, validated
 
 SPACE = {
     "strategy.learning_rate": Range(1e-4, 1e-1, log=True),
@@ -28,7 +28,7 @@ SPACE = {
 @pytest.fixture(autouse=True)
 def _not_verified(monkeypatch):
     """test_run verifies what runs leave; here that is a process for every trial."""
-    monkeypatch.setattr(ftkit.run, "verify", lambda *_: Verified(0, None))
+    monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_ctrl_c_ends_a_sweep_with_a_status_of_its_own_and_the_same_command_goes_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftkit.sweep.finetune", interrupted)
+        patch.setattr("ftkit.planning.sweep.finetune", interrupted)
         assert main(words) == 130
     assert "stopped; go on with: ftkit sweep mlp-digits --trials 1" in capsys.readouterr().err
     assert main(words) == 0
@@ -294,6 +294,6 @@ def test_ctrl_c_ends_a_sweep_with_a_status_of_its_own_and_the_same_command_goes_
 
 def test_without_optuna_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "ftkit.sweep", raising=False)
+    monkeypatch.delitem(sys.modules, "ftkit.planning.sweep", raising=False)
     assert main(["sweep", "mlp-digits", "--set", "train.epochs=1,2"]) == 2
     assert "pip install 'ftkit[sweep]'" in capsys.readouterr().err

@@ -15,14 +15,14 @@ import pytest
 from test_sweep import SPACE, assert_is_run
 
 from ftkit import RecipeError, RunError, registry
-from ftkit.cli import main
-from ftkit.search_space import Choices
-from ftkit.sweep import Ended, Study, sweep
-from ftkit.verify import Verified
+from ftkit.cli.main import main
+from ftkit.finetuning.verify import Verified
+from ftkit.planning.search_space import Choices
+from ftkit.planning.sweep import Ended, Study, sweep
 
 ray = pytest.importorskip("ray", reason="Ray Tune is not installed: pip install 'ftkit[ray]'")
 
-from ftkit.sweep_ray import Cluster, Search, share, sweep_on_ray  # noqa: E402
+from ftkit.planning.sweep_ray import Cluster, Search, share, sweep_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.timeout(1500)  # Ray starts many processes: minutes on a busy machine
 HERE = Cluster("auto", at_once=1)
@@ -35,7 +35,7 @@ def cluster():
 
     def prepare():
         """In each of its processes: verify nothing, as test_run does; die where a test says so."""
-        import ftkit.run
+        import ftkit.finetuning.finetune
 
         def verify(*_):
             if Path(MORTAL).exists():
@@ -43,7 +43,7 @@ def cluster():
                 os._exit(1)
             return Verified(0, None)
 
-        ftkit.run.verify = verify
+        ftkit.finetuning.finetune.verify = verify
 
     hook = {"worker_process_setup_hook": prepare}
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +57,7 @@ def cluster():
 def recipe(monkeypatch, tmp_path):
     """A perceptron on digits, and a working directory to go on in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ftkit.run.verify", lambda *_: Verified(0, None))
+    monkeypatch.setattr("ftkit.finetuning.finetune.verify", lambda *_: Verified(0, None))
     return registry.find("mlp-digits").override(
         {"train.epochs": 3, "data.train_rows": 300, "data.test_rows": 60}
     )

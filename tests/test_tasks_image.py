@@ -10,22 +10,26 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from ftkit import Augment, Backbone, Data, ImageClassification
-from ftkit.batches import NO_LABEL, Keyed
-from ftkit.data import load_splits
-from ftkit.models import load_model
-from ftkit.tasks import prepare
-from ftkit.tasks.image import augmentation
+from ftkit.backbones.pretrained import load_model
+from ftkit.tasks import task_of
+from ftkit.tasks.image_rows import augmentation
+from ftkit.tasks.loading import load_splits
+from ftkit.training.batches import NO_LABEL, Keyed
+
+IMAGES = task_of(ImageClassification())
 
 
 @pytest.fixture
 def splits(class_folders):
-    return load_splits(Data(path=str(class_folders)), ImageClassification())
+    return load_splits(Data(path=str(class_folders)), task_of(ImageClassification()))
 
 
 def inputs_of(splits, checkpoint, family="vit", **augment):
-    _, processor = load_model(Backbone(id=str(checkpoint(family))), splits.label_names, 0)
+    _, processor = load_model(
+        Backbone(id=str(checkpoint(family))), splits.label_names, 0, task=IMAGES
+    )
     task = ImageClassification(augment=Augment(**augment))
-    return prepare(task, splits, processor, seed=3), processor
+    return task_of(task).prepare(splits, processor, seed=3), processor
 
 
 @pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])
@@ -59,7 +63,7 @@ def test_without_augmentation_training_rows_equal_evaluation_rows(splits, checkp
 @pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])
 def test_without_a_crop_training_has_the_geometry_of_evaluation(family, checkpoint):
     """A wide picture is not squashed where the processor scales the short side and crops."""
-    _, processor = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0)
+    _, processor = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task=IMAGES)
     steps = np.linspace(0, 255, 400).astype(np.uint8)  # every column has a grey of its own
     noise = np.random.default_rng(0).integers(0, 60, (200, 400, 3), dtype=np.uint8)
     image = Image.fromarray(np.maximum(np.broadcast_to(steps[None, :, None], noise.shape), noise))
@@ -83,7 +87,7 @@ def test_without_a_crop_training_has_the_geometry_of_evaluation(family, checkpoi
 
 
 def test_processors_resize_as_their_attribute_says(checkpoint):
-    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
+    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0, task=IMAGES)
     tall = np.zeros((64, 64, 3), np.uint8)
     tall[::2] = 255  # rows of black and white
     for resample, greys in ((Image.Resampling.NEAREST, False), (Image.Resampling.BILINEAR, True)):
@@ -126,7 +130,7 @@ def test_threads_give_the_same_images_as_one(splits, checkpoint):
 def test_workers_give_the_same_images_as_none(splits, checkpoint):
     from torch.utils.data import DataLoader
 
-    from ftkit.evaluation import collate
+    from ftkit.tasks.evaluation import collate
 
     inputs, _ = inputs_of(splits, checkpoint, crop=(0.3, 1.0), randaugment=9)
     batches = [
@@ -141,7 +145,7 @@ def test_workers_give_the_same_images_as_none(splits, checkpoint):
 
 
 def test_no_flip_means_no_mirror_image(checkpoint):
-    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0)
+    _, processor = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0, task=IMAGES)
     half = np.zeros((32, 32, 3), np.uint8)
     half[:, 16:] = 255  # bright on the right
     image = Image.fromarray(half)
@@ -160,7 +164,7 @@ def test_grey_and_palette_rows_become_three_channels(tmp_path, checkpoint):
         (tmp_path / colour).mkdir()
         for number in range(10):
             make_image(colour, number).convert(mode).save(tmp_path / colour / f"{number}.png")
-    splits = load_splits(Data(path=str(tmp_path)), ImageClassification())
+    splits = load_splits(Data(path=str(tmp_path)), task_of(ImageClassification()))
     inputs, _ = inputs_of(splits, checkpoint)
     assert all(
         inputs.test[row]["pixel_values"].shape == (3, 32, 32) for row in range(len(inputs.test))

@@ -8,22 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ftkit import (
-    Backbone,
-    Data,
-    DataError,
-    LanguageModelling,
-    ModelError,
-    Recipe,
-    Train,
-    runtime,
-)
-from ftkit.language import next_token_loss
-from ftkit.models import load_model
-from ftkit.run import make_ready
+from ftkit import Backbone, Data, DataError, LanguageModelling, ModelError, Recipe, Train
+from ftkit.backbones.pretrained import load_model
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.tasks import task_of
 from ftkit.tasks.chat import encode, end_of_turn, give_template
-from ftkit.tasks.language import UNTOLD, Tokens, cut_texts
 from ftkit.tasks.packing import pack, why_not_packed
+from ftkit.tasks.token_rows import UNTOLD, Tokens, cut_texts
+from ftkit.tasks.writing import next_token_loss
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -122,7 +115,7 @@ def test_packing_fills_rows_and_loses_nothing():
 
 def load(family, folder, template=None, scale=10.0):
     tiny.make(family, folder, template, scale)
-    return load_model(Backbone(id=str(folder)), (), 0, LanguageModelling())
+    return load_model(Backbone(id=str(folder)), (), 0, task_of(LanguageModelling()))
 
 
 def inputs_of(batch):
@@ -185,8 +178,8 @@ def test_a_family_without_positions_is_padded_and_says_why(tmp_path, caplog):
         ready = make_ready(recipe, runtime.start(0))
     assert "not packed, rows are filled up with padding: BloomForCausalLM takes" in caplog.text
     assert not ready.inputs.train.packed
-    assert not ready.task.pack
-    assert ready.task.text == "text"
+    assert not ready.task.settings.pack
+    assert ready.task.settings.text == "text"
 
 
 def test_texts_that_would_see_each_other_are_found_by_trying(tmp_path, monkeypatch):

@@ -22,13 +22,13 @@ from ftkit import (
     Train,
     finetune,
     registry,
-    runtime,
 )
-from ftkit.data import load_splits
-from ftkit.embedded import embedded_backbone
-from ftkit.models import head_names, load_model
-from ftkit.run import make_ready
-from ftkit.tasks import prepare
+from ftkit.backbones.embedded import embedded_backbone
+from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 WORDS = {"fruit": ["apple", "pear", "plum", "cherry"], "metal": ["iron", "gold", "tin", "lead"]}
 
@@ -78,10 +78,10 @@ def test_each_family_reads_texts_and_its_head_is_told(family, recipe, checkpoint
 
 def test_long_texts_are_cut_where_the_saved_tokenizer_cuts_them(recipe, caplog, tmp_path):
     task = recipe.task
-    splits = load_splits(recipe.data, task)
-    _, tokenizer = load_model(recipe.backbone, splits.label_names, 0, task)
+    splits = load_splits(recipe.data, task_of(task))
+    _, tokenizer = load_model(recipe.backbone, splits.label_names, 0, task_of(task))
     with caplog.at_level("INFO", logger="ftkit"):
-        inputs = prepare(task, splits, tokenizer, 0)
+        inputs = task_of(task).prepare(splits, tokenizer, 0)
     cut = sum(rows.cut for rows in (inputs.train, inputs.validation, inputs.test))
     assert cut == 1
     assert "longer than 24 tokens" in caplog.text
@@ -137,7 +137,7 @@ def test_images_have_a_size_and_texts_none(recipe):
 def test_the_embedded_minilm_is_whole():
     backbone = Backbone(id="embedded:minilm-l6")
     assert (embedded_backbone("minilm-l6") / "model.safetensors").is_file()
-    model, tokenizer = load_model(backbone, ("a", "b"), 0, TextClassification())
+    model, tokenizer = load_model(backbone, ("a", "b"), 0, task_of(TextClassification()))
     assert sum(p.numel() for p in model.parameters()) > 22e6
     assert tokenizer("a name")["input_ids"][0] == tokenizer.cls_token_id
 

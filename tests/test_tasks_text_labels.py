@@ -16,7 +16,7 @@ from ftkit import (
     Lora,
     finetune,
 )
-from ftkit.predict import predict
+from ftkit.prediction.predict import predict
 
 STRATEGIES = [
     Full(learning_rate=3e-3),
@@ -82,7 +82,7 @@ def test_a_share_is_learned(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", [None, 0.3], ids=["chosen", "given"])
 def test_a_threshold_is_kept_with_the_model_and_used(given, recipe, tmp_path, monkeypatch):
     leave_unverified(monkeypatch)
-    monkeypatch.setattr("ftkit.thresholds.LEAST_LABELS", 5)
+    monkeypatch.setattr("ftkit.tasks.thresholds.LEAST_LABELS", 5)
     recipe = tagged(recipe).override({"task.threshold": given, "train.epochs": 1})
     result = finetune(recipe, tmp_path / "run")
     threshold = result.task["threshold"]

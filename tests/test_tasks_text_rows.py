@@ -16,13 +16,13 @@ from ftkit import (
     TextTagging,
     Train,
     finetune,
-    runtime,
 )
-from ftkit.batches import NO_LABEL
-from ftkit.check import check
-from ftkit.data import load_splits
-from ftkit.losses import loss_of
-from ftkit.run import make_ready
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.planning.check import check
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
+from ftkit.training.batches import NO_LABEL
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def recipe(rows, checkpoint, tmp_path):
 def test_a_pair_is_read_as_the_tokenizer_reads_pairs(recipe, rows):
     recipe = pair(recipe).override({"task.max_length": 8})
     ready = make_ready(recipe, runtime.start(0))
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     assert set(splits.train.column_names) == {"text", "pair", "label", "index"}
     tokenizer = AutoTokenizer.from_pretrained(recipe.backbone.id)
     inputs = ready.inputs.train
@@ -53,18 +53,18 @@ def test_a_pair_is_read_as_the_tokenizer_reads_pairs(recipe, rows):
 
 
 def test_a_pair_is_never_guessed(recipe):
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     assert "pair" not in splits.train.column_names
     with pytest.raises(DataError, match=r"no column 'othr'.*task.pair=COLUMN"):
-        load_splits(recipe.data, recipe.override({"task.pair": "othr"}).task)
+        load_splits(recipe.data, task_of(recipe.override({"task.pair": "othr"}).task))
     with pytest.raises(DataError, match="cannot be text and pair"):
-        load_splits(recipe.data, recipe.override({"task.pair": "text"}).task)
+        load_splits(recipe.data, task_of(recipe.override({"task.pair": "text"}).task))
 
 
 def test_columns_of_0_and_1_are_the_same_tags(recipe, tmp_path):
-    lists = load_splits(recipe.data, tagged(recipe).task)
+    lists = load_splits(recipe.data, task_of(tagged(recipe).task))
     task = TextTagging(text="text", labels=("fruit", "metal"))
-    marks = load_splits(recipe.data, task)
+    marks = load_splits(recipe.data, task_of(task))
     assert marks.label_names == lists.label_names == ("fruit", "metal")
     for role in ("train", "validation", "test"):
         assert getattr(marks, role)["label"][:] == getattr(lists, role)["label"][:]
@@ -73,7 +73,7 @@ def test_columns_of_0_and_1_are_the_same_tags(recipe, tmp_path):
 def test_numbers_as_tags_and_rows_without_any(recipe, tmp_path):
     found = [{"text": f"word {n}", "tags": [[3], [10, 3], []][n % 3]} for n in range(30)]
     data = Data(path=str(write(tmp_path, found)))
-    splits = load_splits(data, TextTagging())
+    splits = load_splits(data, task_of(TextTagging()))
     assert splits.label_names == ("3", "10")
     ready = make_ready(recipe.override({"data": data, "task": TextTagging()}), runtime.start(0))
     labels = ready.inputs.train.labels
@@ -89,7 +89,7 @@ def test_class_labels_keep_their_order(tmp_path):
         features=features,
     )
     rows.to_parquet(tmp_path / "train.parquet")
-    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), TextTagging())
+    splits = load_splits(Data(path=str(tmp_path / "train.parquet")), task_of(TextTagging()))
     assert splits.label_names == ("zebra", "ape")
 
 
@@ -121,7 +121,7 @@ def test_check_counts_the_tags_of_a_class(recipe, rows):
     ids=["numbers", "tags"],
 )
 def test_losses_of_micro_batches_add_up_to_torchs_mean(task, logits, labels, loss):
-    given = loss_of(task, Train(), labels.numpy(), logits.shape[1])
+    given = task_of(task).loss(Train(), labels.numpy(), logits.shape[1])
     count = torch.tensor(labels.numel())
     filled = labels.clone()
     filled[4:] = float("nan")  # rows that only fill a batch
@@ -185,7 +185,8 @@ def test_settings_that_have_no_meaning_for_tags_are_refused(changes, says, recip
 
 
 def test_a_filler_row_has_labels_that_do_not_count(recipe):
-    from ftkit.batches import Keyed, is_label
+    from ftkit.tasks.losses import is_label
+    from ftkit.training.batches import Keyed
 
     for task in (number, tagged, pair):
         rows = Keyed(make_ready(task(recipe), runtime.start(0)).inputs.train)

@@ -14,19 +14,13 @@ from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from test_launch import launch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, RobertaTokenizer, pipeline
 
-from ftkit import (
-    Full,
-    HeadOnly,
-    Lora,
-    Train,
-    finetune,
-    runtime,
-)
-from ftkit.batches import Keyed, is_label
-from ftkit.data import load_splits
-from ftkit.evaluation import predict
-from ftkit.losses import loss_of
-from ftkit.run import make_ready
+from ftkit import Full, HeadOnly, Lora, Train, finetune
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
+from ftkit.tasks.losses import is_label
+from ftkit.training.batches import Keyed
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,7 @@ def recipe(rows, checkpoint, tmp_path):
 
 def test_the_first_token_of_each_word_has_its_label(recipe, rows):
     ready = make_ready(recipe, runtime.start(0))
-    splits = load_splits(recipe.data, recipe.task)
+    splits = load_splits(recipe.data, task_of(recipe.task))
     assert splits.label_names == tuple(sorted(LABELS))
     tokenizer = AutoTokenizer.from_pretrained(recipe.backbone.id)
     for place in range(len(splits.train)):
@@ -131,7 +125,7 @@ def test_logits_of_words_do_not_depend_on_padding_or_batches(family, recipe, che
     recipe = recipe.override({"backbone.id": str(checkpoint(family))})
     ready = make_ready(recipe, machine)
     test = ready.inputs.test
-    outputs = predict(recipe.task, ready.model, test, recipe.train, machine)
+    outputs = task_of(recipe.task).predict(ready.model, test, recipe.train, machine)
     assert outputs.names == ready.splits.label_names
     for row in range(len(test)):
         batch = test.collate([test[row]])
@@ -161,7 +155,7 @@ def test_the_loss_is_the_mean_over_all_words_of_a_step(recipe):
     batch = rows.collate([rows[row] for row in range(6)])["labels"]
     logits = torch.randn(*batch.shape, 5)
     wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.flatten())
-    loss = loss_of(recipe.task, Train(), rows.labels, 5)
+    loss = task_of(recipe.task).loss(Train(), rows.labels, 5)
     assert loss({"logits": logits}, batch) == pytest.approx(wanted.item(), rel=1e-5)
     count = (batch != -100).sum()
     parts = [loss({"logits": logits[s]}, batch[s], count) for s in (slice(2), slice(2, 6))]
@@ -171,7 +165,7 @@ def test_the_loss_is_the_mean_over_all_words_of_a_step(recipe):
 def test_class_weights_count_words(recipe):
     rows = make_ready(recipe, runtime.start(0)).inputs.train
     words = np.concatenate(rows.labels).astype(int)
-    weights = loss_of(recipe.task, Train(class_weights="balanced"), rows.labels, 5).keywords
+    weights = task_of(recipe.task).loss(Train(class_weights="balanced"), rows.labels, 5).keywords
     assert weights["weights"].numpy() == pytest.approx(len(words) / (5 * np.bincount(words)))
 
 

@@ -9,9 +9,9 @@ from scipy.special import expit
 from sklearn.metrics import f1_score
 
 from ftkit import TextTagging
-from ftkit.metrics import score
-from ftkit.metrics.tags import tags_of
-from ftkit.thresholds import LEAST_LABELS, best_threshold, settled_threshold
+from ftkit.tasks import task_of
+from ftkit.tasks.metrics.tags import tags_of
+from ftkit.tasks.thresholds import LEAST_LABELS, best_threshold, settled_threshold
 
 
 def shy(N=80, C=4, seed=0, digits=6):
@@ -35,11 +35,11 @@ def test_the_threshold_is_the_best_of_all_by_scikit_learn(seed, digits):
 def test_the_figures_use_it():
     labels, logits = shy()
     threshold, best = best_threshold(labels, logits)
-    assert score(TextTagging(threshold=threshold), labels, logits)["micro_f1"] == pytest.approx(
-        best
-    )
+    assert task_of(TextTagging(threshold=threshold)).score(labels, logits)[
+        "micro_f1"
+    ] == pytest.approx(best)
     half = f1_score(labels, logits > 0, average="micro")
-    assert score(TextTagging(), labels, logits)["micro_f1"] == pytest.approx(half)
+    assert task_of(TextTagging()).score(labels, logits)["micro_f1"] == pytest.approx(half)
     assert (tags_of(logits, 0.2) == (expit(logits) > 0.2)).all()
 
 

@@ -9,13 +9,18 @@ import pytest
 import torch
 from conftest import make_image
 
-from ftkit import Augment, ImageClassification, TrainingError, finetune, runtime
-from ftkit.checkpoint import newest_checkpoint
-from ftkit.evaluation import predict_logits
-from ftkit.journal import Journal
-from ftkit.run import make_ready
-from ftkit.trainer import FrozenTrainer
-from ftkit.training import fit, training_arguments
+from ftkit import Augment, ImageClassification, TrainingError, finetune
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.runs.checkpoint import newest_checkpoint
+from ftkit.runs.journal import Journal
+from ftkit.strategies import strategy_of
+from ftkit.tasks import task_of
+from ftkit.tasks.evaluation import predict_logits
+from ftkit.training.fit import fit, training_arguments
+from ftkit.training.trainer import FrozenTrainer
+
+IMAGES = task_of(ImageClassification())
 
 
 def losses(folder):
@@ -27,7 +32,9 @@ def fitted(recipe, folder, resume=False):
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     folder.mkdir(exist_ok=True)
-    result = fit(ready.model, ready.inputs, recipe, machine, folder, resume)
+    result = fit(
+        ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder, resume
+    )
     return ready, result
 
 
@@ -87,6 +94,7 @@ def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
     trainer = FrozenTrainer(
         model=ready.model,
         args=training_arguments(tiny_recipe, machine, tmp_path, len(ready.inputs.train), "fp32"),
+        strategy=strategy_of(tiny_recipe.strategy),
         recipe=tiny_recipe,
         machine=machine,
         inputs=ready.inputs,
@@ -98,12 +106,10 @@ def test_weight_decay_spares_biases_and_norms(tiny_recipe, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_step_rows_and_mend(tiny_recipe, tmp_path, monkeypatch):
-    import ftkit.losses
-
     def broken(outputs, labels, *rest, **more):
         return outputs["logits"].sum() * float("nan")
 
-    monkeypatch.setattr(ftkit.losses, "classification_loss", broken)
+    monkeypatch.setattr("ftkit.tasks.base.classification_loss", broken)
     with pytest.raises(TrainingError, match=r"nan at step 1.*training rows \[.*learning-rate"):
         finetune(tiny_recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()
@@ -184,10 +190,10 @@ def test_mixup_and_cutmix_train(tiny_recipe, tmp_path):
 
 def test_channels_last_is_the_layout_of_cnns(checkpoint):
     from ftkit import Backbone
-    from ftkit.models import load_model, place
+    from ftkit.backbones.pretrained import load_model, place
 
     for family, expected in (("resnet", True), ("vit", False)):
-        model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0)
+        model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task=IMAGES)
         place(model, None, torch.device("cpu"))
         kernel = next(p for p in model.parameters() if p.ndim == 4)
         assert kernel.is_contiguous(memory_format=torch.channels_last) == expected
@@ -210,7 +216,7 @@ def crowded(recipe, folder, most):
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     ready.model.classifier = Crowded(ready.model.classifier, most)
-    fit(ready.model, ready.inputs, recipe, machine, folder)
+    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_result_stays(tiny_recipe, tmp_path, caplog):

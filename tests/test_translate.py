@@ -8,21 +8,15 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ftkit import (
-    Full,
-    ModelError,
-    RecipeError,
-    finetune,
-    runtime,
-)
-from ftkit.adapt import adapt
-from ftkit.batches import Keyed
-from ftkit.evaluation import predict
-from ftkit.losses import loss_of
-from ftkit.models import head_names, load_model
-from ftkit.run import make_ready
-from ftkit.seq2seq import shift_of
-from ftkit.translate import translate
+from ftkit import Full, ModelError, RecipeError, finetune
+from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
+from ftkit.strategies import strategy_of
+from ftkit.tasks import task_of
+from ftkit.tasks.seq2seq import shift_of
+from ftkit.tasks.translating import translate
+from ftkit.training.batches import Keyed
 
 FAMILIES = ("t5", "marian", "bart", "mbart", "mbart50", "nllb")
 
@@ -49,9 +43,11 @@ def test_the_loss_is_that_of_the_model_itself(family, recipe_of):
         found = model(**batch)
         del batch["decoder_input_ids"]  # the model makes its own
         expected = model(**batch, labels=labels).loss
-    loss = loss_of(recipe.task, recipe.train, rows.labels, 2)
+    loss = task_of(recipe.task).loss(recipe.train, rows.labels, 2)
     assert loss(found, labels) == pytest.approx(float(expected), rel=1e-5)
-    outputs = predict(recipe.task, model, ready.inputs.test, recipe.train, machine, final=False)
+    outputs = task_of(recipe.task).predict(
+        model, ready.inputs.test, recipe.train, machine, final=False
+    )
     assert outputs.texts is None
     for row in (0, 5):  # padding changes nothing
         one = ready.inputs.test.collate([ready.inputs.test[row]])
@@ -65,7 +61,7 @@ def test_the_loss_is_that_of_the_model_itself(family, recipe_of):
 def test_a_row_that_only_fills_a_batch_counts_nothing(family, recipe_of):
     recipe = recipe_of(family)
     ready = make_ready(recipe, runtime.start(0))
-    rows, loss = Keyed(ready.inputs.train), loss_of(recipe.task, recipe.train, np.zeros(0), 2)
+    rows, loss = Keyed(ready.inputs.train), task_of(recipe.task).loss(recipe.train, np.zeros(0), 2)
     model, parts = ready.model.eval(), []
     for keys in ([0, 1], [-1]):
         batch = ready.inputs.train.collate([rows[key] for key in keys])
@@ -80,7 +76,7 @@ def test_a_row_that_only_fills_a_batch_counts_nothing(family, recipe_of):
 @pytest.mark.parametrize("family", ["mbart", "mbart50", "nllb"])
 def test_a_search_begins_as_training_does(family, recipe_of, tmp_path):
     recipe = recipe_of(family)
-    model, tokenizer = load_model(recipe.backbone, (), 0, recipe.task)
+    model, tokenizer = load_model(recipe.backbone, (), 0, task_of(recipe.task))
     tokenizer.save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)  # the languages are saved
     code = tokenizer.convert_tokens_to_ids(LANGUAGES[family][1])
@@ -116,7 +112,7 @@ def test_an_unknown_language_is_refused_in_one_line(
 
 def test_one_beam_is_greedy(recipe_of):
     recipe = recipe_of("bart", **{"task.beams": 1})
-    model, tokenizer = load_model(recipe.backbone, (), 0, recipe.task)
+    model, tokenizer = load_model(recipe.backbone, (), 0, task_of(recipe.task))
     inputs = tokenizer(["red hat", "old sea"], return_tensors="pt", padding=True)
     greedy = model.generate(**inputs, num_beams=1, do_sample=False)
     assert torch.equal(model.generate(**inputs), greedy)
@@ -129,19 +125,19 @@ def test_there_is_no_head_to_train_alone(family, strategy, recipe_of):
     with pytest.raises(RecipeError, match="translation has none; use full or lora"):
         recipe.with_strategy(strategy)
     with pytest.raises(ModelError, match="no new head"):
-        head_names(load_model(recipe.backbone, (), 0, recipe.task)[0])
+        head_names(load_model(recipe.backbone, (), 0, task_of(recipe.task))[0])
 
 
 def test_no_step_leaves_a_layer_out(recipe_of):
     recipe = recipe_of("nllb")
-    model = load_model(recipe.backbone, (), 0, recipe.task)[0]
+    model = load_model(recipe.backbone, (), 0, task_of(recipe.task))[0]
     assert model.config.decoder_layerdrop > 0
     assert {m.layerdrop for m in model.modules() if hasattr(m, "layerdrop")} == {0.0}
 
 
 def test_what_is_computed_and_not_saved_does_not_move(recipe_of):
     recipe = recipe_of("marian")
-    model = adapt(Full(), load_model(recipe.backbone, (), 0, recipe.task)[0])
+    model = strategy_of(Full()).adapt(load_model(recipe.backbone, (), 0, task_of(recipe.task))[0])
     still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert still == {f"model.{part}.embed_positions.weight" for part in ("encoder", "decoder")}
 

@@ -21,19 +21,13 @@ from transformers import (
     MarianTokenizer,
 )
 
-from ftkit import (
-    Full,
-    Lora,
-    VerificationError,
-    finetune,
-    registry,
-    runtime,
-)
-from ftkit.cli import main
-from ftkit.evaluation import predict
-from ftkit.models import load_model
-from ftkit.run import make_ready
-from ftkit.verify import verify
+from ftkit import Full, Lora, VerificationError, finetune, registry
+from ftkit.backbones.pretrained import load_model
+from ftkit.cli.main import main
+from ftkit.finetuning.finetune import make_ready
+from ftkit.finetuning.verify import verify
+from ftkit.machine import runtime
+from ftkit.tasks import task_of
 
 FAMILIES = ("t5", "marian", "bart", "mbart", "mbart50", "nllb")
 
@@ -64,7 +58,7 @@ def test_a_saved_translator_translates_as_it_was_measured(
     if (family, strategy.kind) not in VERIFIED:
         leave_unverified(monkeypatch)
     recipe = recipe_of(family, strategy=strategy)
-    before = load_model(recipe.backbone, (), 0, recipe.task)[0]
+    before = load_model(recipe.backbone, (), 0, task_of(recipe.task))[0]
     result = finetune(recipe, tmp_path / "run")
     assert list(result.metrics) == ["bleu", "chrf", "perplexity"]
     if (family, strategy.kind) in VERIFIED:
@@ -139,9 +133,9 @@ def test_a_model_that_is_not_the_measured_one_fails_verification(recipe_of, tmp_
     recipe, machine = recipe_of("t5"), runtime.start(0)
     finetune(recipe, tmp_path / "run")
     ready = make_ready(recipe, machine)  # untrained
-    outputs = predict(recipe.task, ready.model, ready.inputs.test, recipe.train, machine)
+    outputs = task_of(recipe.task).predict(ready.model, ready.inputs.test, recipe.train, machine)
     with pytest.raises(VerificationError, match="losses after reloading differ"):
-        verify(tmp_path / "run" / "model", recipe.task, ready.splits, outputs)
+        verify(tmp_path / "run" / "model", ready.task, ready.splits, outputs)
 
 
 def test_the_checkpoint_is_chosen_by_bleu_where_asked_for(recipe_of, tmp_path, monkeypatch):

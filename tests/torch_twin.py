@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ftkit.mlp_training import one_hot
+from ftkit.perceptron.training import one_hot
 
 MODULES = {
     "sigmoid": nn.Sigmoid,

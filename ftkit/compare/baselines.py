@@ -12,28 +12,24 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
-from ftkit import runtime
+from ftkit.backbones.pretrained import count_parameters, place
 from ftkit.compare.neighbours import features_of, latency_of_votes, vote
-from ftkit.data import load_splits, screen
 from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError, RunError
-from ftkit.finished import BASELINE
-from ftkit.folder import write_predictions
-from ftkit.metrics import measure, score
-from ftkit.metrics.ranking import one_hot
-from ftkit.models import count_parameters, place
-from ftkit.recipe import Recipe, TabularRegression, TextRegression, TextTagging
-from ftkit.result import FILE, Latency, RunResult, Seconds
-from ftkit.run import Clock, make_ready, now
-from ftkit.tasks.text import label_array
-from ftkit.thresholds import best_threshold
+from ftkit.finetuning.finetune import Clock, make_ready, now
+from ftkit.finetuning.folder import write_predictions
+from ftkit.machine import runtime
+from ftkit.recipe import Recipe
+from ftkit.runs.finished import BASELINE
+from ftkit.runs.result import FILE, Latency, RunResult, Seconds
+from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
+from ftkit.tasks.loading import load_splits, screen
 
 log = logging.getLogger(__name__)
 NEIGHBOURS = (1, 5, 20)
@@ -79,15 +75,15 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
 
     def finish() -> RunResult:
         splits = told.splits
-        labels = label_array(told.task, splits.test, len(splits.label_names))
+        labels = told.task.label_array(splits.test, len(splits.label_names))
         result = RunResult(
             recipe=recipe.name,
             strategy={"kind": kind, **told.settings},
-            task=told.task.model_dump(mode="json"),
+            task=told.task.settings.model_dump(mode="json"),
             dataset=recipe.data.path,
             split=splits.test_split,
             n=len(labels),
-            metrics=measure(told.task, labels, told.outputs, recipe.train.seed, splits.groups),
+            metrics=told.task.measure(labels, told.outputs, recipe.train.seed, splits.groups),
             parameters_total=told.parameters,
             parameters_trained=0,
             seconds=Seconds(
@@ -163,13 +159,13 @@ def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     Of any number of classes a row those are told that have the best micro-F1 on the training rows.
     The best set is always that of the commonest classes, so a threshold of their shares gives it.
     """
-    splits = runtime.main_first(lambda: load_splits(recipe.data, recipe.task))
+    splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    task = splits.task or recipe.task
-    targets = _targets(task, splits.train, splits)
+    task = task_of(splits.task or recipe.task)
+    targets = task.targets(splits.train, len(splits.label_names))
     mean = targets.mean(0, keepdims=True)
-    outputs = _outputs(task, mean)
-    task = _decided(task, targets, outputs.repeat(len(targets), 0))
+    outputs = task.outputs_of_means(mean)
+    task = task.with_best_threshold(targets, outputs.repeat(len(targets), 0))
     outputs = outputs.repeat(len(splits.test), 0)
     return Told(splits, task, outputs, _threshold(task), size=mean.nbytes)
 
@@ -186,21 +182,21 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     train, validation, of_rows = features_of(ready, recipe, machine)
     cached = time.perf_counter()
     classes = len(ready.splits.label_names)
-    truth = label_array(ready.task, ready.splits.validation, classes)
-    targets = _targets(ready.task, ready.splits.train, ready.splits)
-    first = next(iter(ready.task.figures))
+    truth = ready.task.label_array(ready.splits.validation, classes)
+    targets = ready.task.targets(ready.splits.train, classes)
+    first = next(iter(ready.task.settings.figures))
 
     def value(k: int) -> tuple[float, Any]:
         """Return the validation figure of k neighbours, and the task with what is decided by it."""
-        found = _outputs(ready.task, vote(validation, train, targets, k))
-        task = _decided(ready.task, truth, found)
-        return score(task, truth, found)[first], task
+        found = ready.task.outputs_of_means(vote(validation, train, targets, k))
+        task = ready.task.with_best_threshold(truth, found)
+        return task.score(truth, found)[first], task
 
     tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
     k = max(tried, key=lambda k: tried[k][0])
     test = of_rows(ready.inputs.test)
     task = tried[k][1]
-    outputs = _outputs(task, vote(test, train, targets, k))
+    outputs = task.outputs_of_means(vote(test, train, targets, k))
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
     return Told(
@@ -215,61 +211,10 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     )
 
 
-@singledispatch
-def _targets(task: Any, rows: Any, splits: Splits) -> np.ndarray:
-    """Return (N, K) what is averaged: 1 of each class of a row."""
-    C = len(splits.label_names)
-    return one_hot(label_array(task, rows, C), C).astype(np.float32)
-
-
-@_targets.register(TextTagging)
-def _(task: TextTagging, rows: Any, splits: Splits) -> np.ndarray:
-    return label_array(task, rows, len(splits.label_names))
-
-
-@_targets.register(TabularRegression)
-@_targets.register(TextRegression)
-def _(task: Any, rows: Any, splits: Splits) -> np.ndarray:
-    """The number."""
-    return label_array(task, rows, 0).astype(np.float64)[:, None]
-
-
-def _decided(task: Any, truth: np.ndarray, outputs: np.ndarray) -> Any:
-    """Return the task, of any number of classes a row with the threshold of the best micro-F1.
-
-    Half of the votes is right for nothing here: a class of every tenth row never has it, and what
-    tells no class has a micro-F1 of 0. A threshold in the recipe is meant for a model, and a
-    baseline is to be as good as it can be, so it has its own.
-
-    Args:
-        truth: (N, C) of 0 and 1.
-        outputs: (N, C) logits.
-    """
-    if not isinstance(task, TextTagging):
-        return task
-    return task.model_copy(update={"threshold": best_threshold(truth, outputs)[0]})
-
-
-def _threshold(task: Any) -> dict[str, Any]:
+def _threshold(task: Task) -> dict[str, Any]:
     """Return what the table of settings says of the threshold."""
-    return {"threshold": task.threshold} if isinstance(task, TextTagging) else {}
-
-
-@singledispatch
-def _outputs(task: Any, mean: np.ndarray) -> np.ndarray:
-    """Return (N, C) logits whose probabilities are these means of targets."""
-    return np.log(mean + SMALLEST)
-
-
-@_outputs.register
-def _(task: TextTagging, mean: np.ndarray) -> np.ndarray:
-    return logit(np.clip(mean.astype(np.float64), SMALLEST, 1 - SMALLEST))
-
-
-@_outputs.register(TabularRegression)
-@_outputs.register(TextRegression)
-def _(task: Any, mean: np.ndarray) -> np.ndarray:
-    return mean
+    threshold = getattr(task.settings, "threshold", None)
+    return {} if threshold is None else {"threshold": threshold}
 
 
 KINDS: dict[str, Callable[[Recipe, runtime.Machine], Told]] = {

@@ -24,11 +24,12 @@ from ftkit.compare.predictions import PREDICTIONS, read_predictions
 from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
-from ftkit.hub import loading_errors
-from ftkit.metrics.moments import error_parts, pearson_of, product_parts, r2_of
-from ftkit.metrics.translation import Overlap, tokenizer_of
-from ftkit.metrics.words import NONE, as_iob, counted
-from ftkit.recipe import Translation
+from ftkit.hub.errors import loading_errors
+from ftkit.recipe import TASKS, Translation
+from ftkit.recipe.task import Answer
+from ftkit.tasks.metrics.moments import error_parts, pearson_of, product_parts, r2_of
+from ftkit.tasks.metrics.translation import Overlap, tokenizer_of
+from ftkit.tasks.metrics.words import NONE, as_iob, counted
 
 Task = Mapping[str, Any]
 """As run.json has it."""
@@ -78,9 +79,9 @@ def evidence(runs: Sequence[Run]) -> Evidence:
         RunError: their predictions are gone or damaged, or the task has no figure of single rows.
     """
     kind = runs[0].result.task.get("kind", "")
-    if kind not in READERS:
+    if kind not in TASKS:
         raise RunError(f"no paired test for a task of kind {kind}")
-    reader, seeds = READERS[kind], {}
+    reader, seeds = READERS[TASKS[kind].tells], {}
     if runs[0].figure == "pearson":  # what earlier versions showed first of numbers told of texts
         reader = _pearson
     for run in runs:
@@ -285,15 +286,12 @@ def bleu_of(overlap: Overlap, sums: np.ndarray) -> np.ndarray:
     return found
 
 
-READERS: dict[str, Callable[[pa.Table, Task], Of]] = {
-    "image-classification": _classes,
-    "text-classification": _classes,
-    "tabular-classification": _classes,
-    "text-tagging": _tags,
-    "token-classification": _words,
-    "tabular-regression": _r2,
-    "text-regression": _r2,
-    "text-generation": _perplexity,
+READERS: dict[Answer, Callable[[pa.Table, Task], Of]] = {
+    "class": _classes,
+    "tags": _tags,
+    "words": _words,
+    "number": _r2,
+    "continuation": _perplexity,
     "translation": _bleu,
 }
-"""By kind of task: the numbers of the figure that its runs show first."""
+"""By what is told of each row: the numbers of the figure that such runs show first."""

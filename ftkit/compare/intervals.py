@@ -1,6 +1,6 @@
 """How sure is the figure of one strategy, the mean over its seeds? Intervals over test rows.
 
-They are made by the same functions as those of a single run; see `ftkit.metrics`.
+They are made by the same functions as those of a single run; see `ftkit.tasks.metrics`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 
 from ftkit.compare.evidence import Evidence, moments
 from ftkit.compare.runs import Run
-from ftkit.metrics import RESAMPLES, resamples
-from ftkit.metrics.intervals import NOTHING, cluster_sums, effective_n, wilson
-from ftkit.metrics.language import measured_perplexity
-from ftkit.metrics.numbers import interval_of
-from ftkit.metrics.translation import overlap_interval
-from ftkit.result import Measured
+from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import RESAMPLES, resamples
+from ftkit.tasks.metrics.intervals import NOTHING, cluster_sums, effective_n, wilson
+from ftkit.tasks.metrics.language import measured_perplexity
+from ftkit.tasks.metrics.numbers import interval_of
+from ftkit.tasks.metrics.translation import overlap_interval
 
 RATES = ("accuracy", "micro_f1", "f1")
 """First figures of tasks that are a share of something, between 0 and 1."""
@@ -111,7 +111,7 @@ def _of_rate(
 def _of_bleu(
     found: Evidence, value: float, parts: np.ndarray, groups: np.ndarray | None
 ) -> Measured:
-    """Return the mean over seeds of BLEU, as `ftkit.metrics.translation` has that of one."""
+    """Return the mean over seeds of BLEU, as `ftkit.tasks.metrics.translation` has that of one."""
     sums = cluster_sums(parts, groups)
     drawn = [
         found.figure(np.tensordot(weights, sums, 1)).mean(1)

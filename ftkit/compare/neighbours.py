@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftkit import runtime
 from ftkit.errors import ModelError
-from ftkit.evaluation import NO_INPUTS, collate_of, for_each_row
-from ftkit.features import cache_features
-from ftkit.heads import given_to_head, why_not_alone
-from ftkit.latency import latency_of
-from ftkit.precision import autocast, fastest_precision
+from ftkit.finetuning.finetune import Ready
+from ftkit.finetuning.latency import latency_of
+from ftkit.machine import runtime
 from ftkit.recipe import Recipe
-from ftkit.result import Latency
-from ftkit.run import Ready
-from ftkit.tasks import Inputs, Rows, examples_of
-from ftkit.tasks.vectors import Vectors
+from ftkit.runs.result import Latency
+from ftkit.strategies.features import cache_features
+from ftkit.strategies.heads import given_to_head, why_not_alone
+from ftkit.tasks.evaluation import NO_INPUTS, collate_of, for_each_row
+from ftkit.tasks.inputs import Inputs, Rows, examples_of
+from ftkit.training.precision import autocast, fastest_precision
+from ftkit.training.vectors import Vectors
 
 TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
@@ -94,7 +94,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 def latency_of_votes(
     ready: Ready, width: int, answer: Callable[[np.ndarray], Any], machine: runtime.Machine
 ) -> Latency | None:
-    """Return how long a row by itself takes on the CPU, see `ftkit.latency`.
+    """Return how long a row by itself takes on the CPU, see `ftkit.finetuning.latency`.
 
     None in several processes. Leaves the model on the CPU.
     """

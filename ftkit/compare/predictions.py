@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from ftkit.compare.runs import Run
 from ftkit.errors import RunError
-from ftkit.hub import loading_errors
+from ftkit.hub.errors import loading_errors
 
 PREDICTIONS = "predictions.parquet"
 NEVER_EMPTY = ("label", "prediction", "loss", "tokens")

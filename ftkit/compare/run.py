@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ftkit import runtime
 from ftkit.compare.rungs import Ladder
 from ftkit.compare.runner import Done, clash, climb
 from ftkit.compare.summary import Comparison, summarize
 from ftkit.compare.tables import rung_line
 from ftkit.compare.verdict import MARGIN
 from ftkit.errors import RunError
+from ftkit.machine import runtime
 
 log = logging.getLogger(__name__)
 ONE_SEED = (

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
 from ftkit.recipe import (
+    STRATEGIES,
     Augment,
     Full,
     HeadOnly,
-    ImageClassification,
     Mlp,
     Recipe,
     Train,
@@ -28,7 +28,12 @@ BASELINES = ("majority", "knn")
 """Rungs without training."""
 SHARED = ("majority", "mlp")
 """Rungs that do not look at the backbone: one for all recipes."""
-LADDER = (*BASELINES, "mlp", "head", "lora", "lpft", "full")
+CHEAPEST_FIRST = ("head", "lora", "lpft", "full")
+"""Strategies in the order of what they usually take; those that are not named here come last."""
+LADDER = (
+    *(*BASELINES, "mlp", *CHEAPEST_FIRST),
+    *(kind for kind in STRATEGIES if kind not in CHEAPEST_FIRST),
+)
 """All rungs, the cheapest first."""
 USUAL_MLP = {
     "images": (Mlp(hidden=(256, 128), image_size=32, update="adamw", dropout=0.2), 1e-3, 20),
@@ -178,7 +183,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
 def _baseline(kind: str, recipe: Recipe) -> Recipe:
     """Return the rows and the backbone of a recipe, without what training needs."""
     task = recipe.task
-    if not hasattr(task, "label") or task.kind == "token-classification":
+    if task.writes or task.tells == "words":
         raise RecipeError(f"{task.kind} has no single class or number to tell")
     return Recipe(
         name=recipe.name,
@@ -199,7 +204,7 @@ def perceptron(recipe: Recipe) -> Recipe:
         RecipeError: the task is not for a perceptron.
     """
     task = recipe.task
-    if isinstance(task, ImageClassification):
+    if task.noun == "images":
         task = task.model_copy(update={"augment": Augment(crop=None, flip=False)})
     for known in registry.recipes().values():
         same = (known.data.path, known.task.kind) == (recipe.data.path, task.kind)

@@ -14,25 +14,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ftkit import interruption, runtime
 from ftkit.compare.baselines import holds, read_baseline, run_baseline
 from ftkit.compare.rungs import BASELINES, Ladder, Rung
 from ftkit.compare.runs import Run
-from ftkit.denied import denied_in_one_line
 from ftkit.errors import FtkitError
-from ftkit.estimate import estimate
-from ftkit.finished import RECIPE, read_finished, read_recipe
-from ftkit.folder import difference
-from ftkit.interruption import Interrupted
-from ftkit.pull import pin
+from ftkit.finetuning.estimate import estimate
+from ftkit.finetuning.finetune import finetune, make_ready
+from ftkit.finetuning.folder import difference
+from ftkit.machine import interruption, runtime
+from ftkit.machine.interruption import Interrupted
+from ftkit.machine.memory_denied import denied_in_one_line
+from ftkit.machine.terminal import quiet
 from ftkit.recipe import Recipe
-from ftkit.result import FILE, RunResult
-from ftkit.run import finetune, make_ready
-from ftkit.terminal import quiet
+from ftkit.runs.finished import RECIPE, read_finished, read_recipe
+from ftkit.runs.pinning import pin
+from ftkit.runs.result import FILE, RunResult
+from ftkit.strategies import strategy_of
 
 log = logging.getLogger(__name__)
-TRIED = ("lora", "lpft", "full")
-"""Rungs whose time two steps tell; that of the others is short."""
 
 
 @dataclass
@@ -160,7 +159,8 @@ def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: floa
     if own:
         return own[-1]
     dearest = max(run.result.seconds.total for run in runs)
-    if rung.kind not in TRIED or left < dearest:
+    short = rung.kind in (*BASELINES, "mlp") or strategy_of(recipe.strategy).head_alone
+    if short or left < dearest:
         return dearest
     log.info("%s, seed %d: two steps, to see how long it takes", rung.label, rung.seed)
     rest = max(run.result.seconds.total - run.seconds for run in runs)

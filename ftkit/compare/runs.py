@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftkit.errors import RunError
-from ftkit.finished import MODEL, OLDER, knows_all_files, read_finished, read_recipe
-from ftkit.folder import difference
+from ftkit.finetuning.folder import difference
 from ftkit.recipe import Data, Mlp, Recipe
-from ftkit.result import Measured, RunResult
+from ftkit.runs.finished import MODEL, OLDER, knows_all_files, read_finished, read_recipe
+from ftkit.runs.result import Measured, RunResult
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ftkit.compare.runs import Run, recipe_in
 from ftkit.errors import RunError
-from ftkit.validation import Validated, order, validated
+from ftkit.runs.validation import Validated, order, validated
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from ftkit.compare.tokens import why_not_ranked
 from ftkit.compare.verdict import MARGIN, verdict
 from ftkit.errors import RunError
 from ftkit.recipe import LOWER_IS_BETTER
-from ftkit.result import Measured
+from ftkit.runs.result import Measured
 
 PICKED = (
     "{} was picked for its figure on these test rows. The best of {} is lucky on average: its own "

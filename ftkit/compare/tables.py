@@ -12,8 +12,8 @@ from ftkit.compare.statistics import Paired
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.verdict import shown_p
 from ftkit.errors import RunError
-from ftkit.names import visible
-from ftkit.result import Measured, RunResult
+from ftkit.errors.names import visible
+from ftkit.runs.result import Measured, RunResult
 
 
 def table(results: Sequence[RunResult]) -> Table:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
-from ftkit.data.files import SPLITS, Source, meanings
 from ftkit.data.folders import Inside, Left, images_below, look_into
+from ftkit.data.table_files import SPLITS, Source, meanings
 from ftkit.errors import DataError
 
 TablesOf = Callable[[Inside], list[Path]]

@@ -7,9 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from ftkit.data.findings import Finding, first_few
-from ftkit.data.separators import separator_in
+from ftkit.data.list_separators import separator_in
 from ftkit.data.splits import Splits
-from ftkit.recipe import TextClassification
 
 PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?]+$""")
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -28,7 +27,7 @@ def odd_names(splits: Splits) -> Iterator[Finding]:
                 f"punctuation; are they one?",
             )
     between = separator_in(splits.label_names)
-    if between and isinstance(splits.task, TextClassification):
+    if between and getattr(splits.task, "kind", "") == "text-classification":
         task = f'task={{"kind": "text-tagging", "separator": "{between}"}}'
         both = next(name for name in splits.label_names if between in name)
         yield Finding(

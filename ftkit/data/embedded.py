@@ -12,10 +12,10 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PillowImage
 
-from ftkit.data.copies import normalised, numbered
-from ftkit.data.cutting import cut_off
-from ftkit.embedded import PREFIX
+from ftkit.data.duplicates import normalised, numbered
+from ftkit.data.sampling import cut_off
 from ftkit.errors import DataError, nearest
+from ftkit.hub.names import PREFIX
 
 LANGUAGES = ("cs", "de", "en", "es", "fi", "fr", "it", "nl", "pl", "pt", "sv", "tr")
 
@@ -136,7 +136,7 @@ def tictactoe() -> dict[str, Dataset]:
     together, so that no test row is a training row in disguise; the column `board` names them by
     the least of the eight, so that validation rows are cut off and intervals drawn in the same way.
     """
-    from ftkit import games
+    from ftkit.data import games
 
     known, unseen = games.split(0.7, seed=0)
     columns = [

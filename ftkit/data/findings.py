@@ -41,7 +41,7 @@ def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool)
     """Return a finding for each reason for which rows cannot be read.
 
     Args:
-        bad: of each split {position: reason}, from `ftkit.data.prints.look`.
+        bad: of each split {position: reason}, from `ftkit.data.row_fingerprints.look`.
         skip: whether such rows are left out instead of refused.
     """
     reasons: dict[str, list[tuple[str, int]]] = {}

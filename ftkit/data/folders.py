@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ftkit.data.foreign import is_image_file
-from ftkit.embedded import cache_folder
-from ftkit.names import HIDDEN
+from ftkit.data.image_formats import is_image_file
+from ftkit.errors.names import HIDDEN
+from ftkit.machine.cache_folder import cache_folder
 
 MOST_NAMED = 5
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features
 
-from ftkit.data.copies import numbered
+from ftkit.data.duplicates import numbered
 from ftkit.errors import DataError, nearest
 
 

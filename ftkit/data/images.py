@@ -20,7 +20,7 @@ from datasets import Dataset
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ftkit.data.foreign import is_heif, is_raw, why_no_image
+from ftkit.data.image_formats import is_heif, is_raw, why_no_image
 
 NARROWEST = 200
 """Most times that an image may be longer than it is wide. Processors that scale the short side, as

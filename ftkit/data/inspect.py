@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ftkit.data.class_names import odd_names
+from ftkit.data.encoders import is_constant
 from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
-from ftkit.data.prints import Prints, near_pairs
+from ftkit.data.row_fingerprints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
-from ftkit.data.translation import untranslated
-from ftkit.encoders import is_constant
 
 UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
@@ -30,7 +29,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
 
     Args:
         splits: whose `label_names` may name classes that no training row has.
-        prints: of each split, from `ftkit.data.prints.look`.
+        prints: of each split, from `ftkit.data.row_fingerprints.look`.
     """
     seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
     found = chain(
@@ -267,3 +266,9 @@ def _pairs_of_splits(seen: Mapping[str, _Seen]) -> list[tuple[_Seen, _Seen]]:
 
 def _has_classes(splits: Splits, seen: Mapping[str, _Seen]) -> bool:
     return bool(splits.label_names) and any(len(one.classes) for one in seen.values())
+
+
+def untranslated(sources: list[str], targets: list[Any]) -> np.ndarray:
+    """Return (N,) whether a text and its translation are the same."""
+    pairs = zip(sources, targets, strict=True)
+    return np.array([(text or "").strip() == (other or "").strip() for text, other in pairs], bool)

@@ -10,9 +10,9 @@ from typing import Any
 
 from datasets import Dataset, Features, Value, concatenate_datasets
 
-from ftkit.data.encodings import encoding_of, lines_of
-from ftkit.data.loading import load
-from ftkit.data.tables import Uses
+from ftkit.data.csv_tables import Uses
+from ftkit.data.file_cache import load
+from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.errors import DataError
 
 EXPECTED = "expected a list of objects with named columns, one for each row"

@@ -6,17 +6,20 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from ftkit.data.kinds import TRUTH
-from ftkit.data.numbers import as_people_write, looks_like_number, number_of, reads_as_number
-from ftkit.encoders import is_constant
+from ftkit.data.column_kinds import TRUTH
+from ftkit.data.encoders import is_constant
+from ftkit.data.numeric_columns import (
+    as_people_write,
+    looks_like_number,
+    number_of,
+    reads_as_number,
+)
 from ftkit.errors import DataError, nearest
-from ftkit.recipe import TabularRegression, TextRegression
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 """Share of a number by which float32 rounds it at most."""
@@ -33,39 +36,27 @@ COARSEST = 3e-2
 its square, 3e-4, is what R2 loses by them at most."""
 
 
-@singledispatch
-def read_labels(
-    task: Any, splits: Mapping[str, Dataset], strict: bool = True
-) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Return the class names and the labels of each split by role: see `name_labels`."""
-    return name_labels(splits, task.label, strict, MEASURES.get(task.kind, ""))
-
-
-@read_labels.register(TabularRegression)
-@read_labels.register(TextRegression)
-def _(
-    task: Any, splits: Mapping[str, Dataset], strict: bool = True
-) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Return no names, and for each split the numbers to be told (NaN where none).
+def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.ndarray]:
+    """Return for each split the numbers to be told (NaN where none).
 
     Raises:
         DataError: a label is no number, or float32, in which models answer, cannot tell it.
     """
     found = {}
     for split, rows in splits.items():
-        values = rows[str(task.label)][:]
+        values = rows[column][:]
         try:
             found[split] = np.array([number_of(value) for value in values], np.float64)
         except (TypeError, ValueError):
             row = next(row for row, value in enumerate(values) if not reads_as_number(value))
             raise DataError(
-                f"column '{task.label}', split '{split}', row {row}: expected a number, got "
+                f"column '{column}', split '{split}', row {row}: expected a number, got "
                 f"{values[row]!r}{as_people_write(values[row])}"
             ) from None
-        _require_size(str(task.label), split, found[split])
+        _require_size(column, split, found[split])
     if "train" in found:
-        _require_digits(str(task.label), found["train"])
-    return (), found
+        _require_digits(column, found["train"])
+    return found
 
 
 def _require_size(column: str, split: str, numbers: np.ndarray) -> None:

@@ -22,22 +22,22 @@ from datasets import (
     load_from_disk,
 )
 
-from ftkit.addresses import is_address, shown
 from ftkit.data.class_folders import read_class_folders
+from ftkit.data.column_kinds import Use
+from ftkit.data.csv_tables import Uses
 from ftkit.data.embedded import GROUPS, embedded_data
-from ftkit.data.files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.folders import Inside, Left, images_below, is_run, look_into, mentions
-from ftkit.data.foreign import is_read
-from ftkit.data.kinds import Use
-from ftkit.data.outside import hub_caches
-from ftkit.data.parts import streamed
-from ftkit.data.remote import fetch
-from ftkit.data.tables import Uses
-from ftkit.data.unpack import ARCHIVES, unzipped
-from ftkit.embedded import PREFIX
+from ftkit.data.image_formats import is_read
+from ftkit.data.paths_outside import hub_caches
+from ftkit.data.remote_files import fetch
+from ftkit.data.split_parts import streamed
+from ftkit.data.table_files import READERS, Source, is_table, read_named, read_tables
+from ftkit.data.table_formats import ARCHIVES, unzipped
 from ftkit.errors import DataError
-from ftkit.hub import hub_errors, loading_errors, patiently
-from ftkit.pull import is_hub_id, resolve, whole
+from ftkit.errors.addresses import is_address, shown
+from ftkit.hub.download import resolve, whole
+from ftkit.hub.errors import hub_errors, loading_errors, patiently
+from ftkit.hub.names import PREFIX, is_hub_id
 from ftkit.recipe import Data
 
 KEPT = "rows.parquet"

@@ -35,7 +35,7 @@ class Splits:
     lacking: tuple[str, ...] = ()
     """Classes that the source has in another split and not in train: training refuses them."""
     findings: tuple[Finding, ...] = ()
-    """What `ftkit.data.screen` saw in passing."""
+    """What `ftkit.tasks.loading.screen` saw in passing."""
     task: Any = None
     """The task with its columns filled in."""
     groups: np.ndarray | None = None

@@ -1,15 +1,16 @@
 """The data model: what a run is made of, as frozen values that are checked when they are made.
 
 A `Recipe` says which data, which backbone, which parameters move and how they are trained. It
-holds no behaviour and imports without torch; `ftkit.run.finetune` does the work. Every value
-refuses a bad setting at once with a `RecipeError`: the field, what was given, what is allowed.
+holds no behaviour and imports without torch; `ftkit.finetuning.finetune.finetune` does the work.
+Every value refuses a bad setting at once with a `RecipeError`: the field, what was given, what is
+allowed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.addresses import shown
 from ftkit.errors import RecipeError, nearest
+from ftkit.errors.addresses import shown
 from ftkit.recipe.backbone import Backbone, FineTune, Mlp
 from ftkit.recipe.data import Data, as_drawn_before
 from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
+from ftkit.recipe.settings import Settings, read_json, replace
 from ftkit.recipe.strategy import STRATEGIES, Full, HeadOnly, Lora, Lpft, Strategy
 from ftkit.recipe.task import (
     CLASSIFICATION,
@@ -32,6 +34,7 @@ from ftkit.recipe.task import (
     ImageClassification,
     TabularClassification,
     TabularRegression,
+    TaskSettings,
 )
 from ftkit.recipe.text import (
     LanguageModelling,
@@ -42,7 +45,6 @@ from ftkit.recipe.text import (
     Translation,
 )
 from ftkit.recipe.train import AUTO, Expect, Train
-from ftkit.settings import Settings, read_json, replace
 
 __all__ = [
     "AUTO",
@@ -50,7 +52,7 @@ __all__ = [
     "LOWER_IS_BETTER",
     "REGRESSION",
     "STRATEGIES",
-    "WRITING",
+    "TASKS",
     "Augment",
     "Backbone",
     "Data",
@@ -88,10 +90,8 @@ Task = Union[
     TabularClassification,
     TabularRegression,
 ]
-FOR_MLP = (ImageClassification, TextClassification, TabularClassification, TabularRegression)
-FOR_TABLES = (TabularClassification, TabularRegression)
-WRITING = (LanguageModelling, Translation)
-"""Tasks whose backbone keeps its own head."""
+TASKS: dict[str, type[TaskSettings]] = {task().kind: task for task in get_args(Task)}
+"""The settings of each kind of task."""
 
 
 def _is_name(text: str) -> str:
@@ -153,23 +153,23 @@ class Recipe(Settings):
                 f"train.best_by = '{self.best_by}': a {self.task.kind} has loss, "
                 f"{', '.join(self.task.figures)}"
             )
-        if isinstance(self.task, WRITING) and self.strategy.kind in ("head", "lpft"):
+        if self.task.writes and self.strategy.needs_new_head:
             raise ValueError(
                 f"strategy {self.strategy.kind} trains a new head, and {self.task.kind} has none; "
                 f"use full or lora"
             )
         if isinstance(self.backbone, Backbone):
-            if isinstance(self.task, FOR_TABLES):
+            if not self.task.for_backbones:
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
             if self.task.noun != "images" and self.backbone.image_size is not None:
                 raise ValueError("backbone.image_size is not for texts")
             self._choices_suit_the_labels()
             return self
-        if not isinstance(self.task, FOR_MLP):
+        if not self.task.for_perceptrons:
             raise ValueError(f"task {self.task.kind} needs a pretrained backbone, not Mlp")
         if getattr(self.task, "pair", None) is not None:
             raise ValueError("task.pair is not for Mlp, which reads one text")
-        if self.strategy.kind not in ("full", "head"):
+        if not self.strategy.for_perceptrons:
             raise ValueError(
                 f"strategy {self.strategy.kind} needs a pretrained backbone; Mlp takes full or head"
             )
@@ -189,11 +189,11 @@ class Recipe(Settings):
         """Refuse what has a meaning only where a row has one class out of several."""
         usual, head = Train(), getattr(self.strategy, "probe", self.strategy)
         field = "strategy.solver" if head is self.strategy else "strategy.probe.solver"
-        if isinstance(self.task, (TextTagging, TextRegression)):
+        if self.task.tells in ("tags", "number"):
             for name in ("class_weights", "label_smoothing"):
                 if getattr(self.train, name) != getattr(usual, name):
                     raise ValueError(f"train.{name} is not for {self.task.kind}")
-        if getattr(head, "solver", None) == "lbfgs" and isinstance(self.task, TokenClassification):
+        if getattr(head, "solver", None) == "lbfgs" and self.task.tells == "words":
             raise ValueError(f"{field} lbfgs is not for {self.task.kind}; use auto")
 
     @property

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.settings import Count, CountFromZero, Fraction, Settings
+from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
 
 
 class Backbone(Settings):

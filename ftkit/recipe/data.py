@@ -11,8 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.addresses import shown
-from ftkit.settings import Count, Settings
+from ftkit.errors.addresses import shown
+from ftkit.recipe.settings import Count, Settings
 
 
 def one_or_more(value: Any) -> Any:

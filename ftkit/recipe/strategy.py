@@ -1,8 +1,11 @@
-"""Which parameters move, and how fast."""
+"""Which parameters move, and how fast: the settings of each strategy.
+
+What a strategy does with them stands in `ftkit/strategies/`, in the file named after its `kind`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import (
     Field,
@@ -11,15 +14,38 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.settings import Count, CountFromZero, Fraction, Settings
+from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
 
 Decay = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Full(Settings):
-    """Every parameter moves."""
+class StrategySettings(Settings):
+    """What all settings of a strategy have, and what is said of its models without loading them."""
 
     section = "strategy"
+    needs_new_head: ClassVar[bool] = False
+    """A new head is trained alone, at first or all the time; models that write texts have none."""
+    for_perceptrons: ClassVar[bool] = False
+
+    @property
+    def adapter_alone(self) -> bool:
+        """Whether model/ holds an adapter alone, which its backbone must be loaded for."""
+        return False
+
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """Return what a model card says was trained.
+
+        Args:
+            new_head: the model has one; models that write texts have none.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not say what was trained")
+
+
+class Full(StrategySettings):
+    """Every parameter moves."""
+
+    for_perceptrons = True
 
     kind: Literal["full"] = "full"
     learning_rate: PositiveFloat = 5e-5
@@ -34,11 +60,17 @@ class Full(Settings):
     """BatchNorm goes on with the statistics of pretraining, in training as in use, instead of those
     of each batch; its scale and shift move. False suits many rows in large batches."""
 
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """See `StrategySettings`."""
+        return "every parameter was trained"
 
-class HeadOnly(Settings):
+
+class HeadOnly(StrategySettings):
     """Only the new classification head moves; the backbone is frozen and stays in eval mode."""
 
-    section = "strategy"
+    needs_new_head = True
+    for_perceptrons = True
 
     kind: Literal["head"] = "head"
     learning_rate: PositiveFloat = 1e-3
@@ -79,14 +111,19 @@ class HeadOnly(Settings):
             raise ValueError("solver lbfgs needs cached features; leave cache on")
         return self
 
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """See `StrategySettings`."""
+        return "only the new classification head was trained"
 
-class Lpft(Settings):
+
+class Lpft(StrategySettings):
     """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022).
 
     The probe itself is kept if no epoch after it does better on the validation rows.
     """
 
-    section = "strategy"
+    needs_new_head = True
 
     kind: Literal["lpft"] = "lpft"
     learning_rate: PositiveFloat = 5e-5
@@ -97,11 +134,14 @@ class Lpft(Settings):
     keep_statistics: bool = True
     """As of `full`: the features that the probe learned from came of these statistics."""
 
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """See `StrategySettings`."""
+        return "the new classification head was trained first, then every parameter (LP-FT)"
 
-class Lora(Settings):
+
+class Lora(StrategySettings):
     """Low-rank updates beside frozen weights, and the new head (Hu et al. 2021)."""
-
-    section = "strategy"
 
     kind: Literal["lora"] = "lora"
     learning_rate: PositiveFloat = 5e-4
@@ -134,6 +174,17 @@ class Lora(Settings):
             raise ValueError("dora and init pissa both rewrite the weights; choose one of them")
         return self
 
+    @property
+    def adapter_alone(self) -> bool:
+        """See `StrategySettings`."""
+        return not self.merge
+
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """See `StrategySettings`."""
+        head = " and the new classification head" if new_head else ""
+        return f"low-rank updates (LoRA){head} were trained"
+
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora]
 STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
@@ -142,3 +193,4 @@ STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
     "lpft": Lpft,
     "lora": Lora,
 }
+StrategyKind = Literal["full", "head", "lpft", "lora"]

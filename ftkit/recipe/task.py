@@ -10,10 +10,14 @@ from pydantic import (
     model_validator,
 )
 
-from ftkit.settings import Settings
+from ftkit.recipe.settings import Settings
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
+
+
+Answer = Literal["class", "tags", "number", "words", "translation", "continuation"]
+"""One class out of C, any number of classes, a number, a class for each word, or text."""
 
 
 class TaskSettings(Settings):
@@ -31,6 +35,16 @@ class TaskSettings(Settings):
     """What training makes small."""
     pipeline: ClassVar[str | None] = None
     """The Hub's name of the task; `kind` if None."""
+    tells: ClassVar[Answer] = "class"
+    """What is told of each row."""
+    for_backbones: ClassVar[bool] = True
+    """Whether a pretrained backbone can do it."""
+    for_perceptrons: ClassVar[bool] = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is done by writing text, with the head that the backbone was trained with."""
+        return self.tells in ("translation", "continuation")
 
 
 class Augment(Settings):
@@ -64,6 +78,7 @@ class ImageClassification(TaskSettings):
 
     noun = "images"
     figures = CLASSIFICATION
+    for_perceptrons = True
 
     kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
@@ -76,6 +91,9 @@ class ImageClassification(TaskSettings):
 
 class TabularClassification(TaskSettings):
     """A row of numbers and categories in, one of C classes out."""
+
+    for_backbones = False
+    for_perceptrons = True
 
     kind: Literal["tabular-classification"] = "tabular-classification"
     columns: tuple[str, ...] | None = None
@@ -93,6 +111,9 @@ class TabularRegression(TaskSettings):
     noun = "rows"
     figures = REGRESSION
     loss = "mean squared error"
+    tells = "number"
+    for_backbones = False
+    for_perceptrons = True
 
     kind: Literal["tabular-regression"] = "tabular-regression"
     columns: tuple[str, ...] | None = None

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ftkit.recipe.settings import Count, CountFromZero
 from ftkit.recipe.task import CLASSIFICATION, TaskSettings
-from ftkit.settings import Count, CountFromZero
 
 MaxLength = Annotated[int, Field(ge=8)] | None
 
@@ -17,6 +17,7 @@ class TextClassification(TaskSettings):
 
     noun = "texts"
     figures = CLASSIFICATION
+    for_perceptrons = True
 
     kind: Literal["text-classification"] = "text-classification"
     text: str | None = None
@@ -36,6 +37,7 @@ class TextTagging(TaskSettings):
     noun = "texts"
     figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
     loss = "binary cross-entropy (nats)"
+    tells = "tags"
 
     pipeline = "text-classification"
     kind: Literal["text-tagging"] = "text-tagging"
@@ -70,6 +72,7 @@ class TextRegression(TaskSettings):
     noun = "texts"
     figures = ("r2", "rmse", "mae", "pearson", "spearman")
     loss = "mean squared error"
+    tells = "number"
 
     pipeline = "text-classification"
     kind: Literal["text-regression"] = "text-regression"
@@ -89,6 +92,7 @@ class TokenClassification(TaskSettings):
 
     noun = "texts"
     figures = ("f1", "precision", "recall", "accuracy")
+    tells = "words"
 
     kind: Literal["token-classification"] = "token-classification"
     tokens: str | None = None
@@ -107,6 +111,7 @@ class LanguageModelling(TaskSettings):
     noun = "texts"
     figures = ("perplexity", "token_accuracy")
     chosen_by = "perplexity"
+    tells = "continuation"
 
     kind: Literal["text-generation"] = "text-generation"
     text: str | None = None
@@ -146,6 +151,7 @@ class Translation(TaskSettings):
     noun = "texts"
     figures = ("bleu", "chrf", "perplexity")
     chosen_by = "perplexity"
+    tells = "translation"
 
     kind: Literal["translation"] = "translation"
     source: str | None = None

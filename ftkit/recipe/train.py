@@ -16,7 +16,8 @@ from pydantic import (
 
 from ftkit.errors import RecipeError
 from ftkit.recipe.figures import LIMITS, MetricName
-from ftkit.settings import Count, CountFromZero, Fraction, Settings
+from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
+from ftkit.recipe.strategy import StrategyKind
 
 AUTO: Final = "auto"
 """A setting that is left to measurement."""
@@ -120,7 +121,7 @@ class Expect(Settings):
 
     section = "expect"
 
-    strategy: Literal["full", "head", "lpft", "lora"]
+    strategy: StrategyKind
     metric: MetricName = "accuracy"
     low: FiniteFloat
     """Lowest value seen."""

@@ -1,127 +1,20 @@
-"""Tasks: how rows become model inputs, one file per kind of task.
+"""Tasks: what goes in and what comes out, one file for each kind, and what several of them share.
 
-`prepare(task, splits, processor, seed)` picks the file by the task's type.
+`task_of(settings)` gives the task of a recipe's settings. The file is named after their `kind`:
+image_classification.py has the class `ImageClassification` of the kind image-classification.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from ftkit.data import Splits
-from ftkit.recipe import Augment
-
-NO_LABEL = -100
-"""torch's cross-entropy passes over it; a number that does not count is NaN."""
+if TYPE_CHECKING:
+    from ftkit.tasks.base import Task
 
 
-class Rows(Protocol):
-    """A map-style data set of examples whose labels are known without making the examples."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1.
-
-        Of words (N,) lists of class numbers; else what is to be told of a row.
-        """
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a model is trained and measured on: a data set of tensors for each split."""
-
-    train: Rows
-    """Training rows, with random changes in every epoch where the recipe asks for them."""
-    train_plain: Rows
-    """The same rows without random changes."""
-    validation: Rows
-    test: Rows
-    mixing: Augment | None = None
-    """Mixup and CutMix, which work on batches; None where both are off."""
-    train_groups: np.ndarray | None = None
-    """(N,) int64, equal for training rows that belong together, as `ftkit.data.Splits` has them."""
-    validation_groups: np.ndarray | None = None
-    """(N,) int64, in the same numbering; not None where `train_groups` is not."""
-
-
-@singledispatch
-def prepare(task: Any, splits: Splits, processor: Any, seed: int) -> Inputs:
-    """Return the inputs of each split for this task; only those for training are augmented.
-
-    Args:
-        task: decides which implementation answers.
-        processor: of the backbone; evaluation uses it as it will be saved.
-        seed: of the augmentation.
-    """
-    raise TypeError(f"no task of type {type(task).__name__}")
-
-
-def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:
-    """Return the examples of these keys, read together where the rows know how."""
-    together = getattr(rows, "__getitems__", None)
-    return together(keys) if together and keys else [rows[key] for key in keys]
-
-
-def label_at(labels: np.ndarray, position: int) -> int | float | torch.Tensor:
-    """Return the label of one example: a class, a number, or (C,) float32."""
-    label = labels[position]
-    return torch.from_numpy(label) if label.ndim else label.item()
-
-
-def stacked(values: list[Any]) -> torch.Tensor:
-    """Return a batch (B, ...) of numbers, float32 where they are no whole ones, or of tensors."""
-    return torch.stack(values) if torch.is_tensor(values[0]) else torch.tensor(values)
-
-
-@singledispatch
-def suited(task: Any, inputs: Inputs, model: Any) -> Inputs:
-    """Return the inputs as this model reads them: for most tasks as they are."""
-    return inputs
-
-
-@singledispatch
-def settled(task: Any, splits: Splits, model: Any, processor: Any) -> Any:
-    """Return the task as this backbone can do it, what was left open in it filled in.
-
-    May change the processor and how the model writes, never its weights. The default changes
-    nothing.
-    """
-    return task
-
-
-@singledispatch
-def digests(rows: Any, epoch: int = 0) -> np.ndarray:
-    """Return (N,) S16: of each example in that epoch, a hash of all that it is made of.
-
-    Two examples with the same hash are the same to any model. This one makes each example and
-    hashes its tensors; a task that knows a shorter way registers it for its rows.
-    """
-    found = []
-    for position in range(len(rows)):
-        example = rows[epoch * len(rows) + position]
-        names = sorted(example.keys() - {"labels", "index"})
-        arrays = [np.ascontiguousarray(example[name]) for name in names]
-        about = [(n, a.dtype.str, a.shape) for n, a in zip(names, arrays, strict=True)]
-        found.append(digest(repr(about).encode(), *(array.tobytes() for array in arrays)))
-    return np.array(found, dtype="S16")
-
-
-def digest(*parts: bytes) -> bytes:
-    """Return 16 bytes that other parts do not give. None is zero: NumPy drops zeros at the end."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        found.update(len(part).to_bytes(8, "little") + part)
-    return found.digest().replace(b"\0", b"\1")
-
-
-from ftkit.tasks import image, language, text, translation, words  # noqa: E402, F401
+def task_of(settings: Any) -> Task:
+    """Return the task that these settings of a recipe are of."""
+    name = settings.kind.replace("-", "_")
+    module = import_module(f"ftkit.tasks.{name}")
+    return getattr(module, name.title().replace("_", ""))(settings)

@@ -217,14 +217,14 @@ class Running:
 
 
 def _leave_unverified() -> None:
-    import ftkit.run
-    from ftkit.verify import Verified
+    import ftkit.finetuning.finetune
+    from ftkit.finetuning.verify import Verified
 
-    ftkit.run.verify = lambda *_: Verified(rows=0, latency_seconds=None)
+    ftkit.finetuning.finetune.verify = lambda *_: Verified(rows=0, latency_seconds=None)
 
 
 def _enter() -> int:
-    from ftkit.cli import main
+    from ftkit.cli.main import main
 
     try:
         return main() or 0

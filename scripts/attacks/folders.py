@@ -115,7 +115,7 @@ def tries(world: World) -> Iterator[Try]:
 
 def _console(line: str) -> str:
     """Return the line as the console script starts it: the folder is not on the path."""
-    safe = "import sys; sys.path[:] = [p for p in sys.path if p]; from ftkit.cli import main; "
+    safe = "import sys; sys.path[:] = [p for p in sys.path if p]; from ftkit.cli.main import main; "
     return line.replace("$FTKIT", f"${{FTKIT%% -m*}} -c '{safe}sys.exit(main())'")
 
 

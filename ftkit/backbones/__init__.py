@@ -1,0 +1,1 @@
+"""Pretrained models and the perceptron by hand: how each is loaded, checked and taken apart."""

@@ -1,0 +1,127 @@
+"""`ftkit compare`: is fine-tuning worth it here, which kind, and how sure are we?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ftkit.cli.options import Count, Share, seconds_of
+from ftkit.cli.request import at_home, resolve
+from ftkit.errors import RecipeError, RunError
+from ftkit.errors.names import visible
+from ftkit.machine import heartbeat
+from ftkit.machine.interruption import watched
+from ftkit.machine.streams import Console
+from ftkit.machine.terminal import rank, speak
+
+
+def compare(
+    *targets: str,
+    strategies: str | None = None,
+    seeds: Count = 1,
+    budget: str | None = None,
+    data: str | None = None,
+    backbone: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    smoke: Annotated[bool, Parameter(negative="")] = False,
+    margin: Share = 0.01,
+    out: Path | None = None,
+) -> None:
+    """Run strategies side by side, the cheapest first, and say which differences are real.
+
+    What is finished is not run again: the same command goes on with an interrupted comparison.
+
+    Parameters
+    ----------
+    targets
+        Recipes: names, paths of .py or .json files, or Hub models of ftkit's. Or folders of
+        finished runs, which are shown in one table.
+    strategies
+        What to run, with commas: majority, knn, mlp, head, lora, lpft, full. Those that suit the
+        recipe when not given.
+    seeds
+        Runs of each, with seeds one after the other. The first goes up the whole ladder before the
+        second begins.
+    budget
+        Start no run that would not fit into this time: 90s, 30min, 2h.
+    data
+        Your own data instead of the recipes': a folder of class folders, a file, a Hub id.
+    backbone
+        Another backbone: a Hub id or a local model folder.
+    set_
+        Any field by its path, as in --set train.epochs=2. Can be repeated.
+    smoke
+        64 rows and 2 steps each: does it run at all?
+    margin
+        A cheaper strategy is recommended only where no other is better by this much: of accuracy,
+        F1, R squared and correlation 0.01 is one point, of BLEU too, of perplexity 1 %.
+    out
+        Folder for the runs and the report; when not given runs/compare-RECIPE, or the first of
+        runs/compare-RECIPE-2, -3 ... that holds no runs with other settings.
+    """
+    if not targets:
+        raise RecipeError("compare what? Give recipes, or folders of finished runs")
+    out = at_home(out)
+    folders = [Path(target) for target in targets if os.path.isdir(target)]
+    if folders and len(folders) < len(targets):
+        other = next(target for target in targets if not os.path.isdir(target))
+        raise RecipeError(f"give recipes, or folders of finished runs, not both; {other} is none")
+    if folders:
+        return _show(folders, out, margin)
+    limit = None if budget is None else seconds_of(budget)
+    speak(quieten=False)
+    recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
+    kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
+    from ftkit.compare.rungs import ladder
+
+    rungs = ladder(recipes, kinds)
+    speak()
+    from ftkit.compare.report import write
+    from ftkit.compare.run import compare as run_all
+    from ftkit.compare.run import free_folder
+    from ftkit.compare.tables import overview
+    from ftkit.machine.runtime import stop
+
+    name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
+    usual = Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
+    try:
+        with heartbeat.watched(), watched():
+            folder = out or free_folder(rungs, usual)
+            found, failed = run_all(rungs, range(seeds), folder, limit, margin)
+    finally:
+        stop()
+    if rank() == 0:
+        console = Console(markup=False, emoji=False)
+        console.print(*overview(found, console.width))
+        for note in found.notes:
+            print(visible(note))
+        print(visible(found.verdict))
+        html, markdown = write(found, folder)
+        print(f"report   {html}, {markdown}")
+    if failed:
+        raise RunError(f"{failed} of the runs failed; the same command tries them again")
+    return None
+
+
+def _show(folders: list[Path], out: Path | None, margin: float) -> None:
+    """Print a table of finished runs, and what tells them apart where they can be compared."""
+    from ftkit.compare.report import write
+    from ftkit.compare.runs import read_runs
+    from ftkit.compare.summary import summarize
+    from ftkit.compare.tables import table
+
+    speak()
+    runs = read_runs(folders)
+    Console(markup=False, emoji=False).print(table([run.result for run in runs]))
+    tested = {(run.result.dataset, run.result.split, run.figure) for run in runs}
+    if out is not None or (len(runs) > 1 and len(tested) == 1):
+        found = summarize(runs, margin=margin)
+        for note in found.notes:
+            print(visible(note))
+        print(visible(found.verdict))
+        if out is not None:
+            html, markdown = write(found, out)
+            print(f"report   {html}, {markdown}")

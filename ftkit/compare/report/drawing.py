@@ -1,0 +1,140 @@
+"""What charts are drawn with: scales, axes, colours in two schemes, and the SVG around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from ftkit.errors.names import visible
+
+WIDTH, HEIGHT = 520, 340
+LEFT, RIGHT, TOP, BOTTOM = 64, 112, 16, 50
+STYLE = """
+:root{--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--paper:#ffffff;
+--tint:31,111,235;--front:#0b6bcb;--s0:#0b6bcb;--s1:#b45309;--s2:#0f766e;--s3:#a21caf;
+--s4:#4d7c0f;--s5:#b91c1c;--s6:#4338ca;--s7:#57534e}
+@media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9ba7b4;--line:#3d444d;
+--paper:#0d1117;--tint:88,166,255;--front:#6cb6ff;--s0:#6cb6ff;--s1:#f0a45d;--s2:#4fd1c5;
+--s3:#e879f9;--s4:#a3d65c;--s5:#ff8a8a;--s6:#a5b4fc;--s7:#d6d3d1}}
+svg text{font:14px system-ui,sans-serif;fill:var(--ink)}
+svg .soft{fill:var(--soft)}
+svg .grid{stroke:var(--line);stroke-width:1}
+svg .axis{stroke:var(--soft);stroke-width:1}
+svg .front{fill:none;stroke:var(--front);stroke-width:1.5;stroke-dasharray:4 4}
+"""
+
+
+def escaped(text: str) -> str:
+    """Return a text as SVG shows it; hidden characters, which XML forbids, are written out."""
+    return escape(visible(text))
+
+
+def standalone(svg: str) -> str:
+    """Return an SVG of a page as a file of its own."""
+    return svg.replace(">", f"><style>{STYLE}</style>", 1)
+
+
+class Linear:
+    """From values to pixels; what lies outside stands at the edge."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.high = low, high if high > low else low + 1
+        self.start, self.end = start, end
+
+    def __call__(self, value: float) -> float:
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return four to eight round values, and how they are written."""
+        step = 10 ** math.floor(math.log10((self.high - self.low) / 2))
+        step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= 8)
+        first = math.ceil(self.low / step - 1e-9)
+        count = math.floor(self.high / step + 1e-9) - first + 1
+        return [((first + n) * step, f"{(first + n) * step:.6g}") for n in range(count)]
+
+
+class Log(Linear):
+    """From values to pixels, equal factors apart."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        super().__init__(math.log10(low), math.log10(max(high, low * 1.01)), start, end)
+
+    def __call__(self, value: float) -> float:
+        return super().__call__(math.log10(max(value, 1e-12)))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return powers of ten, or of ten with 2 and 5 between them."""
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        for steps in ((1, 2, 5), (1,)):
+            found = [m * 10.0**p for p in powers for m in steps]
+            inside = [v for v in found if self.low <= math.log10(v) <= self.high]
+            if len(inside) <= 7:
+                break
+        return [(value, _si(value)) for value in inside]
+
+
+def _si(value: float) -> str:
+    for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{name}"
+    return f"{value:g}"
+
+
+def axes(x: Linear, y: Linear, x_name: str, y_name: str, zero: str | None) -> list[str]:
+    """Return the axes of a chart of the usual size, and its grid.
+
+    Args:
+        zero: what stands at the left end of a logarithmic axis that also has zeros.
+    """
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    for value, text in y.ticks():
+        down = y(value)
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="soft" x="{LEFT - 8}" y="{down + 4:.1f}" text-anchor="end">{text}</text>'
+        )
+    ticks = [(x(value), text) for value, text in x.ticks()]
+    if zero:
+        ticks = [(LEFT, zero), *((place, text) for place, text in ticks if place > LEFT + 30)]
+    for place, text in ticks:
+        parts.append(
+            f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="{bottom}" '
+            f'y2="{bottom + 5}"/>'
+            f'<text class="soft" x="{place:.1f}" y="{bottom + 20}" text-anchor="middle">'
+            f"{text}</text>"
+        )
+    parts.append(
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
+    )
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f'<text class="soft" x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
+        f"{escaped(x_name)}</text>"
+    )
+    parts.append(
+        f'<text class="soft" transform="translate(15 {(TOP + bottom) / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escaped(y_name)}</text>'
+    )
+    return parts
+
+
+def short(name: str) -> str:
+    """Return a name of 18 characters at most."""
+    return name if len(name) <= 18 else name[:17] + "…"
+
+
+def svg(parts: Sequence[str], told: str, width: float = WIDTH, height: float = HEIGHT) -> str:
+    """Return the picture; `told` is what is read aloud instead.
+
+    It is as wide as the page has room, up to a quarter more than its own width.
+    """
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'style="max-width:{1.25 * width:.0f}px" '
+        f'role="img" aria-label="{escaped(told)}">{"".join(parts)}</svg>'
+    )

@@ -1,0 +1,83 @@
+"""Columns of a table as numbers: as they are, or 0 and 1 for each word that they may hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from ftkit.data.column_kinds import COMMA, MISSING, TRUTH
+from ftkit.errors import DataError
+
+THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
+"""Numbers with a sign between thousands."""
+
+
+def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.ndarray:
+    """Return (N, 1) the numbers of a column, NaN where there is none, or (N, words) of 0 and 1.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if words is not None:
+        values = rows[name][:]
+        texts = np.array(["" if value is None else str(value).strip() for value in values])
+        return (texts[:, None] == np.array(words)[None]).astype(np.float64)
+    column = rows.with_format("arrow")[name][:]
+    try:
+        return column.cast(pa.float64()).to_numpy()[:, None]
+    except (pa.ArrowException, ValueError):
+        values = column.to_pylist()
+    try:
+        return np.array([number_of(value) for value in values], np.float64)[:, None]
+    except (TypeError, ValueError):
+        row = next(row for row, value in enumerate(values) if not reads_as_number(value))
+        raise DataError(
+            f"column '{name}', row {row}: expected a number, got {str(values[row])[:40]!r}"
+            f"{as_people_write(values[row])}"
+        ) from None
+
+
+def number_of(value: Any) -> float:
+    """Return the number that a value is, NaN for a gap: a small file may hold nothing else.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if value is None or (isinstance(value, str) and value in MISSING):
+        return math.nan
+    truth = isinstance(value, str) and TRUTH.fullmatch(value.strip())
+    return float(value.strip().lower() == "true") if truth else float(value)
+
+
+def reads_as_number(value: Any) -> bool:
+    """Return whether a value is a number, a text that says one, or a gap."""
+    try:
+        number_of(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def as_people_write(value: Any) -> str:
+    """Return what to do where a text is a number as people write it, to follow a message; or ""."""
+    text = value.strip() if isinstance(value, str) else ""
+    ways = []
+    if THOUSANDS.fullmatch(text):
+        ways.append("write it without signs between the thousands")
+    if "," in text and COMMA.fullmatch(text):
+        ways.append("where a comma stands before the fraction: --set data.decimal=,")
+    return f"; {', or '.join(ways)}" if ways else ""
+
+
+def looks_like_number(text: str) -> bool:
+    """Return whether a text says a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,279 @@
+"""Rows of tables: parquet, CSV, JSON and text files, of one split or of several."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, concatenate_datasets
+
+from ftkit.data.csv_tables import Uses, read_csv
+from ftkit.data.file_cache import load
+from ftkit.data.json_rows import joined, read_json, read_text_form
+from ftkit.data.table_formats import ARCHIVES, is_packed, unpacked
+from ftkit.errors import DataError
+from ftkit.recipe import Data
+
+READERS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".txt": "text",
+}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "holdout": "test",
+}
+PERHAPS = ("eval", "evaluation")
+"""Words for the test split that mean validation where another one says test."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Every split of a source as it is there, and the folder its relative file names start from."""
+
+    splits: dict[str, Dataset]
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    """What was decided about it, one sentence each."""
+    group: str | None = None
+    """Column of which rows with equal values belong together, where the source says so itself."""
+    hint: str = ""
+    """What may have been meant, where it has too few classes."""
+    no_header: str = ""
+    """What to say where a column is missed: that the first line looks like a row."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where the relative file names of a split start, if not from `folder`."""
+    roots: tuple[Path, ...] = ()
+    """Below which the files lie that its rows name."""
+    found: frozenset[str] = frozenset()
+    """Splits whose files were found in folders, and are named by no table."""
+
+    def folder_of(self, split: str) -> Path | None:
+        """Return where the file names of a split start, or of a part, as in train[:80%]."""
+        places = {self.folders.get(p.partition("[")[0], self.folder) for p in split.split("+")}
+        if len(places) > 1:
+            raise DataError(f"the file names of {split} start from several folders; take one split")
+        return places.pop()
+
+    def roots_of(self, split: str, images: str | None) -> tuple[Path, ...]:
+        """Return below which folders the files of a split, or of a part, must lie; () for any.
+
+        Args:
+            images: `data.images`, by which the user himself names a folder.
+        """
+        if all(part.partition("[")[0] in self.found for part in split.split("+")):
+            return ()
+        start = (images or "").partition("*")[0]
+        folder = start if images and "*" not in images else os.path.dirname(start)
+        return (*self.roots, *([(self.folder_of(split) or Path()) / folder] if folder else []))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file that can be read, and the one that it was unpacked from."""
+
+    file: Path
+    given: Path
+
+    @property
+    def reader(self) -> str | None:
+        """What reads it; None where nothing does."""
+        return READERS.get(self.file.suffix.lower())
+
+    def word(self) -> str | None:
+        """Return the word for a split in its name, else in that of what it was unpacked from."""
+        return split_word(self.file.stem) or split_word(self.given.stem)
+
+
+def is_table(file: Path) -> bool:
+    """Return whether a file is one that ftkit reads rows from, or unpacks."""
+    return file.suffix.lower() in READERS or is_packed(file)
+
+
+def split_word(name: str) -> str | None:
+    """Return the word for a split that a name has between its separators, as in a_test-1 test.
+
+    The first word decides; else all that are there must mean one split.
+    """
+    words = [word.rstrip("0123456789") for word in re.split(r"[^0-9a-z]+", name.lower())]
+    known = [word for word in words if word in SPLITS]
+    if words[0] in SPLITS:
+        return words[0]
+    return known[0] if len({SPLITS[word] for word in known}) == 1 else None
+
+
+def meanings(words: Iterable[str | None]) -> dict[str, str]:
+    """Return which split each word of `SPLITS` means where these, in small letters, are there."""
+    there = {word for word in words if word in SPLITS}
+    tests = {word for word in there if SPLITS[word] == "test"}
+    if tests - {*PERHAPS} and "validation" not in {SPLITS[word] for word in there}:
+        return SPLITS | dict.fromkeys(PERHAPS, "validation")
+    return SPLITS
+
+
+def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> Source:
+    """Return the rows of files, each in the split that its name says; of one file as train.
+
+    Args:
+        uses: what columns are read for, given those of the training split.
+
+    Raises:
+        DataError: files cannot be read, or those of one split differ in kind or columns.
+    """
+    tables, notes = [], []
+    for file in files:
+        inside, said_of_it = unpacked([file], data)
+        tables += [Table(one, file) for one in inside]
+        notes += said_of_it
+    if not tables:
+        raise DataError(f"data '{files[0]}': there is no table in it")
+    if len(tables) == 1 and len(files) == 1:
+        return read_splits({"train": tables}, data, uses, notes)
+    splits, said_of_them = by_split(tables)
+    return read_splits(splits, data, uses, [*notes, *said_of_them])
+
+
+def read_named(files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None) -> Source:
+    """Return the rows of files that are of splits whatever their names are."""
+    splits: dict[str, list[Table]] = {}
+    notes: list[str] = []
+    for split, given in files.items():
+        for file in given:
+            inside, said = unpacked([file], data)
+            splits.setdefault(split, []).extend(Table(one, file) for one in inside)
+            notes += said
+    return read_splits(splits, data, uses, notes)
+
+
+def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
+    """Group files by the split that their name says, as in train-00000-of-00002.parquet.
+
+    Those that name none are for training where no other is; else they are not used, and said.
+
+    Raises:
+        DataError: two words for one split are there, as val and validation.
+    """
+    words = [table.word() for table in tables]
+    means = meanings(words)
+    found: dict[str, list[Table]] = {}
+    named: dict[str, tuple[str, Table]] = {}
+    for table, word in zip(tables, words, strict=True):
+        if word is None:
+            continue
+        split = means[word]
+        other, first = named.setdefault(split, (word, table))
+        if other != word:
+            raise DataError(
+                f"data '{table.given.parent}': {first.file.name} and {table.file.name} name the "
+                f"same split; keep one"
+            )
+        found.setdefault(split, []).append(table)
+    others = [table for table, word in zip(tables, words, strict=True) if word is None]
+    if not others:
+        return found, []
+    there = ", ".join(table.file.name for table in others[:5]) + (", ..." if others[5:] else "")
+    if "train" in found:
+        whose = "its name" if len(others) == 1 else "each name"
+        return found, [f"not used: {there}; {whose} says no split, beside files that name one"]
+    notes = [f"{there}: for training, as no name says train"] if found else []
+    return {"train": others, **found}, notes
+
+
+def read_splits(
+    splits: Mapping[str, Sequence[Table]], data: Data, uses: Uses | None, notes: Iterable[str] = ()
+) -> Source:
+    """Return the rows of the tables of each split.
+
+    Raises:
+        DataError: files cannot be read, or those of one split differ in kind or columns.
+    """
+    readers = {split: _reader(tables) for split, tables in splits.items()}
+    said = list(notes)
+    try:
+        csv = {
+            split: [t.file for t in splits[split]] for split in splits if readers[split] == "csv"
+        }
+        found: dict[str, Dataset] = {}
+        no_header = ""
+        if csv:
+            found, said_of_it, no_header = read_csv(csv, data, uses)
+            said += said_of_it
+        for split, tables in splits.items():
+            files = [table.file for table in tables]
+            if readers[split] == "json":
+                found[split], said_of_it = read_json(files, data.encoding, uses)
+            elif readers[split] == "text":
+                found[split], said_of_it = _read_lines(files, data)
+            elif readers[split] == "parquet":
+                found[split], said_of_it = _read_parquet(files, uses)
+            else:
+                continue
+            said += said_of_it
+    except DataError as error:
+        raise DataError(_as_given(str(error), splits)) from error
+    first = next(iter(splits.values()))[0]
+    inside = first.given.suffix.lower() in ARCHIVES
+    folder = (first.file if inside else first.given).parent.resolve()
+    return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
+
+
+def _read_parquet(files: list[Path], uses: Uses | None) -> tuple[Dataset, list[str]]:
+    """Return the rows of files, of one type or of several, and what was found out."""
+    try:
+        return load("parquet", files), []
+    except DataError:
+        if len(files) == 1:
+            raise
+    return joined(files, [load("parquet", [file]) for file in files], uses)
+
+
+def _reader(tables: Sequence[Table]) -> str:
+    """Return what reads these files, which are of one split."""
+    readers = {table.reader for table in tables}
+    if len(readers) > 1 or None in readers:
+        kinds = {table.file.suffix for table in tables}
+        raise DataError(
+            f"data '{tables[0].given}': expected files of one kind out of {', '.join(READERS)}; "
+            f"found {', '.join(sorted(kinds))}"
+        )
+    return str(readers.pop())
+
+
+def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
+    """Return a message with the names of the files that were given, not of those unpacked."""
+    for table in [table for tables in splits.values() for table in tables]:
+        if table.file != table.given:
+            message = message.replace(str(table.file), str(table.given))
+    return message
+
+
+def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
+    """Return a row for each line with something on it, as `text`, and what was left out."""
+    encodings = [read_text_form(table, data.encoding) for table in tables]
+    for table in tables:
+        if not table.stat().st_size:
+            raise DataError(f"data '{table}': there are no rows in it")
+    parts = [load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
+    lines = concatenate_datasets(parts)
+    kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
+    if not kept:
+        raise DataError(f"data '{tables[0]}': there are no rows in it")
+    empty = len(lines) - len(kept)
+    notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
+    return lines.select(kept) if empty else lines, notes

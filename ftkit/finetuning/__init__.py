@@ -1,0 +1,1 @@
+"""The main path: `finetune(recipe, out)`, and what it saves and verifies."""

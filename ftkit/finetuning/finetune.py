@@ -1,0 +1,281 @@
+"""finetune(recipe, out): the main path, every step a verb that stands in a file of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ftkit.backbones.pretrained import count_parameters, place
+from ftkit.data.splits import Splits
+from ftkit.errors import FtkitError
+from ftkit.finetuning.folder import (
+    Lock,
+    is_complete,
+    open_folder,
+    require_room,
+    require_same_rows,
+    rows_as_begun,
+    write_checks,
+    write_plots,
+    write_predictions,
+    written_to,
+)
+from ftkit.finetuning.saving import save, weight_bytes
+from ftkit.finetuning.verify import verify
+from ftkit.hub.checksums import model_checksums
+from ftkit.machine import memory, runtime
+from ftkit.machine.memory_denied import denied_in_one_line
+from ftkit.machine.permissions import as_others_files
+from ftkit.publishing.card import card
+from ftkit.recipe import AUTO, Mlp, Recipe
+from ftkit.runs.finished import read_finished
+from ftkit.runs.pinning import licences, pin
+from ftkit.runs.result import RunResult, Seconds
+from ftkit.strategies import strategy_of
+from ftkit.strategies.batch_size import as_begun, settled
+from ftkit.strategies.build import build
+from ftkit.tasks import task_of
+from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.loading import load_splits, screen
+from ftkit.training import perceptron_fit  # noqa: F401 - registers how a perceptron is fitted
+from ftkit.training.sharded import is_shared
+
+log = logging.getLogger(__name__)
+
+
+def finetune(
+    recipe: Recipe, out: str | Path, resume: bool = False, anyway: bool = False
+) -> RunResult:
+    """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
+
+    Under `accelerate launch`, every process calls this, rank 0 writes, and all return the result.
+
+    Args:
+        out: a new or empty folder; nothing is written there before data and backbone are checked.
+        resume: go on with an unfinished run in `out`; return the result of a finished one.
+        anyway: with `resume`, go on though settings are not those that the run began with.
+
+    Raises:
+        RunError: `out` cannot take this run.
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+        TrainingError, VerificationError: training failed, or its saved model is not what was
+            measured.
+    """
+    with denied_in_one_line():
+        return _finetune(recipe, Path(out), resume, anyway)
+
+
+def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
+    clock, machine = Clock(), runtime.start(recipe.train.seed)
+    recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
+    if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
+        runtime.on_main(lambda: _require_rows_of_finished(folder, recipe, anyway))
+        log.info("%s holds this run, complete", folder)
+        return runtime.on_main(lambda: read_finished(folder))
+
+    ready = make_ready(recipe, machine)
+    if resume:
+        runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
+    recipe = settled(recipe, ready.model, ready.inputs, machine)
+    lock: list[Lock] = []  # on rank 0
+    runtime.on_main(lambda: require_room(folder, recipe, ready.model))
+    runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
+    try:
+        with written_to(folder):
+            return carry_out(ready, recipe, machine, folder, resume, clock)
+    finally:
+        for each in lock:
+            each.release()
+
+
+def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> None:
+    """Refuse a finished run on other rows than its files hold now, where they can be compared."""
+    if not os.path.exists(os.path.expanduser(recipe.data.path)):  # embedded, pinned, or moved
+        return
+    if recipe.data.on_bad_row == "skip":  # which rows that is, decoding all of them would tell
+        log.info("whether rows have changed was not looked at, as data.on_bad_row is skip")
+        return
+    try:
+        splits = load_splits(recipe.data, task_of(recipe.task))
+    except FtkitError as error:
+        log.warning("whether rows have changed cannot be told: %s", error)
+        return
+    require_same_rows(folder, splits, anyway)
+
+
+def carry_out(
+    ready: Ready,
+    recipe: Recipe,
+    machine: runtime.Machine,
+    folder: Path,
+    resume: bool,
+    clock: Clock,
+) -> RunResult:
+    """Train, measure, save and verify; the folder is this process's."""
+    runtime.on_main(lambda: write_checks(folder, ready.splits))
+    clock.lap("data")
+
+    place(ready.model, recipe.train.channels_last, machine.device)
+    task, test = ready.task, ready.inputs.test
+    with runtime.exact_float32():
+        earlier = task.before(ready.model, test, recipe.train, machine)
+    clock.lap("before")
+    strategy = strategy_of(recipe.strategy)
+    fitted = strategy.train(ready.model, ready.inputs, recipe, machine, folder, resume)
+    clock.lap("train")
+
+    with runtime.exact_float32():
+        task = task.decided(ready.model, ready.inputs, recipe.train, machine)
+        outputs = task.predict(ready.model, test, recipe.train, machine)
+    clock.lap("evaluate")
+
+    def finish() -> RunResult:
+        """Save, verify and write everything, run.json last: where it lies, the run is complete."""
+        labels, names = test.labels, ready.splits.label_names
+        total, moved = count_parameters(ready.model)
+        used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task.settings})
+        model_folder = folder / "model"
+        save(ready.model, ready.processor, recipe, model_folder)
+        as_others_files(model_folder)
+        trusted = getattr(recipe.backbone, "trust_remote_code", False)
+        verified = verify(model_folder, task, ready.splits, outputs, trusted)
+        result = RunResult(
+            recipe=recipe.name,
+            strategy=fitted.strategy.model_dump(mode="json"),
+            task=task.settings.model_dump(mode="json"),
+            dataset=recipe.data.path,
+            split=ready.splits.test_split,
+            n=len(labels),
+            unseen_words=getattr(outputs, "unseen", 0),
+            metrics={
+                **task.measure(labels, outputs, recipe.train.seed, ready.splits.groups),
+                **earlier,
+            },
+            validation=fitted.validation,
+            parameters_total=total,
+            parameters_trained=moved,
+            seconds=Seconds(
+                data=clock.seconds["data"],
+                features=fitted.features_seconds,
+                train=fitted.train_seconds,
+                evaluate=fitted.validation_seconds
+                + clock.seconds["before"]
+                + clock.seconds["evaluate"],
+                total=clock.total(),
+            ),
+            examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
+            peak_memory_bytes=runtime.peak_memory(machine),
+            model_bytes=weight_bytes(model_folder),
+            latency_seconds=verified.latency_seconds,
+            latency=verified.latency,
+            model_sha256=model_checksums(model_folder),
+            seed=recipe.train.seed,
+            world_size=machine.world_size,
+            device=machine.device_name,
+            precision=fitted.precision,
+            versions=runtime.versions(),
+            commit=runtime.commit(),
+            started=clock.started,
+            finished=now(),
+            status="complete",
+        )
+        write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
+        write_plots(folder, used, ready.splits, outputs)
+        text = card(used, result, names, ready.splits.counts(), licences(recipe))
+        (model_folder / "README.md").write_text(text, encoding="utf-8")
+        result.write(folder)
+        for left in (folder, *(folder / stage for stage in strategy.stages)):
+            shutil.rmtree(left / "checkpoints", ignore_errors=True)
+        return result
+
+    return runtime.on_main(finish)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that training needs, checked."""
+
+    splits: Splits
+    model: Any
+    processor: Any
+    inputs: Inputs
+    task: Any
+    """As the backbone can do it."""
+
+
+def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
+    """Load and check data and backbone, and choose which parameters move. Writes nothing.
+
+    Raises:
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+    """
+    seed = recipe.train.seed
+    runtime.choose_precision(recipe.train.precision, machine)
+    if (rows := recipe.train.batch_size) != AUTO:
+        runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
+    splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))
+    splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
+    for note in splits.notes:
+        log.info("data: %s", note)
+    counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
+    classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
+    log.info("data: %s rows%s", counts, classes)
+    built = build(recipe.backbone, task_of(splits.task), splits, seed)
+    adapted = strategy_of(recipe.strategy).adapt(built.model)
+    total, trained = count_parameters(adapted)
+    log.info(
+        "%s: strategy %s trains %s of %s parameters (%.2f %%)",
+        recipe.backbone.id,
+        recipe.strategy.kind,
+        f"{trained:,}",
+        f"{total:,}",
+        100 * trained / total,
+    )
+    _require_memory(recipe, total, trained, machine)
+    return Ready(splits, adapted, built.processor, built.inputs, built.task)
+
+
+def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.Machine) -> None:
+    """Refuse a model that cannot be held while it is trained, by AdamW unless it is a head's."""
+    if is_shared() or isinstance(recipe.backbone, Mlp):  # in parts; and looked at when it is made
+        return
+    moving = 0 if strategy_of(recipe.strategy).head_alone else trained
+    needed = memory.FLOAT * total + (memory.MOVING - memory.FLOAT) * moving
+    memory.require(
+        needed,
+        f"{recipe.backbone.id}, strategy {recipe.strategy.kind}: {total:,} parameters with "
+        f"gradients and moments of {moving:,}",
+        "use --strategy lora or head, or a smaller backbone",
+        machine.device,
+    )
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds of each stage of a run."""
+
+    started: str = field(default_factory=lambda: now())
+    begin: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    mark: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap for this stage."""
+        self.seconds[stage] = time.perf_counter() - self.mark
+        self.mark = time.perf_counter()
+
+    def total(self) -> float:
+        """Return the seconds since the run began."""
+        return time.perf_counter() - self.begin
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,49 @@
+"""Run a saved perceptron on raw inputs in a fresh process, which `ftkit.finetuning.verify` starts.
+
+    python -m ftkit.finetuning.reload_perceptron MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz [untimed]
+
+INPUTS_FOLDER holds inputs.json, {"columns": {"text" or "features": a value for each row}}, and a
+PNG file for each image. OUTPUT.npz has `logits` (N, C), the outputs, and for a classifier
+`probabilities` (N, C). Unless it should be untimed it has `latency` too: the values of
+`ftkit.finetuning.latency.Waited`, from the image file, text or row of numbers to the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ftkit.backbones.perceptron import load_perceptron
+from ftkit.finetuning.latency import latency_of
+from ftkit.perceptron.estimators import MlpClassifier
+
+
+def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
+    """Write the answers of the perceptron in `folder` for every input, in order."""
+    trained = load_perceptron(folder)
+    columns = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))["columns"]
+    raw: list[Any] = next(iter(columns.values()), sorted(inputs.glob("*.png")))
+    tell = trained.outputs
+    opened = [_opened(one) for one in raw]
+    answers: dict[str, Any] = {"logits": trained.outputs(opened)}
+    if isinstance(trained.estimator, MlpClassifier):
+        tell = trained.predict_proba
+        answers["probabilities"] = tell(opened)
+    if timed:
+        answers["latency"] = np.array(latency_of(lambda one: tell([_opened(one)]), raw))
+    np.savez(output, **answers)
+
+
+def _opened(one: Any) -> Any:
+    """Return what a file shows; texts and rows of numbers are themselves."""
+    return Image.open(one) if isinstance(one, Path) else one
+
+
+if __name__ == "__main__":
+    model, given, to = map(Path, sys.argv[1:4])
+    main(model, given, to, timed="untimed" not in sys.argv[4:])

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: what comes from it, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""The multilayer perceptron by hand: network, training, gradient check, files, estimators."""

@@ -1,0 +1,108 @@
+"""What is decided before a run by measuring: `--learning-rate auto`, `--strategy auto`, `--budget`.
+
+What was found is written into the run folder as a recipe of ordinary settings; `finetune` then goes
+on from there as from any unfinished run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ftkit.finetuning.finetune import make_ready
+from ftkit.finetuning.folder import is_complete, open_folder
+from ftkit.machine import runtime
+from ftkit.planning.choose import choose
+from ftkit.recipe import AUTO, Backbone, Recipe
+from ftkit.runs.finished import read_recipe
+from ftkit.runs.pinning import pin
+from ftkit.runs.plots import plot_range_test
+from ftkit.strategies import strategy_of
+from ftkit.strategies.batch_size import settled, settled_before
+from ftkit.strategies.range_test import STEPS, range_test, smoothed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command leaves to measurement."""
+
+    strategy: bool = False
+    learning_rate: bool = False
+    budget: float | None = None
+    """Seconds for the whole command."""
+
+    def __bool__(self) -> bool:
+        return self.strategy or self.learning_rate or self.budget is not None
+
+
+def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -> Recipe:
+    """Return the recipe with what was wanted settled, and write it into the new run folder.
+
+    With `resume`, what an earlier call wrote there stands. Every rank must call this.
+
+    Raises:
+        RunError: `folder` is not empty.
+        RecipeError, DataError, ModelError, HubError: the request cannot be met.
+        TrainingError: the range test found no rate.
+    """
+    there = folder / "recipe.json"
+    if resume and runtime.on_main(there.is_file):
+        return as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
+    imports = time.time() - psutil.Process().create_time()
+    machine = runtime.start(recipe.train.seed)
+    recipe = runtime.on_main(partial(pin, recipe))
+    runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
+    if recipe.train.batch_size == AUTO:
+        ready = make_ready(recipe, machine)
+        recipe = settled(recipe, ready.model, ready.inputs, machine)
+    if wanted.strategy or wanted.budget is not None:
+        steps = STEPS if wanted.learning_rate else 0
+        choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
+        recipe = choice.recipe
+        log.info("auto: %s", choice.why)
+    if not wanted.learning_rate:
+        runtime.on_main(lambda: open_folder(folder, recipe).release())
+        return recipe
+    ready = make_ready(recipe, machine)
+    strategy = strategy_of(recipe.strategy)
+    if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
+        log.info("learning rate: not looked for: %s", reason)
+        runtime.on_main(lambda: open_folder(folder, recipe).release())
+        return recipe
+    found = range_test(ready.model, ready.inputs, recipe, machine)
+    recipe = recipe.override({"strategy.learning_rate": found.chosen})
+
+    def write() -> None:
+        open_folder(folder, recipe).release()  # `finetune` takes it again
+        found.write(folder / "learning_rate.json")
+        title = f"{recipe.name}, {recipe.strategy.kind}: range test"
+        means = smoothed(found.losses)
+        file = folder / "plots" / "learning_rate.png"
+        plot_range_test(found.rates, found.losses, means, found.chosen, file, title)
+
+    runtime.on_main(write)
+    return recipe
+
+
+def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
+    """Return the recipe with what was wanted as it was settled before; the rest may differ."""
+    if wanted.strategy:
+        recipe = recipe.with_strategy(before.strategy.kind)
+    changes: dict[str, Any] = {}
+    if recipe.train.batch_size == AUTO:
+        changes |= settled_before(recipe, before)
+    if wanted.strategy or wanted.budget is not None:
+        changes["train.epochs"] = before.train.epochs
+        if isinstance(before.backbone, Backbone):
+            changes["backbone.image_size"] = before.backbone.image_size
+    if wanted.learning_rate:
+        changes["strategy.learning_rate"] = before.strategy.learning_rate
+    return recipe.override(changes)

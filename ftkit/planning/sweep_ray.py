@@ -1,0 +1,309 @@
+"""The same search on a Ray cluster: `sweep_on_ray(recipe, space, trials, out, storage, cluster)`.
+
+Ray Tune schedules the trials, retries one whose machine is gone, and shows them in its dashboard.
+What is tried next, and which trial is cut off, the study of `ftkit.planning.sweep` says as ever, so
+that a sweep may go on with Ray or without. All machines must reach the folder of the study.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from ftkit.errors import FtkitError, RecipeError, RunError
+from ftkit.machine.terminal import speak
+from ftkit.planning.search_space import Space, require_allowed
+from ftkit.planning.sweep import PRUNED, Ended, Study, Trial, folder_of, run_trial
+from ftkit.recipe import Recipe
+
+log = logging.getLogger(__name__)
+TRIES = 3
+"""How often a trial is begun whose process ends: machines of a cluster may be taken away."""
+LOCAL = "local"
+CONNECT_SECONDS = 10.0
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep as without Ray
+}
+"""What Ray reads from the environment: it tells its makers nothing, and leaves speaking to us."""
+FATAL = "fatal"
+"""Under which a trial reports an error that no other values would change."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run, and what each of them gets."""
+
+    address: str
+    """As Ray takes it: local for one on this machine alone, auto, HOST:PORT or ray://HOST:PORT."""
+    at_once: int | None = None
+    """Trials at a time; as many as there are GPUs, or CPUs, when not given."""
+    cpus: int | None = None
+    """Of each trial; an equal share when not given."""
+    gpus: float | None = None
+    """Of each trial, at most 1; where the cluster has GPUs, one, else none, when not given."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no cluster can give.
+
+        Raises:
+            RecipeError: so it is.
+        """
+        if self.gpus is not None and not 0 <= self.gpus <= 1:
+            raise RecipeError(f"--ray-gpus {self.gpus:g}: a trial trains on one GPU or part of it")
+        for flag, value in (("--at-once", self.at_once), ("--ray-cpus", self.cpus)):
+            if value is not None and value < 1:
+                raise RecipeError(f"{flag} {value}: at least one")
+
+
+def sweep_on_ray(
+    recipe: Recipe,
+    space: Space,
+    trials: int,
+    out: Path,
+    storage: str | None,
+    cluster: Cluster,
+) -> list[Trial]:
+    """Return all trials of the study, the best first, after running those that are missing.
+
+    Arguments are those of `ftkit.planning.sweep.sweep`. What Ray Tune writes lies in `out`/ray.
+
+    Raises:
+        RecipeError: the space holds what the recipe does not allow, or there is no such cluster.
+        RunError: as `sweep`; or the data, the Hub or the disk stops every trial.
+    """
+    require_allowed(recipe, space)
+    search = Search(recipe, space, trials, out, storage)
+    if missing := search.study.missing(trials):
+        with _connected(cluster.address):
+            stopped = _tune(search, missing, cluster)
+        if stopped is not None:
+            raise RunError(stopped)
+    return search.study.trials()
+
+
+def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
+    """Run the missing trials, and return what stopped the search, if anything did."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus, at_once = share(cluster, machines, missing)
+    said = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    log.info("ray: %d trials at once, each with %s", at_once, said)
+    out = search.out.resolve()
+    train = tune.with_parameters(_train, recipe=search.recipe, out=out, directory=Path.cwd())
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=MedianRule(search),
+            num_samples=missing,
+            max_concurrent_trials=at_once,
+            reuse_actors=True,  # what a process has imported serves the next trial
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(out),
+            failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+            verbose=0,
+        ),
+    )
+    found = tuner.fit()
+    last = [found[number].metrics or {} for number in range(len(found))]
+    return next((result[FATAL] for result in last if FATAL in result), None)
+
+
+class Search(Searcher):
+    """Optuna's study as Ray Tune asks it, in the process of Tune, which `ray://` has elsewhere."""
+
+    def __init__(
+        self, recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None
+    ) -> None:
+        """Open the study, or make it."""
+        super().__init__()
+        self.recipe, self.space, self.trials, self.out, self.storage = (
+            recipe, space, trials, out, storage,
+        )  # fmt: skip
+        self.study = Study(recipe, space, out, storage)
+        self.numbers: dict[str, int] = {}
+        """Of trials under way, by Tune's name for them."""
+        self.cut: set[int] = set()
+        self.stopped = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the study anew in another process.
+
+        What it is opened with goes by Ray's memory: Tune writes this to a file, and the addresses
+        of data and database may hold secrets.
+        """
+        given = (self.recipe, self.space, self.trials, self.out.resolve(), self.storage)
+        return _reopened, (ray.put(given),)
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the number of the next trial and its values by field, or that there is none."""
+        asked = None if self.stopped else self.study.ask(self.trials)
+        if asked is None:
+            return self.FINISHED
+        self.numbers[trial_id], values = asked
+        return {"trial": self.numbers[trial_id], **values}
+
+    def cut_off(self, trial_id: str, value: float) -> bool:
+        """Report a validation figure and return whether its trial should end here."""
+        number = self.numbers[trial_id]
+        if self.study.cut_off(number, value):
+            self.cut.add(number)
+        return number in self.cut
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how a trial ended; one that was stopped from outside is run again."""
+        number, result = self.numbers.pop(trial_id), result or {}
+        if error:
+            file = self.out / "ray" / _folder(number) / "error.txt"
+            self.study.end(number, Ended("fail", None, f"failed, tried {TRIES} times: see {file}"))
+        elif number in self.cut:
+            self.study.end(number, PRUNED)
+        elif FATAL in result:
+            self.stopped = True
+        elif "state" in result:
+            self.study.end(number, Ended(*(result[field.name] for field in fields(Ended))))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the study is on the disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the study is on the disk."""
+
+
+def _reopened(given: ray.ObjectRef) -> Search:
+    speak(quieten=False)
+    return Search(*ray.get(given))
+
+
+class MedianRule(FIFOScheduler):
+    """Cuts a trial off where the study says so."""
+
+    def __init__(self, search: Search) -> None:
+        """Ask this one."""
+        super().__init__()
+        self.search = search
+
+    def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        """Return whether a trial goes on after a validation."""
+        value = result.get(f"validation_{self.search.recipe.best_by}")
+        if value is None or not self.search.cut_off(trial.trial_id, value):
+            return self.CONTINUE
+        return self.STOP
+
+
+def _train(config: Mapping[str, Any], recipe: Recipe, out: Path, directory: Path) -> dict[str, Any]:
+    """Run one trial, in a process of the cluster, and return how it ended."""
+    speak()
+    logging.getLogger("ftkit").setLevel(logging.WARNING)  # many speak at once
+
+    def validated(value: float) -> bool:
+        tune.report({f"validation_{recipe.best_by}": value})  # does not return where it is cut off
+        return False
+
+    values = {path: value for path, value in config.items() if path != "trial"}
+    try:
+        for folder in (directory, out):
+            if not folder.is_dir():
+                raise RunError(
+                    f"{socket.gethostname()} has no folder {folder}; start the sweep in, and give "
+                    f"--out, a folder that all machines of the cluster reach"
+                )
+        os.chdir(directory)  # paths in a recipe may be relative to it
+        ended = run_trial(recipe, values, folder_of(out, config["trial"]), validated, resume=True)
+    except FtkitError as error:
+        return {FATAL: str(error)}
+    return asdict(ended)
+
+
+def share(
+    cluster: Cluster, machines: Sequence[Mapping[str, float]], trials: int
+) -> tuple[int, float, int]:
+    """Return (CPUs of each trial, its GPUs, trials at once) for the resources of some machines.
+
+    A trial stays on one machine. Where all three are given, the cluster may have none of it yet:
+    it may be one that grows.
+
+    Raises:
+        RecipeError: no machine has what was asked for.
+    """
+    cpus, gpus, at_once = cluster.cpus, cluster.gpus, cluster.at_once
+    if gpus is None:
+        gpus = 1 if any(machine.get("GPU") for machine in machines) else 0
+    if cluster.address != LOCAL and cpus and at_once and cluster.gpus is not None:
+        return cpus, gpus, min(at_once, trials)
+
+    def places(cpus: int) -> int:
+        """Return how many trials with so many CPUs the machines hold at a time."""
+        by_cpu = (machine.get("CPU", 0) // cpus for machine in machines)
+        by_gpu = (machine.get("GPU", 0) // gpus if gpus else trials for machine in machines)
+        return int(sum(map(min, by_cpu, by_gpu)))
+
+    most = places(cpus or 1)
+    if most == 0:
+        has = "; ".join(f"{m.get('CPU', 0):g} CPUs and {m.get('GPU', 0):g} GPUs" for m in machines)
+        raise RecipeError(
+            f"--ray {cluster.address}: no machine has {cpus or 1} CPUs and {gpus:g} GPUs for a "
+            f"trial; they have {has}; give less by --ray-cpus and --ray-gpus"
+        )
+    at_once = min(trials, at_once or most, most)
+    largest = int(max(machine.get("CPU", 0) for machine in machines))
+    return cpus or max(n for n in range(1, largest + 1) if places(n) >= at_once), gpus, at_once
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine that ends with the block.
+
+    Where this process is connected already, it stays so.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    os.environ.update(QUIET | os.environ)
+    if ray.is_initialized():
+        yield
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if colon:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        there = {"env_vars": QUIET} if "://" in address else None
+        ray.init(address, logging_level=logging.ERROR, runtime_env=there)
+    except (OSError, ImportError, RuntimeError, ValueError, RayError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"--ray {address}: cannot connect ({said}); give local, auto, HOST:PORT or "
+            f"ray://HOST:PORT"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _name(trial: Any) -> str:
+    return _folder(trial.config["trial"])
+
+
+def _folder(number: int) -> str:
+    return folder_of(Path(), number).name

@@ -1,0 +1,1 @@
+"""What a finished run's model says of other rows."""

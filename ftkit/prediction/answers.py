@@ -1,0 +1,140 @@
+"""The answers to rows, and the file that they are written to, which takes nobody's place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ftkit.data.folders import is_run
+from ftkit.data.image_arguments import named_paths
+from ftkit.errors import RunError
+from ftkit.errors.names import is_computed
+from ftkit.runs.result import Measured
+
+TABLES = (".csv", ".jsonl", ".parquet")
+OF_A_RUN = ("predictions.parquet", "log.jsonl")
+"""Files of a run that are called as those for answers are."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers to some rows."""
+
+    columns: dict[str, Any]
+    """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
+    and what `ftkit.tasks.base.Task.columns` says of it; `label` where it is known."""
+    metrics: dict[str, Measured]
+    """With 95 % intervals over the rows that have labels."""
+    label_names: tuple[str, ...] = ()
+    """The classes that the model knows, in the order of the probabilities."""
+    measured: int = 0
+    """Rows that have labels."""
+
+    def __len__(self) -> int:
+        return len(self.columns["index"])
+
+    def write(self, file: Path, for_spreadsheets: bool = False) -> None:
+        """Write a row for each as CSV, JSON Lines or parquet, by the suffix.
+
+        Args:
+            for_spreadsheets: as of `to_csv`.
+
+        Raises:
+            RunError: it is another suffix, or the file cannot be written.
+        """
+        require_table(file)
+        part = file.with_name(f".{os.getpid()}.part{file.suffix}")
+        kind = file.suffix.lower()
+        try:
+            if kind == ".parquet":
+                self._frame().to_parquet(part, index=False)
+            elif kind == ".jsonl":
+                self._frame().to_json(part, orient="records", lines=True, force_ascii=False)
+            else:
+                part.write_text(self.to_csv(for_spreadsheets), encoding="utf-8")
+            part.replace(file)
+        except OSError as error:
+            raise RunError(f"{file}: {error.strerror or error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @property
+    def computed(self) -> int:
+        """How many cells and names of columns a spreadsheet would compute instead of showing."""
+        frame = self._table()
+        cells = frame.select_dtypes(exclude="number").to_numpy().ravel()
+        return sum(map(is_computed, (*cells, *frame.columns)))
+
+    def to_csv(self, for_spreadsheets: bool = False) -> str:
+        """Return a line for each row, after one with the names of the columns.
+
+        Each class has a column with its probability; what else is a list stands there as JSON.
+
+        Args:
+            for_spreadsheets: put ' before texts that a spreadsheet would compute.
+        """
+        frame = self._table()
+        if for_spreadsheets:
+            frame = frame.map(_shown).rename(columns=_shown)
+        return frame.to_csv(index=False, float_format="%.6g")
+
+    def _table(self) -> pd.DataFrame:
+        frame = self._frame()
+        if "probability" in frame:
+            each = np.stack(frame.pop("probability").to_list())
+            frame = frame.join(pd.DataFrame(each, columns=[f"p({n})" for n in self.label_names]))
+        return frame.map(_cell)
+
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+
+
+def _shown(cell: Any) -> Any:
+    """Return a cell that a spreadsheet shows as it is."""
+    return f"'{cell}" if is_computed(cell) else cell
+
+
+def require_table(file: Path) -> None:
+    """Refuse a file that `Predictions.write` has no format or no folder for."""
+    if file.suffix.lower() not in TABLES:
+        raise RunError(f"{file}: expected a name that ends in {', '.join(TABLES)}")
+    if not file.parent.is_dir():
+        raise RunError(f"{file}: there is no folder {file.parent}; make it first")
+
+
+def require_free(file: Path, inputs: Sequence[str], overwrite: bool) -> None:
+    """Refuse a file for answers that would take the place of rows, of a run's file, or of any.
+
+    Raises:
+        RunError: so it is, or `require_table` refuses it.
+    """
+    require_table(file)
+    place = file.resolve()
+    for path in (path for text in inputs for path in named_paths(text)):
+        if path.resolve() == place:
+            raise RunError(f"{file}: these rows are to be answered; give another --out")
+        if os.path.isdir(path) and path.resolve() in place.parents:
+            raise RunError(
+                f"{file}: it would lie among the rows in {path}, and be taken for rows later; give "
+                f"another --out"
+            )
+    if is_run(place.parent) and (file.exists() or file.name in OF_A_RUN):
+        raise RunError(f"{file}: this is a file of a run; give another --out")
+    if file.is_dir():
+        raise RunError(f"{file}: it is a folder; give another --out")
+    if file.exists() and not overwrite:
+        raise RunError(f"{file}: it is there already; give another --out, or --overwrite")
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as CSV has it: a list as JSON."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

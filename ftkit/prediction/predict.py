@@ -1,0 +1,244 @@
+"""What a finished run's model says of other rows: `predict(run, inputs)`.
+
+Rows go the way of the run's test rows, so their answers are those of predictions.parquet. Where
+they have labels, the figures with their intervals come with them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoConfig
+
+from ftkit.backbones.perceptron import load_perceptron
+from ftkit.backbones.pretrained import place
+from ftkit.data.splits import Splits
+from ftkit.errors import ModelError, RecipeError, RunError
+from ftkit.hub.download import fetch
+from ftkit.hub.errors import loading_errors
+from ftkit.hub.names import is_hub_id
+from ftkit.machine import runtime
+from ftkit.prediction.answers import Predictions
+from ftkit.prediction.trained import load_trained
+from ftkit.recipe import (
+    Backbone,
+    Mlp,
+    Recipe,
+)
+from ftkit.recipe.strangers import harmless
+from ftkit.runs.finished import (
+    BASELINE,
+    MODEL,
+    OLDER,
+    RECIPE,
+    knows_all_files,
+    read_recipe,
+    require_verified,
+)
+from ftkit.runs.result import FILE, RunResult
+from ftkit.tasks import (
+    task_of,
+    translating,  # noqa: F401 - registers how translations go through the stages
+)
+from ftkit.tasks.rows_to_answer import Given, names_data, read_given
+from ftkit.tasks.writing import go_on
+
+log = logging.getLogger(__name__)
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str],
+    split: str | None = None,
+    changes: dict[str, Any] | None = None,
+    texts: bool = False,
+) -> Predictions:
+    """Return what the model of a run says of these rows.
+
+    Under `accelerate launch` every process calls this, takes its share of the rows, and gets all
+    answers. What a language model writes to texts, each writes whole.
+
+    Args:
+        run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
+        inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_given`.
+        split: of a data set with several; its test split when not given.
+        changes: of the run's recipe, as `Recipe.override` takes them; such as
+            {"task.text": "review"} where a column has another name. Python code that comes with
+            the model runs only with {"backbone.trust_remote_code": True}.
+        texts: the inputs are texts, whatever they look like, where the model reads texts.
+
+    Raises:
+        RunError: there is no finished run, or one of its files is damaged.
+        DataError: the rows are not what the model reads.
+        HubError: the Hub does not give the model or the rows.
+    """
+    machine = runtime.start(0)
+    recipe, folder = runtime.main_first(lambda: _open(run, changes or {}))
+    task, told = task_of(recipe.task), texts or not any(map(names_data, inputs))
+    if recipe.task.tells == "continuation" and told:
+        return _written(recipe.backbone, recipe.task, inputs, folder, machine)
+    names = _label_names(recipe, folder)
+    asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
+    given = runtime.main_first(
+        lambda: read_given(inputs, task, names, split, recipe.data, asked, texts)
+    )
+    for note in given.notes:
+        log.info("data: %s", note)
+    splits = _as_splits(given, names)
+    outputs = answers(recipe.backbone, recipe, splits, folder, machine)
+    found = {**_shown(splits), **task.columns(splits, outputs)}
+    metrics, measured = {}, given.labelled
+    if given.labelled.all():
+        labels = task.label_array(splits.test, len(names))
+        metrics = task.measure(labels, outputs)
+    else:
+        found = _without_labels(found, given.labelled)
+        if measured.any() and isinstance(outputs, np.ndarray):
+            rows = splits.test.select(np.flatnonzero(measured))
+            metrics = task.measure(task.label_array(rows, len(names)), outputs[measured])
+            log.info(
+                "figures are of the %d of %d rows whose label is known", len(rows), len(measured)
+            )
+        elif measured.any():
+            log.info(
+                "no figures: %d of %d rows have no label; leave them out to measure the others",
+                (~measured).sum(),
+                len(measured),
+            )
+    index = splits.test.with_format("numpy")["index"][:]
+    return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))
+
+
+@singledispatch
+def answers(
+    backbone: Any, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> Any:
+    """Return the outputs of the saved model on the test rows of the splits, in order.
+
+    Args:
+        folder: of the model.
+    """
+    raise TypeError(f"no backbone of type {type(backbone).__name__}")
+
+
+@answers.register
+def _(
+    backbone: Backbone, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> Any:
+    model, processor = runtime.main_first(
+        lambda: load_trained(folder, backbone, task_of(recipe.task))
+    )
+    place(model, recipe.train.channels_last, machine.device)
+    task = task_of(recipe.task)
+    inputs = task.suited(task.prepare(splits, processor, 0), model)
+    with runtime.exact_float32():
+        return task.predict(model, inputs.test, recipe.train, machine)
+
+
+@answers.register
+def _(
+    backbone: Mlp, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
+) -> np.ndarray:
+    return load_perceptron(folder).outputs(task_of(recipe.task).raw_inputs(splits.test))
+
+
+def _written(
+    backbone: Any,
+    task: Any,
+    prompts: Sequence[str],
+    folder: Path,
+    machine: runtime.Machine,
+) -> Predictions:
+    """Return what a language model writes to these texts."""
+    model, tokenizer = runtime.main_first(lambda: load_trained(folder, backbone, task_of(task)))
+    place(model, None, machine.device)
+    written = [go_on(task, model, tokenizer, prompt) for prompt in prompts]
+    if lost := written.count(None):
+        log.warning(
+            "%d of %d texts have no answer: with %d tokens to be written they take more than the "
+            "%s that the model reads; --set task.max_new_tokens=N asks for fewer",
+            lost,
+            len(written),
+            task.max_new_tokens,
+            task.max_length,
+        )
+    index = np.arange(len(prompts))
+    return Predictions({"index": index, "prompt": list(prompts), "written": written}, {})
+
+
+def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
+    """Return the recipe of a finished run, its task as it was trained, and the model's folder.
+
+    A folder may have been downloaded as well as what the Hub gives, so both are a stranger's.
+    """
+    folder = Path(os.path.expanduser(run))
+    foreign = not os.path.exists(folder) and str(run).count("/") == 1 and is_hub_id(str(run))
+    if foreign:
+        trusted = changes.get("backbone.trust_remote_code", False)
+        folder = fetch(str(run), trust_remote_code=trusted)
+    result = RunResult.read(folder)
+    if not (folder / RECIPE).exists() and (folder / BASELINE).exists():
+        raise RunError(f"{run} is a baseline ({result.strategy['kind']}), which leaves no model")
+    recipe = read_recipe(folder)
+    recipe = harmless(recipe, changes, str(run))
+    try:
+        recipe = Recipe(**recipe.model_dump(mode="json") | {"task": result.task})
+    except RecipeError as error:
+        raise RunError(f"{folder / FILE} does not fit its recipe: {error}") from None
+    if getattr(recipe.task, "label", "") is None and getattr(recipe.task, "labels", None) is None:
+        raise RunError(f"{folder / FILE} is damaged: its task names no label")
+    flat = (folder / "config.json").is_file() and not (folder / MODEL).exists()
+    model = folder if flat else folder / MODEL
+    if not foreign:  # whose files the Hub has proven
+        require_verified(model)
+        if not knows_all_files(result):
+            log.info("%s: %s", run, OLDER)
+    return recipe.override(changes), model
+
+
+def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
+    """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
+    if recipe.task.writes or recipe.task.tells == "number":
+        return ()
+    with loading_errors("model", str(folder), ModelError):
+        if isinstance(recipe.backbone, Mlp):
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return tuple(config["settings"]["classes"])
+        where = {"trust_remote_code": recipe.backbone.trust_remote_code}
+        names = AutoConfig.from_pretrained(folder, **where).id2label  # timm's has it otherwise
+        return tuple(names[number] for number in range(len(names)))
+
+
+def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:
+    """Return splits whose test rows are those given; a task also asks for other ones."""
+    one = given.rows.select([0])
+    return Splits(one, one, given.rows, names, test_split="given", task=given.task)
+
+
+def _shown(splits: Splits) -> dict[str, Any]:
+    """Return what tells a person which row it is."""
+    rows = splits.test
+    found = {name: rows[name][:] for name in ("text", "pair") if name in rows.column_names}
+    if "image" in rows.column_names:
+        paths = [row and row["path"] for row in rows["image"]]
+        found |= {"image": paths} if any(paths) else {}
+    return found
+
+
+def _without_labels(found: dict[str, Any], labelled: np.ndarray) -> dict[str, Any]:
+    """Return the columns without labels, and what rests on them, where they are not known."""
+    resting = {name: found[name] for name in ("label", "loss") if name in found}
+    kept = {name: values for name, values in found.items() if name not in resting}
+    if labelled.any():
+        for name, values in resting.items():
+            kept[name] = [
+                value if known else None for value, known in zip(values, labelled, strict=True)
+            ]
+    return kept

@@ -1,0 +1,1 @@
+"""A finished run for others: its model card, and its way to the Hub."""

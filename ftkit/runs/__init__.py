@@ -1,0 +1,1 @@
+"""The run folder as other programs read it: result, recipe, log, checkpoints, pictures."""

@@ -1,0 +1,57 @@
+"""What a finished run reached on the validation rows, and which of several runs that makes best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from ftkit.recipe import LOWER_IS_BETTER
+from ftkit.runs.finished import read_journal
+from ftkit.runs.result import RunResult
+
+
+class Validated(NamedTuple):
+    """Validation figure and loss of the weights that a run kept."""
+
+    figure: float
+    loss: float | None = None
+    """None where it is not known."""
+
+
+def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
+    """Return what the weights reached that a run kept; None where that is not known.
+
+    It is in run.json. Runs of earlier versions have it in log.jsonl alone, where the best
+    validation is that of the weights that were kept.
+
+    Args:
+        folder: of the run.
+        result: its run.json.
+        name: of the figure by which it chose its weights.
+
+    Raises:
+        RunError: log.jsonl is needed and damaged.
+    """
+    kept = result.validation
+    if name in kept:
+        return Validated(kept[name], kept.get("loss"))
+    key = f"validation_{name}"
+    found = [
+        Validated(float(entry[key]), entry.get("validation_loss"))
+        for entry in read_journal(folder)
+        if key in entry
+    ]
+    return min(found, key=lambda each: order(each.figure, each.loss, name), default=None)
+
+
+def order(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
+    """Return what sorts runs, the best first: by the figure, of equal ones by the lower loss.
+
+    What is not known comes last.
+    """
+
+    def known(value: float | None, sign: int) -> float:
+        return math.inf if value is None or math.isnan(value) else sign * value
+
+    return known(figure, 1 if name in LOWER_IS_BETTER else -1), known(loss, 1)

@@ -1,0 +1,169 @@
+"""Heads on cached features, where trying is cheap: which solver, which settings of AdamW.
+
+`ftkit.strategies.linear_head` solves a head of one Linear layer to the end. Others are trained by
+AdamW, and `choose` tries a small grid of settings and keeps what does best on validation rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import get_scheduler
+
+from ftkit.machine.runtime import Machine, on_main
+from ftkit.recipe import HeadOnly, Recipe
+from ftkit.strategies.features import Features
+from ftkit.strategies.heads import Head
+from ftkit.tasks import task_of
+from ftkit.tasks.inputs import Inputs
+from ftkit.training.batches import Batches
+from ftkit.training.fit import schedule_of
+from ftkit.training.selection import kept, rank
+from ftkit.training.target_scaling import Scale, scale_of
+
+log = logging.getLogger(__name__)
+LEARNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Times the recipe's own."""
+DECAYS = (1e-4, 1e-2, 1.0)
+"""Beside the recipe's own."""
+ROWS = 4096
+"""Rows taken at once, so that memory stays flat."""
+
+
+def solver_of(strategy: HeadOnly, head: Head) -> str:
+    """Return what trains this head on cached features, lbfgs or adamw, and log why."""
+    if strategy.solver != "auto":
+        return strategy.solver
+    if isinstance(head.head, nn.Linear):
+        log.info(
+            "head: one Linear layer, solved by L-BFGS; learning rate, epochs and batch size play "
+            "no part (--set strategy.solver=adamw uses them)"
+        )
+        return "lbfgs"
+    log.info("head: several layers, trained by AdamW; L-BFGS is for one Linear layer")
+    return "adamw"
+
+
+def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Recipe:
+    """Return the recipe with the learning rate and weight decay that do best on validation rows.
+
+    Leaves the head as it is. Best is by `train.best_by`, of equals that with the lower loss. Every
+    rank must call this; rank 0 tries.
+    """
+    strategy, own = recipe.strategy, recipe.train.weight_decay
+    assert isinstance(strategy, HeadOnly)
+    grid = [
+        recipe.override(
+            {"strategy.learning_rate": rate * strategy.learning_rate, "train.weight_decay": decay}
+        )
+        for rate in LEARNING_RATES
+        for decay in sorted({own, *DECAYS})
+    ]
+    begin = time.perf_counter()
+    tried = on_main(lambda: [train_head(copy.deepcopy(head), inputs, each) for each in grid])
+    best = max(range(len(grid)), key=lambda number: rank(tried[number], recipe.best_by))
+    chosen = grid[best]
+    log.info(
+        "head: of %d settings, learning rate %.2g and weight decay %.2g did best on validation "
+        "rows: %s %.4f, loss %.4f (%.1f s)",
+        len(grid),
+        chosen.strategy.learning_rate,
+        chosen.train.weight_decay,
+        recipe.best_by,
+        tried[best][recipe.best_by],
+        tried[best]["loss"],
+        time.perf_counter() - begin,
+    )
+    return chosen
+
+
+def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
+    """Train the head in place as `ftkit.training.fit.fit` does, and return its best epoch's
+    figures.
+
+    The weights of that epoch are in the head afterwards. It takes the same batches, loss,
+    optimiser and schedule without the bookkeeping, and so is for trying settings.
+    """
+    settings, rows = recipe.train, inputs.train
+    assert isinstance(rows, Features)
+    epoch = 0
+    batches = Batches(len(rows), settings.rows_per_step, settings.seed, lambda: epoch)
+    loss_of_batch = task_of(recipe.task).loss(
+        settings, rows.labels, int(head.config.num_labels or 0)
+    )
+    parameters = list(head.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups,
+        lr=recipe.strategy.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
+    steps = settings.max_steps or settings.epochs * len(batches)
+    schedule, warmup, options = schedule_of(settings, steps)
+    scheduler = get_scheduler(schedule, optimizer, warmup, steps, options)
+    scale = scale_of(task_of(recipe.task), rows.labels, head)
+    device, step = parameters[0].device, 0
+    found: list[dict[str, float]] = []
+    best: dict[str, torch.Tensor] = {}
+    while step < steps:
+        head.train()
+        for keys in batches:
+            positions = np.array(keys) % len(rows)
+            outputs = head(rows.at(positions, epoch).to(device))
+            labels = torch.from_numpy(rows.labels[positions]).to(device)
+            if scale is not None:
+                labels = scale.targets(labels)
+            loss = loss_of_batch(outputs, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            if settings.max_grad_norm:
+                nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            optimizer.step()
+            scheduler.step()
+            step += 1
+            if step == steps:
+                break
+        epoch += 1
+        found.append(measured(head, inputs, recipe, scale))
+        if kept(found, recipe.best_by) == len(found) - 1:
+            best = copy.deepcopy(head.state_dict())
+    head.load_state_dict(best)
+    if scale is not None:
+        scale.fold(head)
+    return found[kept(found, recipe.best_by)]
+
+
+def measured(
+    head: Head, inputs: Inputs, recipe: Recipe, scale: Scale | None = None
+) -> dict[str, float]:
+    """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows.
+
+    Args:
+        scale: of a head in training, whose outputs are not in the labels' units yet.
+    """
+    head.eval()
+    rows: Any = inputs.validation
+    device = next(head.parameters()).device
+    with torch.inference_mode():
+        logits = np.concatenate(
+            [head(piece.to(device))["logits"].float().cpu().numpy() for piece, _ in _pieces(rows)]
+        )
+    return task_of(recipe.task).score(rows.labels, scale.outputs(logits) if scale else logits)
+
+
+def _pieces(rows: Features) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield (features (B, ...) float32, labels (B,)) of all rows in all views, in order."""
+    for view in range(len(rows.places)):
+        for start in range(0, len(rows), ROWS):
+            positions = np.arange(start, min(start + ROWS, len(rows)))
+            yield rows.at(positions, view), torch.from_numpy(rows.labels[positions])

@@ -1,0 +1,163 @@
+"""Figures of one class out of several, with 95 % intervals.
+
+All but AUROC are functions of the confusion matrix, whose row is the true class and whose column
+is the predicted one.
+"""
+
+from __future__ import annotations
+
+import datasets
+import evaluate
+import numpy as np
+
+from ftkit.runs.result import Measured
+from ftkit.tasks.metrics.intervals import measured_share, of_groups
+from ftkit.tasks.metrics.matrices import FIGURES, matrix_interval
+from ftkit.tasks.metrics.ranking import auroc, measure_auroc, one_hot
+
+
+def score_logits(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+    """Return the loss and the figures of logits (N, C) and class numbers (N,)."""
+    found = Classification().compute(predictions=outputs.argmax(1), references=labels)
+    assert found is not None
+    area = auroc(*_ranked(labels, outputs))
+    return {
+        "loss": mean_cross_entropy(labels, outputs),
+        **found,
+        "auroc": 0.5 if np.isnan(area) else area,  # nothing can be told apart
+    }
+
+
+def measure_logits(
+    labels: np.ndarray, outputs: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, Measured]:
+    """Return the figures with their intervals of logits (N, C) and class numbers (N,)."""
+    return {
+        **measure_classes(labels, outputs.argmax(1), groups),
+        **measure_auroc(*_ranked(labels, outputs), groups),
+    }
+
+
+def _ranked(labels: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, C) which class is true, and (N, C) the probability of each."""
+    return one_hot(labels, outputs.shape[1]), softmax(outputs.astype(np.float64))
+
+
+def measure_classes(
+    labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, Measured]:
+    """Return the figures of predicted classes, with Wilson's intervals (1927).
+
+    Accuracy has its own, the others one at the effective number of examples by the delta method,
+    see `ftkit.tasks.metrics.matrices`.
+
+    Args:
+        labels: (N,) true classes.
+        predictions: (N,) predicted classes.
+        groups: (N,) number of each row's group; None where every row is one of its own.
+    """
+    values = Classification().compute(predictions=predictions, references=labels)
+    assert values is not None
+    counts, true, told = matrix(labels, predictions)
+    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    alone = len(np.unique(labels)) == 1
+    if alone:
+        method = "Wilson score of the only class's accuracy" + of_groups(groups)
+    measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
+    for name in FIGURES:
+        low, high = matrix_interval(values[name], name, counts, true, told, groups)
+        said = "none: all rows are of one class" if alone and name == "matthews" else method
+        value = values[name]
+        low, high = min(low, value), max(high, value)
+        measured[name] = Measured(value=value, low=low, high=high, method=said)
+    return measured
+
+
+def figures(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> dict[str, np.ndarray]:
+    """Return accuracy, balanced accuracy, macro-F1 and Matthews correlation from margins.
+
+    They are those of a confusion matrix. Balanced accuracy is the mean recall of the classes that
+    occur; macro-F1 the mean F1 of the classes that occur or are predicted; Matthews correlation
+    (Gorodkin 2004 for several classes) is 0 where only one class occurs or is predicted; all as
+    scikit-learn computes them.
+
+    Args:
+        true: (..., C) examples of each class.
+        predicted: (..., C) predictions of each class.
+        hits: (..., C) right predictions of each class.
+
+    Returns:
+        For each name a figure of shape (...).
+    """
+    occurs, matters = true > 0, (true + predicted) > 0
+    recall = np.divide(hits, true, out=np.zeros(hits.shape), where=occurs)
+    f1 = np.divide(2 * hits, true + predicted, out=np.zeros(hits.shape), where=matters)
+    N, right = true.sum(-1).astype(np.float64), hits.sum(-1).astype(np.float64)
+    spread = (N**2 - (true.astype(np.float64) ** 2).sum(-1)) * (
+        N**2 - (predicted.astype(np.float64) ** 2).sum(-1)
+    )
+    together = right * N - (true.astype(np.float64) * predicted).sum(-1)
+    return {
+        "accuracy": hits.sum(-1) / true.sum(-1),
+        "balanced_accuracy": recall.sum(-1) / occurs.sum(-1),
+        "macro_f1": f1.sum(-1) / matters.sum(-1),
+        "matthews": together / np.sqrt(np.where(spread > 0, spread, np.inf)),
+    }
+
+
+def matrix(
+    labels: np.ndarray, predictions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the confusion matrix (C, C) of the classes that occur or are predicted.
+
+    And the place (N,) in it of each true and of each predicted class. scikit-learn's own warns
+    where there is a single class.
+    """
+    classes, places = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
+    true, told = np.split(places, 2)
+    C = len(classes)
+    counts = np.bincount(true * C + told, minlength=C * C).reshape(C, C)
+    return counts, true, told
+
+
+class Classification(evaluate.Metric):
+    """What `figures` returns, of predicted classes, computed without the Hub."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        column = datasets.Value("int64")
+        return evaluate.MetricInfo(
+            description="Accuracy, balanced accuracy, macro-F1, Matthews correlation.",
+            citation="",
+            inputs_description="predictions and references: class numbers",
+            features=datasets.Features({"predictions": column, "references": column}),
+        )
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        counts, _, _ = matrix(np.asarray(references), np.asarray(predictions))
+        margins = figures(counts.sum(1), counts.sum(0), counts.diagonal())
+        return {name: float(value) for name, value in margins.items()}
+
+
+def mean_cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean over examples of -log p(label), in nats.
+
+    Of no example at all it is that of guessing among all classes.
+
+    Args:
+        labels: (N,) true classes.
+        logits: (N, C) scores before softmax.
+    """
+    if not len(labels):
+        return float(np.log(logits.shape[1]))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    return float(np.mean(log_sum - shifted[np.arange(len(labels)), labels]))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of the same shape (N, C), each row summing to one."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

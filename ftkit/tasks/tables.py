@@ -1,0 +1,114 @@
+"""What tasks share that read columns of a table: numbers, words as 0 and 1 for each, and gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Sequence, Value
+
+from ftkit.data.columns import is_number, is_text, pick
+from ftkit.data.encoders import ColumnEncoder, Encoder
+from ftkit.data.numeric_columns import as_numbers
+from ftkit.data.word_columns import categories_of, unknown_words
+from ftkit.errors import DataError
+from ftkit.recipe import Mlp
+from ftkit.tasks.base import Task
+
+
+class Tables(Task):
+    """A row of numbers and categories in."""
+
+    def resolve_columns(self, features: Features) -> Any:
+        """Return the task with its label, and every column of numbers as an input."""
+        settings = self.settings
+        label = self.label_fields(features)["label"]
+        numbers = tuple(name for name in features if name != label and is_number(features[name]))
+        for name in settings.columns or ():
+            pick("columns", name, [], features)
+            empty = getattr(features[name], "dtype", "") == "null"
+            if not (is_number(features[name]) or is_text(features[name]) or empty):
+                raise DataError(f"column '{name}' holds {features[name]}, not numbers or words")
+        if not (settings.columns or numbers or any(map(is_text, features.values()))):
+            raise DataError(f"the data has no column of numbers but '{label}'")
+        return self.changed(columns=settings.columns or numbers, label=label)
+
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the columns of numbers and of few words."""
+        return self.settings.columns
+
+    def fitted_to(self, train: Dataset, there: Features, asked: Any) -> tuple[Any, list[str]]:
+        """Return the task with its columns of words, and what is left of the others and why.
+
+        Words become categories where they are few.
+        """
+        settings, wanted = self.settings, asked.settings.columns
+        texts = [name for name in there if is_text(there[name]) and name != settings.label]
+        if wanted is not None:
+            texts = [name for name in texts if name in wanted]
+        words, left = {}, {}
+        for name in texts:
+            found, why = categories_of(train[name][:])
+            if found and why is None:
+                words[name] = found
+            else:
+                left[name] = why
+        for name in there if wanted is None else wanted:
+            if name != settings.label and not is_text(there[name]) and not is_number(there[name]):
+                kind = str(getattr(there[name], "dtype", type(there[name]).__name__))
+                left[name] = "empty" if kind == "null" else kind
+        if left and wanted is not None:
+            name, why = next(iter(left.items()))
+            raise DataError(f"column '{name}' cannot be an input: {why}")
+        chosen = wanted or tuple(
+            name
+            for name in there
+            if name in words or (name in settings.columns and name not in left)
+        )
+        if not chosen:
+            why = ", ".join(f"{name} ({reason})" for name, reason in left.items())
+            raise DataError(
+                f"the data has no column of numbers but '{settings.label}', nor one of few words: "
+                f"{why}"
+            )
+        unused = [f"{name} ({why})" for name, why in left.items()] if wanted is None else []
+        notes = [*_said_of_words(words), *_said_of_gaps(train, chosen, words)]
+        notes += [f"not used: {', '.join(unused)}"] if unused else []
+        return self.changed(columns=chosen, categories=words or asked.settings.categories), notes
+
+    def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
+        """Return a note for each column with words that training did not have."""
+        return unknown_words(self.settings.categories, rows, where)
+
+    def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
+        """Return the rows with their numbers in one column, `features`."""
+        known = self.settings.categories
+        columns = [as_numbers(rows, name, known.get(name)) for name in self.settings.columns]
+        features = Features({"features": Sequence(Value("float64"))})
+        values = np.concatenate(columns, axis=1).tolist()
+        return Dataset.from_dict({"features": values}, features=features)
+
+    def encoder(self, backbone: Mlp, train: Dataset) -> Encoder:
+        """Return what brings each column to mean 0 and variance 1."""
+        return ColumnEncoder.of(np.asarray(self.raw_inputs(train), np.float64))
+
+    def raw_inputs(self, rows: Dataset) -> Iterable[Any]:
+        """Return the numbers (D,) of each row."""
+        return rows.with_format("numpy")["features"][:]
+
+
+def _said_of_words(words: dict[str, tuple[str, ...]]) -> list[str]:
+    told = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
+    return [f"columns of words: {told}"] if words else []
+
+
+def _said_of_gaps(
+    train: Dataset, chosen: tuple[str, ...], words: dict[str, tuple[str, ...]]
+) -> list[str]:
+    numbers = [name for name in chosen if name not in words]
+    gaps = {name: int(np.isnan(as_numbers(train, name, None)).sum()) for name in numbers}
+    some = [f"{name} ({count:,})" for name, count in gaps.items() if count]
+    told = f"gaps in training rows, where the mean stands in: {', '.join(some)}"
+    return [told] if some else []

@@ -1,0 +1,7 @@
+"""A row of a table in, one class out."""
+
+from ftkit.tasks.tables import Tables
+
+
+class TabularClassification(Tables):
+    """One class out of C for each row of a table."""

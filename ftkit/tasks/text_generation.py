@@ -1,0 +1,350 @@
+"""Texts in, the next token out: further pre-training, or answers to instructions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, Json, Value
+from torch import nn
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoTokenizer
+
+from ftkit.data.columns import is_text, pick
+from ftkit.data.conversations import MESSAGES, messages_of
+from ftkit.data.splits import ROLES, Splits
+from ftkit.errors import DataError, ModelError, RecipeError
+from ftkit.hub.errors import loading_errors
+from ftkit.machine.runtime import Machine
+from ftkit.recipe import LanguageModelling, Recipe, Train
+from ftkit.runs.plots import plot_perplexities
+from ftkit.runs.result import Measured
+from ftkit.tasks.base import Auto, Labels, Task
+from ftkit.tasks.chat import end_of_turn, give_template, prompt_of
+from ftkit.tasks.evaluation import for_each_row
+from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.metrics.language import Told, measure_texts, score_texts
+from ftkit.tasks.packing import pack, why_not_packed
+from ftkit.tasks.text_rows import USUAL_MOST
+from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
+from ftkit.tasks.wording import HERE, Wording
+from ftkit.tasks.writing import Targets, next_token_loss, sums_of, write_answers
+
+log = logging.getLogger(__name__)
+AUTO = Auto(AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False)
+SHOWN = 1000
+"""Characters of a text in predictions.parquet."""
+PAIRS = (
+    ("prompt", "answer"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("instruction", "response"),
+    ("instruction", "output"),
+)
+"""Names of prompt and answer; believed where there is no other column of text."""
+
+
+class TextGeneration(Task):
+    """What comes next in each text, or the answers in each conversation."""
+
+    auto = AUTO
+
+    def resolve_columns(self, features: Features) -> Any:
+        """Return the task with the column of texts or of conversations, or of prompt and answer."""
+        found = _asked(self.settings, features) or _certain(features)
+        if found is None:
+            raise DataError(
+                f"which column is the text? Columns are {', '.join(features)}; several or none "
+                f"could be it. Use --set task.text=COLUMN, --set task.messages=COLUMN, or --set "
+                f"task.prompt=COLUMN --set task.answer=COLUMN"
+            )
+        return self.changed(**found)
+
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the columns of texts."""
+        task = self.settings
+        columns = (task.text, task.messages, task.prompt, task.answer)
+        return tuple(column for column in columns if column is not None)
+
+    def label_columns(self) -> tuple[str, ...]:
+        """Return none: every text says itself what comes next."""
+        return ()
+
+    def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
+        """Return the rows in one column: `text`, or `messages` with role and content of each."""
+        task = self.settings
+        if task.text is not None:
+            texts = {"text": rows[task.text][:]}
+            return Dataset.from_dict(texts, Features({"text": Value("string")}))
+        if task.messages is not None:
+            found = [messages_of(row) for row in rows[task.messages][:]]
+        else:
+            pairs = zip(rows[str(task.prompt)][:], rows[str(task.answer)][:], strict=True)
+            found = [
+                [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+                for prompt, answer in pairs
+            ]
+        return Dataset.from_dict({"messages": found}, Features({"messages": MESSAGES}))
+
+    def read_labels(self, splits: Mapping[str, Dataset], strict: bool = True) -> Labels:
+        """Return no names, and 0 for each row."""
+        return (), {split: np.zeros(len(rows), np.int64) for split, rows in splits.items()}
+
+    def known_labels(self, names: tuple[str, ...]) -> dict[str, Dataset]:
+        """Return nothing: there are no classes."""
+        return {}
+
+    def settled(self, splits: Splits, model: Any, processor: Any) -> Any:
+        """Fill in columns, length and packing; give the tokenizer a chat template if it needs one.
+
+        Raises:
+            ModelError: conversations are to be learned, and nothing says where an answer ends.
+        """
+        task = splits.task or self.settings
+        positions = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+        most = min(task.max_length or USUAL_MOST, positions, processor.model_max_length)
+        if task.max_length is not None and most < task.max_length:
+            log.info("task.max_length: the backbone takes %d tokens, not %d", most, task.max_length)
+        reason = why_not_packed(model) if task.pack else None
+        if reason:
+            log.info("texts are not packed, rows are filled up with padding: %s", reason)
+        if task.text is None:
+            if give_template(processor):
+                log.info("the backbone has no chat template; a plain one is used and saved with it")
+            _stop_at(model, end_of_turn(processor))
+        if model.generation_config.pad_token_id is None:
+            model.generation_config.pad_token_id = processor.pad_token_id
+        update = {"max_length": most, "pack": task.pack and reason is None}
+        return type(self)(task.model_copy(update=update))
+
+    def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
+        """Return tokens, those of training packed where the settled task says so.
+
+        Raises:
+            DataError: a conversation cannot be read, or nothing is to be learned from the rows.
+        """
+        task = self.settings
+        found = {r: pieces_of(task, getattr(splits, r), processor, r) for r in ROLES}
+        for role, pieces in found.items():
+            if not any(map(is_told, pieces)):
+                raise DataError(
+                    f"no {role} row has a token to be told within {task.max_length} tokens; use a "
+                    f"larger --set task.max_length"
+                )
+        told = [piece for piece in found["train"] if is_told(piece)]
+        lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
+        if lost:
+            log.info(
+                "train: %d rows have nothing to be told in their first %d tokens and are left out",
+                lost,
+                task.max_length,
+            )
+        groups = [[place] for place in range(len(told))]
+        if task.pack:
+            lengths, most = [len(piece.ids) for piece in told], task.max_length or USUAL_MOST
+            groups = pack(lengths, most)
+            log.info(
+                "train: %s texts packed into %s rows of %d tokens, %.1f %% full",
+                f"{len(told):,}",
+                f"{len(groups):,}",
+                most,
+                100 * sum(lengths) / (len(groups) * most),
+            )
+        train = Tokens(told, splits.train, processor, groups, packed=task.pack)
+        validation, test = (
+            Tokens(found[role], getattr(splits, role), processor) for role in ("validation", "test")
+        )
+        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+
+    def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
+        """Read two texts that differ in their end: what was said before must not know of it."""
+        size = model.config.get_text_config().vocab_size
+        if len(processor) > size:
+            raise ModelError(
+                f"backbone '{backbone.id}': its tokenizer has {len(processor):,} tokens and the "
+                f"model {size:,}; they do not belong together"
+            )
+        ids = torch.arange(6).remainder(size).repeat(2, 1)
+        ids[1, -1] = size - 1
+        with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+            one, other = model.eval()(input_ids=ids).logits[:, :-1]
+        if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
+            raise ModelError(
+                f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so "
+                f"it cannot learn to tell them; give a backbone that reads from left to right, as "
+                f"GPT-2"
+            )
+
+    def loss(self, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
+        """Return the mean cross-entropy of the tokens that are to be told."""
+        if settings.class_weights != "none":
+            raise RecipeError("train.class_weights: a language model has no classes; leave it out")
+        return partial(next_token_loss, label_smoothing=settings.label_smoothing)
+
+    def before(
+        self, model: nn.Module, rows: Any, settings: Train, machine: Machine
+    ) -> dict[str, Measured]:
+        """Return the backbone's own perplexity."""
+        outputs = self.predict(model, rows, settings, machine, final=False)
+        found = self.measure(rows.labels, outputs, settings.seed)["perplexity"]
+        log.info(
+            "before training: perplexity %.2f [%.2f, %.2f]", found.value, found.low, found.high
+        )
+        return {"perplexity_before": found}
+
+    def predict(
+        self, model: nn.Module, rows: Any, settings: Train, machine: Machine, final: bool = True
+    ) -> Told:
+        """Return the sums over the tokens of each text, and where `final` some written answers."""
+        model.eval()
+        sums = for_each_row(partial(sums_of, model), Targets(rows), settings, machine)
+        whole = np.zeros((len(rows.labels), 3))
+        np.add.at(whole, rows.owners, sums)
+        answers: dict[int, str] = {}
+        if final and "messages" in rows.rows.column_names:
+            answers = write_answers(self.settings, model, rows, machine)
+        nats, tokens, right = whole.T
+        return Told(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
+
+    def score(self, labels: np.ndarray, outputs: Told) -> dict[str, float]:
+        """Return the loss and the figures over all tokens."""
+        return score_texts(outputs)
+
+    def measure(
+        self, labels: np.ndarray, outputs: Told, seed: int = 0, groups: np.ndarray | None = None
+    ) -> dict[str, Measured]:
+        """Return the figures with their intervals, by the bootstrap."""
+        return measure_texts(outputs, seed, groups)
+
+    def columns(self, splits: Splits, outputs: Told) -> dict[str, Any]:
+        """Return `text`, or `prompt`, `answer` and `written`; tokens, loss and perplexity."""
+        numbers = {
+            "tokens": outputs.tokens.astype(np.int64),
+            "loss": outputs.losses,
+            "perplexity": np.exp(outputs.losses),
+        }
+        if self.settings.text is not None:
+            return {"text": [_cut(text) for text in splits.test["text"]], **numbers}
+        talks = splits.test["messages"][:]
+        prompts = [prompt_of(talk) for talk in talks]
+        pairs = zip(talks, prompts, strict=True)
+        return {
+            "prompt": [_cut(prompt[-1]["content"]) for prompt in prompts],
+            "answer": [_cut(talk[len(prompt)]["content"]) for talk, prompt in pairs],
+            "written": outputs.answers,
+            **numbers,
+        }
+
+    def draw(self, splits: Splits, outputs: Told, folder: Path, title: str) -> None:
+        """Draw how many test texts have which perplexity: perplexity.png."""
+        whole = float(np.exp(outputs.nats.sum() / outputs.tokens.sum()))
+        found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
+        plot_perplexities(found, whole, folder / "perplexity.png", title)
+
+    def expected(self, outputs: Told, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the nats a token of each text, and the answers that were written."""
+        answers = [outputs.answers[row] for row in rows if outputs.answers[row] is not None]
+        found: dict[str, np.ndarray] = {"losses": outputs.losses[rows]}
+        return {**found, "answers": np.array(answers, dtype=str)} if answers else found
+
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says."""
+        task = self.settings
+        talks = task.text is None
+        how = (
+            "It answers in conversations, in the chat template saved with its tokenizer; the loss "
+            "was on the answers alone"
+            if talks
+            else "It goes on with a text; the loss was on every token but a text's first"
+        )
+        same = "loss for each text" + (", and the same answers" if talks and task.answers else "")
+        return Wording(
+            trained=recipe.strategy.what_was_trained(new_head=False),
+            answers=f"{how}. The row `perplexity before` is the backbone's own on the same texts.",
+            any_input=f"{'an answer' if talks else 'a continuation'}, be it true or not",
+            picture="Perplexity",
+            same=same,
+            snippet=_snippet(recipe, talks),
+        )
+
+
+def _asked(task: LanguageModelling, features: Features) -> dict[str, str]:
+    """Return the columns that were asked for, by role; refuses those that cannot be it."""
+    roles = ("text", "messages", "prompt", "answer")
+    found = {role: getattr(task, role) for role in roles if getattr(task, role) is not None}
+    for role, column in found.items():
+        pick(role, column, [], features)
+        fits = _may_hold_messages if role == "messages" else is_text
+        wanted = 'lists of {"role": ..., "content": ...}' if role == "messages" else "texts"
+        if not fits(features[column]):
+            raise DataError(f"column '{column}' holds {features[column]}, not {wanted}")
+    return found
+
+
+def _certain(features: Features) -> dict[str, str] | None:
+    """Return the columns that alone can be meant, by role."""
+    conversations = [name for name, feature in features.items() if _holds_messages(feature)]
+    if "messages" in features and _may_hold_messages(features["messages"]):
+        conversations = ["messages"]
+    texts = [name for name, feature in features.items() if is_text(feature)]
+    if len(conversations) == 1:
+        return {"messages": conversations[0]}
+    for prompt, answer in PAIRS:
+        if sorted(texts) == sorted((prompt, answer)):
+            return {"prompt": prompt, "answer": answer}
+    if len(texts) == 1 or "text" in texts:
+        return {"text": texts[0] if len(texts) == 1 else "text"}
+    return None
+
+
+def _holds_messages(feature: Any) -> bool:
+    inside = getattr(feature, "feature", None)
+    return isinstance(inside, dict) and all(
+        name in inside and is_text(inside[name]) for name in ("role", "content")
+    )
+
+
+def _may_hold_messages(feature: Any) -> bool:
+    """Return whether a column said to be conversations can be; then the odd rows are named."""
+    inside = getattr(feature, "feature", feature)
+    parts = inside.values() if isinstance(inside, dict) else [inside]
+    return _holds_messages(feature) or any(isinstance(part, Json) for part in parts)
+
+
+def _stop_at(model: Any, token: int | None) -> None:
+    """Let the model stop writing at this token too."""
+    config = model.generation_config
+    stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if token is not None and token not in stops:
+        stops = [stop for stop in stops if stop is not None] + [token]
+        config.eos_token_id = stops if len(stops) > 1 else token
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
+
+
+def _snippet(recipe: Recipe, talks: bool) -> str:
+    prompt = '[{"role": "user", "content": "Who are you?"}]' if talks else '"Once upon a time"'
+    if recipe.strategy.adapter_alone:
+        return f"""from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+base = AutoModelForCausalLM.from_pretrained({json.dumps(recipe.backbone.id)})
+model = PeftModel.from_pretrained(base, "{HERE}")
+tokenizer = AutoTokenizer.from_pretrained("{HERE}")
+write = pipeline("text-generation", model=model, tokenizer=tokenizer)
+answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
+print(answer[0]["generated_text"])"""
+    return f"""from transformers import pipeline
+
+write = pipeline("text-generation", model="{HERE}")
+answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
+print(answer[0]["generated_text"])"""

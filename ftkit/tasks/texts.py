@@ -1,0 +1,110 @@
+"""What tasks share that read whole texts, or pairs of texts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, Features, Value
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from ftkit.data.columns import is_number, is_text, pick_texts
+from ftkit.data.splits import Splits
+from ftkit.errors import DataError, ModelError
+from ftkit.hub.errors import loading_errors
+from ftkit.recipe import Recipe
+from ftkit.tasks.base import Auto, Task
+from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.text_rows import USUAL_MOST, TextRows
+from ftkit.tasks.wording import Wording, wording_of_classes
+
+log = logging.getLogger(__name__)
+AUTO = Auto(
+    AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+)
+PAIR = {"text": "a text", "text_pair": "another"}
+"""What a pipeline takes for a pair of texts."""
+
+
+class Texts(Task):
+    """One text, or a pair of texts, in."""
+
+    auto = AUTO
+
+    def resolve_columns(self, features: Features) -> Any:
+        """Return the task with the column of texts, that of a pair, and those of labels."""
+        task = self.changed(**self.label_fields(features))
+        labels = task.label_columns()
+        return task.changed(**pick_texts(self.settings.text, self.settings.pair, labels, features))
+
+    def input_columns(self) -> tuple[str, ...]:
+        """Return the column of texts, and that of the second ones where there are pairs."""
+        settings = self.settings
+        return (settings.text,) if settings.pair is None else (settings.text, settings.pair)
+
+    def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
+        """Return the rows with their texts in the columns `text` and `pair`."""
+        names = ("text", "pair")
+        called = dict(zip(self.input_columns(), names, strict=False))
+        rows = rows.select_columns(list(called))
+        for column in called:
+            if is_number(rows.features[column]):
+                rows = rows.cast_column(column, Value("string"))
+            if not is_text(rows.features[column]):
+                raise DataError(f"column '{column}' holds {rows.features[column]}, not texts")
+        return rows.rename_columns(called)
+
+    def rows_of_texts(self, texts: list[str]) -> Dataset:
+        """Return a table with these texts where the task looks for them."""
+        if self.settings.pair is not None:
+            raise DataError("the model reads pairs of texts; give a table with a column for each")
+        return Dataset.from_dict({self.settings.text or "text": texts})
+
+    def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
+        """Return tokens of the texts.
+
+        Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
+        """
+        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
+        processor.model_max_length = limit
+        train, validation, test = (
+            TextRows(rows, processor, self.label_array(rows, len(splits.label_names)))
+            for rows in (splits.train, splits.validation, splits.test)
+        )
+        for name, rows in (("train", train), ("validation", validation), ("test", test)):
+            if rows.cut:
+                log.info(
+                    "%s: %.1f %% of the texts are longer than %d tokens and are cut off there",
+                    name,
+                    100 * rows.cut / len(rows),
+                    limit,
+                )
+        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+
+    def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
+        """Run two texts, or pairs, through tokenizer and model."""
+        texts = [["a text", "another"]] * (1 if self.settings.pair is None else 2)
+        with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
+            model.eval()(**processor(*texts, return_tensors="pt", padding=True))
+
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says, with an example of a pair where the model reads pairs."""
+        usual = wording_of_classes(recipe, label_names)
+        return replace(usual, snippet=usual.snippet.replace('"a text"', self._example))
+
+    @property
+    def _example(self) -> str:
+        """An input in Python, for the card."""
+        return json.dumps("a text" if self.settings.pair is None else PAIR)
+
+    def _told_by(self, recipe: Recipe, usual: Wording, snippet: str) -> str:
+        """Return the card's snippet, or the usual one where it loads an adapter."""
+        return usual.snippet if recipe.strategy.adapter_alone else snippet

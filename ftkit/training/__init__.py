@@ -1,0 +1,1 @@
+"""The training loop: Trainer made exact, batches, precision, stopping and resuming."""
