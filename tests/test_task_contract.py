@@ -32,6 +32,13 @@ TABLES = {
         {"text": TEXTS, "label": [[n % 3] * (n % 2) for n in range(N)]},
         features=Features({"text": Value("string"), "label": List(ClassLabel(names=list(NAMES)))}),
     ),
+    "tagged images": Dataset.from_dict(
+        {
+            "image": [Pillow.new("RGB", (8, 8), (20 * n, 0, 0)) for n in range(N)],
+            "label": [[n % 3] * (n % 2) for n in range(N)],
+        },
+        features=Features({"image": Image(), "label": List(ClassLabel(names=list(NAMES)))}),
+    ),
     "words": Dataset.from_dict(
         {"tokens": [text.split() for text in TEXTS], "label": [[n % 3] * 5 for n in range(N)]},
         features=Features(

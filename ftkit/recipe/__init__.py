@@ -32,6 +32,8 @@ from ftkit.recipe.task import (
     REGRESSION,
     Augment,
     ImageClassification,
+    ImageRegression,
+    ImageTagging,
     TabularClassification,
     TabularRegression,
     TaskSettings,
@@ -61,6 +63,8 @@ __all__ = [
     "Full",
     "HeadOnly",
     "ImageClassification",
+    "ImageRegression",
+    "ImageTagging",
     "LanguageModelling",
     "Lora",
     "Lpft",
@@ -81,6 +85,8 @@ __all__ = [
 
 Task = Union[
     ImageClassification,
+    ImageTagging,
+    ImageRegression,
     TextClassification,
     TextTagging,
     TextRegression,

@@ -14,6 +14,8 @@ from ftkit.recipe.settings import Settings
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
+NUMBERS = (*REGRESSION, "pearson", "spearman")
+TAGS = ("micro_f1", "macro_f1", "auroc", "accuracy")
 
 
 Answer = Literal["class", "tags", "number", "words", "translation", "continuation"]
@@ -85,6 +87,56 @@ class ImageClassification(TaskSettings):
     """Column with the image; found by itself when only one column can be meant."""
     label: str | None = None
     """Column with the class; found by itself when only one column can be meant."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
+
+
+class ImageTagging(TaskSettings):
+    """One image in, any number of C classes out: none, one or several."""
+
+    noun = "images"
+    figures = TAGS
+    loss = "binary cross-entropy (nats)"
+    tells = "tags"
+
+    pipeline = "image-classification"
+    kind: Literal["image-tagging"] = "image-tagging"
+    image: str | None = None
+    """Column with the image; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the list of classes of each row; found by itself when only one can be meant."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the classes where `label` is a column of texts, as ; in sea;sky; a row
+    without text then has none of them."""
+    labels: tuple[str, ...] | None = None
+    """Instead of `label`: columns of 0 and 1, one for each class."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Probability above which a class is told; when not given, the one with the best micro-F1 on
+    the validation rows, or one half where they have too few labels to choose."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
+
+    @model_validator(mode="after")
+    def _labels_stand_in_one_place(self) -> ImageTagging:
+        if self.label is not None and self.labels is not None:
+            raise ValueError("give label, one column of lists, or labels, a column for each class")
+        return self
+
+
+class ImageRegression(TaskSettings):
+    """One image in, one number out."""
+
+    noun = "images"
+    figures = NUMBERS
+    loss = "mean squared error"
+    tells = "number"
+
+    pipeline = "image-classification"
+    kind: Literal["image-regression"] = "image-regression"
+    image: str | None = None
+    """Column with the image; found by itself when only one column can be meant."""
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
     augment: Augment = Augment()
     """Random changes to training images."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero
-from ftkit.recipe.task import CLASSIFICATION, TaskSettings
+from ftkit.recipe.task import CLASSIFICATION, NUMBERS, TAGS, TaskSettings
 
 MaxLength = Annotated[int, Field(ge=8)] | None
 
@@ -35,7 +35,7 @@ class TextTagging(TaskSettings):
     """One text, or a pair of texts, in, any number of C classes out: none, one or several."""
 
     noun = "texts"
-    figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
+    figures = TAGS
     loss = "binary cross-entropy (nats)"
     tells = "tags"
 
@@ -70,7 +70,7 @@ class TextRegression(TaskSettings):
     """One text, or a pair of texts, in, one number out."""
 
     noun = "texts"
-    figures = ("r2", "rmse", "mae", "pearson", "spearman")
+    figures = NUMBERS
     loss = "mean squared error"
     tells = "number"
 

@@ -21,7 +21,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from ftkit.data.images import CHUNK, open_rgb
 from ftkit.recipe import Augment
-from ftkit.tasks.inputs import digest
+from ftkit.tasks.inputs import digest, label_at
 
 DRAWING = threading.Lock()
 """Held while random changes are drawn: torchvision draws them from the random state of the process,
@@ -39,11 +39,12 @@ class ImageRows(Dataset):
         self,
         rows: datasets.Dataset,
         processor: Any,
-        seed: int,
+        labels: np.ndarray,
+        seed: int = 0,
         augment: Callable[[Image.Image], torch.Tensor] | None = None,
     ) -> None:
         self.rows, self.processor, self.seed, self.augment = rows, processor, seed, augment
-        self.labels = np.asarray(rows["label"])
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,8 +70,12 @@ class ImageRows(Dataset):
             ]
         )
         return [
-            {"pixel_values": values, "labels": label, "index": position}
-            for values, label, (_, position) in zip(pixels, rows["label"], places, strict=True)
+            {
+                "pixel_values": values,
+                "labels": label_at(self.labels, position),
+                "index": position,
+            }
+            for values, (_, position) in zip(pixels, places, strict=True)
         ]
 
     def _augmented(self, image: Image.Image, epoch: int, position: int) -> torch.Tensor:

@@ -71,12 +71,16 @@ class Images(Task):
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
         """Return images as the processor makes them, those for training changed at random."""
         changes = self.settings.augment
-        augment = augmentation(changes, processor)
+        augment, classes = augmentation(changes, processor), len(splits.label_names)
+        train, validation, test = (
+            ImageRows(rows, processor, self.label_array(rows, classes), seed)
+            for rows in (splits.train, splits.validation, splits.test)
+        )
         return Inputs(
-            train=ImageRows(splits.train, processor, seed, augment),
-            train_plain=ImageRows(splits.train, processor, seed),
-            validation=ImageRows(splits.validation, processor, seed),
-            test=ImageRows(splits.test, processor, seed),
+            train=ImageRows(splits.train, processor, train.labels, seed, augment),
+            train_plain=train,
+            validation=validation,
+            test=test,
             mixing=changes if changes.mixup or changes.cutmix else None,
         )
 
