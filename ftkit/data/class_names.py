@@ -11,6 +11,8 @@ from ftkit.data.list_separators import separator_in
 from ftkit.data.splits import Splits
 
 PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?]+$""")
+TAGGING = {"image-classification": "image-tagging", "text-classification": "text-tagging"}
+"""What tells any number of classes of a row, instead of one."""
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -27,8 +29,9 @@ def odd_names(splits: Splits) -> Iterator[Finding]:
                 f"punctuation; are they one?",
             )
     between = separator_in(splits.label_names)
-    if between and getattr(splits.task, "kind", "") == "text-classification":
-        task = f'task={{"kind": "text-tagging", "separator": "{between}"}}'
+    kind = TAGGING.get(getattr(splits.task, "kind", ""))
+    if between and kind is not None:
+        task = f'task={{"kind": "{kind}", "separator": "{between}"}}'
         both = next(name for name in splits.label_names if between in name)
         yield Finding(
             "warning",

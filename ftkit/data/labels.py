@@ -24,13 +24,6 @@ from ftkit.errors import DataError, nearest
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 """Share of a number by which float32 rounds it at most."""
 UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
-MEASURES = {
-    "text-classification": """to tell numbers use --set 'task={"kind": "text-regression"}' """
-    "with a pretrained backbone",
-    "tabular-classification": """to tell numbers use --set 'task={"kind": "tabular-regression"}'""",
-}
-"""What takes labels that are measures, instead of each kind of task."""
-SEVERAL = """; several classes a row need --set 'task={"kind": "text-tagging"}'"""
 COARSEST = 3e-2
 """Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
 its square, 3e-4, is what R2 loses by them at most."""
@@ -91,7 +84,11 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 
 
 def name_labels(
-    splits: Mapping[str, Dataset], column: str, strict: bool = True, measure: str = ""
+    splits: Mapping[str, Dataset],
+    column: str,
+    strict: bool = True,
+    measure: str = "",
+    several: str = "",
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the class names and, for each split, the class number of each row (-1 where none).
 
@@ -103,13 +100,14 @@ def name_labels(
         strict: refuse a class that another split has and the training rows lack; else such classes
             stand after the others, for `ftkit.data.inspect` to name.
         measure: what takes numbers that are measures, to be told where labels are such.
+        several: what takes several classes a row, to be told where labels are lists.
 
     Raises:
         DataError: fewer than two classes, labels that are no classes, or a class that another split
             has and the training rows lack.
     """
     text: Mapping[str, list[str | None]]
-    text = {name: _as_text(rows, column, name, measure) for name, rows in splits.items()}
+    text = {name: _as_text(rows, column, name, measure, several) for name, rows in splits.items()}
     own = getattr(splits["train"].features[column], "names", ())
     same = plain_name if len(set(map(plain_name, own))) == len(own) else str
     text = {
@@ -205,7 +203,9 @@ def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
     return tuple(sorted(present))
 
 
-def _as_text(rows: Dataset, column: str, split: str, measure: str) -> list[str | None]:
+def _as_text(
+    rows: Dataset, column: str, split: str, measure: str, several: str
+) -> list[str | None]:
     """Return the name of each row's class, None where the row has no label."""
     feature = rows.features[column]
     values: list[Any] = rows[column][:]
@@ -226,9 +226,10 @@ def _as_text(rows: Dataset, column: str, split: str, measure: str) -> list[str |
             texts.append(str(int(value)) if isinstance(value, float) else str(value))
             kinds.setdefault("text" if isinstance(value, str) else "numbers", row)
         else:
+            advice = f"; {several}" if isinstance(value, list) and several else ""
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected one class, got "
-                f"{type(value).__name__}{SEVERAL if isinstance(value, list) and measure else ''}"
+                f"{type(value).__name__}{advice}"
             )
     if len(kinds) > 1:
         (kind, first), (other, row) = sorted(kinds.items(), key=lambda found: found[1])

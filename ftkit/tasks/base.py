@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from ftkit.data.column_kinds import Use
 from ftkit.data.columns import AS_TEXT, canonical, label_candidates, pick
 from ftkit.data.encoders import Encoder
-from ftkit.data.labels import MEASURES, name_labels
+from ftkit.data.labels import name_labels
 from ftkit.data.splits import Splits, labels_of
 from ftkit.errors import DataError
 from ftkit.machine.runtime import Machine
@@ -63,6 +63,10 @@ class Task:
     makes another one, with settings that say so.
     """
 
+    for_numbers = ""
+    """What to do where labels turn out to be measures, for a message."""
+    for_several = ""
+    """What to do where a row turns out to have several classes, for a message."""
     tells_numbers = False
     """Whether labels are numbers, which training scales to mean 0 and variance 1."""
 
@@ -178,8 +182,8 @@ class Task:
         Raises:
             DataError: the labels are not what the task tells.
         """
-        measure = MEASURES.get(self.settings.kind, "")
-        return name_labels(splits, self.settings.label, strict, measure)
+        settings = self.settings
+        return name_labels(splits, settings.label, strict, self.for_numbers, self.for_several)
 
     def known_labels(self, names: tuple[str, ...]) -> dict[str, Dataset]:
         """Return a training split that has the classes a model knows, in its order.

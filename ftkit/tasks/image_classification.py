@@ -5,3 +5,6 @@ from ftkit.tasks.images import Images
 
 class ImageClassification(Images):
     """One class out of C for each image."""
+
+    for_numbers = """to tell numbers use --set 'task={"kind": "image-regression"}'"""
+    for_several = """several classes a row need --set 'task={"kind": "image-tagging"}'"""

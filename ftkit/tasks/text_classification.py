@@ -16,6 +16,11 @@ class TextClassification(Texts):
     """One class out of C for each text."""
 
     problem_type = "single_label_classification"
+    for_numbers = (
+        """to tell numbers use --set 'task={"kind": "text-regression"}' """
+        "with a pretrained backbone"
+    )
+    for_several = """several classes a row need --set 'task={"kind": "text-tagging"}'"""
 
     def encoder(self, backbone: Mlp, train: Dataset) -> Encoder:
         """Return what counts the character n-grams of a text."""
