@@ -27,6 +27,7 @@ from ftkit.errors import (
 from ftkit.recipe import (
     Augment,
     Backbone,
+    Bitfit,
     Data,
     Expect,
     FineTune,
@@ -70,6 +71,7 @@ LATER = {
 __all__ = [
     "Augment",
     "Backbone",
+    "Bitfit",
     "Data",
     "DataError",
     "Expect",

@@ -10,14 +10,18 @@ import torch
 from test_adapt import pixels_for, trained_names
 from transformers import AutoModelForImageClassification
 
-from ftkit.backbones.pretrained import place
+from ftkit import Backbone, Bitfit, ImageClassification
+from ftkit.backbones.pretrained import load_model, place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.finetuning.saving import save
 from ftkit.machine import runtime
 from ftkit.recipe import STRATEGIES
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
+from ftkit.tasks import task_of
 from ftkit.training.fit import Fitted
+
+IMAGES = task_of(ImageClassification())
 
 
 @dataclass
@@ -64,6 +68,17 @@ def test_a_strategy_is_found_by_its_settings_and_bound_to_them(kind):
     assert strategy.settings is settings
     assert type(strategy).__module__ == f"ftkit.strategies.{kind.replace('-', '_')}"
     assert strategy.__doc__
+
+
+def test_bitfit_moves_vectors_and_the_head_alone(checkpoint):
+    model, _ = load_model(Backbone(id=str(checkpoint("resnet"))), ("a", "b"), 0, task=IMAGES)
+    adapted = strategy_of(Bitfit()).adapt(model)
+    moving = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+    assert {name for name, p in moving.items() if p.ndim > 1} == {"classifier.1.weight"}
+    assert all(p.ndim > 1 for name, p in adapted.named_parameters() if name not in moving)
+    norms = [m for m in adapted.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.keeps_statistics for norm in norms)
 
 
 def test_finding_strategies_needs_no_torch():

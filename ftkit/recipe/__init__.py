@@ -26,7 +26,7 @@ from ftkit.recipe.backbone import Backbone, FineTune, Mlp
 from ftkit.recipe.data import Data, as_drawn_before
 from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
 from ftkit.recipe.settings import Settings, read_json, replace
-from ftkit.recipe.strategy import STRATEGIES, Full, HeadOnly, Lora, Lpft, Strategy
+from ftkit.recipe.strategy import STRATEGIES, Bitfit, Full, HeadOnly, Lora, Lpft, Strategy
 from ftkit.recipe.task import (
     CLASSIFICATION,
     REGRESSION,
@@ -57,6 +57,7 @@ __all__ = [
     "TASKS",
     "Augment",
     "Backbone",
+    "Bitfit",
     "Data",
     "Expect",
     "FineTune",

@@ -186,11 +186,26 @@ class Lora(StrategySettings):
         return f"low-rank updates (LoRA){head} were trained"
 
 
-Strategy = Union[Full, HeadOnly, Lpft, Lora]
-STRATEGIES: dict[str, type[Full] | type[HeadOnly] | type[Lpft] | type[Lora]] = {
+class Bitfit(StrategySettings):
+    """Biases and norms move, and the new head (BitFit, Ben Zaken et al. 2022, 2106.10199)."""
+
+    kind: Literal["bitfit"] = "bitfit"
+    learning_rate: PositiveFloat = 1e-3
+    """Their paper tries 1e-4 to 1e-3 for BERT."""
+
+    @classmethod
+    def what_was_trained(cls, new_head: bool) -> str:
+        """See `StrategySettings`."""
+        head = " and the new classification head" if new_head else ""
+        return f"biases and norms (BitFit){head} were trained"
+
+
+Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]
+STRATEGIES: dict[str, type[Full | HeadOnly | Lpft | Lora | Bitfit]] = {
     "full": Full,
     "head": HeadOnly,
     "lpft": Lpft,
     "lora": Lora,
+    "bitfit": Bitfit,
 }
-StrategyKind = Literal["full", "head", "lpft", "lora"]
+StrategyKind = Literal["full", "head", "lpft", "lora", "bitfit"]

@@ -1,6 +1,6 @@
 """What moves in a fine-tuning and how it is trained: all, the head, LoRA, one after the other.
 
-`base.py` holds the class `Strategy`; full.py, head.py, lpft.py and lora.py each hold one strategy.
+`base.py` holds the class `Strategy`; full.py, head.py, lora.py and the like hold one strategy each.
 """
 
 from __future__ import annotations
