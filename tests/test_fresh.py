@@ -56,7 +56,7 @@ def test_the_path_keeps_what_the_user_put_there_and_drops_the_working_directory(
 
 
 def test_the_command_line_runs_as_a_module_beside_foreign_files(foreign):
-    given = {**os.environ, "PYTHONPATH": str(Path(fresh_process.__file__).parents[1])}
+    given = {**os.environ, "PYTHONPATH": str(Path(fresh_process.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-m", "ftkit.cli", "show", "mlp-text"],
         capture_output=True,

@@ -16,7 +16,7 @@ SECONDS = 30.0
 """What all processes may take to end; the start is not counted."""
 SCRIPT = """
 import os, sys, time
-import ftkit.finetuning.finetune as run
+from ftkit.strategies.full import FullStrategy
 from ftkit.cli.main import main
 from ftkit.errors import TrainingError
 
@@ -27,7 +27,7 @@ def train(*arguments, **rest):
     import torch
     torch.distributed.all_reduce(torch.zeros(1))  # as in each step of training
 
-run.train = train
+FullStrategy.train = train
 sys.exit(main(["train", "mine.json", "--out", "out"]))
 """
 WHAT = {

@@ -16,6 +16,7 @@ from ftkit.backbones.embedded import embedded_backbone
 from ftkit.data.file_cache import place_for
 from ftkit.data.remote_files import fetch
 from ftkit.errors import RunError
+from ftkit.machine import cache_folder as caches
 from ftkit.machine import permissions
 from ftkit.machine.cache_folder import cache_folder
 from ftkit.machine.permissions import as_others_files, private
@@ -41,7 +42,7 @@ def given_away(monkeypatch):
     def is_mine(path):
         return os.path.lexists(path) and os.path.abspath(path) not in foreign
 
-    for module in (permissions, embedded, cache):
+    for module in (permissions, caches, cache):
         monkeypatch.setattr(module, "is_mine", is_mine)
     remove = os.unlink
     monkeypatch.setattr(os, "unlink", lambda p, **how: (remove(p, **how), foreign.discard(str(p))))

@@ -1,6 +1,8 @@
 """Batches shared among processes, precision, versions."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,6 +12,7 @@ from ftkit import RecipeError
 from ftkit.machine.runtime import (
     Machine,
     choose_precision,
+    commit,
     exact_float32,
     peak_memory,
     share_batch,
@@ -65,3 +68,13 @@ def test_memory_is_measured_where_python_has_no_resource_module(monkeypatch):
     without = peak_memory(CPU)["host"]
     assert without == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
     assert without <= with_it * 1.01
+
+
+def test_the_commit_is_that_of_the_checkout_in_use():
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        pytest.skip("this is no checkout")
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    found = commit()
+    assert found is not None
+    assert head.stdout.startswith(found.removesuffix("+"))

@@ -64,7 +64,7 @@ def check_network(
     machine = runtime.start(recipe.train.seed)
     splits = load_splits(recipe.data, task_of(recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    built = build(recipe.backbone, recipe.task, splits, recipe.train.seed)
+    built = build(recipe.backbone, task_of(recipe.task), splits, recipe.train.seed)
     scaler, network = Scaler.of(built.model, built.inputs), built.model.network
     if trained:
         model = Path(name) / MODEL

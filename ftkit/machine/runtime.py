@@ -238,7 +238,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the git commit of the ftkit checkout in use, with "+" when it has changes."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed from a wheel
         return None
 

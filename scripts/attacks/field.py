@@ -96,7 +96,9 @@ def warm() -> None:
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "FTKIT_PRECISION": "fp32"}
     for name in ("PIL.Image", "scipy.optimize", "scipy.stats", "matplotlib.pyplot", "recipes"):
         importlib.import_module(name)
-    for name in ("cli", "run", "predict", "check", "push", "sweep", "mlp_fit", "report", "compare"):
+    for name in ("cli.main", "compare.report", "prediction.predict", "publishing.push"):
+        importlib.import_module(f"ftkit.{name}")
+    for name in ("planning.check", "planning.sweep", "training.perceptron_fit"):
         importlib.import_module(f"ftkit.{name}")
 
 
