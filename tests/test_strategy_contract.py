@@ -19,7 +19,7 @@ from ftkit.recipe import STRATEGIES
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
 from ftkit.tasks import task_of
-from ftkit.training.fit import Fitted
+from ftkit.training.fitted import Fitted
 
 IMAGES = task_of(ImageClassification())
 

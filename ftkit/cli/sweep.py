@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,7 +166,7 @@ def _on_ray(
         raise RecipeError("--ray starts processes of its own; leave out accelerate launch")
     _here()
     try:
-        import ray.tune  # noqa: F401
+        import_module("ray.tune")
     except ImportError:
         raise RecipeError("ftkit sweep --ray needs Ray Tune: pip install 'ftkit[ray]'") from None
     from ftkit.planning.sweep_ray import Cluster, sweep_on_ray

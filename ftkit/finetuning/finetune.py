@@ -43,7 +43,6 @@ from ftkit.strategies.build import build
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
-from ftkit.training import perceptron_fit  # noqa: F401 - registers how a perceptron is fitted
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)

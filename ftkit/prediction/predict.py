@@ -43,10 +43,7 @@ from ftkit.runs.finished import (
     require_verified,
 )
 from ftkit.runs.result import FILE, RunResult
-from ftkit.tasks import (
-    task_of,
-    translating,  # noqa: F401 - registers how translations go through the stages
-)
+from ftkit.tasks import task_of
 from ftkit.tasks.rows_to_answer import Given, names_data, read_given
 from ftkit.tasks.writing import go_on
 

@@ -23,7 +23,8 @@ from ftkit.machine.runtime import Machine
 from ftkit.recipe import Recipe
 from ftkit.recipe import Strategy as Settings
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fit import Fitted, fit
+from ftkit.training.fit import fit
+from ftkit.training.fitted import Fitted
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from ftkit.strategies.heads import Head, why_not_alone
 from ftkit.strategies.linear_head import solve
 from ftkit.strategies.probe import choose, solver_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fit import Fitted, fit
+from ftkit.training.fit import fit
+from ftkit.training.fitted import Fitted
 
 log = logging.getLogger(__name__)
 

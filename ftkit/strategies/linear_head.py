@@ -28,7 +28,7 @@ from ftkit.strategies.penalty import FOLDS, Scaled, choose_penalty, folds_of
 from ftkit.strategies.probe import measured
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fit import Fitted
+from ftkit.training.fitted import Fitted
 from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)

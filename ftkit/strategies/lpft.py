@@ -17,7 +17,8 @@ from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.strategies.base import Strategy, set_keeping_statistics
 from ftkit.strategies.head import HeadOnlyStrategy
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fit import Fitted, fit
+from ftkit.training.fit import fit
+from ftkit.training.fitted import Fitted
 
 log = logging.getLogger(__name__)
 PROBE = "probe"

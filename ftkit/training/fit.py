@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import logging
 import math
 import sys
-from dataclasses import asdict, dataclass, field
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +19,22 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from ftkit.backbones.perceptron import Perceptron
 from ftkit.backbones.pretrained import begins_trained, place
 from ftkit.errors import TrainingError
 from ftkit.machine.interruption import check, held
 from ftkit.machine.runtime import Machine, on_main, share_batch
-from ftkit.recipe import LOWER_IS_BETTER, STRATEGIES, Recipe, Strategy, Train
+from ftkit.recipe import LOWER_IS_BETTER, Recipe, Train
 from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.runs.journal import Bar, Journal
 from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import evaluation_batch, workers
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.callbacks import Patience
+from ftkit.training.fitted import Fitted
 from ftkit.training.micro_batch import limited
 from ftkit.training.optimiser import Pace
+from ftkit.training.perceptron_fit import fit_by_hand
 from ftkit.training.precision import Arithmetic, fastest_training
 from ftkit.training.resuming import Progress
 from ftkit.training.sharded import is_shared, name_layers
@@ -44,35 +44,6 @@ from ftkit.training.trainer import FrozenTrainer
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What training took, over all processes and all sittings of a resumed run."""
-
-    steps: int
-    train_seconds: float
-    validation_seconds: float
-    examples: int
-    strategy: Strategy
-    """With the settings that were used, where some were chosen by trying."""
-    precision: str
-    """The arithmetic of training: fp32, bf16 or fp16."""
-    features_seconds: float = 0.0
-    validation: dict[str, float] = field(default_factory=dict)
-    """Loss and figures on the validation rows, of the weights that were kept."""
-
-    def to_json(self) -> str:
-        """Return it as text."""
-        return json.dumps(asdict(self) | {"strategy": self.strategy.model_dump(mode="json")})
-
-    @classmethod
-    def from_json(cls, text: str) -> Fitted:
-        """Return what `to_json` wrote."""
-        values = json.loads(text)
-        strategy = values.pop("strategy")
-        return cls(**values, strategy=STRATEGIES[strategy["kind"]](**strategy))
-
-
-@singledispatch
 def fit(
     model: nn.Module,
     strategy: Pace,
@@ -84,9 +55,9 @@ def fit(
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
 
-    By Trainer, unless the model's type has an implementation of its own
-    (`ftkit.training.perceptron_fit`). Where a forward pass does not fit into the device's memory,
-    half as many rows go into each, and the step goes on over more of them: `batch_size` stays.
+    By Trainer; a perceptron by its own loop (`ftkit.training.perceptron_fit`). Where a forward
+    pass does not fit into the device's memory, half as many rows go into each, and the step goes on
+    over more of them: `batch_size` stays.
 
     Args:
         strategy: by which the model was adapted, with the settings of the recipe.
@@ -99,6 +70,8 @@ def fit(
         TrainingError: the loss stopped being a number, a checkpoint does not give its score, or the
             memory does not suffice.
     """
+    if isinstance(model, Perceptron):
+        return fit_by_hand(model, inputs, recipe, machine, folder, resume)
     scale = scale_of(task_of(recipe.task), inputs.train.labels, model)
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)

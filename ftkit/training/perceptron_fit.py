@@ -24,8 +24,7 @@ from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.runs.journal import Lines
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fit import Fitted, fit
-from ftkit.training.optimiser import Pace
+from ftkit.training.fitted import Fitted
 from ftkit.training.perceptron_state import LEAST_SECONDS, Keeper, State, read_state
 from ftkit.training.selection import counted, rank
 from ftkit.training.target_scaling import mean_and_deviation
@@ -33,19 +32,17 @@ from ftkit.training.target_scaling import mean_and_deviation
 log = logging.getLogger(__name__)
 
 
-@fit.register
 def fit_by_hand(
     model: Perceptron,
-    strategy: Pace,
     inputs: Inputs,
     recipe: Recipe,
     machine: Machine,
     folder: Path,
     resume: bool = False,
 ) -> Fitted:
-    """Train the perceptron in place and leave its best epoch's parameters in it; see `fit`.
+    """Train the perceptron in place and leave its best epoch's parameters in it.
 
-    The strategy says nothing here: all layers that move do so at one pace.
+    All layers that move do so at one pace. See `ftkit.training.fit.fit`, which calls this.
     """
     network, scaler = model.network, Scaler.of(model, inputs)
     X, Y = (tensor.to(machine.device) for tensor in scaler.targets(inputs.train))
