@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from checkpoints import TEXTS
 from conftest import leave_unverified
 from peft import LoraConfig, get_peft_model
@@ -14,11 +15,21 @@ from sklearn.metrics import r2_score
 from test_tasks_text_labels import recipe, rows  # noqa: F401 - fixtures
 from transformers import pipeline
 
-from ftkit import Full, HeadOnly, Lora, Lpft, RunResult, TextRegression, finetune
+from ftkit import (
+    Full,
+    HeadOnly,
+    ImageRegression,
+    Lora,
+    Lpft,
+    RunResult,
+    TextRegression,
+    finetune,
+)
 from ftkit.backbones.pretrained import load_model
+from ftkit.errors import ModelError
 from ftkit.recipe import Backbone, TextClassification
 from ftkit.tasks import task_of
-from ftkit.training.target_scaling import Scale, mean_and_deviation, output_layer, scale_of
+from ftkit.training.target_scaling import Scale, mean_and_deviation, output_layers, scale_of
 
 LABELS = np.array([38.0, 47.0, 29.0, 41.0, 35.5])
 
@@ -40,11 +51,47 @@ def test_the_scale_folded_in_turns_outputs_into_the_labels_own_units(family, che
         after = model(**batch).logits.numpy()
         scale.unfold(model)
         again = model(**batch).logits.numpy()
-    mean = LABELS.mean() if output_layer(model).bias is not None else 0.0
+    (layer,) = output_layers(model)
+    mean = LABELS.mean() if layer.bias is not None else 0.0
     spread = LABELS.std() if mean else np.sqrt((LABELS**2).mean())
     assert after == pytest.approx(before * spread + mean, abs=1e-3)
     assert again == pytest.approx(before, abs=1e-4)
     assert after == pytest.approx(scale.outputs(before), abs=1e-3)
+
+
+def with_a_teacher():
+    config = hf.DeiTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=16, num_labels=1,
+    )  # fmt: skip
+    return hf.DeiTForImageClassificationWithTeacher(config).eval()
+
+
+def with_a_convolution_as_head():
+    config = hf.TimmWrapperConfig(architecture="dpn48b", num_labels=1)
+    return hf.TimmWrapperForImageClassification(config).eval()
+
+
+@pytest.mark.parametrize("make", [with_a_teacher, with_a_convolution_as_head])
+def test_images_are_scaled_by_two_heads_or_a_convolution_too(make):
+    torch.manual_seed(0)
+    model, images = make(), torch.randn(2, 3, 32, 32)
+    scale = scale_of(task_of(ImageRegression()), LABELS, model)
+    with torch.no_grad():
+        before = model(images).logits.numpy()
+        scale.fold(model)
+        after = model(images).logits.numpy()
+        scale.unfold(model)
+        again = model(images).logits.numpy()
+    assert after == pytest.approx(before * LABELS.std() + LABELS.mean(), abs=1e-3)
+    assert again == pytest.approx(before, abs=1e-4)
+
+
+def test_a_model_without_a_layer_that_gives_its_output_is_refused():
+    model = with_a_teacher()
+    model.cls_classifier = model.distillation_classifier = torch.nn.LayerNorm(16)
+    with pytest.raises(ModelError, match="no Linear layer or convolution that gives its output"):
+        scale_of(task_of(ImageRegression()), LABELS, model)
 
 
 def test_the_head_that_moves_is_scaled_not_the_one_that_lora_keeps_beside_it(checkpoint):

@@ -1,4 +1,4 @@
-"""Numbers to be told, scaled to mean 0 and variance 1 for training: `scale_of(task, rows, model)`.
+"""Numbers to be told, scaled to mean 0 and variance 1 for training: `scale_of`.
 
 AdamW moves a bias by about the learning rate in each step, so a head that begins near zero does not
 reach labels of mean 38 in a few hundred steps of 1e-4. It trains on (y - mean) / deviation of the
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from ftkit.backbones.pretrained import head_names
 from ftkit.data.encoders import deviations
+from ftkit.errors import ModelError
 from ftkit.tasks.base import Task
 
 
@@ -45,20 +46,20 @@ class Scale:
     @torch.no_grad()
     def fold(self, model: nn.Module) -> None:
         """Let the model give the labels' units by itself, in place."""
-        layer = output_layer(model)
-        mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
-        layer.weight.mul_(deviation[:, None])
-        if layer.bias is not None:
-            layer.bias.mul_(deviation).add_(mean)
+        for layer in output_layers(model):
+            mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
+            layer.weight.mul_(_as_rows(deviation, layer))
+            if layer.bias is not None:
+                layer.bias.mul_(deviation).add_(mean)
 
     @torch.no_grad()
     def unfold(self, model: nn.Module) -> None:
         """Undo `fold`, in place, for a model that goes on from labels' units."""
-        layer = output_layer(model)
-        mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
-        layer.weight.div_(deviation[:, None])
-        if layer.bias is not None:
-            layer.bias.sub_(mean).div_(deviation)
+        for layer in output_layers(model):
+            mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
+            layer.weight.div_(_as_rows(deviation, layer))
+            if layer.bias is not None:
+                layer.bias.sub_(mean).div_(deviation)
 
     @property
     def _both(self) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +75,9 @@ def scale_of(task: Task, labels: np.ndarray, model: nn.Module) -> Scale | None:
     if not task.tells_numbers:
         return None
     mean, deviation = mean_and_deviation(labels)
-    if output_layer(model).bias is None:  # the features have to give the mean
+    if any(
+        layer.bias is None for layer in output_layers(model)
+    ):  # the features have to give the mean
         root = np.sqrt(mean**2 + deviation**2)
         return Scale(np.zeros_like(mean), np.where(root > 0, root, 1.0))
     return Scale(mean, deviation)
@@ -89,11 +92,17 @@ def mean_and_deviation(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nanmean(values, 0), deviations(values)
 
 
-def output_layer(model: nn.Module) -> nn.Linear:
-    """Return the layer of the head that gives the model's outputs: its last one with as many.
+def output_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    """Return the layers of the head that give the model's outputs: those with as many.
+
+    It is one, except where a model answers with the mean of two heads, as DeiT and LeViT do that
+    learned from a teacher: where each takes the scale in, so does the mean.
 
     Args:
         model: a pretrained model with a head, adapted or not, or a head by itself.
+
+    Raises:
+        ModelError: there is no such layer.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     parts = [base]
@@ -104,9 +113,18 @@ def output_layer(model: nn.Module) -> nn.Linear:
         module
         for part in parts
         for module in part.modules()
-        if isinstance(module, nn.Linear)
-        and module.out_features == C
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        and module.weight.shape[0] == C
         and module.weight.requires_grad  # peft keeps the head as it was beside the one that moves
     ]
-    assert found, "every head of transformers for sequences ends in a Linear layer"
-    return found[-1]
+    if not found:
+        raise ModelError(
+            f"{type(base).__name__} has no Linear layer or convolution that gives its output, "
+            f"which is to take in the scale of the numbers; give another backbone"
+        )
+    return found
+
+
+def _as_rows(values: torch.Tensor, layer: nn.Linear | nn.Conv2d) -> torch.Tensor:
+    """Return values (C,) as they multiply a weight whose first dimension is C."""
+    return values.reshape(-1, *[1] * (layer.weight.ndim - 1))
