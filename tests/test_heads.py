@@ -82,6 +82,34 @@ def test_of_a_sequence_only_the_token_that_the_head_reads_is_cached(recipe):
     assert torch.allclose(got, expected, atol=1e-5)
 
 
+class Pictures(Sentences):
+    """Images of one size."""
+
+    def __getitem__(self, key):
+        position = key % len(self)
+        pixels = torch.full((3, 32, 32), float(self.ids[position].mean()))
+        pixels[:, : self.ids[position, 0]] = 0
+        return {"pixel_values": pixels, "labels": self.labels[position], "index": position}
+
+
+def test_two_heads_that_read_two_tokens_get_both(recipe):
+    torch.manual_seed(0)
+    model = hf.DeiTForImageClassificationWithTeacher(
+        hf.DeiTConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            image_size=32, patch_size=16, num_labels=3,
+        )
+    ).eval()  # fmt: skip
+    rows, machine = Pictures(20), runtime.start(0)
+    inputs = Inputs(rows, rows, rows, rows)
+    assert why_not_alone(model, inputs, machine) is None
+    cached = cache_features(model, inputs, recipe, machine)
+    with torch.inference_mode():
+        expected = model(torch.stack([rows[n]["pixel_values"] for n in range(20)])).logits
+        got = Head(model).eval()(cached.train.at(np.arange(20)))["logits"]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
 def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
     model = distilbert()
     rows, machine = Sentences(20), runtime.start(0)
