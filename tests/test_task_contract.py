@@ -32,6 +32,13 @@ TABLES = {
         {"text": TEXTS, "label": [[n % 3] * (n % 2) for n in range(N)]},
         features=Features({"text": Value("string"), "label": List(ClassLabel(names=list(NAMES)))}),
     ),
+    "measured images": Dataset.from_dict(
+        {
+            "image": [Pillow.new("RGB", (8, 8), (20 * n, 0, 0)) for n in range(N)],
+            "label": [0.5 * n for n in range(N)],
+        },
+        features=Features({"image": Image(), "label": Value("float64")}),
+    ),
     "tagged images": Dataset.from_dict(
         {
             "image": [Pillow.new("RGB", (8, 8), (20 * n, 0, 0)) for n in range(N)],

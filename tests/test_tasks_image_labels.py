@@ -1,6 +1,7 @@
 """Images with other labels than one class: several classes, and numbers; the whole main path."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -167,6 +168,73 @@ def test_a_comparison_with_its_report_is_made(task, recipe, tmp_path, capsys, mo
     page = (tmp_path / "both" / "report.html").read_text()
     assert "<img" in page  # test pictures beside their answers
     assert main(["check", "mine.json"]) == 0, capsys.readouterr().err
+
+
+@pytest.fixture
+def colour_folders(pictures, tmp_path):
+    """Two folders of six pictures each, called like classes that the model knows."""
+    for row in range(12):
+        folder = tmp_path / "folders" / COLOURS[row % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures / f"{row:03d}.png", folder)
+    return tmp_path / "folders"
+
+
+@pytest.mark.parametrize("label", ["kinds", "label"])
+def test_class_folders_say_no_tags_and_are_answered_without_figures(
+    label, recipe, pictures, colour_folders, tmp_path, monkeypatch
+):
+    leave_unverified(monkeypatch)
+    text = (pictures / "rows.jsonl").read_text()
+    (pictures / f"{label}.jsonl").write_text(text.replace('"kinds"', f'"{label}"'))
+    named = {"data.path": str(pictures / f"{label}.jsonl"), "task.label": label}
+    finetune(recipe.override(named), tmp_path / "run")
+    found = predict(tmp_path / "run", [str(colour_folders)])
+    assert len(found.columns["prediction"]) == 12
+    assert not found.metrics
+
+
+def test_tags_by_columns_are_answered_without_them_even_one_alone(
+    recipe, pictures, colour_folders, tmp_path, monkeypatch
+):
+    leave_unverified(monkeypatch)
+    lines = [json.loads(line) for line in (pictures / "rows.jsonl").read_text().splitlines()]
+    rows = [f"{line['image']},{int('red' in line['kinds'])}" for line in lines]
+    (pictures / "columns.csv").write_text("\n".join(["image,red", *rows]))
+    task = ImageTagging(labels=("red",), augment=NO_CHANGES)
+    changes = {"task": task, "data.path": str(pictures / "columns.csv")}
+    finetune(recipe.override(changes), tmp_path / "run")
+    found = predict(tmp_path / "run", [str(colour_folders)])
+    assert len(found.columns["prediction"]) == 12
+    assert not found.metrics
+
+
+def test_folders_called_as_numbers_are_these_numbers(
+    recipe, pictures, tmp_path, capsys, monkeypatch
+):
+    leave_unverified(monkeypatch)
+    for row in range(32):
+        folder = tmp_path / "ages" / ("9", "10", "55", "30")[row % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures / f"{row:03d}.png", folder)
+    changes = {"task": ImageRegression(augment=NO_CHANGES), "data.path": str(tmp_path / "ages")}
+    result = finetune(recipe.override(changes), tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
+    assert result.n == len(table["label"])
+    assert set(table["label"]) <= {9.0, 10.0, 55.0, 30.0}
+    assert max(table["label"]) > 3  # not the place of a folder among the others
+
+
+def test_class_folders_are_refused_as_tags_and_as_numbers_in_training(
+    recipe, colour_folders, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    said = {ImageTagging: "got one class", ImageRegression: "expected a number, got 'blue'"}
+    for task, words in said.items():
+        changes = {"task": task(), "data.path": str(colour_folders)}
+        (tmp_path / "mine.json").write_text(recipe.override(changes).to_json())
+        assert main(["check", "mine.json"]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_wrong_rows_are_refused_in_one_line(pictures, recipe, tmp_path, capsys, monkeypatch):

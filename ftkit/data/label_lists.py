@@ -83,6 +83,11 @@ def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[
         labels = [parts_of(label or "", between) for label in labels]  # no text: none of them
     for row, values in enumerate(labels):
         where = f"column '{column}', split '{split}', row {row}"
+        if isinstance(rows.features[column], ClassLabel):
+            raise DataError(
+                f"{where}: expected a list of classes, got one class; where each row has one, use "
+                "image-classification or text-classification"
+            )
         if values is not None and not isinstance(values, list):
             said = separator_in(label for label in labels if isinstance(label, str)) or ";"
             raise DataError(

@@ -32,12 +32,17 @@ its square, 3e-4, is what R2 loses by them at most."""
 def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.ndarray]:
     """Return for each split the numbers to be told (NaN where none).
 
+    Of a column of classes, as folders called 10 and 20 make one, the names are the numbers: how the
+    classes are counted says nothing.
+
     Raises:
         DataError: a label is no number, or float32, in which models answer, cannot tell it.
     """
     found = {}
     for split, rows in splits.items():
-        values = rows[column][:]
+        values: list[Any] = rows[column][:]
+        if isinstance(rows.features[column], ClassLabel):
+            values = _as_text(rows, column, split)
         try:
             found[split] = np.array([number_of(value) for value in values], np.float64)
         except (TypeError, ValueError):
@@ -204,7 +209,7 @@ def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
 
 
 def _as_text(
-    rows: Dataset, column: str, split: str, measure: str, several: str
+    rows: Dataset, column: str, split: str, measure: str = "", several: str = ""
 ) -> list[str | None]:
     """Return the name of each row's class, None where the row has no label."""
     feature = rows.features[column]

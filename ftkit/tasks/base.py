@@ -201,7 +201,7 @@ class Task:
 
     def unlabelled(self, column: str) -> Any:
         """Return the task as it reads a table without labels, where `column` stands for them."""
-        several = len(self.label_columns()) > 1
+        several = getattr(self.settings, "labels", None) is not None
         return self.changed(label=column, **({"labels": None} if several else {}))
 
     def rows_of_texts(self, texts: list[str]) -> Dataset:

@@ -27,9 +27,7 @@ from ftkit.data.table_files import Source, is_table, meanings
 from ftkit.errors import DataError
 from ftkit.errors.addresses import is_address, without_secrets
 from ftkit.hub.names import PREFIX
-from ftkit.recipe import (
-    Data,
-)
+from ftkit.recipe import Data
 from ftkit.tasks.base import Task
 
 NO_LABEL = "no label"
@@ -226,8 +224,8 @@ def labels_given(
 def _columns(task: Task, features: Features) -> tuple[Any, str | None]:
     """Return the task with the columns of this table, and a note where it has no labels.
 
-    Labels are where they were in training, or in a column of classes called label; other columns
-    are not guessed to be them.
+    Labels are where they were in training, or for one class a row in a column of classes called
+    label; other columns are not guessed to be them.
     """
     lost = {
         field: None
@@ -235,11 +233,16 @@ def _columns(task: Task, features: Features) -> tuple[Any, str | None]:
         if (name := getattr(task.settings, field, None)) and not has_column(features, name)
     }
     task = task.changed(**lost)
-    known = task.label_columns()
-    if all(has_column(features, name) for name in known):
+    known, tells = task.label_columns(), task.settings.tells
+    single = [name for name in known if isinstance(features.get(name), ClassLabel)]
+    if tells == "tags" and single:
+        why = f"column '{single[0]}' says one class a row, where the model tells any number of them"
+    elif all(has_column(features, name) for name in known):
         return task.resolve_columns(features), None
-    if hasattr(task.settings, "label") and isinstance(features.get("label"), ClassLabel):
+    elif tells == "class" and isinstance(features.get("label"), ClassLabel):
         return task.changed(label="label").resolve_columns(features), None
+    else:
+        why = f"no column '{known[0]}'"
     there = Features({**features, NO_LABEL: Value("string")})
     task = task.unlabelled(NO_LABEL).resolve_columns(there)
-    return task, f"no column '{known[0]}': there are no labels to measure by"
+    return task, f"{why}: there are no labels to measure by"
