@@ -117,7 +117,7 @@ def load_start(start: str) -> tuple[Network, Mapping[str, Any]]:
 
 
 def save_perceptron(model: Perceptron, encoder: Encoder, recipe: Recipe, folder: Path) -> None:
-    """Write model.safetensors and config.json, for `load_perceptron` and `mlp_estimator.load`."""
+    """Write model.safetensors and config.json, for `load_perceptron` and `estimators.load`."""
     assert isinstance(recipe.backbone, Mlp)
     mlp, train, names = recipe.backbone, recipe.train, model.label_names
     assert train.schedule != "wsd"
