@@ -34,8 +34,6 @@ from ftkit.tasks.loading import load_splits, screen
 log = logging.getLogger(__name__)
 NEIGHBOURS = (1, 5, 20)
 """Tried on the validation rows; 20 is DINO's."""
-SMALLEST = 1e-6
-"""Probability of a class that no neighbour has."""
 
 
 @dataclass(frozen=True)
