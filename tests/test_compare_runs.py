@@ -59,7 +59,7 @@ def test_what_a_task_does_not_have_is_left_out_aloud():
         "t5-multi30k does without majority and knn (translation has no single class or number to "
         "tell), mlp ("
     )
-    assert sentence.endswith("; what fits it: lora and full")
+    assert sentence.endswith("; what fits it: lora, full and bitfit")
     with pytest.raises(RecipeError, match=r"nothing to compare: .* knn .*fits it: lora and full"):
         ladder([find("smollm-lora")], ["knn"])
 
