@@ -60,7 +60,9 @@ def test_what_a_task_does_not_have_is_left_out_aloud():
         "tell), mlp ("
     )
     assert sentence.endswith("; what fits it: lora, full and bitfit")
-    with pytest.raises(RecipeError, match=r"nothing to compare: .* knn .*fits it: lora, full and bitfit"):
+    with pytest.raises(
+        RecipeError, match=r"nothing to compare: .* knn .*fits it: lora, full and bitfit"
+    ):
         ladder([find("smollm-lora")], ["knn"])
 
 
