@@ -41,7 +41,7 @@ class Told:
     """What a baseline makes of the test rows."""
 
     splits: Splits
-    task: Any
+    task: Task
     outputs: np.ndarray
     """As a model of the task would give them."""
     settings: dict[str, Any]

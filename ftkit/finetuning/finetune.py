@@ -41,6 +41,7 @@ from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import as_begun, settled
 from ftkit.strategies.build import build
 from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
 from ftkit.training.sharded import is_shared
@@ -205,7 +206,7 @@ class Ready:
     model: Any
     processor: Any
     inputs: Inputs
-    task: Any
+    task: Task
     """As the backbone can do it."""
 
 

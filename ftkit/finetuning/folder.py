@@ -39,6 +39,7 @@ from ftkit.runs.finished import read_recipe
 from ftkit.runs.plots import plot_learning_curve
 from ftkit.runs.result import FILE
 from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
 
 log = logging.getLogger(__name__)
 LOCK = "lock"
@@ -245,7 +246,7 @@ def require_same_rows(folder: Path, splits: Splits, anyway: bool) -> None:
         log.warning("going on with other rows: %s", other)
 
 
-def write_predictions(file: Path, task: Any, splits: Splits, outputs: Any) -> None:
+def write_predictions(file: Path, task: Task, splits: Splits, outputs: Any) -> None:
     """Write a row per test example: index, and what `ftkit.tasks.base.Task.columns` says of it.
 
     Where the test rows have groups, `group` is equal for those of one, int64. The names of the

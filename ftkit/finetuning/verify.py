@@ -23,6 +23,7 @@ from ftkit.errors import VerificationError
 from ftkit.finetuning.latency import Waited
 from ftkit.machine import fresh_process
 from ftkit.runs.result import Latency
+from ftkit.tasks.base import Task
 from ftkit.tasks.verified_rows import verified_rows
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Verified:
 
 
 def verify(
-    folder: Path, task: Any, splits: Splits, outputs: Any, trusted: bool = False
+    folder: Path, task: Task, splits: Splits, outputs: Any, trusted: bool = False
 ) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
@@ -80,7 +81,7 @@ def verify(
     return Verified(len(rows), latency.median if latency else None, latency)
 
 
-def _write_inputs(task: Any, rows: Dataset, folder: Path, trusted: bool) -> None:
+def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> None:
     """Write what the rows hold as a user would have it: inputs.json, and PNG files of images."""
     for number, row in enumerate(rows if "image" in rows.column_names else ()):
         open_rgb(row["image"]).save(folder / f"{number:06d}.png")

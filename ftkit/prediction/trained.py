@@ -14,10 +14,11 @@ from ftkit.backbones.pretrained import source_of
 from ftkit.errors import ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Backbone
+from ftkit.tasks.base import Task
 
 
 def load_trained(
-    folder: Path, backbone: Backbone, task: Any
+    folder: Path, backbone: Backbone, task: Task
 ) -> tuple[PreTrainedModel | PeftModel, Any]:
     """Return (model, its processor) as a run saved them, in float32 on the CPU, in eval mode.
 

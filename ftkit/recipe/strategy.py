@@ -26,6 +26,8 @@ class StrategySettings(Settings):
     needs_new_head: ClassVar[bool] = False
     """A new head is trained alone, at first or all the time; models that write texts have none."""
     for_perceptrons: ClassVar[bool] = False
+    was_trained: ClassVar[str]
+    """What was trained, for a model card; {head} stands for the new head, where there is one."""
 
     @property
     def adapter_alone(self) -> bool:
@@ -39,13 +41,14 @@ class StrategySettings(Settings):
         Args:
             new_head: the model has one; models that write texts have none.
         """
-        raise NotImplementedError(f"{cls.__name__} does not say what was trained")
+        return cls.was_trained.format(head=" and the new classification head" if new_head else "")
 
 
 class Full(StrategySettings):
     """Every parameter moves."""
 
     for_perceptrons = True
+    was_trained = "every parameter was trained"
 
     kind: Literal["full"] = "full"
     learning_rate: PositiveFloat = 5e-5
@@ -60,17 +63,13 @@ class Full(StrategySettings):
     """BatchNorm goes on with the statistics of pretraining, in training as in use, instead of those
     of each batch; its scale and shift move. False suits many rows in large batches."""
 
-    @classmethod
-    def what_was_trained(cls, new_head: bool) -> str:
-        """See `StrategySettings`."""
-        return "every parameter was trained"
-
 
 class HeadOnly(StrategySettings):
     """Only the new classification head moves; the backbone is frozen and stays in eval mode."""
 
     needs_new_head = True
     for_perceptrons = True
+    was_trained = "only the new classification head was trained"
 
     kind: Literal["head"] = "head"
     learning_rate: PositiveFloat = 1e-3
@@ -111,11 +110,6 @@ class HeadOnly(StrategySettings):
             raise ValueError("solver lbfgs needs cached features; leave cache on")
         return self
 
-    @classmethod
-    def what_was_trained(cls, new_head: bool) -> str:
-        """See `StrategySettings`."""
-        return "only the new classification head was trained"
-
 
 class Lpft(StrategySettings):
     """A linear probe first, then every parameter moves from there (LP-FT, Kumar et al. 2022).
@@ -124,6 +118,7 @@ class Lpft(StrategySettings):
     """
 
     needs_new_head = True
+    was_trained = "the new classification head was trained first, then every parameter (LP-FT)"
 
     kind: Literal["lpft"] = "lpft"
     learning_rate: PositiveFloat = 5e-5
@@ -134,14 +129,11 @@ class Lpft(StrategySettings):
     keep_statistics: bool = True
     """As of `full`: the features that the probe learned from came of these statistics."""
 
-    @classmethod
-    def what_was_trained(cls, new_head: bool) -> str:
-        """See `StrategySettings`."""
-        return "the new classification head was trained first, then every parameter (LP-FT)"
-
 
 class Lora(StrategySettings):
     """Low-rank updates beside frozen weights, and the new head (Hu et al. 2021)."""
+
+    was_trained = "low-rank updates (LoRA){head} were trained"
 
     kind: Literal["lora"] = "lora"
     learning_rate: PositiveFloat = 5e-4
@@ -179,25 +171,15 @@ class Lora(StrategySettings):
         """See `StrategySettings`."""
         return not self.merge
 
-    @classmethod
-    def what_was_trained(cls, new_head: bool) -> str:
-        """See `StrategySettings`."""
-        head = " and the new classification head" if new_head else ""
-        return f"low-rank updates (LoRA){head} were trained"
-
 
 class Bitfit(StrategySettings):
     """Biases and norms move, and the new head (BitFit, Ben Zaken et al. 2022, 2106.10199)."""
 
+    was_trained = "biases and norms (BitFit){head} were trained"
+
     kind: Literal["bitfit"] = "bitfit"
     learning_rate: PositiveFloat = 1e-3
     """Their paper tries 1e-4 to 1e-3 for BERT."""
-
-    @classmethod
-    def what_was_trained(cls, new_head: bool) -> str:
-        """See `StrategySettings`."""
-        head = " and the new classification head" if new_head else ""
-        return f"biases and norms (BitFit){head} were trained"
 
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]

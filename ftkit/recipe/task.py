@@ -15,7 +15,6 @@ from ftkit.recipe.settings import Settings
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
 NUMBERS = (*REGRESSION, "pearson", "spearman")
-TAGS = ("micro_f1", "macro_f1", "auroc", "accuracy")
 
 
 Answer = Literal["class", "tags", "number", "words", "translation", "continuation"]
@@ -91,36 +90,42 @@ class ImageClassification(TaskSettings):
     """Random changes to training images."""
 
 
-class ImageTagging(TaskSettings):
-    """One image in, any number of C classes out: none, one or several."""
+class TagSettings(TaskSettings):
+    """What tasks have that tell any number of classes of a row: none, one or several."""
 
-    noun = "images"
-    figures = TAGS
+    figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
     loss = "binary cross-entropy (nats)"
     tells = "tags"
 
-    pipeline = "image-classification"
-    kind: Literal["image-tagging"] = "image-tagging"
-    image: str | None = None
-    """Column with the image; found by itself when only one column can be meant."""
     label: str | None = None
     """Column with the list of classes of each row; found by itself when only one can be meant."""
     separator: Annotated[str, Field(min_length=1)] | None = None
-    """What stands between the classes where `label` is a column of texts, as ; in sea;sky; a row
+    """What stands between the classes where `label` is a column of texts, as ; in good;long; a row
     without text then has none of them."""
     labels: tuple[str, ...] | None = None
     """Instead of `label`: columns of 0 and 1, one for each class."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Probability above which a class is told; when not given, the one with the best micro-F1 on
     the validation rows, or one half where they have too few labels to choose."""
-    augment: Augment = Augment()
-    """Random changes to training images."""
 
     @model_validator(mode="after")
-    def _labels_stand_in_one_place(self) -> ImageTagging:
+    def _labels_stand_in_one_place(self) -> TagSettings:
         if self.label is not None and self.labels is not None:
             raise ValueError("give label, one column of lists, or labels, a column for each class")
         return self
+
+
+class ImageTagging(TagSettings):
+    """One image in, any number of C classes out: none, one or several."""
+
+    noun = "images"
+    pipeline = "image-classification"
+
+    kind: Literal["image-tagging"] = "image-tagging"
+    image: str | None = None
+    """Column with the image; found by itself when only one column can be meant."""
+    augment: Augment = Augment()
+    """Random changes to training images."""
 
 
 class ImageRegression(TaskSettings):

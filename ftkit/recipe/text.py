@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero
-from ftkit.recipe.task import CLASSIFICATION, NUMBERS, TAGS, TaskSettings
+from ftkit.recipe.task import CLASSIFICATION, NUMBERS, TagSettings, TaskSettings
 
 MaxLength = Annotated[int, Field(ge=8)] | None
 
@@ -31,15 +31,12 @@ class TextClassification(TaskSettings):
     """Column with the class; found by itself when only one column can be meant."""
 
 
-class TextTagging(TaskSettings):
+class TextTagging(TagSettings):
     """One text, or a pair of texts, in, any number of C classes out: none, one or several."""
 
     noun = "texts"
-    figures = TAGS
-    loss = "binary cross-entropy (nats)"
-    tells = "tags"
-
     pipeline = "text-classification"
+
     kind: Literal["text-tagging"] = "text-tagging"
     text: str | None = None
     """Column with the text; found by itself when only one column can be meant."""
@@ -48,22 +45,6 @@ class TextTagging(TaskSettings):
     max_length: MaxLength = None
     """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
     given."""
-    label: str | None = None
-    """Column with the list of classes of each row; found by itself when only one can be meant."""
-    separator: Annotated[str, Field(min_length=1)] | None = None
-    """What stands between the classes where `label` is a column of texts, as ; in good;long; a row
-    without text then has none of them."""
-    labels: tuple[str, ...] | None = None
-    """Instead of `label`: columns of 0 and 1, one for each class."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Probability above which a class is told; when not given, the one with the best micro-F1 on
-    the validation rows, or one half where they have too few labels to choose."""
-
-    @model_validator(mode="after")
-    def _labels_stand_in_one_place(self) -> TextTagging:
-        if self.label is not None and self.labels is not None:
-            raise ValueError("give label, one column of lists, or labels, a column for each class")
-        return self
 
 
 class TextRegression(TaskSettings):

@@ -12,6 +12,7 @@ from ftkit.backbones.pretrained import load_model
 from ftkit.data.splits import Splits
 from ftkit.machine import runtime
 from ftkit.recipe import Augment, Backbone, Mlp
+from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.vectors import encode_splits
 
@@ -27,12 +28,12 @@ class Built:
     processor: Any
     """Of transformers, or the perceptron's encoder; saved with the model."""
     inputs: Inputs
-    task: Any
+    task: Task
     """As this backbone can do it."""
 
 
 @singledispatch
-def build(backbone: Any, task: Any, splits: Splits, seed: int) -> Built:
+def build(backbone: Any, task: Task, splits: Splits, seed: int) -> Built:
     """Return the model with an output for each class, its processor, and the splits as its inputs.
 
     Args:
@@ -45,7 +46,7 @@ def build(backbone: Any, task: Any, splits: Splits, seed: int) -> Built:
 
 
 @build.register
-def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
+def _(backbone: Backbone, task: Task, splits: Splits, seed: int) -> Built:
     model, processor = runtime.main_first(
         lambda: load_model(backbone, splits.label_names, seed, task)
     )
@@ -56,7 +57,7 @@ def _(backbone: Backbone, task: Any, splits: Splits, seed: int) -> Built:
 
 
 @build.register
-def _(backbone: Mlp, task: Any, splits: Splits, seed: int) -> Built:
+def _(backbone: Mlp, task: Task, splits: Splits, seed: int) -> Built:
     encoder, inputs = encode_splits(task, backbone, splits)
     width = inputs.train[0]["features"].shape[0]
     model = new_perceptron(backbone, width, splits.label_names, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, Features, Image, Value
@@ -25,9 +25,13 @@ from ftkit.data.usual_columns import IMAGE_NAMES, named
 from ftkit.errors import ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Mlp
-from ftkit.tasks.base import Auto, Task
+from ftkit.tasks.base import Task
+from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.image_rows import ImageRows, augmentation
 from ftkit.tasks.inputs import Inputs
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 AUTO = Auto(
     AutoModelForImageClassification, AutoImageProcessor, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
@@ -39,7 +43,7 @@ class Images(Task):
 
     auto = AUTO
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of images, files or their names, and those of labels."""
         images = [name for name, feature in features.items() if isinstance(feature, Image)]
         images = images or [name for name, feature in features.items() if holds_files(feature)]

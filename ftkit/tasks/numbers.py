@@ -17,15 +17,15 @@ from ftkit.data.splits import Splits, labels_of
 from ftkit.recipe import Train
 from ftkit.runs.plots import plot_numbers
 from ftkit.runs.result import Measured
-from ftkit.tasks.base import Labels, Task
+from ftkit.tasks.base import Task
 from ftkit.tasks.losses import elementwise_loss
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
+from ftkit.tasks.reads_rows import Labels
 
 
 class Numbers(Task):
     """One number out."""
 
-    tells_numbers = True
     problem_type = "regression"
 
     def read_labels(self, splits: Mapping[str, Dataset], strict: bool = True) -> Labels:

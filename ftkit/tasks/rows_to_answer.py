@@ -48,8 +48,8 @@ class Given:
     not known means nothing."""
     labelled: np.ndarray
     """(N,) whether the label of a row is known."""
-    task: Any
-    """`ftkit.tasks.base.Task` with its columns filled in."""
+    task: Task
+    """With its columns filled in."""
     notes: tuple[str, ...] = ()
     """What was decided about them, one sentence each."""
 
@@ -221,7 +221,7 @@ def labels_given(
     return labels, labelled, notes
 
 
-def _columns(task: Task, features: Features) -> tuple[Any, str | None]:
+def _columns(task: Task, features: Features) -> tuple[Task, str | None]:
     """Return the task with the columns of this table, and a note where it has no labels.
 
     Labels are where they were in training, or for one class a row in a column of classes called

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, Features, Sequence, Value
@@ -17,11 +17,14 @@ from ftkit.errors import DataError
 from ftkit.recipe import Mlp
 from ftkit.tasks.base import Task
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Tables(Task):
     """A row of numbers and categories in."""
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with its label, and every column of numbers as an input."""
         settings = self.settings
         label = self.label_fields(features)["label"]
@@ -39,7 +42,7 @@ class Tables(Task):
         """Return the columns of numbers and of few words."""
         return self.settings.columns
 
-    def fitted_to(self, train: Dataset, there: Features, asked: Any) -> tuple[Any, list[str]]:
+    def fitted_to(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
         """Return the task with its columns of words, and what is left of the others and why.
 
         Words become categories where they are few.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,18 +22,21 @@ from ftkit.machine.runtime import Machine
 from ftkit.recipe import Train
 from ftkit.runs.plots import plot_precision_recall
 from ftkit.runs.result import Measured
-from ftkit.tasks.base import SMALLEST, Labels, Task
+from ftkit.tasks.base import SMALLEST, Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import elementwise_loss
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
+from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.thresholds import best_threshold, settled_threshold
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Tags(Task):
     """Any number of C classes out."""
 
     problem_type = "multi_label_classification"
-    label_use = "text"
 
     def label_fields(self, features: Features) -> dict[str, Any]:
         """Return the column of lists of classes; nothing where each class has a column."""
@@ -107,7 +110,7 @@ class Tags(Task):
 
         return loss
 
-    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Any:
+    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
         """Return the task with its threshold, which the model's config keeps for later users."""
         task = self
         if self.settings.threshold is None:
@@ -160,7 +163,7 @@ class Tags(Task):
         """Return logits whose probabilities are these means."""
         return logit(np.clip(means.astype(np.float64), SMALLEST, 1 - SMALLEST))
 
-    def with_best_threshold(self, truth: np.ndarray, outputs: np.ndarray) -> Any:
+    def with_best_threshold(self, truth: np.ndarray, outputs: np.ndarray) -> Self:
         """Return the task with the threshold of the best micro-F1.
 
         Half of the votes is right for nothing here: a class of every tenth row never has it, and

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,16 +25,21 @@ from ftkit.machine.runtime import Machine
 from ftkit.recipe import LanguageModelling, Recipe, Train
 from ftkit.runs.plots import plot_perplexities
 from ftkit.runs.result import Measured
-from ftkit.tasks.base import Auto, Labels, Task
+from ftkit.tasks.base import Task
 from ftkit.tasks.chat import end_of_turn, give_template, prompt_of
 from ftkit.tasks.evaluation import for_each_row
+from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.metrics.language import Told, measure_texts, score_texts
 from ftkit.tasks.packing import pack, why_not_packed
+from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
 from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
 from ftkit.tasks.wording import HERE, Wording
 from ftkit.tasks.writing import Targets, next_token_loss, sums_of, write_answers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 AUTO = Auto(AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False)
@@ -56,7 +61,7 @@ class TextGeneration(Task):
 
     auto = AUTO
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of texts or of conversations, or of prompt and answer."""
         found = _asked(self.settings, features) or _certain(features)
         if found is None:
@@ -101,7 +106,7 @@ class TextGeneration(Task):
         """Return nothing: there are no classes."""
         return {}
 
-    def settled(self, splits: Splits, model: Any, processor: Any) -> Any:
+    def settled(self, splits: Splits, model: Any, processor: Any) -> Self:
         """Fill in columns, length and packing; give the tokenizer a chat template if it needs one.
 
         Raises:

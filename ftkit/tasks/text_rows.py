@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import datasets
@@ -9,10 +10,26 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ftkit.tasks.inputs import label_at, stacked
+from ftkit.tasks.inputs import Inputs, label_at, stacked
 
 USUAL_MOST = 512
 """Tokens; tokenizers that know no limit say 10^30."""
+
+
+log = logging.getLogger(__name__)
+
+
+def log_cuts(inputs: Inputs, limit: int, what: str) -> None:
+    """Log of each split what share of its rows is cut off, where some are.
+
+    Args:
+        limit: tokens.
+        what: is said of the rows, with places for the share in per cent and for the limit.
+    """
+    for name in ("train", "validation", "test"):
+        rows: Any = getattr(inputs, name)
+        if rows.cut:
+            log.info(f"%s: {what}", name, 100 * rows.cut / len(rows), limit)
 
 
 class TextRows(Dataset):

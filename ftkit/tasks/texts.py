@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, Features, Value
@@ -21,12 +20,15 @@ from ftkit.data.splits import Splits
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Recipe
-from ftkit.tasks.base import Auto, Task
+from ftkit.tasks.base import Task
+from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.text_rows import USUAL_MOST, TextRows
+from ftkit.tasks.text_rows import USUAL_MOST, TextRows, log_cuts
 from ftkit.tasks.wording import Wording, wording_of_classes
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 AUTO = Auto(
     AutoModelForSequenceClassification, AutoTokenizer, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 )
@@ -39,7 +41,7 @@ class Texts(Task):
 
     auto = AUTO
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of texts, that of a pair, and those of labels."""
         task = self.changed(**self.label_fields(features))
         labels = task.label_columns()
@@ -79,15 +81,11 @@ class Texts(Task):
             TextRows(rows, processor, self.label_array(rows, len(splits.label_names)))
             for rows in (splits.train, splits.validation, splits.test)
         )
-        for name, rows in (("train", train), ("validation", validation), ("test", test)):
-            if rows.cut:
-                log.info(
-                    "%s: %.1f %% of the texts are longer than %d tokens and are cut off there",
-                    name,
-                    100 * rows.cut / len(rows),
-                    limit,
-                )
-        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
+        log_cuts(
+            found, limit, "%.1f %% of the texts are longer than %d tokens and are cut off there"
+        )
+        return found
 
     def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
         """Run two texts, or pairs, through tokenizer and model."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,15 +31,20 @@ from ftkit.machine.runtime import Machine
 from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
-from ftkit.tasks.base import Auto, Labels, Task
+from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import in_batches, shared_batches
+from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import class_weights, token_loss
 from ftkit.tasks.metrics.classes import softmax
 from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
+from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
 from ftkit.tasks.word_rows import UNSEEN, Words
 from ftkit.tasks.wording import HERE, Wording, listed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 TOKEN_NAMES = ("tokens", "words")
@@ -58,7 +63,7 @@ class TokenClassification(Task):
 
     auto = AUTO
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of lists of words, and that of their classes."""
         words = named(TOKEN_NAMES, features)
         words = words or [name for name, kind in features.items() if holds_words(kind)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -28,8 +27,9 @@ from ftkit.recipe import Recipe, Train
 from ftkit.recipe import Translation as Settings
 from ftkit.runs.plots import plot_histogram
 from ftkit.runs.result import Measured
-from ftkit.tasks.base import Auto, Labels, Task
+from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import for_each_row
+from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import token_loss
 from ftkit.tasks.metrics.translation import (
@@ -40,11 +40,15 @@ from ftkit.tasks.metrics.translation import (
     score_translations,
 )
 from ftkit.tasks.pair_rows import Pairs
+from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.seq2seq import USUAL_MOST, shift_of, write_translator
+from ftkit.tasks.text_rows import log_cuts
 from ftkit.tasks.translating import Told, loss_and_tokens, translate
 from ftkit.tasks.wording import HERE, Wording
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 AUTO = Auto(
     AutoModelForSeq2SeqLM, AutoTokenizer, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, new_head=False
 )
@@ -58,7 +62,7 @@ class Translation(Task):
 
     auto = AUTO
 
-    def resolve_columns(self, features: Features) -> Any:
+    def resolve_columns(self, features: Features) -> Self:
         """Return the task with the columns of texts and translations.
 
         A language's code stands for that field of the column `translation`. Guessed are columns
@@ -103,7 +107,7 @@ class Translation(Task):
         """Return (N,) dashes."""
         return objects(["-"] * len(table))
 
-    def unlabelled(self, column: str) -> Any:
+    def unlabelled(self, column: str) -> Self:
         """Return the task as it reads a table without translations."""
         return self.changed(target=column)
 
@@ -119,15 +123,10 @@ class Translation(Task):
             Pairs(rows, processor, self.settings.prefix)
             for rows in (splits.train, splits.validation, splits.test)
         )
-        for name, rows in (("train", train), ("validation", validation), ("test", test)):
-            if rows.cut:
-                log.info(
-                    "%s: %.1f %% of the pairs have a text of more than %d tokens, which is cut off",
-                    name,
-                    100 * rows.cut / len(rows),
-                    limit,
-                )
-        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
+        said = "%.1f %% of the pairs have a text of more than %d tokens, which is cut off"
+        log_cuts(found, limit, said)
+        return found
 
     def suited(self, inputs: Inputs, model: Any) -> Inputs:
         """Return the inputs with what this model's decoder reads."""

@@ -72,7 +72,7 @@ def scale_of(task: Task, labels: np.ndarray, model: nn.Module) -> Scale | None:
     Args:
         labels: of the training rows; one that is NaN does not count.
     """
-    if not task.tells_numbers:
+    if task.settings.tells != "number":
         return None
     mean, deviation = mean_and_deviation(labels)
     if any(
