@@ -9,7 +9,7 @@ from torch import nn
 
 from ftkit import ImageClassification, TextRegression, TextTagging, Train, TrainingError
 from ftkit.strategies.features import Features
-from ftkit.strategies.lbfgs import Examples, centred, minimise, shares_of
+from ftkit.strategies.lbfgs import QUIETEST, Examples, centred, minimise, shares_of
 from ftkit.tasks import task_of
 
 N, D, C = 300, 7, 3
@@ -18,10 +18,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def rows():
-    """Features that do not part the classes cleanly, of very different sizes."""
+    """Features that do not part the classes cleanly, of different sizes, and none is quiet."""
     draw = np.random.default_rng(0)
     labels = draw.choice(C, N, p=[0.6, 0.3, 0.1])
-    values = draw.normal(size=(N, D)) * np.arange(1, D + 1) + 5 + labels[:, None]
+    values = draw.normal(size=(N, D)) * np.arange(2, D + 2) + 5 + labels[:, None]
     return Features(torch.from_numpy(values).float(), np.arange(N)[None], labels)
 
 
@@ -75,6 +75,43 @@ def test_nothing_is_left_to_descend_with_smoothing_views_and_no_bias(rows, bias,
         assert b.grad.abs().max() < 2e-5
     else:
         assert not free.any()
+
+
+def test_a_quiet_feature_is_divided_by_a_share_of_the_mean_deviation(rows):
+    values = rows.values * torch.tensor([1e-3, 0.1, 1, 1, 1, 1, 1])
+    W, b, _, _ = solved(Features(values, rows.places, rows.labels), 0.03)
+    X = values.double().numpy()
+    deviation = X.std(0)
+    scale = np.maximum(deviation, QUIETEST * deviation.mean())
+    assert (scale > deviation).tolist() == [True, True] + 5 * [False]
+    X = (X - X.mean(0)) / scale
+    other = LogisticRegression(C=1 / (0.03 * N), tol=1e-9, max_iter=10_000).fit(X, rows.labels)
+    assert np.allclose(W, other.coef_ / scale, atol=1e-4)
+    expected = other.decision_function(X)
+    logits = values.double().numpy() @ W.T + b
+    gone = [v - v.mean(1, keepdims=True) for v in (logits, expected)]
+    assert np.allclose(*gone, atol=1e-3)
+
+
+def test_a_feature_that_was_nearly_always_zero_does_not_decide_a_row(rows):
+    """After a ReLU a feature can be 1e-4 in one training row, 0 in all others, and 3 elsewhere."""
+    draw = np.random.default_rng(3)
+    spoken = draw.normal(size=(N, 4))
+    numbers = (spoken.sum(1) + 0.1 * draw.normal(size=N)).astype(np.float32)
+    silent = np.zeros((N, 1))
+    silent[numbers.argmax()] = 1e-4
+    values = torch.from_numpy(np.hstack([spoken, silent])).float()
+    rows = Features(values, np.arange(N)[None], numbers)
+    W, _, _, _ = solved(rows, 1e-3, task=TextRegression(), classes=1)
+    assert abs(3 * W[0, 4]) < numbers.std()
+
+
+def test_one_feature_of_huge_size_leaves_the_others_heard(rows):
+    values = rows.values.repeat(1, 45)
+    values[:, -1] *= 20  # some dimensions of a Transformer's states are like that
+    deviation = values.double().std(0, correction=0)
+    examples = Examples([Features(values, rows.places, rows.labels)], CPU, C)
+    assert torch.allclose(examples.scale * deviation, torch.ones(315, dtype=torch.float64))
 
 
 def test_numbers_are_solved_as_by_ridge_regression(rows):

@@ -37,6 +37,15 @@ FLATTEST = 1e-2
 be computed, rounds to 4e-3 of a number; and the scales go back into weights of float32, which take
 off the means again and leave 6e-8 of mean times weight."""
 
+QUIETEST = 0.3
+"""A deviation counts as at least this share of the mean of all deviations. Otherwise a feature that
+is nearly always zero in the training rows, as many are after a ReLU, is a thousand deviations away
+in another row and outweighs all other features there: on 120 pictures one such test row turned an R
+squared of 0.6 on held-out rows into -27. Chosen among 0, 0.1, 0.3 and 1 by the loss of held-out
+training rows. `scripts/measure_head.py effnet-digits --ways lbfgs` gives without and with it test
+accuracies of 0.805 and 0.865 (100 rows), 0.907 and 0.925 (300), 0.944 and 0.959 (1,000); with the
+heads of MiniLM nothing changes. The mean, since one feature of huge deviation hardly moves it."""
+
 RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From logits (K, C) and the numbers (K,) of their rows to the loss (K,) of each."""
 
@@ -50,7 +59,7 @@ class Examples:
     def __init__(
         self, splits: Sequence[Features], device: torch.device, width: int, centre: bool = True
     ) -> None:
-        """Standardise each feature to mean 0 and variance 1 over the rows.
+        """Standardise each feature to mean 0 and variance 1 over the rows, a quiet one to less.
 
         Args:
             width: logits that are computed for a row.
@@ -75,6 +84,7 @@ class Examples:
             square = torch.maximum(square, (FLATTEST * mean).square())
         if not centre:
             square, mean = square + mean.square(), torch.zeros_like(mean)
+        square = torch.maximum(square, (QUIETEST * square.sqrt().mean()).square())
         self.mean = mean
         self.scale = torch.where(constant & centre, 0.0, square.rsqrt().nan_to_num(posinf=0.0))
         self.held = list(self._standardised()) if 8 * views * self.D <= HELD_BYTES else None
