@@ -173,13 +173,16 @@ class Lora(StrategySettings):
 
 
 class Bitfit(StrategySettings):
-    """Biases and norms move, and the new head (BitFit, Ben Zaken et al. 2022, 2106.10199)."""
+    """Biases and norms move, and the new head, after BitFit (Ben Zaken et al. 2022, 2106.10199).
+
+    The paper moves biases alone; here the scales of norms move as well.
+    """
 
     was_trained = "biases and norms (BitFit){head} were trained"
 
     kind: Literal["bitfit"] = "bitfit"
     learning_rate: PositiveFloat = 1e-3
-    """Their paper tries 1e-4 to 1e-3 for BERT."""
+    """Peak learning rate of AdamW. This default is not tuned here."""
 
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]
