@@ -73,7 +73,7 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
 
 def ftkit(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
     """Train as ftkit does."""
-    from ftkit.backbones.pretrained import place
+    from ftkit.backbones.structure import place
     from ftkit.strategies import strategy_of
 
     begin = time.perf_counter()
@@ -87,7 +87,7 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     """Train with ftkit's settings in a plain loop of PyTorch."""
     import torch
 
-    from ftkit.backbones.pretrained import place
+    from ftkit.backbones.structure import place
     from ftkit.tasks.evaluation import collate_of, lengths_of
     from ftkit.tasks.inputs import examples_of
     from ftkit.training.batches import Batches

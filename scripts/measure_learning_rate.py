@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.cli.request import resolve
 from ftkit.finetuning.finetune import Ready, make_ready
 from ftkit.machine import runtime

@@ -17,7 +17,7 @@ from torch import nn
 
 import ftkit.training.unfreezing
 from ftkit import registry
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of

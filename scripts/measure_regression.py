@@ -21,7 +21,7 @@ import numpy as np
 import ftkit.training.fit
 import ftkit.training.trainer
 from ftkit import Backbone, Data, Full, Recipe, TextRegression, Train
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of

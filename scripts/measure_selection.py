@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ftkit import registry
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of

@@ -9,7 +9,8 @@ from peft import PeftModel
 from torch import nn
 
 from ftkit import Backbone, Full, HeadOnly, ImageClassification, Lora, Lpft, ModelError
-from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import head_names
 from ftkit.strategies import strategy_of
 from ftkit.strategies.lora import lora_targets
 from ftkit.tasks import task_of

@@ -18,7 +18,7 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.runs.checkpoint import newest_checkpoint

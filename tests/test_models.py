@@ -13,7 +13,8 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from ftkit import Backbone, ImageClassification, ModelError
 from ftkit.backbones.embedded import embedded_backbone
-from ftkit.backbones.pretrained import count_parameters, head_names, is_convolutional, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import count_parameters, head_names, is_convolutional
 from ftkit.tasks import task_of
 
 IMAGES = task_of(ImageClassification())
@@ -202,7 +203,7 @@ def test_the_embedded_folder_is_made_again_where_it_was_cut_off(monkeypatch, tmp
 
 def test_an_adapter_counts_the_head_once(tiny_recipe):
     from ftkit import Lora
-    from ftkit.backbones.pretrained import count_parameters
+    from ftkit.backbones.structure import count_parameters
     from ftkit.finetuning.finetune import make_ready
     from ftkit.machine import runtime
 

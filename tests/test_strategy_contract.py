@@ -11,9 +11,10 @@ from test_adapt import pixels_for, trained_names
 from transformers import AutoModelForImageClassification
 
 from ftkit import Backbone, Bitfit, ImageClassification
-from ftkit.backbones.pretrained import load_model, place
+from ftkit.backbones import family_of
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
-from ftkit.finetuning.saving import save
 from ftkit.machine import runtime
 from ftkit.recipe import STRATEGIES
 from ftkit.strategies import strategy_of
@@ -102,7 +103,8 @@ def test_a_frozen_parameter_or_statistic_has_not_changed_by_a_bit(trained):
 
 
 def test_the_saved_model_reloads_to_equal_logits(trained, tmp_path):
-    save(trained.model, trained.processor, trained.recipe, tmp_path)
+    family, adapter = family_of(trained.recipe.backbone), trained.strategy.for_saving
+    family.save(trained.model, trained.processor, trained.recipe, tmp_path, adapter)
     again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
     pixels = pixels_for(again)
     with torch.inference_mode():

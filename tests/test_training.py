@@ -190,7 +190,8 @@ def test_mixup_and_cutmix_train(tiny_recipe, tmp_path):
 
 def test_channels_last_is_the_layout_of_cnns(checkpoint):
     from ftkit import Backbone
-    from ftkit.backbones.pretrained import load_model, place
+    from ftkit.backbones.pretrained import load_model
+    from ftkit.backbones.structure import place
 
     for family, expected in (("resnet", True), ("vit", False)):
         model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task=IMAGES)

@@ -5,6 +5,7 @@ Each of these refuses with a message that names the backbone and says what to do
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,16 @@ def check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) -> 
             f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
             + (", or takes no other image size" if backbone.image_size else "")
         )
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuse an adapter that no run leaves: peft would read pickled weights, or fetch for others.
+
+    Raises:
+        ModelError: so it is.
+    """
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if settings.get("peft_type") != "LORA" or settings.get("megatron_config") is not None:
+        raise ModelError(f"adapter '{folder}': it is not one of LoRA, as ftkit trains them")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"adapter '{folder}': there is no adapter_model.safetensors in it")

@@ -32,7 +32,6 @@ from ftkit.machine.interruption import STATUS, Interrupted, command_to_go_on, wa
 from ftkit.machine.memory_denied import is_denied, told
 from ftkit.machine.streams import Console, guarded, json_text
 from ftkit.machine.terminal import GO_ON, rank, speak
-from ftkit.recipe import Mlp, Recipe
 from ftkit.recipe.explain import shown
 
 app = App(
@@ -202,6 +201,7 @@ def train(
     folder = at_home(out) or default_folder(resolved, smoke, strategy)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
+    from ftkit.backbones import family_of
     from ftkit.compare import sheet
     from ftkit.finetuning.finetune import finetune
     from ftkit.machine.runtime import stop
@@ -223,7 +223,8 @@ def train(
         stop()
     if rank() == 0:
         Console(markup=False, emoji=False).print(sheet(result))
-        print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
+        opener = family_of(resolved.backbone).opened_by
+        print(f"model    {folder / 'model'}  (loads with {opener})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
@@ -288,12 +289,6 @@ def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fa
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise MachineError(f"{wrong[0].name}: {wrong[0].found}{more}")
-
-
-def loads_with(recipe: Recipe) -> str:
-    """Return what opens the model folder of a run."""
-    by_hand = isinstance(recipe.backbone, Mlp)
-    return "loads with ftkit.load_perceptron" if by_hand else "loads with transformers alone"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ftkit.backbones import family_of
 from ftkit.backbones.perceptron import load_perceptron
 from ftkit.data.encoders import Encoder, PixelEncoder
 from ftkit.errors import ModelError, RecipeError
@@ -31,7 +32,6 @@ from ftkit.runs.finished import (
     require_verified,
 )
 from ftkit.runs.plots import plot_learning_curve
-from ftkit.strategies.build import build
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
 from ftkit.training.perceptron_fit import Scaler
@@ -64,15 +64,15 @@ def check_network(
     machine = runtime.start(recipe.train.seed)
     splits = load_splits(recipe.data, task_of(recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    built = build(recipe.backbone, task_of(recipe.task), splits, recipe.train.seed)
-    scaler, network = Scaler.of(built.model, built.inputs), built.model.network
+    loaded = family_of(recipe.backbone).load(task_of(recipe.task), splits, recipe.train.seed)
+    scaler, network = Scaler.of(loaded.model, loaded.inputs), loaded.model.network
     if trained:
         model = Path(name) / MODEL
         require_verified(model)
         with loading_errors("model", str(model), ModelError):
             network, _ = load_network(model, str(machine.device))
         scaler.unfold(network)
-    X, Y = scaler.targets(built.inputs.validation)
+    X, Y = scaler.targets(loaded.inputs.validation)
     return check_gradients(network, X[:rows], Y[:rows], per_layer)
 
 

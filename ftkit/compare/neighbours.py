@@ -18,8 +18,8 @@ from ftkit.strategies.features import cache_features
 from ftkit.strategies.heads import given_to_head, why_not_alone
 from ftkit.tasks.evaluation import NO_INPUTS, collate_of, for_each_row
 from ftkit.tasks.inputs import Inputs, Rows, examples_of
+from ftkit.tasks.vectors import Vectors
 from ftkit.training.precision import autocast, fastest_precision
-from ftkit.training.vectors import Vectors
 
 TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""

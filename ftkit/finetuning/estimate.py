@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import Ready
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe

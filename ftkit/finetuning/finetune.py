@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ftkit.backbones.pretrained import count_parameters, place
+from ftkit.backbones import family_of
+from ftkit.backbones.structure import count_parameters, place
 from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
 from ftkit.finetuning.folder import (
@@ -26,7 +27,6 @@ from ftkit.finetuning.folder import (
     write_predictions,
     written_to,
 )
-from ftkit.finetuning.saving import save, weight_bytes
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
@@ -39,7 +39,6 @@ from ftkit.runs.pinning import licences, pin
 from ftkit.runs.result import RunResult, Seconds
 from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import as_begun, settled
-from ftkit.strategies.build import build
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
@@ -142,7 +141,9 @@ def carry_out(
         total, moved = count_parameters(ready.model)
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task.settings})
         model_folder = folder / "model"
-        save(ready.model, ready.processor, recipe, model_folder)
+        family_of(recipe.backbone).save(
+            ready.model, ready.processor, recipe, model_folder, strategy.for_saving
+        )
         as_others_files(model_folder)
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
         verified = verify(model_folder, task, ready.splits, outputs, trusted)
@@ -172,7 +173,7 @@ def carry_out(
             ),
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
             peak_memory_bytes=runtime.peak_memory(machine),
-            model_bytes=weight_bytes(model_folder),
+            model_bytes=sum(file.stat().st_size for file in model_folder.glob("*.safetensors")),
             latency_seconds=verified.latency_seconds,
             latency=verified.latency,
             model_sha256=model_checksums(model_folder),
@@ -227,8 +228,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
     log.info("data: %s rows%s", counts, classes)
-    built = build(recipe.backbone, task_of(splits.task), splits, seed)
-    adapted = strategy_of(recipe.strategy).adapt(built.model)
+    loaded = family_of(recipe.backbone).load(task_of(splits.task), splits, seed)
+    adapted = strategy_of(recipe.strategy).adapt(loaded.model)
     total, trained = count_parameters(adapted)
     log.info(
         "%s: strategy %s trains %s of %s parameters (%.2f %%)",
@@ -239,7 +240,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         100 * trained / total,
     )
     _require_memory(recipe, total, trained, machine)
-    return Ready(splits, adapted, built.processor, built.inputs, built.task)
+    return Ready(splits, adapted, loaded.processor, loaded.inputs, loaded.task)
 
 
 def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.Machine) -> None:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from torch import nn
 
-from ftkit.backbones.pretrained import count_parameters
+from ftkit.backbones.structure import count_parameters
 from ftkit.data.split_fingerprint import changed, fingerprint
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError

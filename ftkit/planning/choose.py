@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import torch
 
-from ftkit.backbones.pretrained import count_parameters, is_convolutional, place
+from ftkit.backbones.structure import count_parameters, is_convolutional, place
 from ftkit.errors import RecipeError
 from ftkit.finetuning.estimate import Estimate, estimate
 from ftkit.finetuning.finetune import Ready, make_ready

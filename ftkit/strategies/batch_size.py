@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
 from ftkit.machine.runtime import Machine, in_any, on_main
 from ftkit.machine.terminal import quiet

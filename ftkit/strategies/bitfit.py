@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.backbones.pretrained import new_head
+from ftkit.backbones.structure import new_head
 from ftkit.recipe import Bitfit
 from ftkit.strategies.base import Strategy, set_keeping_statistics
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import head_names, pooler_name
+from ftkit.backbones.structure import head_names, pooler_name
 from ftkit.errors import ModelError, RecipeError
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import HeadOnly, Recipe

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import head_names
+from ftkit.backbones.structure import head_names
 from ftkit.machine.runtime import Machine
 from ftkit.tasks.evaluation import first_examples
 from ftkit.tasks.inputs import Inputs

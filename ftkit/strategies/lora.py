@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ftkit.backbones.pretrained import new_head
+from ftkit.backbones.structure import new_head
 from ftkit.errors import ModelError
 from ftkit.machine import memory
 from ftkit.recipe import Lora

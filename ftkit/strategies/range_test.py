@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import Recipe

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from datasets import Dataset
 
 from ftkit.data.encoders import Encoder
@@ -13,6 +14,7 @@ from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError
 from ftkit.recipe import Mlp
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.vectors import Vectors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -90,6 +92,14 @@ class FeedsModels:
             RecipeError: no perceptron does the task.
         """
         raise RecipeError(FOR_BACKBONES.format(self.settings.kind))
+
+    def encode(self, splits: Splits, encoder: Encoder) -> Inputs:
+        """Return every split as vectors, for a perceptron."""
+        train, validation, test = (
+            Vectors(encoder.encode(self.raw_inputs(rows)), np.asarray(rows["label"]))
+            for rows in (splits.train, splits.validation, splits.test)
+        )
+        return Inputs(train, train, validation, test)
 
     def head_settings(self, label_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what a model's config says of its head: the classes, and the kind of problem.

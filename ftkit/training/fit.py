@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import begins_trained, place
+from ftkit.backbones.structure import begins_trained, place
 from ftkit.errors import TrainingError
 from ftkit.machine.interruption import check, held
 from ftkit.machine.runtime import Machine, on_main, share_batch

@@ -9,7 +9,7 @@ import logging
 
 from torch import nn
 
-from ftkit.backbones.pretrained import count_parameters
+from ftkit.backbones.structure import count_parameters
 from ftkit.errors import RecipeError
 from ftkit.machine import memory
 from ftkit.machine.runtime import Machine, share_batch

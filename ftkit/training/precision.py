@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftkit.backbones.pretrained import is_convolutional, place
+from ftkit.backbones.structure import is_convolutional, place
 from ftkit.errors import RecipeError
 from ftkit.machine.cache_folder import cache_folder
 from ftkit.machine.permissions import is_mine

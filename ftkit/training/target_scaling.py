@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.backbones.pretrained import head_names
+from ftkit.backbones.structure import head_names
 from ftkit.data.encoders import deviations
 from ftkit.errors import ModelError
 from ftkit.tasks.base import Task

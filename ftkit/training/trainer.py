@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput
 
-from ftkit.backbones.pretrained import begins_trained
+from ftkit.backbones.structure import begins_trained
 from ftkit.errors import TrainingError
 from ftkit.machine.interruption import Interrupted, held, leave_to_parent, requested
 from ftkit.machine.runtime import Machine, random_state_of
