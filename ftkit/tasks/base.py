@@ -30,6 +30,7 @@ from ftkit.tasks.evaluation import predict_logits
 from ftkit.tasks.feeds_models import FeedsModels
 from ftkit.tasks.inputs import Inputs, Rows
 from ftkit.tasks.losses import class_weights, classification_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import measure_logits, score_logits, softmax
 from ftkit.tasks.reads_rows import ReadsRows
 from ftkit.tasks.wording import Wording, wording_of_classes
@@ -138,14 +139,12 @@ class Task(ReadsRows, FeedsModels):
         return score_logits(labels, outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Any, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: Any, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return each figure with its 95 % interval over test examples; see `score`.
 
         Args:
             seed: of the bootstrap, where there is one.
-            groups: (N,) int64 number of each row's group, whose rows stand and fall together, such
-                as rotations of one position; None where every row is one of its own.
         """
         return measure_logits(labels, outputs, groups)
 

@@ -19,6 +19,7 @@ from ftkit.runs.plots import plot_numbers
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
 from ftkit.tasks.reads_rows import Labels
 
@@ -66,11 +67,7 @@ class Numbers(Task):
         return {name: found[name] for name in ("loss", *self.settings.figures)}
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: np.ndarray,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: np.ndarray, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, of which some are by the bootstrap."""
         found = measure_numbers(labels, outputs.ravel(), seed, groups)

@@ -69,9 +69,7 @@ class Pairs(Dataset):
             return_tensors="pt",
         )
         labels = torch.nn.utils.rnn.pad_sequence(
-            [example["labels"] for example in examples],
-            batch_first=True,
-            padding_value=NO_LABEL,
+            [example["labels"] for example in examples], batch_first=True, padding_value=NO_LABEL
         )
         index = torch.tensor([example["index"] for example in examples])
         fed = {"decoder_input_ids": self.shift(labels)} if self.shift else {}

@@ -25,6 +25,7 @@ from ftkit.runs.result import Measured
 from ftkit.tasks.base import SMALLEST, Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
 from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.thresholds import best_threshold, settled_threshold
@@ -125,11 +126,7 @@ class Tags(Task):
         return score_tags(self.settings.threshold, labels, outputs)
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: np.ndarray,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: np.ndarray, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals."""
         return measure_tags(self.settings.threshold, labels, outputs, groups)

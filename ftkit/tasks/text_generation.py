@@ -30,6 +30,7 @@ from ftkit.tasks.chat import end_of_turn, give_template, prompt_of
 from ftkit.tasks.evaluation import for_each_row
 from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.language import Told, measure_texts, score_texts
 from ftkit.tasks.packing import pack, why_not_packed
 from ftkit.tasks.reads_rows import Labels
@@ -223,7 +224,7 @@ class TextGeneration(Task):
         return score_texts(outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Told, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: Told, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, by the bootstrap."""
         return measure_texts(outputs, seed, groups)

@@ -36,6 +36,7 @@ from ftkit.tasks.evaluation import in_batches, shared_batches
 from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import class_weights, token_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import softmax
 from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
 from ftkit.tasks.reads_rows import Labels
@@ -185,7 +186,7 @@ class TokenClassification(Task):
         return score_words(labels, outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Tagged, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: Tagged, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals."""
         return measure_words(labels, outputs, groups)

@@ -32,6 +32,7 @@ from ftkit.tasks.evaluation import for_each_row
 from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import token_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.translation import (
     Translated,
     chrf_counts,
@@ -165,11 +166,7 @@ class Translation(Task):
         return score_translations(self.settings, labels, outputs)
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: Translated,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: Translated, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, by the bootstrap."""
         return measure_translations(self.settings, labels, outputs, seed, groups)

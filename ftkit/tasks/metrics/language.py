@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics import RESAMPLES
+from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric
 from ftkit.tasks.metrics.intervals import Z, cluster_sums, measured_share, of_groups
 from ftkit.tasks.metrics.studentized import of_a_mean, studentized
 
@@ -48,16 +47,13 @@ class Told:
 
 def score_texts(outputs: Told) -> dict[str, float]:
     """Return the loss and the figures of what a language model said of texts."""
-    found = Language().compute(
+    found = Language().score(
         predictions=outputs.nats, right=outputs.right, references=outputs.tokens
     )
-    assert found is not None
     return {"loss": float(np.log(found["perplexity"])), **found}
 
 
-def measure_texts(
-    outputs: Told, seed: int = 0, groups: np.ndarray | None = None
-) -> dict[str, Measured]:
+def measure_texts(outputs: Told, seed: int = 0, groups: Groups = None) -> dict[str, Measured]:
     """Return perplexity and token accuracy with their intervals.
 
     Perplexity has a bootstrap-t interval of nats a token on their logarithm's scale.
@@ -73,7 +69,7 @@ def measure_texts(
 
 
 def measured_perplexity(
-    value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: np.ndarray | None
+    value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: Groups
 ) -> Measured:
     """Return perplexity, or its mean over seeds, with its 95 % interval.
 
@@ -88,7 +84,6 @@ def measured_perplexity(
         nats: (N,) or (N, S) of each text in each of S seeds, -log p of all its tokens.
         tokens: of the same shape.
         seed: of the bootstrap.
-        groups: (N,) number of each text's group; None where every text is one of its own.
     """
     N = len(nats)
     nats, tokens = (np.asarray(each, np.float64).reshape(N, -1) for each in (nats, tokens))
@@ -113,7 +108,7 @@ def measured_perplexity(
 
 
 def _assumed(
-    middle: float, nats: np.ndarray, tokens: np.ndarray, groups: np.ndarray | None
+    middle: float, nats: np.ndarray, tokens: np.ndarray, groups: Groups
 ) -> tuple[float, float]:
     """Return the ends of nats a token as `measured_perplexity` takes them to be distributed.
 
@@ -135,33 +130,16 @@ def _assumed(
     return middle * float(np.exp(below)), middle * float(np.exp(above))
 
 
-def language_figures(
-    nats: np.ndarray, right: np.ndarray, tokens: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return perplexity and the share of tokens told right, from sums of equal shape."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"perplexity": np.exp(nats / tokens), "token_accuracy": right / tokens}
+class Language(LocalMetric):
+    """Perplexity and token accuracy from each text's nats, tokens told right, and tokens."""
 
-
-class Language(evaluate.Metric):
-    """Perplexity and token accuracy from the sums of each text, computed without the Hub."""
-
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("float64")
-        names = ("predictions", "right", "references")
-        return evaluate.MetricInfo(
-            description="Perplexity and token accuracy over all tokens that were to be told.",
-            citation="",
-            inputs_description="predictions: nats of each text; right: tokens told right in it; "
-            "references: tokens to be told",
-            features=datasets.Features(dict.fromkeys(names, column)),
-        )
+    column = datasets.Value("float64")
+    names = ("predictions", "right", "references")
 
     def _compute(
         self, predictions: list[float], right: list[float], references: list[float]
     ) -> dict[str, float]:
-        sums = (np.sum(values) for values in (predictions, right, references))
-        return {name: float(value) for name, value in language_figures(*sums).items()}
+        nats, hits, tokens = (np.sum(values) for values in (predictions, right, references))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {"perplexity": np.exp(nats / tokens), "token_accuracy": hits / tokens}
+        return {name: float(value) for name, value in found.items()}

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from itertools import chain, islice
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.stats import t
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics import RESAMPLES, resamples
+from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
 from ftkit.tasks.metrics.intervals import Z, of_groups
 from ftkit.tasks.metrics.moments import ROUNDED, error_parts, pearson_of, product_parts, r2_of
 from ftkit.tasks.metrics.studentized import FEWEST, of_a_mean, of_a_ratio, studentized
@@ -19,8 +18,7 @@ from ftkit.tasks.metrics.studentized import FEWEST, of_a_mean, of_a_ratio, stude
 
 def score_numbers(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Return the loss and all figures of outputs (N, 1) and numbers (N,)."""
-    found = Regression().compute(predictions=outputs.ravel(), references=labels)
-    assert found is not None
+    found = Regression().score(predictions=outputs.ravel(), references=labels)
     return {"loss": float(found["rmse"]) ** 2, **found}
 
 
@@ -64,20 +62,10 @@ def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(size) - (size - 1) / 2)[group]
 
 
-class Regression(evaluate.Metric):
-    """What `numeric_figures` returns, of predicted numbers, computed without the Hub."""
+class Regression(LocalMetric):
+    """R squared, RMSE, MAE, Pearson's and Spearman's correlation, see `numeric_figures`."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("float64")
-        return evaluate.MetricInfo(
-            description="R squared, RMSE, MAE, Pearson's and Spearman's correlation.",
-            citation="",
-            inputs_description="predictions and references: numbers",
-            features=datasets.Features({"predictions": column, "references": column}),
-        )
+    column = datasets.Value("float64")
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         labels = np.asarray(references, np.float64)
@@ -85,7 +73,7 @@ class Regression(evaluate.Metric):
 
 
 def measure_numbers(
-    labels: np.ndarray, predictions: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
+    labels: np.ndarray, predictions: np.ndarray, seed: int = 0, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures of predicted numbers with their intervals; see `interval_of`.
 
@@ -93,11 +81,9 @@ def measure_numbers(
         labels: (N,) true numbers.
         predictions: (N,) predicted numbers.
         seed: of the bootstrap.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     labels, predictions = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
-    values = Regression().compute(predictions=predictions, references=labels)
-    assert values is not None
+    values = Regression().score(predictions=predictions, references=labels)
     errors = error_parts(labels, predictions, labels.mean())
     products = product_parts(labels, predictions, labels.mean(), predictions.mean())
     of = {
@@ -120,7 +106,7 @@ def interval_of(
     parts: np.ndarray,
     figure: Callable[[np.ndarray], np.ndarray],
     seed: int = 0,
-    groups: np.ndarray | None = None,
+    groups: Groups = None,
 ) -> Measured | None:
     """Return a figure of numbers, or its mean over seeds, with a 95 % interval.
 
@@ -137,7 +123,6 @@ def interval_of(
         parts: (N, S, K) what S seeds made of N rows.
         figure: from sums of parts (..., K) to the figure of a seed (...).
         seed: of the bootstrap.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     N, S, K = parts.shape
     to, back = SCALES[name]
@@ -169,9 +154,7 @@ def interval_of(
     return _bounded(value, low, high, method, groups)
 
 
-def _bounded(
-    value: float, low: float, high: float, method: str, groups: np.ndarray | None
-) -> Measured:
+def _bounded(value: float, low: float, high: float, method: str, groups: Groups) -> Measured:
     low, high = min(low, value), max(high, value)
     return Measured(value=value, low=low, high=high, method=method + of_groups(groups))
 
@@ -193,7 +176,7 @@ def _perfect(name: str, value: float, count: int) -> tuple[float, float]:
     return (end, 1.0) if value > 0 else (-1.0, -end)
 
 
-def _exact(name: str, labels: np.ndarray, groups: np.ndarray | None) -> Measured:
+def _exact(name: str, labels: np.ndarray, groups: Groups) -> Measured:
     """Return an error of 0, as `_perfect` does; equal labels are set against 0, not their mean."""
     part = _part(len(labels) if groups is None else len(np.unique(groups)))
     alike = np.ptp(labels) == 0
@@ -203,7 +186,7 @@ def _exact(name: str, labels: np.ndarray, groups: np.ndarray | None) -> Measured
     return _bounded(0.0, 0.0, high, EXACT, groups)
 
 
-def _by_fisher(value: float, count: int, factor: float, groups: np.ndarray | None) -> Measured:
+def _by_fisher(value: float, count: int, factor: float, groups: Groups) -> Measured:
     """Return a correlation with the interval of normal numbers (Fisher 1921).
 
     Args:
@@ -218,11 +201,7 @@ def _by_fisher(value: float, count: int, factor: float, groups: np.ndarray | Non
 
 
 def _spearman(
-    value: float,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    seed: int,
-    groups: np.ndarray | None,
+    value: float, labels: np.ndarray, predictions: np.ndarray, seed: int, groups: Groups
 ) -> Measured:
     """Return Spearman's correlation with Fisher's z and the bootstrap's standard deviation."""
     rows = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]

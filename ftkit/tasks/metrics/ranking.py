@@ -5,32 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.stats import t
 
 from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.intervals import Z, design_effect, of_groups, wilson
 
 FEW = 4
 """Rows out of order that count as much as the model of the variance where there are none."""
 
 
-class Auroc(evaluate.Metric):
-    """Mean over classes of the area under the ROC curve, one class against the rest, without the
-    Hub; NaN where no class has examples and others."""
+class Auroc(LocalMetric):
+    """The mean over classes of the area under the ROC curve, one class against the rest.
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
+    It is NaN where no class has examples and others.
+    """
 
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("float64"))
-        return evaluate.MetricInfo(
-            description="Area under the ROC curve, the mean over classes.",
-            citation="",
-            inputs_description="predictions: scores (N, C); references: 1 of each class of a row",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("float64"))
 
     def _compute(
         self, predictions: list[list[float]], references: list[list[float]]
@@ -48,13 +40,11 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
         scores: (N, C), higher where it is thought to be.
     """
     truth, scores = of_two(truth, scores)
-    found = Auroc().compute(predictions=scores, references=truth.astype(np.float64))
-    assert found is not None
-    return float(found["auroc"])
+    return Auroc().score(predictions=scores, references=truth.astype(np.float64))["auroc"]
 
 
 def measure_auroc(
-    truth: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None
+    truth: np.ndarray, scores: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the area with Wilson's interval at the effective n by DeLong's variance.
 
@@ -71,7 +61,6 @@ def measure_auroc(
     Args:
         truth: (N, C) whether an example is of a class.
         scores: (N, C).
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     truth, scores = of_two(truth, scores)
     found = curves(truth, scores)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import chi2, f, t
 
-from ftkit.tasks.metrics import RESAMPLES, resamples
+from ftkit.tasks.metrics import RESAMPLES, Groups, resamples
 from ftkit.tasks.metrics.intervals import cluster_sums
 
 Figure = Callable[[np.ndarray], np.ndarray]
@@ -32,7 +32,7 @@ told but one row."""
 
 
 def studentized(
-    parts: np.ndarray, figure: Figure, seed: int = 0, groups: np.ndarray | None = None
+    parts: np.ndarray, figure: Figure, seed: int = 0, groups: Groups = None
 ) -> tuple[float, float] | None:
     """Return the ends of the figure's 95 % interval; None of few groups, or without a variance.
 
@@ -43,7 +43,6 @@ def studentized(
     Args:
         parts: (N, K) what is summed over rows, one of them how many each row counts.
         seed: of the resamples.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     parts = cluster_sums(np.asarray(parts, np.float64), groups)
     G = len(parts)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.special import logit
 
 from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.intervals import NOTHING, design_effect, measured_share, of_groups, wilson
 from ftkit.tasks.metrics.matrices import LEAST
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc
@@ -17,10 +17,7 @@ def score_tags(
     threshold: float | None, labels: np.ndarray, outputs: np.ndarray
 ) -> dict[str, float]:
     """Of logits (N, C) and labels (N, C) of 0 and 1."""
-    found = Tagging().compute(
-        predictions=tags_of(outputs, threshold), references=labels.astype(int)
-    )
-    assert found is not None
+    found = Tagging().score(predictions=tags_of(outputs, threshold), references=labels.astype(int))
     area = auroc(labels > 0, outputs)
     return {
         "loss": mean_binary_cross_entropy(labels, outputs),
@@ -30,10 +27,7 @@ def score_tags(
 
 
 def measure_tags(
-    threshold: float | None,
-    labels: np.ndarray,
-    outputs: np.ndarray,
-    groups: np.ndarray | None = None,
+    threshold: float | None, labels: np.ndarray, outputs: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures with Wilson's intervals at the effective number of labels or rows.
 
@@ -41,8 +35,7 @@ def measure_tags(
     interval is that of J, whose rows are clusters of labels.
     """
     found, truth = tags_of(outputs, threshold), labels.astype(int)
-    values = Tagging().compute(predictions=found, references=truth)
-    assert values is not None
+    values = Tagging().score(predictions=found, references=truth)
     hits = found * truth
     measured = {
         "micro_f1": measured_f1(hits.sum(1), found.sum(1), truth.sum(1), groups),
@@ -53,7 +46,7 @@ def measure_tags(
 
 
 def measured_f1(
-    hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None
+    hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: Groups = None
 ) -> Measured:
     """Return 2 hits / (found + truth) over all rows, with its interval.
 
@@ -63,7 +56,6 @@ def measured_f1(
         hits: (N,) labels of each row, or names, that are rightly told.
         found: (N,) that are told.
         truth: (N,) that are there.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     share = measured_share(hits, found + truth - hits, groups)
     value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
@@ -71,11 +63,7 @@ def measured_f1(
 
 
 def _measured_macro_f1(
-    value: float,
-    hits: np.ndarray,
-    found: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray | None,
+    value: float, hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: Groups
 ) -> Measured:
     """Return the mean F1 of the classes, with Wilson's interval at its effective n.
 
@@ -131,20 +119,10 @@ def f1_scores(hits: np.ndarray, found: np.ndarray, truth: np.ndarray) -> dict[st
     }
 
 
-class Tagging(evaluate.Metric):
-    """Micro-F1, macro-F1 and the share of rows with exactly the right classes, without the Hub."""
+class Tagging(LocalMetric):
+    """Micro-F1, macro-F1 and the share of rows with exactly the right classes."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("int64"))
-        return evaluate.MetricInfo(
-            description="Micro-F1, macro-F1, accuracy of whole rows.",
-            citation="",
-            inputs_description="predictions and references: rows of 0 and 1, one for each class",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("int64"))
 
     def _compute(
         self, predictions: list[list[int]], references: list[list[int]]

@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ftkit.recipe import TokenClassification
 from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.classes import mean_cross_entropy
 from ftkit.tasks.metrics.intervals import measured_share
 from ftkit.tasks.metrics.tags import measured_f1
@@ -55,13 +55,12 @@ class Tagged:
 def score_words(labels: np.ndarray, outputs: Tagged) -> dict[str, float]:
     """Return the figures of all words, and the loss of those that the model saw."""
     truth, logits = outputs.seen(labels)
-    found = Entities().compute(predictions=told(outputs), references=known(outputs, labels))
-    assert found is not None
+    found = Entities().score(predictions=told(outputs), references=known(outputs, labels))
     return {"loss": mean_cross_entropy(np.concatenate(truth), np.concatenate(logits)), **found}
 
 
 def measure_words(
-    labels: np.ndarray, outputs: Tagged, groups: np.ndarray | None = None
+    labels: np.ndarray, outputs: Tagged, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures with Wilson's intervals at the effective number of names or words.
 
@@ -115,20 +114,10 @@ def counted(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int
     return len(there & said), len(said), len(there), right, len(truth)
 
 
-class Entities(evaluate.Metric):
-    """F1, precision and recall of names, and accuracy of words, by seqeval, without the Hub."""
+class Entities(LocalMetric):
+    """F1, precision and recall of names, and accuracy of words, by seqeval."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("string"))
-        return evaluate.MetricInfo(
-            description="Entity-level F1, precision, recall; accuracy of words.",
-            citation="",
-            inputs_description="predictions and references: the tags of each text",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("string"))
 
     def _compute(
         self, predictions: list[list[str]], references: list[list[str]]
