@@ -39,6 +39,7 @@ def for_each_row(
     rows: Rows,
     settings: Train,
     machine: Machine,
+    with_labels: bool = False,
 ) -> np.ndarray:
     """Return (N, ...) float32: what `compute` gives for each row's inputs, in order, on every rank.
 
@@ -47,12 +48,13 @@ def for_each_row(
 
     Args:
         compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
+        with_labels: labels are among these inputs.
     """
     order = by_length(rows, np.arange(len(rows)))
     batches = shared_batches(rows, settings, machine)
     outputs = [
         values.float().cpu().numpy()
-        for values in in_batches(compute, rows, batches, settings, machine)
+        for values in in_batches(compute, rows, batches, settings, machine, with_labels)
     ]
     stacked = np.concatenate(gather_object(outputs))  # rank 0's rows, then rank 1's, ...
     ranks = range(machine.world_size)
@@ -74,6 +76,7 @@ def in_batches(
     batches: Sequence[Sequence[int]],
     settings: Train,
     machine: Machine,
+    with_labels: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Yield what `compute` gives for each of these batches of keys, on the device.
 
@@ -81,13 +84,15 @@ def in_batches(
 
     Args:
         compute: is called in several threads on a CPU.
+        with_labels: labels are among its inputs.
     """
+    left_out = ("index",) if with_labels else NO_INPUTS
 
     def run(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {
             name: values.to(machine.device, non_blocking=True)
             for name, values in batch.items()
-            if name not in NO_INPUTS
+            if name not in left_out
         }
         with torch.inference_mode():
             return fitting(compute, inputs)

@@ -95,11 +95,11 @@ class FeedsModels:
 
     def encode(self, splits: Splits, encoder: Encoder) -> Inputs:
         """Return every split as vectors, for a perceptron."""
-        train, validation, test = (
-            Vectors(encoder.encode(self.raw_inputs(rows)), np.asarray(rows["label"]))
-            for rows in (splits.train, splits.validation, splits.test)
-        )
-        return Inputs(train, train, validation, test)
+
+        def encoded(rows: Dataset) -> Vectors:
+            return Vectors(encoder.encode(self.raw_inputs(rows)), np.asarray(rows["label"]))
+
+        return Inputs.of(splits, encoded)
 
     def head_settings(self, label_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what a model's config says of its head: the classes, and the kind of problem.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,15 +77,13 @@ class Images(Task):
         """Return images as the processor makes them, those for training changed at random."""
         changes = self.settings.augment
         augment, classes = augmentation(changes, processor), len(splits.label_names)
-        train, validation, test = (
-            ImageRows(rows, processor, self.label_array(rows, classes), seed)
-            for rows in (splits.train, splits.validation, splits.test)
+        found = Inputs.of(
+            splits,
+            lambda rows: ImageRows(rows, processor, self.label_array(rows, classes), seed),
         )
-        return Inputs(
-            train=ImageRows(splits.train, processor, train.labels, seed, augment),
-            train_plain=train,
-            validation=validation,
-            test=test,
+        return replace(
+            found,
+            train=ImageRows(splits.train, processor, found.train.labels, seed, augment),
             mixing=changes if changes.mixup or changes.cutmix else None,
         )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from datasets import Dataset
 
+from ftkit.data.splits import Splits
 from ftkit.recipe import Augment
 
 NO_LABEL = -100
@@ -47,6 +50,12 @@ class Inputs:
     """(N,) int64, equal for training rows that belong together, as `ftkit.data.Splits` has them."""
     validation_groups: np.ndarray | None = None
     """(N,) int64, in the same numbering; not None where `train_groups` is not."""
+
+    @classmethod
+    def of(cls, splits: Splits, make: Callable[[Dataset], Rows]) -> Inputs:
+        """Return what `make` makes of the canonical rows of each split, without random changes."""
+        train, validation, test = map(make, (splits.train, splits.validation, splits.test))
+        return cls(train=train, train_plain=train, validation=validation, test=test)
 
 
 def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
 from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
 from ftkit.tasks.wording import HERE, Wording
-from ftkit.tasks.writing import Targets, next_token_loss, sums_of, write_answers
+from ftkit.tasks.writing import next_token_loss, sums_of, write_answers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -210,7 +210,7 @@ class TextGeneration(Task):
     ) -> Told:
         """Return the sums over the tokens of each text, and where `final` some written answers."""
         model.eval()
-        sums = for_each_row(partial(sums_of, model), Targets(rows), settings, machine)
+        sums = for_each_row(partial(sums_of, model), rows, settings, machine, with_labels=True)
         whole = np.zeros((len(rows.labels), 3))
         np.add.at(whole, rows.owners, sums)
         answers: dict[int, str] = {}

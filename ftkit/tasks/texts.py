@@ -23,7 +23,7 @@ from ftkit.recipe import Recipe
 from ftkit.tasks.base import Task
 from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.text_rows import USUAL_MOST, TextRows, log_cuts
+from ftkit.tasks.text_rows import TextRows, limit_tokens, log_cuts
 from ftkit.tasks.wording import Wording, wording_of_classes
 
 if TYPE_CHECKING:
@@ -71,20 +71,13 @@ class Texts(Task):
         return Dataset.from_dict({self.settings.text or "text": texts})
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
-        """Return tokens of the texts.
-
-        Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
-        """
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length = limit
-        train, validation, test = (
-            TextRows(rows, processor, self.label_array(rows, len(splits.label_names)))
-            for rows in (splits.train, splits.validation, splits.test)
+        """Return tokens of the texts."""
+        limit, classes = limit_tokens(processor, self.settings.max_length), len(splits.label_names)
+        found = Inputs.of(
+            splits, lambda rows: TextRows(rows, processor, self.label_array(rows, classes))
         )
-        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
-        log_cuts(
-            found, limit, "%.1f %% of the texts are longer than %d tokens and are cut off there"
-        )
+        said = "%.1f %% of the texts are longer than %d tokens and are cut off there"
+        log_cuts(found, limit, said)
         return found
 
     def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:

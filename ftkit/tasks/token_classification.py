@@ -23,7 +23,7 @@ from transformers import (
 
 from ftkit.data.columns import pick
 from ftkit.data.label_lists import holds_words, list_candidates, name_lists
-from ftkit.data.splits import Splits, labels_of, objects
+from ftkit.data.splits import ROLES, Splits, labels_of, objects
 from ftkit.data.usual_columns import LABEL_NAMES, named
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
@@ -40,8 +40,8 @@ from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import softmax
 from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
 from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.text_rows import USUAL_MOST
-from ftkit.tasks.word_rows import UNSEEN, Words
+from ftkit.tasks.text_rows import limit_tokens
+from ftkit.tasks.word_rows import UNSEEN, WordRows
 from ftkit.tasks.wording import HERE, Wording, listed
 
 if TYPE_CHECKING:
@@ -121,26 +121,18 @@ class TokenClassification(Task):
         return Dataset.from_dict({self.settings.tokens or "tokens": words})
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
-        """Return tokens, of which the first of each word has its label.
-
-        Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
-        """
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length, processor.padding_side = limit, "right"
-        train, validation, test = (
-            Words(rows, processor) for rows in (splits.train, splits.validation, splits.test)
-        )
-        for name, rows in (("train", train), ("validation", validation), ("test", test)):
-            unseen = sum(int((places == UNSEEN).sum()) for places in rows.places)
-            if unseen:
+        """Return tokens, of which the first of each word has its label."""
+        limit = limit_tokens(processor, self.settings.max_length)
+        processor.padding_side = "right"
+        found = Inputs.of(splits, lambda rows: WordRows(rows, processor))
+        for role in ROLES:
+            places = np.concatenate(getattr(found, role).places)
+            if unseen := int((places == UNSEEN).sum()):
                 log.info(
-                    "%s: %d words stand beyond %d tokens or have none; training leaves them out, "
-                    "and figures count them as told to be in no name",
-                    name,
-                    unseen,
-                    limit,
+                    f"{role}: {unseen} words stand beyond {limit} tokens or have none; training "
+                    "leaves them out, and figures count them as told to be in no name"
                 )
-        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+        return found
 
     def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
         """Run two lists of words through tokenizer and model."""

@@ -20,11 +20,10 @@ from torch.utils.data import Dataset
 from ftkit.errors import DataError
 from ftkit.recipe import LanguageModelling
 from ftkit.tasks.chat import Messages, encode
+from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.text_rows import USUAL_MOST
 
 log = logging.getLogger(__name__)
-UNTOLD = -100
-"""Label of a token that is not to be told; torch's cross-entropy passes over it."""
 CHUNK = 1000
 """Texts that are read at once."""
 
@@ -42,7 +41,7 @@ class Piece:
 
 
 def is_told(piece: Piece) -> bool:
-    return bool((piece.labels != UNTOLD).any())
+    return bool((piece.labels != NO_LABEL).any())
 
 
 def pieces_of(
@@ -85,13 +84,13 @@ def cut_conversations(
         except DataError as error:
             raise DataError(f"{role} row {number}: {error}") from error
         tokens = torch.tensor(ids[:most])
-        labels = torch.where(torch.tensor(counted[:most]), tokens, UNTOLD)
+        labels = torch.where(torch.tensor(counted[:most]), tokens, NO_LABEL)
         yield Piece(row, tokens, _but_the_first(labels)), len(ids) > most
 
 
 def _but_the_first(labels: torch.Tensor) -> torch.Tensor:
     labels = labels.clone()
-    labels[0] = UNTOLD
+    labels[0] = NO_LABEL
     return labels
 
 
@@ -153,7 +152,7 @@ class Tokens(Dataset):
 
         batch = {
             "input_ids": filled("input_ids", self.tokenizer.pad_token_id or 0),
-            "labels": filled("labels", UNTOLD),
+            "labels": filled("labels", NO_LABEL),
             "index": torch.tensor([example["index"] for example in examples]),
         }
         positions = filled("positions", -1)

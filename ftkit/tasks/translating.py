@@ -11,36 +11,18 @@ from torch.nn import functional as F
 
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import Train
-from ftkit.tasks.evaluation import by_length, collate_of, evaluation_batch, in_batches
+from ftkit.tasks.evaluation import by_length, evaluation_batch, in_batches
 from ftkit.tasks.inputs import NO_LABEL
-from ftkit.tasks.pair_rows import Pairs
+from ftkit.tasks.pair_rows import PairRows
 
 USUAL_BEAMS = 4
 """With more of them fewer rows are translated at a time."""
 
 
-class Told:
-    """Pairs whose labels are a model's input, `told`."""
-
-    def __init__(self, rows: Pairs) -> None:
-        self.rows, self.labels, self.lengths = rows, rows.labels, rows.lengths
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        return self.rows[key]
-
-    def collate(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch of the pairs, its labels under another name."""
-        batch = collate_of(self.rows)(examples)
-        return {**batch, "told": batch["labels"]}
-
-
 def loss_and_tokens(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return (B, 2): nats of all tokens of the translation, and how many they are."""
-    labels = inputs["told"]
-    given = {name: values for name, values in inputs.items() if name != "told"}
+    labels = inputs["labels"]
+    given = {name: values for name, values in inputs.items() if name != "labels"}
     logits = model(**given).logits
     nats = F.cross_entropy(
         logits.float().transpose(1, 2), labels, ignore_index=NO_LABEL, reduction="none"
@@ -48,7 +30,7 @@ def loss_and_tokens(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor
     return torch.stack([nats.sum(1), (labels != NO_LABEL).sum(1).float()], 1)
 
 
-def translate(model: Any, rows: Pairs, settings: Train, machine: Machine) -> tuple[str, ...]:
+def translate(model: Any, rows: PairRows, settings: Train, machine: Machine) -> tuple[str, ...]:
     """Return the translation of every row, in order, on every rank; the longest rows go first.
 
     By `generate` with the model's own generation config. Every rank must call this.

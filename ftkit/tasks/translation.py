@@ -40,11 +40,11 @@ from ftkit.tasks.metrics.translation import (
     measure_translations,
     score_translations,
 )
-from ftkit.tasks.pair_rows import Pairs
+from ftkit.tasks.pair_rows import PairRows
 from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.seq2seq import USUAL_MOST, shift_of, write_translator
-from ftkit.tasks.text_rows import log_cuts
-from ftkit.tasks.translating import Told, loss_and_tokens, translate
+from ftkit.tasks.seq2seq import shift_of, write_translator
+from ftkit.tasks.text_rows import limit_tokens, log_cuts
+from ftkit.tasks.translating import loss_and_tokens, translate
 from ftkit.tasks.wording import HERE, Wording
 
 if TYPE_CHECKING:
@@ -118,13 +118,8 @@ class Translation(Task):
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
         """Return tokens of the texts and of their translations."""
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length = limit
-        train, validation, test = (
-            Pairs(rows, processor, self.settings.prefix)
-            for rows in (splits.train, splits.validation, splits.test)
-        )
-        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
+        limit = limit_tokens(processor, self.settings.max_length)
+        found = Inputs.of(splits, lambda rows: PairRows(rows, processor, self.settings.prefix))
         said = "%.1f %% of the pairs have a text of more than %d tokens, which is cut off"
         log_cuts(found, limit, said)
         return found
@@ -157,7 +152,9 @@ class Translation(Task):
     ) -> Translated:
         """Return the loss of each pair, and where `final` its translation by beam search."""
         model.eval()
-        found = for_each_row(partial(loss_and_tokens, model), Told(rows), settings, machine)
+        found = for_each_row(
+            partial(loss_and_tokens, model), rows, settings, machine, with_labels=True
+        )
         texts = translate(model, rows, settings, machine) if final else None
         return Translated(found[:, 0].astype(np.float64), found[:, 1].astype(int), texts)
 

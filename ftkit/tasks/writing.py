@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import LanguageModelling
 from ftkit.tasks.chat import Messages, prompt_of
+from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.losses import token_loss
-from ftkit.tasks.token_rows import UNTOLD, Tokens
+from ftkit.tasks.token_rows import Tokens
 from ftkit.tasks.verified_rows import spread_rows, verified_rows
 
 MOST_LOGITS = 2**26
@@ -37,30 +38,18 @@ def next_token_loss(
     return token_loss(ahead, labels[:, 1:], num_items_in_batch, label_smoothing=label_smoothing)
 
 
-class Targets(Tokens):
-    """The same rows, whose batches hold the labels once more, as an input of `sums_of`."""
-
-    def __init__(self, rows: Tokens) -> None:
-        super().__init__(rows.pieces, rows.rows, rows.tokenizer, rows.groups)
-
-    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return a batch, see `Tokens.collate`."""
-        batch = super().collate(examples)
-        return {**batch, "targets": batch["labels"]}
-
-
 def sums_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return (B, 3): of each row nats, tokens to be told, and those told right."""
-    width = model.config.get_text_config().vocab_size * inputs["targets"].shape[1]
+    width = model.config.get_text_config().vocab_size * inputs["labels"].shape[1]
     parts = zip(*(v.split(max(1, MOST_LOGITS // width)) for v in inputs.values()), strict=True)
     return torch.cat([_sums(model, dict(zip(inputs, part, strict=True))) for part in parts])
 
 
 def _sums(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    given = {name: values for name, values in inputs.items() if name != "targets"}
-    told, logits = inputs["targets"][:, 1:], model(**given)["logits"][:, :-1].float()
-    counts = told != UNTOLD
-    nats = F.cross_entropy(logits.mT, told, ignore_index=UNTOLD, reduction="none")
+    given = {name: values for name, values in inputs.items() if name != "labels"}
+    told, logits = inputs["labels"][:, 1:], model(**given)["logits"][:, :-1].float()
+    counts = told != NO_LABEL
+    nats = F.cross_entropy(logits.mT, told, ignore_index=NO_LABEL, reduction="none")
     right = (logits.argmax(-1) == told) & counts
     return torch.stack([nats.sum(1), counts.sum(1).float(), right.sum(1).float()], 1)
 
