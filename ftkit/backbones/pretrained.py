@@ -136,10 +136,7 @@ class PretrainedFamily(Family):
 
 
 def load_model(
-    backbone: Backbone,
-    label_names: tuple[str, ...],
-    seed: int,
-    task: Any,
+    backbone: Backbone, label_names: tuple[str, ...], seed: int, task: Any
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 

@@ -110,12 +110,7 @@ def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> Non
 
 
 def carry_out(
-    ready: Ready,
-    recipe: Recipe,
-    machine: runtime.Machine,
-    folder: Path,
-    resume: bool,
-    clock: Clock,
+    ready: Ready, recipe: Recipe, machine: runtime.Machine, folder: Path, resume: bool, clock: Clock
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
@@ -232,12 +227,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     adapted = strategy_of(recipe.strategy).adapt(loaded.model)
     total, trained = count_parameters(adapted)
     log.info(
-        "%s: strategy %s trains %s of %s parameters (%.2f %%)",
-        recipe.backbone.id,
-        recipe.strategy.kind,
-        f"{trained:,}",
-        f"{total:,}",
-        100 * trained / total,
+        f"{recipe.backbone.id}: strategy {recipe.strategy.kind} trains {trained:,} of {total:,} "
+        f"parameters ({100 * trained / total:.2f} %)"
     )
     _require_memory(recipe, total, trained, machine)
     return Ready(splits, adapted, loaded.processor, loaded.inputs, loaded.task)

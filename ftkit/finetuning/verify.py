@@ -72,11 +72,8 @@ def verify(
             difference, waited = _compare(artefact, Path(scratch), wanted, timed)
             latency = waited if timed else latency
             log.info(
-                "verified %s: reloaded in a fresh process, %d test rows, numbers differ by at most "
-                "%.1g",
-                artefact,
-                len(rows),
-                difference,
+                f"verified {artefact}: reloaded in a fresh process, {len(rows)} test rows, numbers "
+                f"differ by at most {difference:.1g}"
             )
     return Verified(len(rows), latency.median if latency else None, latency)
 

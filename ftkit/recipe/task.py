@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from ftkit.recipe.settings import Settings
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
 NUMBERS = (*REGRESSION, "pearson", "spearman")
-
-
 Answer = Literal["class", "tags", "number", "words", "translation", "continuation"]
 """One class out of C, any number of classes, a number, a class for each word, or text."""
 
@@ -74,20 +68,46 @@ class Augment(Settings):
         return self
 
 
-class ImageClassification(TaskSettings):
-    """One image in, one of C classes out."""
+class ImageSettings(TaskSettings):
+    """What tasks have that read images."""
 
     noun = "images"
-    figures = CLASSIFICATION
-    for_perceptrons = True
 
-    kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
     """Column with the image; found by itself when only one column can be meant."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
     augment: Augment = Augment()
     """Random changes to training images."""
+
+
+class TableSettings(TaskSettings):
+    """What tasks have that read columns of numbers and words."""
+
+    for_backbones = False
+    for_perceptrons = True
+
+    columns: tuple[str, ...] | None = None
+    """Columns that are inputs: numbers, or few different words; all such but the label when not
+    given."""
+    categories: dict[str, tuple[str, ...]] = Field(default={})
+    """Of each column of words those that training has; each is an input of 0 or 1."""
+
+
+class ClassSettings(TaskSettings):
+    """What tasks have that tell one class of a row."""
+
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class NumberSettings(TaskSettings):
+    """What tasks have that tell a number of a row."""
+
+    figures: ClassVar[tuple[str, ...]] = NUMBERS
+    loss = "mean squared error"
+    tells = "number"
+
+    label: str | None = None
+    """Column with the number to be told; found by itself when only one column can be meant."""
 
 
 class TagSettings(TaskSettings):
@@ -115,68 +135,39 @@ class TagSettings(TaskSettings):
         return self
 
 
-class ImageTagging(TagSettings):
+class ImageClassification(ClassSettings, ImageSettings):
+    """One image in, one of C classes out."""
+
+    for_perceptrons = True
+
+    kind: Literal["image-classification"] = "image-classification"
+
+
+class ImageTagging(TagSettings, ImageSettings):
     """One image in, any number of C classes out: none, one or several."""
 
-    noun = "images"
     pipeline = "image-classification"
 
     kind: Literal["image-tagging"] = "image-tagging"
-    image: str | None = None
-    """Column with the image; found by itself when only one column can be meant."""
-    augment: Augment = Augment()
-    """Random changes to training images."""
 
 
-class ImageRegression(TaskSettings):
+class ImageRegression(NumberSettings, ImageSettings):
     """One image in, one number out."""
 
-    noun = "images"
-    figures = NUMBERS
-    loss = "mean squared error"
-    tells = "number"
-
     pipeline = "image-classification"
+
     kind: Literal["image-regression"] = "image-regression"
-    image: str | None = None
-    """Column with the image; found by itself when only one column can be meant."""
-    label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""
-    augment: Augment = Augment()
-    """Random changes to training images."""
 
 
-class TabularClassification(TaskSettings):
+class TabularClassification(ClassSettings, TableSettings):
     """A row of numbers and categories in, one of C classes out."""
 
-    for_backbones = False
-    for_perceptrons = True
-
     kind: Literal["tabular-classification"] = "tabular-classification"
-    columns: tuple[str, ...] | None = None
-    """Columns that are inputs: numbers, or few different words; all such but the label when not
-    given."""
-    categories: dict[str, tuple[str, ...]] = Field(default={})
-    """Of each column of words those that training has; each is an input of 0 or 1."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
 
 
-class TabularRegression(TaskSettings):
+class TabularRegression(NumberSettings, TableSettings):
     """A row of numbers and categories in, one number out."""
 
-    noun = "rows"
     figures = REGRESSION
-    loss = "mean squared error"
-    tells = "number"
-    for_backbones = False
-    for_perceptrons = True
 
     kind: Literal["tabular-regression"] = "tabular-regression"
-    columns: tuple[str, ...] | None = None
-    """Columns that are inputs: numbers, or few different words; all such but the label when not
-    given."""
-    categories: dict[str, tuple[str, ...]] = Field(default={})
-    """Of each column of words those that training has; each is an input of 0 or 1."""
-    label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""

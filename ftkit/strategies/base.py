@@ -136,13 +136,8 @@ class Strategy:
             return recipe
         field, least = self.least_steps(recipe)
         log.info(
-            "%d epochs instead of %d, %d steps each, for %d steps in all (--set %s=0 keeps %d)",
-            epochs,
-            before,
-            math.ceil(rows / recipe.train.rows_per_step),
-            least,
-            field,
-            before,
+            f"{epochs} epochs instead of {before}, {math.ceil(rows / recipe.train.rows_per_step)} "
+            f"steps each, for {least} steps in all (--set {field}=0 keeps {before})"
         )
         return recipe.override({"train.epochs": epochs})
 

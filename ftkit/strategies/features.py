@@ -108,14 +108,10 @@ def cache_features(
     with safe_open(store.file, "pt") as file:
         values = file.get_tensor("features")
     computed = sum(len(store.rows_of(shard)) for shard in missing)
+    unchanged = "" if strategy.views else "; training rows without random changes"
     log.info(
-        "features: %s rows of %s numbers in %s, %s of them computed now, in %s%s",
-        f"{store.rows:,}",
-        f"{values[0].numel():,}",
-        precision,
-        f"{computed:,}",
-        store.folder,
-        "" if strategy.views else "; training rows without random changes",
+        f"features: {store.rows:,} rows of {values[0].numel():,} numbers in {precision}, "
+        f"{computed:,} of them computed now, in {store.folder}{unchanged}"
     )
     train = Features(values, np.stack(places[:-1]), inputs.train.labels)
     validation = Features(values, places[-1][None], inputs.validation.labels)

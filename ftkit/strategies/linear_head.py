@@ -58,12 +58,7 @@ class Solved:
 
 
 def solve(
-    head: Head,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
+    head: Head, inputs: Inputs, recipe: Recipe, machine: Machine, folder: Path, resume: bool = False
 ) -> Fitted:
     """Put the best weights into a Linear head and write log.jsonl; see `solved`.
 
@@ -76,18 +71,12 @@ def solve(
     figures = found.figures or measured(head, inputs, recipe)
     validation_seconds = time.perf_counter() - begin - train_seconds
     passes = len(found.losses)
+    judged = f"held out in {found.folds} folds:" if found.figures else "validation"
+    loss, best = figures["loss"], figures[recipe.best_by]
     log.info(
-        "head: L-BFGS on %s rows, penalty %.2g, %d passes, largest entry of the gradient %.1g; %s "
-        "loss %.4f, %s %.4f (%.1f s)",
-        f"{found.rows:,}",
-        found.penalty,
-        passes,
-        found.gradient,
-        f"held out in {found.folds} folds:" if found.figures else "validation",
-        figures["loss"],
-        recipe.best_by,
-        figures[recipe.best_by],
-        train_seconds,
+        f"head: L-BFGS on {found.rows:,} rows, penalty {found.penalty:.2g}, {passes} passes, "
+        f"largest entry of the gradient {found.gradient:.1g}; {judged} loss {loss:.4f}, "
+        f"{recipe.best_by} {best:.4f} ({train_seconds:.1f} s)"
     )
     if machine.is_main:
         file = folder / "log.jsonl"

@@ -52,9 +52,8 @@ class LpftStrategy(Strategy):
         if probe.solver != "lbfgs" or HeadOnlyStrategy(probe).is_linear(model):
             return probe
         log.info(
-            "strategy.probe.solver = 'lbfgs' is for a head of one Linear layer, which %s has not; "
-            "the probe takes adamw",
-            type(model).__name__,
+            "strategy.probe.solver = 'lbfgs' is for a head of one Linear layer, which "
+            f"{type(model).__name__} has not; the probe takes adamw"
         )
         return probe.model_copy(update={"solver": "adamw"})
 

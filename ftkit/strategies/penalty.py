@@ -142,12 +142,8 @@ def choose_penalty(
             break
     assert best is not None
     log.info(
-        "head: of %d penalties from %.3g to %.2g, %.2g has the least loss on held-out rows, %.4f",
-        tried,
-        PENALTIES[0],
-        penalty,
-        best.penalty,
-        best.loss,
+        f"head: of {tried} penalties from {PENALTIES[0]:.3g} to {penalty:.2g}, {best.penalty:.2g} "
+        f"has the least loss on held-out rows, {best.loss:.4f}"
     )
     return best
 

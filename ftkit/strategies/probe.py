@@ -69,17 +69,12 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
     begin = time.perf_counter()
     tried = on_main(lambda: [train_head(copy.deepcopy(head), inputs, each) for each in grid])
     best = max(range(len(grid)), key=lambda number: rank(tried[number], recipe.best_by))
-    chosen = grid[best]
+    chosen, figures = grid[best], tried[best]
     log.info(
-        "head: of %d settings, learning rate %.2g and weight decay %.2g did best on validation "
-        "rows: %s %.4f, loss %.4f (%.1f s)",
-        len(grid),
-        chosen.strategy.learning_rate,
-        chosen.train.weight_decay,
-        recipe.best_by,
-        tried[best][recipe.best_by],
-        tried[best]["loss"],
-        time.perf_counter() - begin,
+        f"head: of {len(grid)} settings, learning rate {chosen.strategy.learning_rate:.2g} and "
+        f"weight decay {chosen.train.weight_decay:.2g} did best on validation rows: "
+        f"{recipe.best_by} {figures[recipe.best_by]:.4f}, loss {figures['loss']:.4f} "
+        f"({time.perf_counter() - begin:.1f} s)"
     )
     return chosen
 
@@ -104,9 +99,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        groups,
-        lr=recipe.strategy.learning_rate,
-        weight_decay=settings.weight_decay,
+        groups, lr=recipe.strategy.learning_rate, weight_decay=settings.weight_decay
     )
     steps = settings.max_steps or settings.epochs * len(batches)
     schedule, warmup, options = schedule_of(settings, steps)

@@ -85,11 +85,8 @@ def range_test(
     chosen = pick(rates, losses)
     seconds = time.perf_counter() - begin
     log.info(
-        "range test: learning rate %.2g, from %d steps up to %.2g in %.1f s",
-        chosen,
-        len(rates),
-        rates[-1],
-        seconds,
+        f"range test: learning rate {chosen:.2g}, from {len(rates)} steps up to {rates[-1]:.2g} in "
+        f"{seconds:.1f} s"
     )
     return RangeTest(tuple(rates), tuple(losses), chosen, seconds)
 

@@ -49,6 +49,9 @@ class Task(ReadsRows, FeedsModels):
     makes another one, with settings that say so.
     """
 
+    example: str = ""
+    """An input as Python writes it, for the model card; a pipeline takes it."""
+
     # Training and measuring.
 
     def loss(self, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
@@ -207,4 +210,4 @@ class Task(ReadsRows, FeedsModels):
 
     def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
         """Return what the model card says of this task."""
-        return wording_of_classes(recipe, label_names)
+        return wording_of_classes(recipe, label_names, self.example)

@@ -43,6 +43,7 @@ class Images(Task):
     """An image in."""
 
     auto = AUTO
+    example = '"image.png"'
 
     def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of images, files or their names, and those of labels."""
@@ -78,8 +79,7 @@ class Images(Task):
         changes = self.settings.augment
         augment, classes = augmentation(changes, processor), len(splits.label_names)
         found = Inputs.of(
-            splits,
-            lambda rows: ImageRows(rows, processor, self.label_array(rows, classes), seed),
+            splits, lambda rows: ImageRows(rows, processor, self.label_array(rows, classes), seed)
         )
         return replace(
             found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from ftkit.data.labels import read_numbers
 from ftkit.data.splits import Splits, labels_of
-from ftkit.recipe import Train
+from ftkit.recipe import Mlp, Recipe, Train
 from ftkit.runs.plots import plot_numbers
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
@@ -22,6 +23,7 @@ from ftkit.tasks.losses import elementwise_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
 from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.wording import Wording, pipeline_snippet
 
 
 class Numbers(Task):
@@ -92,3 +94,11 @@ class Numbers(Task):
     def outputs_of_means(self, means: np.ndarray) -> np.ndarray:
         """Return the means themselves."""
         return means
+
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says; a pipeline gives the number itself where it is told so."""
+        usual = replace(super().wording(recipe, label_names), same="numbers")
+        if isinstance(recipe.backbone, Mlp) or recipe.strategy.adapter_alone:
+            return usual
+        use = f'print(tell({self.example}, function_to_apply="none")[0]["score"])'
+        return replace(usual, snippet=pipeline_snippet(self.settings, use))

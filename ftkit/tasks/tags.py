@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from ftkit.data.label_lists import list_candidates, name_lists, read_marks
 from ftkit.data.splits import Splits, labels_of, objects
 from ftkit.data.usual_columns import LABEL_NAMES
 from ftkit.machine.runtime import Machine
-from ftkit.recipe import Train
+from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_precision_recall
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import SMALLEST, Task
@@ -29,6 +30,7 @@ from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
 from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.thresholds import best_threshold, settled_threshold
+from ftkit.tasks.wording import Wording, listed, pipeline_snippet
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -169,8 +171,22 @@ class Tags(Task):
         """
         return self.changed(threshold=best_threshold(truth, outputs)[0])
 
-    def _said_of_threshold(self) -> str:
-        """Return a sentence for the card: above which probability a class is told."""
-        given = self.settings.threshold
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says, the threshold among it."""
+        usual, given = super().wording(recipe, label_names), self.settings.threshold
+        threshold = f"{given or 0.5:.3g}"
         where = ", see `threshold` in config.json" if given else ""
-        return f"A class is told where its probability is above {given or 0.5:.3g}{where}."
+        one = {"images": "an image", "texts": "a text"}[self.settings.noun]
+        options = f'top_k={len(label_names)}, function_to_apply="sigmoid"'
+        use = f"""for answer in tell({self.example}, {options}):
+    print(answer["label"], answer["score"], answer["score"] > {threshold})"""
+        told = pipeline_snippet(self.settings, use)
+        return replace(
+            usual,
+            answers=f"It tells which of {len(label_names)} classes {one} has, none, one or "
+            f"several: {listed(label_names)}. A class is told where its probability is above "
+            f"{threshold}{where}.",
+            any_input="a probability for each of the classes above",
+            picture="Precision recall",
+            snippet=usual.snippet if recipe.strategy.adapter_alone else told,
+        )

@@ -148,20 +148,16 @@ class TextGeneration(Task):
         lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
         if lost:
             log.info(
-                "train: %d rows have nothing to be told in their first %d tokens and are left out",
-                lost,
-                task.max_length,
+                f"train: {lost} rows have nothing to be told in their first {task.max_length} "
+                "tokens and are left out"
             )
         groups = [[place] for place in range(len(told))]
         if task.pack:
             lengths, most = [len(piece.ids) for piece in told], task.max_length or USUAL_MOST
             groups = pack(lengths, most)
             log.info(
-                "train: %s texts packed into %s rows of %d tokens, %.1f %% full",
-                f"{len(told):,}",
-                f"{len(groups):,}",
-                most,
-                100 * sum(lengths) / (len(groups) * most),
+                f"train: {len(told):,} texts packed into {len(groups):,} rows of {most} tokens, "
+                f"{100 * sum(lengths) / (len(groups) * most):.1f} % full"
             )
         train = Tokens(told, splits.train, processor, groups, packed=task.pack)
         validation, test = (

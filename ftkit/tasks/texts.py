@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,10 @@ from ftkit.data.columns import is_number, is_text, pick_texts
 from ftkit.data.splits import Splits
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
-from ftkit.recipe import Recipe
 from ftkit.tasks.base import Task
 from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.text_rows import TextRows, limit_tokens, log_cuts
-from ftkit.tasks.wording import Wording, wording_of_classes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,16 +83,7 @@ class Texts(Task):
         with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
             model.eval()(**processor(*texts, return_tensors="pt", padding=True))
 
-    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
-        """Return what the card says, with an example of a pair where the model reads pairs."""
-        usual = wording_of_classes(recipe, label_names)
-        return replace(usual, snippet=usual.snippet.replace('"a text"', self._example))
-
     @property
-    def _example(self) -> str:
-        """An input in Python, for the card."""
+    def example(self) -> str:  # type: ignore[override]
+        """A text, or a pair of texts, as Python writes it, for the model card."""
         return json.dumps("a text" if self.settings.pair is None else PAIR)
-
-    def _told_by(self, recipe: Recipe, usual: Wording, snippet: str) -> str:
-        """Return the card's snippet, or the usual one where it loads an adapter."""
-        return usual.snippet if recipe.strategy.adapter_alone else snippet

@@ -25,19 +25,14 @@ def settled_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
     there, N = int(labels.sum()), len(labels)
     if there < LEAST_LABELS:
         log.info(
-            "threshold: 0.5, because the %d validation rows have %d labels and %d are needed",
-            N,
-            there,
-            LEAST_LABELS,
+            f"threshold: 0.5, because the {N} validation rows have {there} labels and "
+            f"{LEAST_LABELS} are needed"
         )
         return 0.5
     threshold, best = best_threshold(labels, logits)
     log.info(
-        "threshold: a class is told above a probability of %.3g, which has the best micro-F1 on "
-        "the %d validation rows (%.3f)",
-        threshold,
-        N,
-        best,
+        f"threshold: a class is told above a probability of {threshold:.3g}, which has the best "
+        f"micro-F1 on the {N} validation rows ({best:.3f})"
     )
     return threshold
 

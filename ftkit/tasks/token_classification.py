@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -42,7 +41,7 @@ from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
 from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.text_rows import limit_tokens
 from ftkit.tasks.word_rows import UNSEEN, WordRows
-from ftkit.tasks.wording import HERE, Wording, listed
+from ftkit.tasks.wording import Wording, adapter_snippet, listed, pipeline_snippet
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -219,20 +218,11 @@ class TokenClassification(Task):
 
     def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
         """Return what the card says."""
-        told = f"""from transformers import pipeline
-
-tell = pipeline("token-classification", model="{HERE}", aggregation_strategy="first")
-for answer in tell("a text"):
+        use = """for answer in tell("a text"):
     print(answer["word"], answer["entity_group"], answer["score"])"""
-        adapter = f"""from peft import PeftModel
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
-
-config = AutoConfig.from_pretrained("{HERE}")
-base = AutoModelForTokenClassification.from_pretrained(
-    {json.dumps(recipe.backbone.id)}, config=config, ignore_mismatched_sizes=True
-)
-model = PeftModel.from_pretrained(base, "{HERE}")
-tokenizer = AutoTokenizer.from_pretrained("{HERE}")"""
+        told = pipeline_snippet(self.settings, use, ', aggregation_strategy="first"')
+        names = ("AutoTokenizer", "AutoModelForTokenClassification")
+        adapter = adapter_snippet(recipe.backbone.id, *names)
         return Wording(
             trained=recipe.strategy.what_was_trained(new_head=True),
             answers=f"It tells a class for each word of a text, one of {len(label_names)}: "

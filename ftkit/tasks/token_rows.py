@@ -54,10 +54,8 @@ def pieces_of(
     cut = sum(was_cut for _, was_cut in found)
     if cut:
         log.info(
-            "%s: %.1f %% of the conversations are longer than %d tokens and are cut off there",
-            role,
-            100 * cut / len(found),
-            most,
+            f"{role}: {100 * cut / len(found):.1f} % of the conversations are longer than {most} "
+            "tokens and are cut off there"
         )
     return [piece for piece, _ in found]
 

@@ -245,9 +245,7 @@ def _check_best(trainer: FrozenTrainer) -> None:
     if state.best_global_step == 0:
         log.warning(
             "no epoch did better on the validation rows than the model at the start, which is "
-            "kept: %s %.4f. A smaller --learning-rate may help",
-            trainer.best_by,
-            state.best_metric,
+            f"kept: {trainer.best_by} {state.best_metric:.4f}. A smaller --learning-rate may help"
         )
         return
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)
