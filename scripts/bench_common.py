@@ -75,10 +75,13 @@ def ftkit(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
     """Train as ftkit does."""
     from ftkit.backbones.structure import place
     from ftkit.strategies import strategy_of
+    from ftkit.training.fitted import Session
 
     begin = time.perf_counter()
     place(ready.model, recipe.train.channels_last, machine.device)
-    fitted = strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, folder)
+    fitted = strategy_of(recipe.strategy).train(
+        ready.model, ready.inputs, recipe, Session(machine, folder)
+    )
     seconds = time.perf_counter() - begin - fitted.validation_seconds
     return seconds, fitted.precision
 

@@ -21,6 +21,7 @@ from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
+from ftkit.training.fitted import Session
 from ftkit.training.modes import training_modes
 
 
@@ -40,7 +41,7 @@ def measure(rows: int, seed: int, dropout: bool) -> tuple[float, float, float]:
     place(ready.model, None, machine.device)
     with tempfile.TemporaryDirectory() as folder:
         fitted = strategy_of(recipe.strategy).train(
-            ready.model, ready.inputs, recipe, machine, Path(folder)
+            ready.model, ready.inputs, recipe, Session(machine, Path(folder))
         )
     test = ready.inputs.test
     told = ready.task.predict(ready.model, test, recipe.train, machine)

@@ -28,6 +28,7 @@ from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
 from ftkit.tasks.metrics.numbers import numeric_figures
+from ftkit.training.fitted import Session
 
 NEWS = Path("../shared/data/ag_news")
 
@@ -76,7 +77,7 @@ def measure(target: str, seed: int) -> dict[str, Any]:
         place(ready.model, None, machine.device)
         run = folder / "run"
         run.mkdir()
-        strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, run)
+        strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, Session(machine, run))
         test = ready.inputs.test
         told = ready.task.predict(ready.model, test, recipe.train, machine).ravel()
     labels = np.asarray(test.labels, float)

@@ -15,6 +15,7 @@ from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
 from ftkit.training.fit import fit
+from ftkit.training.fitted import Session
 
 SETTINGS = {"pretrained": Backbone(id="made up"), "mlp": Mlp(hidden=(8,))}
 """Of each kind of backbone; a new one adds its own."""
@@ -31,7 +32,7 @@ def saved(request, tiny_recipe, tmp_path_factory):
     loaded = family_of(recipe.backbone).load(task_of(splits.task), splits, seed=0)
     strategy, folder = strategy_of(recipe.strategy), tmp_path_factory.mktemp("run")
     model = strategy.adapt(loaded.model)
-    fit(model, strategy, loaded.inputs, recipe, machine, folder)
+    fit(model, strategy, loaded.inputs, recipe, Session(machine, folder))
     family_of(recipe.backbone).save(
         model, loaded.processor, recipe, folder / "model", strategy.for_saving
     )

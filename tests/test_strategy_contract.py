@@ -20,7 +20,7 @@ from ftkit.recipe import STRATEGIES
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
 from ftkit.tasks import task_of
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 
 IMAGES = task_of(ImageClassification())
 
@@ -54,7 +54,7 @@ def trained(request, strategy, tiny_recipe, checkpoint, tmp_path_factory):
     place(ready.model, None, machine.device)
     before = {name: tensor.clone() for name, tensor in tensors(ready.model).items()}
     strategy, folder = strategy_of(recipe.strategy), tmp_path_factory.mktemp("run")
-    fitted = strategy.train(ready.model, ready.inputs, recipe, machine, folder)
+    fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder))
     return Trained(strategy, recipe, ready.model, ready.processor, before, fitted)
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from ftkit import registry
 from ftkit.cli import cache
 from ftkit.cli.compare import compare
-from ftkit.cli.options import require_no_empty_word, seconds_of
+from ftkit.cli.options import Changes, Switch, require_no_empty_word, seconds_of
 from ftkit.cli.perceptron import mlp, play
 from ftkit.cli.predict import predict
 from ftkit.cli.push import push
@@ -47,7 +47,6 @@ app.command(compare)
 app.command(predict)
 app.command(sweep)
 app.command(cache.app)
-Switch = Parameter(negative="")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -143,14 +142,14 @@ def train(
     out: Path | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    resume: Annotated[bool, Switch] = False,
-    resume_anyway: Annotated[bool, Switch] = False,
-    smoke: Annotated[bool, Switch] = False,
-    show: Annotated[bool, Switch] = False,
+    set_: Changes = (),
+    resume: Switch = False,
+    resume_anyway: Switch = False,
+    smoke: Switch = False,
+    show: Switch = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     push_to_hub: str | None = None,
-    private: Annotated[bool, Switch] = False,
+    private: Switch = False,
     revision: str | None = None,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
@@ -238,7 +237,7 @@ def check(
     strategy: str | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:

@@ -20,6 +20,7 @@ from ftkit.strategies.heads import why_not_alone
 from ftkit.tasks.evaluation import evaluation_batch
 from ftkit.tasks.inputs import Inputs, Rows, few
 from ftkit.training.fit import fit
+from ftkit.training.fitted import Session
 
 STEPS = 2
 """The first one warms up, the second one is measured."""
@@ -87,7 +88,7 @@ def _seconds_per_step(
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     try:
         recipe = recipe.override(changes)
-        fit(model, strategy_of(recipe.strategy), small, recipe, machine, folder)
+        fit(model, strategy_of(recipe.strategy), small, recipe, Session(machine, folder))
 
         def read() -> float:
             entries = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())

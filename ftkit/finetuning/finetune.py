@@ -43,6 +43,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
+from ftkit.training.fitted import Session
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def carry_out(
         earlier = task.before(ready.model, test, recipe.train, machine)
     clock.lap("before")
     strategy = strategy_of(recipe.strategy)
-    fitted = strategy.train(ready.model, ready.inputs, recipe, machine, folder, resume)
+    fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder, resume))
     clock.lap("train")
 
     with runtime.exact_float32():

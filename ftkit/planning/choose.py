@@ -31,6 +31,7 @@ from ftkit.strategies.base import Strategy
 from ftkit.strategies.heads import why_not_alone
 from ftkit.tasks.metrics.intervals import wilson
 from ftkit.tasks.verified_rows import MOST_ROWS
+from ftkit.training.fitted import Session
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.99
@@ -206,7 +207,7 @@ def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple
     begin = time.perf_counter()
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     with quiet():
-        fitted = strategy.train(model, ready.inputs, first, machine, folder)
+        fitted = strategy.train(model, ready.inputs, first, Session(machine, folder))
     # What the solver measured on rows that it did not learn from. The head itself may have learned
     # from the validation rows too, and then cannot be measured on them any more.
     value = fitted.validation.get(recipe.best_by)

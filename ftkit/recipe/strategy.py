@@ -5,7 +5,7 @@ What a strategy does with them stands in `ftkit/strategies/`, in the file named 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
@@ -182,10 +182,6 @@ class Bitfit(StrategySettings):
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]
 STRATEGIES: dict[str, type[Full | HeadOnly | Lpft | Lora | Bitfit]] = {
-    "full": Full,
-    "head": HeadOnly,
-    "lpft": Lpft,
-    "lora": Lora,
-    "bitfit": Bitfit,
+    strategy().kind: strategy for strategy in get_args(Strategy)
 }
 StrategyKind = Literal["full", "head", "lpft", "lora", "bitfit"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from ftkit.data.splits import own_groups
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runs.journal import append
 from ftkit.strategies.features import Features
@@ -28,7 +27,7 @@ from ftkit.strategies.penalty import FOLDS, Scaled, choose_penalty, folds_of
 from ftkit.strategies.probe import measured
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
@@ -57,9 +56,7 @@ class Solved:
     """Rows were held out in so many parts; 0: they were not."""
 
 
-def solve(
-    head: Head, inputs: Inputs, recipe: Recipe, machine: Machine, folder: Path, resume: bool = False
-) -> Fitted:
+def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
     """Put the best weights into a Linear head and write log.jsonl; see `solved`.
 
     Every rank must call this; rank 0 computes. There is nothing to resume: it takes seconds.
@@ -78,8 +75,8 @@ def solve(
         f"largest entry of the gradient {found.gradient:.1g}; {judged} loss {loss:.4f}, "
         f"{recipe.best_by} {best:.4f} ({train_seconds:.1f} s)"
     )
-    if machine.is_main:
-        file = folder / "log.jsonl"
+    if session.machine.is_main:
+        file = session.folder / "log.jsonl"
         file.write_text("", encoding="utf-8")
         for step, loss in enumerate(found.losses, 1):
             seconds = round(train_seconds * step / passes, 3)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
@@ -51,7 +50,7 @@ def solver_of(strategy: HeadOnly, head: Head) -> str:
     return "adamw"
 
 
-def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Recipe:
+def choose(head: Head, inputs: Inputs, recipe: Recipe) -> Recipe:
     """Return the recipe with the learning rate and weight decay that do best on validation rows.
 
     Leaves the head as it is. Best is by `train.best_by`, of equals that with the lower loss. Every
@@ -147,16 +146,8 @@ def measured(
     head.eval()
     rows: Any = inputs.validation
     device = next(head.parameters()).device
+    pieces = np.split(np.arange(len(rows)), range(ROWS, len(rows), ROWS))
     with torch.inference_mode():
-        logits = np.concatenate(
-            [head(piece.to(device))["logits"].float().cpu().numpy() for piece, _ in _pieces(rows)]
-        )
+        given = (rows.at(positions).to(device) for positions in pieces)
+        logits = np.concatenate([head(each)["logits"].float().cpu().numpy() for each in given])
     return task_of(recipe.task).score(rows.labels, scale.outputs(logits) if scale else logits)
-
-
-def _pieces(rows: Features) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (features (B, ...) float32, labels (B,)) of all rows in all views, in order."""
-    for view in range(len(rows.places)):
-        for start in range(0, len(rows), ROWS):
-            positions = np.arange(start, min(start + ROWS, len(rows)))
-            yield rows.at(positions, view), torch.from_numpy(rows.labels[positions])

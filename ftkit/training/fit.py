@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import evaluation_batch, workers
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.callbacks import Patience
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.micro_batch import limited
 from ftkit.training.optimiser import Pace
 from ftkit.training.perceptron_fit import fit_by_hand
@@ -45,13 +46,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    model: nn.Module,
-    strategy: Pace,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
+    model: nn.Module, strategy: Pace, inputs: Inputs, recipe: Recipe, session: Session
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
 
@@ -61,8 +56,6 @@ def fit(
 
     Args:
         strategy: by which the model was adapted, with the settings of the recipe.
-        folder: of the run; checkpoints/ and log.jsonl are written there.
-        resume: go on from the newest checkpoint in `folder`, if there is one.
 
     Raises:
         RecipeError: the batch or the precision does not fit this machine.
@@ -71,34 +64,28 @@ def fit(
             memory does not suffice.
     """
     if isinstance(model, Perceptron):
-        return fit_by_hand(model, inputs, recipe, machine, folder, resume)
+        return fit_by_hand(model, inputs, recipe, session)
     scale = scale_of(task_of(recipe.task), inputs.train.labels, model)
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)
-    recipe = limited(model, inputs, recipe, machine)
-    while (fitted := _train(model, strategy, inputs, recipe, machine, folder, resume)) is None:
+    recipe = limited(model, inputs, recipe, session.machine)
+    while (fitted := _train(model, strategy, inputs, recipe, session)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})
         log.warning("out of memory with %d rows at once; going on with %d", rows, rows // 2)
-        resume = True
+        session = replace(session, resume=True)
     if scale is not None:
         scale.fold(model)
     return fitted
 
 
 def _train(
-    model: nn.Module,
-    strategy: Pace,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool,
+    model: nn.Module, strategy: Pace, inputs: Inputs, recipe: Recipe, session: Session
 ) -> Fitted | None:
     """Train once through; return None where memory ran out and it can be tried with fewer rows."""
-    settings = recipe.train
+    settings, machine, folder = recipe.train, session.machine, session.folder
     checkpoints = folder / "checkpoints"
-    checkpoint = on_main(lambda: newest_checkpoint(checkpoints)) if resume else None
+    checkpoint = on_main(lambda: newest_checkpoint(checkpoints)) if session.resume else None
     past = Progress.read(checkpoint) if checkpoint else None
     way = (
         Arithmetic(past.precision, past.channels_last)

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from accelerate.utils import reduce
 from ftkit.backbones.perceptron import Perceptron
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.machine.interruption import held
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.perceptron.network import Moments, Network, Training
 from ftkit.perceptron.training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import Mlp, Recipe
@@ -24,7 +23,7 @@ from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.runs.journal import Lines
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.perceptron_state import LEAST_SECONDS, Keeper, State, read_state
 from ftkit.training.selection import counted, rank
 from ftkit.training.target_scaling import mean_and_deviation
@@ -32,23 +31,17 @@ from ftkit.training.target_scaling import mean_and_deviation
 log = logging.getLogger(__name__)
 
 
-def fit_by_hand(
-    model: Perceptron,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
-) -> Fitted:
+def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
     """Train the perceptron in place and leave its best epoch's parameters in it.
 
     All layers that move do so at one pace. See `ftkit.training.fit.fit`, which calls this.
     """
+    machine, folder = session.machine, session.folder
     network, scaler = model.network, Scaler.of(model, inputs)
     X, Y = (tensor.to(machine.device) for tensor in scaler.targets(inputs.train))
     X_validation = torch.from_numpy(inputs.validation.values).to(machine.device)  # type: ignore[attr-defined]
     keeper = Keeper(folder / "checkpoints", recipe.train, machine)
-    found = on_main(lambda: newest_checkpoint(keeper.folder)) if resume else None
+    found = on_main(lambda: newest_checkpoint(keeper.folder)) if session.resume else None
     state = read_state(found) if found else State()
     journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
