@@ -63,10 +63,12 @@ def for_each_row(
     return ordered
 
 
-def shared_batches(rows: Rows, settings: Train, machine: Machine) -> list[list[int]]:
-    """Return this rank's rows in batches, rows of similar length together."""
+def shared_batches(
+    rows: Rows, settings: Train, machine: Machine, size: int | None = None
+) -> list[list[int]]:
+    """Return this rank's rows in batches, rows of similar length together, the longest first."""
     mine = by_length(rows, np.arange(len(rows)))[machine.rank :: machine.world_size].tolist()
-    size = evaluation_batch(settings, machine)
+    size = size or evaluation_batch(settings, machine)
     return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 

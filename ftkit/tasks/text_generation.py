@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, Json, Value
+from datasets import Dataset, Features, Value
 from torch import nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
-from ftkit.data.columns import is_text, pick
 from ftkit.data.conversations import MESSAGES, messages_of
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors import DataError, ModelError, RecipeError
 from ftkit.hub.errors import loading_errors
 from ftkit.machine.runtime import Machine
-from ftkit.recipe import LanguageModelling, Recipe, Train
+from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_perplexities
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
@@ -36,8 +35,9 @@ from ftkit.tasks.packing import pack, why_not_packed
 from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
 from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
-from ftkit.tasks.wording import HERE, Wording
+from ftkit.tasks.wording import HERE, Wording, pipeline_snippet
 from ftkit.tasks.writing import next_token_loss, sums_of, write_answers
+from ftkit.tasks.language_columns import asked_columns, certain_columns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,15 +46,6 @@ log = logging.getLogger(__name__)
 AUTO = Auto(AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False)
 SHOWN = 1000
 """Characters of a text in predictions.parquet."""
-PAIRS = (
-    ("prompt", "answer"),
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("question", "answer"),
-    ("instruction", "response"),
-    ("instruction", "output"),
-)
-"""Names of prompt and answer; believed where there is no other column of text."""
 
 
 class TextGeneration(Task):
@@ -64,7 +55,7 @@ class TextGeneration(Task):
 
     def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of texts or of conversations, or of prompt and answer."""
-        found = _asked(self.settings, features) or _certain(features)
+        found = asked_columns(self.settings, features) or certain_columns(features)
         if found is None:
             raise DataError(
                 f"which column is the text? Columns are {', '.join(features)}; several or none "
@@ -277,49 +268,6 @@ class TextGeneration(Task):
         )
 
 
-def _asked(task: LanguageModelling, features: Features) -> dict[str, str]:
-    """Return the columns that were asked for, by role; refuses those that cannot be it."""
-    roles = ("text", "messages", "prompt", "answer")
-    found = {role: getattr(task, role) for role in roles if getattr(task, role) is not None}
-    for role, column in found.items():
-        pick(role, column, [], features)
-        fits = _may_hold_messages if role == "messages" else is_text
-        wanted = 'lists of {"role": ..., "content": ...}' if role == "messages" else "texts"
-        if not fits(features[column]):
-            raise DataError(f"column '{column}' holds {features[column]}, not {wanted}")
-    return found
-
-
-def _certain(features: Features) -> dict[str, str] | None:
-    """Return the columns that alone can be meant, by role."""
-    conversations = [name for name, feature in features.items() if _holds_messages(feature)]
-    if "messages" in features and _may_hold_messages(features["messages"]):
-        conversations = ["messages"]
-    texts = [name for name, feature in features.items() if is_text(feature)]
-    if len(conversations) == 1:
-        return {"messages": conversations[0]}
-    for prompt, answer in PAIRS:
-        if sorted(texts) == sorted((prompt, answer)):
-            return {"prompt": prompt, "answer": answer}
-    if len(texts) == 1 or "text" in texts:
-        return {"text": texts[0] if len(texts) == 1 else "text"}
-    return None
-
-
-def _holds_messages(feature: Any) -> bool:
-    inside = getattr(feature, "feature", None)
-    return isinstance(inside, dict) and all(
-        name in inside and is_text(inside[name]) for name in ("role", "content")
-    )
-
-
-def _may_hold_messages(feature: Any) -> bool:
-    """Return whether a column said to be conversations can be; then the odd rows are named."""
-    inside = getattr(feature, "feature", feature)
-    parts = inside.values() if isinstance(inside, dict) else [inside]
-    return _holds_messages(feature) or any(isinstance(part, Json) for part in parts)
-
-
 def _stop_at(model: Any, token: int | None) -> None:
     """Let the model stop writing at this token too."""
     config = model.generation_config
@@ -335,18 +283,15 @@ def _cut(text: str) -> str:
 
 def _snippet(recipe: Recipe, talks: bool) -> str:
     prompt = '[{"role": "user", "content": "Who are you?"}]' if talks else '"Once upon a time"'
-    if recipe.strategy.adapter_alone:
-        return f"""from peft import PeftModel
+    use = f"""answer = tell({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
+print(answer[0]["generated_text"])"""
+    if not recipe.strategy.adapter_alone:
+        return pipeline_snippet(recipe.task, use)
+    return f"""from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 base = AutoModelForCausalLM.from_pretrained({json.dumps(recipe.backbone.id)})
 model = PeftModel.from_pretrained(base, "{HERE}")
 tokenizer = AutoTokenizer.from_pretrained("{HERE}")
-write = pipeline("text-generation", model=model, tokenizer=tokenizer)
-answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
-print(answer[0]["generated_text"])"""
-    return f"""from transformers import pipeline
-
-write = pipeline("text-generation", model="{HERE}")
-answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
-print(answer[0]["generated_text"])"""
+tell = pipeline("text-generation", model=model, tokenizer=tokenizer)
+{use}"""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.nn import functional as F
 
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import Train
-from ftkit.tasks.evaluation import by_length, evaluation_batch, in_batches
+from ftkit.tasks.evaluation import evaluation_batch, in_batches, shared_batches
 from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.pair_rows import PairRows
 
@@ -35,13 +34,11 @@ def translate(model: Any, rows: PairRows, settings: Train, machine: Machine) -> 
 
     By `generate` with the model's own generation config. Every rank must call this.
     """
-    order = by_length(rows, np.arange(len(rows)))
-    mine = order[machine.rank :: machine.world_size].tolist()
     search_settings = model.generation_config
     beams, most = search_settings.num_beams or 1, search_settings.max_new_tokens + 1
     # each beam takes the room of a row; what the usual four take is always there
     size = max(1, evaluation_batch(settings, machine) * USUAL_BEAMS // max(USUAL_BEAMS, beams))
-    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    batches = shared_batches(rows, settings, machine, size)
     padding = model.config.pad_token_id
 
     def search(inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -37,7 +37,7 @@ from ftkit.training.micro_batch import limited
 from ftkit.training.optimiser import Pace
 from ftkit.training.perceptron_fit import fit_by_hand
 from ftkit.training.precision import Arithmetic, fastest_training
-from ftkit.training.resuming import Progress
+from ftkit.training.progress import Progress
 from ftkit.training.sharded import is_shared, name_layers
 from ftkit.training.target_scaling import scale_of
 from ftkit.training.trainer import FrozenTrainer
