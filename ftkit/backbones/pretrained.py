@@ -46,8 +46,8 @@ class PretrainedFamily(Family):
         model, processor = runtime.main_first(
             lambda: load_model(self.settings, splits.label_names, seed, task)
         )
-        task = task.settled(splits, model, processor)
-        inputs = task.suited(task.prepare(splits, processor, seed), model)
+        task = task.for_backbone(splits, model, processor)
+        inputs = task.inputs_for(task.prepare(splits, processor, seed), model)
         groups = {name: getattr(splits, name) for name in ("train_groups", "validation_groups")}
         return Loaded(model, processor, replace(inputs, **groups), task)
 
@@ -130,7 +130,7 @@ class PretrainedFamily(Family):
         """Return what `ftkit.tasks.base.Task.predict` gives."""
         model, processor = runtime.main_first(lambda: self.reload(folder, task))
         place(model, recipe.train.channels_last, machine.device)
-        inputs = task.suited(task.prepare(splits, processor, 0), model)
+        inputs = task.inputs_for(task.prepare(splits, processor, 0), model)
         with runtime.exact_float32():
             return task.predict(model, inputs.test, recipe.train, machine)
 

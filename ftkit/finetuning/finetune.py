@@ -17,15 +17,15 @@ from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
 from ftkit.finetuning.folder import (
     Lock,
+    disk_errors_in_one_line,
     is_complete,
     open_folder,
     require_room,
     require_same_rows,
-    rows_as_begun,
+    with_rows_of_run,
     write_checks,
     write_plots,
     write_predictions,
-    written_to,
 )
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
@@ -38,7 +38,7 @@ from ftkit.runs.finished import read_finished
 from ftkit.runs.pinning import licences, pin
 from ftkit.runs.result import RunResult, Seconds
 from ftkit.strategies import strategy_of
-from ftkit.strategies.batch_size import as_begun, settled
+from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
@@ -73,8 +73,8 @@ def finetune(
 
 def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
     clock, machine = Clock(), runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
-    recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
+    recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         runtime.on_main(lambda: _require_rows_of_finished(folder, recipe, anyway))
         log.info("%s holds this run, complete", folder)
@@ -83,12 +83,12 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     ready = make_ready(recipe, machine)
     if resume:
         runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
-    recipe = settled(recipe, ready.model, ready.inputs, machine)
+    recipe = settle_batch_size(recipe, ready.model, ready.inputs, machine)
     lock: list[Lock] = []  # on rank 0
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
     try:
-        with written_to(folder):
+        with disk_errors_in_one_line(folder):
             return carry_out(ready, recipe, machine, folder, resume, clock)
     finally:
         for each in lock:
@@ -120,14 +120,14 @@ def carry_out(
     place(ready.model, recipe.train.channels_last, machine.device)
     task, test = ready.task, ready.inputs.test
     with runtime.exact_float32():
-        earlier = task.before(ready.model, test, recipe.train, machine)
+        earlier = task.measure_before(ready.model, test, recipe.train, machine)
     clock.lap("before")
     strategy = strategy_of(recipe.strategy)
     fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder, resume))
     clock.lap("train")
 
     with runtime.exact_float32():
-        task = task.decided(ready.model, ready.inputs, recipe.train, machine)
+        task = task.tuned(ready.model, ready.inputs, recipe.train, machine)
         outputs = task.predict(ready.model, test, recipe.train, machine)
     clock.lap("evaluate")
 

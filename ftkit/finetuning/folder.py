@@ -93,7 +93,7 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     return finished
 
 
-def rows_as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+def with_rows_of_run(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """Return the recipe with the rows that the run in `folder` began with.
 
     Those of this version follow from the recipe. Earlier ones drew them by `train.seed`; going on
@@ -202,7 +202,7 @@ def require_room(folder: Path, recipe: Recipe, model: nn.Module) -> None:
 
 
 @contextmanager
-def written_to(folder: Path) -> Iterator[None]:
+def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     """Turn an error of the disk inside the block into one line that says what to do."""
     try:
         yield

@@ -68,7 +68,7 @@ def verify(
         _write_inputs(task, splits.test.select(rows), Path(scratch), trusted)
         latency = None
         for artefact in artefacts:
-            timed, wanted = artefact == folder, task.expected(outputs, rows)
+            timed, wanted = artefact == folder, task.expected_again(outputs, rows)
             difference, waited = _compare(artefact, Path(scratch), wanted, timed)
             latency = waited if timed else latency
             log.info(
@@ -84,7 +84,7 @@ def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> Non
         open_rgb(row["image"]).save(folder / f"{number:06d}.png")
     settings = task.settings.model_dump(mode="json")
     about = {"reads": task.settings.noun, "tells": task.settings.tells}
-    inputs = {"task": settings, **about, "columns": task.raw(rows), "trusted": trusted}
+    inputs = {"task": settings, **about, "columns": task.user_inputs(rows), "trusted": trusted}
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 

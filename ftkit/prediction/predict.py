@@ -36,7 +36,7 @@ from ftkit.runs.finished import (
 )
 from ftkit.runs.result import FILE, RunResult
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import Given, names_data, read_given
+from ftkit.tasks.rows_to_answer import RowsToAnswer, names_data, read_rows
 from ftkit.tasks.writing import go_on
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def predict(
 
     Args:
         run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
-        inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_given`.
+        inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_rows`.
         split: of a data set with several; its test split when not given.
         changes: of the run's recipe, as `Recipe.override` takes them; such as
             {"task.text": "review"} where a column has another name. Python code that comes with
@@ -76,7 +76,7 @@ def predict(
     names = _label_names(recipe, folder)
     asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
     given = runtime.main_first(
-        lambda: read_given(inputs, task, names, split, recipe.data, asked, texts)
+        lambda: read_rows(inputs, task, names, split, recipe.data, asked, texts)
     )
     for note in given.notes:
         log.info("data: %s", note)
@@ -168,7 +168,7 @@ def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     return family_of(recipe.backbone).label_names(folder)
 
 
-def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:
+def _as_splits(given: RowsToAnswer, names: tuple[str, ...]) -> Splits:
     """Return splits whose test rows are those given; a task also asks for other ones."""
     one = given.rows.select([0])
     return Splits(one, one, given.rows, names, test_split="given", task=given.task)

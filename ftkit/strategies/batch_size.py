@@ -29,8 +29,8 @@ from ftkit.machine.terminal import quiet
 from ftkit.recipe import AUTO, Recipe, Strategy, Train
 from ftkit.runs.finished import read_recipe
 from ftkit.strategies import strategy_of
-from ftkit.strategies.range_test import as_before, take_steps
-from ftkit.tasks.inputs import Inputs, few
+from ftkit.strategies.range_test import put_back_afterwards, take_steps
+from ftkit.tasks.inputs import Inputs, first_rows
 from ftkit.training.precision import fastest_training
 from ftkit.training.trainer import FrozenTrainer
 
@@ -49,7 +49,7 @@ ROUNDS, ROWS = 2, 512
 """Tries of each size, and the rows that each goes through if there is time."""
 
 
-def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
+def settle_batch_size(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
     """Return the recipe with a number for its batch size, and learning rates for that.
 
     The model is as before afterwards.
@@ -76,7 +76,7 @@ def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Rec
         return scaled(recipe, options[0], rows)
     place(model, recipe.train.channels_last, machine.device)
     fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
-    with as_before(model), quiet():
+    with put_back_afterwards(model), quiet():
         rates = measure(model, inputs, recipe, machine, options)
     chosen = pick(rates)
     figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
@@ -118,16 +118,16 @@ def _with(settings: Any, path: str, value: float) -> Any:
     return settings.model_copy(update={name: value})
 
 
-def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+def with_batch_size_of_run(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """Return the recipe with the batch size that was found when the run in `folder` began."""
     there = folder / "recipe.json"
     if recipe.train.batch_size != AUTO or not resume or not there.is_file():
         return recipe
     before = read_recipe(folder)
-    return recipe.override(settled_before(recipe, before))
+    return recipe.override(changes_to_settled(recipe, before))
 
 
-def settled_before(recipe: Recipe, before: Recipe) -> dict[str, Any]:
+def changes_to_settled(recipe: Recipe, before: Recipe) -> dict[str, Any]:
     """Return the changes that make a recipe with `auto` the one that was settled before."""
     changes: dict[str, Any] = {
         "train.batch_size": before.train.batch_size,
@@ -194,7 +194,7 @@ def rate_of(model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, 
             "train.class_weights": "none",  # a few rows lack classes
         }
     )
-    watch, rows = Stopwatch(machine), few(inputs.train, steps * size)
+    watch, rows = Stopwatch(machine), first_rows(inputs.train, steps * size)
     take_steps(FrozenTrainer, model, replace(inputs, train=rows), recipe, machine, watch)
     return on_main(lambda: size * (len(watch.ends) - 1) / (watch.ends[-1] - watch.ends[0]))
 

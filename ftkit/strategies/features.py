@@ -31,7 +31,7 @@ from ftkit.errors.addresses import shown
 from ftkit.machine.runtime import Machine, on_main, versions
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies import cache
-from ftkit.strategies.heads import Head, given_to_head, moving_names, what_is_read
+from ftkit.strategies.heads import Head, moving_names, positions_read, recorded_head_inputs
 from ftkit.tasks.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.tasks.inputs import Inputs, Rows, digests, examples_of, label_at
 from ftkit.training.precision import autocast, fastest_precision
@@ -189,7 +189,7 @@ def _fill(
         for start in range(0, len(rows), size)
     ]
     model.eval()
-    with given_to_head(model) as given:
+    with recorded_head_inputs(model) as given:
 
         def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
             with autocast(precision, machine.device):
@@ -212,9 +212,9 @@ def _store(
 ) -> cache.Store:
     """Return where the features of these examples are or will be."""
     with torch.inference_mode():
-        with given_to_head(model) as given:
+        with recorded_head_inputs(model) as given:
             model.eval()(**first_examples(inputs, 1, machine.device))
-        row = what_is_read(Head(model).eval(), given.pop())
+        row = positions_read(Head(model).eval(), given.pop())
     key = cache.key_of(
         {
             "format": 1,

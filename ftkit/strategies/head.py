@@ -19,7 +19,7 @@ from ftkit.strategies.base import Strategy
 from ftkit.strategies.features import cache_features
 from ftkit.strategies.heads import Head, why_not_alone
 from ftkit.strategies.linear_head import solve
-from ftkit.strategies.probe import choose, solver_of
+from ftkit.strategies.probe import search_settings, solver_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fit import fit
 from ftkit.training.fitted import Fitted, Session
@@ -99,7 +99,7 @@ class HeadOnlyStrategy(Strategy):
             return replace(fitted, features_seconds=cached - begin)
         recipe = self.long_enough(recipe, len(features.train))
         if settings.search:
-            recipe = choose(head, features, recipe)
+            recipe = search_settings(head, features, recipe)
         searched = time.perf_counter()
         fitted = fit(head, self, features, recipe, session)
         used = {name: getattr(recipe.train, name) for name in own} | {"solver": "adamw"}

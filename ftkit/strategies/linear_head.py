@@ -23,8 +23,8 @@ from ftkit.runs.journal import append
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
 from ftkit.strategies.lbfgs import Examples, minimise
-from ftkit.strategies.penalty import FOLDS, Scaled, choose_penalty, folds_of
-from ftkit.strategies.probe import measured
+from ftkit.strategies.penalty import FOLDS, RescaledHeads, choose_penalty, folds_of
+from ftkit.strategies.probe import validation_figures
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fitted import Fitted, Session
@@ -36,7 +36,7 @@ USUAL = 1.0
 
 
 @dataclass(frozen=True)
-class Solved:
+class SolvedHead:
     """A Linear head, and how it came about."""
 
     weight: np.ndarray
@@ -57,15 +57,15 @@ class Solved:
 
 
 def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
-    """Put the best weights into a Linear head and write log.jsonl; see `solved`.
+    """Put the best weights into a Linear head and write log.jsonl; see `solve_head`.
 
     Every rank must call this; rank 0 computes. There is nothing to resume: it takes seconds.
     """
     begin = time.perf_counter()
-    found = on_main(lambda: solved(head, inputs, recipe))
+    found = on_main(lambda: solve_head(head, inputs, recipe))
     _put(found, head)
     train_seconds = time.perf_counter() - begin
-    figures = found.figures or measured(head, inputs, recipe)
+    figures = found.figures or validation_figures(head, inputs, recipe)
     validation_seconds = time.perf_counter() - begin - train_seconds
     passes = len(found.losses)
     judged = f"held out in {found.folds} folds:" if found.figures else "validation"
@@ -98,7 +98,7 @@ def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitte
     )
 
 
-def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
+def solve_head(head: Head, inputs: Inputs, recipe: Recipe) -> SolvedHead:
     """Return the head that makes mean loss + penalty / 2 |V|^2 least, V for standardised features.
 
     The penalty is `strategy.weight_decay`, or the one of the grid whose loss is least on rows that
@@ -142,12 +142,12 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
         figures = task_of(recipe.task).score(
             examples.labels[chosen.rows], outputs.astype(np.float32)
         )
-    _, centre = Scaled(found, examples, None, loss, bias).at(factor)
+    _, centre = RescaledHeads(found, examples, None, loss, bias).at(factor)
     W = (found.weight[0].cpu() * examples.scale).numpy() * factor
     b = centre[0].cpu().numpy() - W @ examples.mean.numpy()
     if scale is not None:
         W, b = W * scale.deviation[:, None], b * scale.deviation + scale.mean
-    return Solved(
+    return SolvedHead(
         weight=W,
         bias=b,
         penalty=penalty,
@@ -172,7 +172,7 @@ def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:
     return labels if scale is None else scale.targets(torch.from_numpy(labels)).numpy()
 
 
-def _put(found: Solved, head: Head) -> None:
+def _put(found: SolvedHead, head: Head) -> None:
     with torch.no_grad():
         linear: Any = head.head
         linear.weight.copy_(torch.from_numpy(found.weight))

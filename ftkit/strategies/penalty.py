@@ -62,7 +62,7 @@ class Chosen:
     """The mean of the heads of all folds, a good place to begin."""
 
 
-class Scaled:
+class RescaledHeads:
     """Heads whose weights are multiplied by a factor, each with the bias that suits it then."""
 
     def __init__(
@@ -132,7 +132,7 @@ def choose_penalty(
         solution = minimise(
             examples, fitting, penalty, C, parts, solution, bias, ITERATIONS, CHANGE
         )
-        scaled = Scaled(solution, examples, parts, fitting, bias)
+        scaled = RescaledHeads(solution, examples, parts, fitting, bias)
         factor, loss = scaled.best(judging, rows, which[rows])
         if best is None or loss < best.loss:
             held = scaled.logits(factor, rows, which[rows]).cpu().numpy()

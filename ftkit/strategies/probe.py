@@ -1,7 +1,8 @@
 """Heads on cached features, where trying is cheap: which solver, which settings of AdamW.
 
 `ftkit.strategies.linear_head` solves a head of one Linear layer to the end. Others are trained by
-AdamW, and `choose` tries a small grid of settings and keeps what does best on validation rows.
+AdamW, and `search_settings` tries a small grid of settings: what does best on validation rows is
+kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.batches import Batches
 from ftkit.training.fit import schedule_of
-from ftkit.training.selection import kept, rank
+from ftkit.training.selection import best_validation, rank
 from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def solver_of(strategy: HeadOnly, head: Head) -> str:
     return "adamw"
 
 
-def choose(head: Head, inputs: Inputs, recipe: Recipe) -> Recipe:
+def search_settings(head: Head, inputs: Inputs, recipe: Recipe) -> Recipe:
     """Return the recipe with the learning rate and weight decay that do best on validation rows.
 
     Leaves the head as it is. Best is by `train.best_by`, of equals that with the lower loss. Every
@@ -126,16 +127,16 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             if step == steps:
                 break
         epoch += 1
-        found.append(measured(head, inputs, recipe, scale))
-        if kept(found, recipe.best_by) == len(found) - 1:
+        found.append(validation_figures(head, inputs, recipe, scale))
+        if best_validation(found, recipe.best_by) == len(found) - 1:
             best = copy.deepcopy(head.state_dict())
     head.load_state_dict(best)
     if scale is not None:
         scale.fold(head)
-    return found[kept(found, recipe.best_by)]
+    return found[best_validation(found, recipe.best_by)]
 
 
-def measured(
+def validation_figures(
     head: Head, inputs: Inputs, recipe: Recipe, scale: Scale | None = None
 ) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows.

@@ -78,7 +78,7 @@ def range_test(
     """
     begin = time.perf_counter()
     place(model, recipe.train.channels_last, machine.device)
-    with as_before(model):
+    with put_back_afterwards(model):
         strategy = strategy_of(recipe.strategy)
         part, seen = strategy.for_range_test(model, inputs, recipe, machine)
         rates, losses = _curve(part, seen, recipe, machine, steps)
@@ -187,7 +187,7 @@ def take_steps(
 
 
 @contextmanager
-def as_before(model: nn.Module) -> Iterator[None]:
+def put_back_afterwards(model: nn.Module) -> Iterator[None]:
     """Put back, after the block, every weight and buffer, what moves, modes, and random states."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values = {name: tensor.detach().clone() for name, tensor in tensors.items()}

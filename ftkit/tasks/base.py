@@ -1,7 +1,7 @@
 """What a task has to say: `Task`, the one class that a new task derives from.
 
 A task is what goes in and what comes out, and all that depends on it stands in one file, named
-after its kind. `ReadsRows` says what a table means to it and `FeedsModels` what its models are
+after its kind. `TableReading` says what a table means to it and `ModelInputs` what its models are
 given; here follows what is trained, measured and shown. The defaults are those of one class out of
 C, so an image classifier writes a few lines. `ftkit.tasks.task_of` gives the task of a recipe;
 CONTRIBUTING.md shows how one is added.
@@ -27,12 +27,12 @@ from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
 from ftkit.tasks.evaluation import predict_logits
-from ftkit.tasks.feeds_models import FeedsModels
 from ftkit.tasks.inputs import Inputs, Rows
 from ftkit.tasks.losses import class_weights, classification_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import measure_logits, score_logits, softmax
-from ftkit.tasks.reads_rows import ReadsRows
+from ftkit.tasks.model_inputs import ModelInputs
+from ftkit.tasks.table_reading import TableReading
 from ftkit.tasks.wording import Wording, wording_of_classes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SMALLEST = 1e-6
 """Probability of what a baseline never saw."""
 
 
-class Task(ReadsRows, FeedsModels):
+class Task(TableReading, ModelInputs):
     """One class out of C for each row; other tasks override what is different with them.
 
     `settings` are the task's own in the recipe. A task never changes: what is found out about it
@@ -103,7 +103,7 @@ class Task(ReadsRows, FeedsModels):
 
         return loss
 
-    def before(
+    def measure_before(
         self, model: nn.Module, rows: Rows, settings: Train, machine: Machine
     ) -> dict[str, Measured]:
         """Return what the backbone does before training, on rows that training will not see.
@@ -125,7 +125,7 @@ class Task(ReadsRows, FeedsModels):
         """
         return predict_logits(model, rows, settings, machine)
 
-    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
+    def tuned(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
         """Return the task with what is decided on validation rows after training.
 
         Every rank must call this.
@@ -172,7 +172,7 @@ class Task(ReadsRows, FeedsModels):
         counts = confusion_matrix(labels, outputs.argmax(1), labels=range(len(names)))
         plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
-    def raw(self, rows: Dataset) -> dict[str, Any]:
+    def user_inputs(self, rows: Dataset) -> dict[str, Any]:
         """Return what canonical rows hold by column, as JSON can write it: what a user puts in.
 
         Images are not in it: they become files.
@@ -180,7 +180,7 @@ class Task(ReadsRows, FeedsModels):
         inputs = [name for name in rows.column_names if name not in ("image", "label", "index")]
         return {name: rows[name][:] for name in inputs}
 
-    def expected(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what a fresh process must give for these rows, by the names that it uses.
 
         See `ftkit.finetuning.reload` for the names. Numbers must be close, texts equal.

@@ -97,7 +97,7 @@ def in_batches(
             if name not in left_out
         }
         with torch.inference_mode():
-            return fitting(compute, inputs)
+            return in_halves(compute, inputs)
 
     if machine.device.type == "cpu" and workers(settings, machine) == 0:
         yield from _in_threads(
@@ -143,7 +143,7 @@ def _in_threads(
         torch.set_num_threads(cores)
 
 
-def fitting(
+def in_halves(
     compute: Callable[[dict[str, torch.Tensor]], torch.Tensor], inputs: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """Return compute(inputs), in halves where the whole does not fit into memory.
@@ -159,7 +159,7 @@ def fitting(
             raise
     halves = [slice(0, size // 2), slice(size // 2, size)]
     return torch.cat(
-        [fitting(compute, {name: v[half] for name, v in inputs.items()}) for half in halves]
+        [in_halves(compute, {name: v[half] for name, v in inputs.items()}) for half in halves]
     )
 
 

@@ -27,9 +27,9 @@ from ftkit.errors import ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Mlp
 from ftkit.tasks.base import Task
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.image_rows import ImageRows, augmentation
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.model_inputs import Auto
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,7 +65,7 @@ class Images(Task):
         names = {n for n in named(IMAGE_NAMES, features) if is_number(features[n])}
         return super().column_uses(Features({**features, **dict.fromkeys(names, Value("string"))}))
 
-    def located(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
+    def with_image_files(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
         """Return the rows, file names in them completed by `data.images` where it is given."""
         return rows if images is None else as_images(rows, self.settings.image, folder, images)
 

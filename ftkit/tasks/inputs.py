@@ -101,14 +101,14 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-def few(rows: Any, count: int) -> Rows:
+def first_rows(rows: Any, count: int) -> Rows:
     """Return the first `count` rows as rows of their own, to try something out on them."""
     if hasattr(rows, "first"):
         return rows.first(count)
-    return Few(rows, min(count, len(rows)))
+    return FirstRows(rows, min(count, len(rows)))
 
 
-class Few:
+class FirstRows:
     """The first rows of others; the key of an example is epoch * N + position, as it is there."""
 
     def __init__(self, rows: Rows, count: int) -> None:

@@ -49,7 +49,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     group = data.group or (found.group if data.copies == "together" else None)
     try:
         there = without_group(train.features, group, task.settings)
-        task, said_of_columns = task.resolve_columns(there).fitted_to(train, there, task)
+        task, said_of_columns = task.resolve_columns(there).learn_columns(train, there, task)
     except DataError as error:
         raise (DataError(found.no_header) if found.no_header else error) from error
     inputs, labelled = task.input_columns(), task.label_columns()
@@ -83,7 +83,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     rows = {}
     for role, name in roles.items():
         folder = found.folder_of(name)
-        table = task.located(source[name], folder, data.images)
+        table = task.with_image_files(source[name], folder, data.images)
         whole = task.canonical(table, labels[role], folder)
         if not data.outside:
             require_inside(whole, found.roots_of(name, data.images), data.path)

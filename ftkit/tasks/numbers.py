@@ -22,7 +22,7 @@ from ftkit.tasks.base import Task
 from ftkit.tasks.losses import elementwise_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
-from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.table_reading import Labels
 from ftkit.tasks.wording import Wording, pipeline_snippet
 
 
@@ -83,7 +83,7 @@ class Numbers(Task):
         """Draw predicted against true numbers: predictions.png."""
         plot_numbers(labels_of(splits.test), outputs.ravel(), folder / "predictions.png", title)
 
-    def expected(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs, which are the numbers themselves."""
         return {"logits": outputs[rows], "numbers": outputs[rows]}
 

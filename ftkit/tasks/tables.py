@@ -42,7 +42,7 @@ class Tables(Task):
         """Return the columns of numbers and of few words."""
         return self.settings.columns
 
-    def fitted_to(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
+    def learn_columns(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
         """Return the task with its columns of words, and what is left of the others and why.
 
         Words become categories where they are few.

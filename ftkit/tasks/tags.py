@@ -28,8 +28,8 @@ from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import elementwise_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
-from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.thresholds import best_threshold, settled_threshold
+from ftkit.tasks.table_reading import Labels
+from ftkit.tasks.thresholds import best_threshold, choose_threshold
 from ftkit.tasks.wording import Wording, listed, pipeline_snippet
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ class Tags(Task):
 
         return loss
 
-    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
+    def tuned(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
         """Return the task with its threshold, which the model's config keeps for later users."""
         task = self
         if self.settings.threshold is None:
             labels = inputs.validation.labels
             found = self.predict(model, inputs.validation, settings, machine)
-            task = self.changed(threshold=settled_threshold(labels, found))
+            task = self.changed(threshold=choose_threshold(labels, found))
         model.config.threshold = task.settings.threshold  # type: ignore[union-attr]
         return task
 
@@ -150,7 +150,7 @@ class Tags(Task):
         counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
         plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
 
-    def expected(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, and a probability of each class by itself."""
         return {"logits": outputs[rows], "probabilities": expit(outputs[rows])}
 

@@ -27,17 +27,17 @@ from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.chat import end_of_turn, give_template, prompt_of
 from ftkit.tasks.evaluation import for_each_row
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.language_columns import asked_columns, certain_columns
 from ftkit.tasks.metrics import Groups
-from ftkit.tasks.metrics.language import Told, measure_texts, score_texts
+from ftkit.tasks.metrics.language import TextScores, measure_texts, score_texts
+from ftkit.tasks.model_inputs import Auto
 from ftkit.tasks.packing import pack, why_not_packed
-from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.table_reading import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
-from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
+from ftkit.tasks.token_rows import Tokens, has_targets, pieces_of
 from ftkit.tasks.wording import HERE, Wording, pipeline_snippet
 from ftkit.tasks.writing import next_token_loss, sums_of, write_answers
-from ftkit.tasks.language_columns import asked_columns, certain_columns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,7 +98,7 @@ class TextGeneration(Task):
         """Return nothing: there are no classes."""
         return {}
 
-    def settled(self, splits: Splits, model: Any, processor: Any) -> Self:
+    def for_backbone(self, splits: Splits, model: Any, processor: Any) -> Self:
         """Fill in columns, length and packing; give the tokenizer a chat template if it needs one.
 
         Raises:
@@ -130,12 +130,12 @@ class TextGeneration(Task):
         task = self.settings
         found = {r: pieces_of(task, getattr(splits, r), processor, r) for r in ROLES}
         for role, pieces in found.items():
-            if not any(map(is_told, pieces)):
+            if not any(map(has_targets, pieces)):
                 raise DataError(
                     f"no {role} row has a token to be told within {task.max_length} tokens; use a "
                     f"larger --set task.max_length"
                 )
-        told = [piece for piece in found["train"] if is_told(piece)]
+        told = [piece for piece in found["train"] if has_targets(piece)]
         lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
         if lost:
             log.info(
@@ -181,7 +181,7 @@ class TextGeneration(Task):
             raise RecipeError("train.class_weights: a language model has no classes; leave it out")
         return partial(next_token_loss, label_smoothing=settings.label_smoothing)
 
-    def before(
+    def measure_before(
         self, model: nn.Module, rows: Any, settings: Train, machine: Machine
     ) -> dict[str, Measured]:
         """Return the backbone's own perplexity."""
@@ -194,7 +194,7 @@ class TextGeneration(Task):
 
     def predict(
         self, model: nn.Module, rows: Any, settings: Train, machine: Machine, final: bool = True
-    ) -> Told:
+    ) -> TextScores:
         """Return the sums over the tokens of each text, and where `final` some written answers."""
         model.eval()
         sums = for_each_row(partial(sums_of, model), rows, settings, machine, with_labels=True)
@@ -204,19 +204,19 @@ class TextGeneration(Task):
         if final and "messages" in rows.rows.column_names:
             answers = write_answers(self.settings, model, rows, machine)
         nats, tokens, right = whole.T
-        return Told(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
+        return TextScores(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
 
-    def score(self, labels: np.ndarray, outputs: Told) -> dict[str, float]:
+    def score(self, labels: np.ndarray, outputs: TextScores) -> dict[str, float]:
         """Return the loss and the figures over all tokens."""
         return score_texts(outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Told, seed: int = 0, groups: Groups = None
+        self, labels: np.ndarray, outputs: TextScores, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, by the bootstrap."""
         return measure_texts(outputs, seed, groups)
 
-    def columns(self, splits: Splits, outputs: Told) -> dict[str, Any]:
+    def columns(self, splits: Splits, outputs: TextScores) -> dict[str, Any]:
         """Return `text`, or `prompt`, `answer` and `written`; tokens, loss and perplexity."""
         numbers = {
             "tokens": outputs.tokens.astype(np.int64),
@@ -235,13 +235,13 @@ class TextGeneration(Task):
             **numbers,
         }
 
-    def draw(self, splits: Splits, outputs: Told, folder: Path, title: str) -> None:
+    def draw(self, splits: Splits, outputs: TextScores, folder: Path, title: str) -> None:
         """Draw how many test texts have which perplexity: perplexity.png."""
         whole = float(np.exp(outputs.nats.sum() / outputs.tokens.sum()))
         found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
         plot_perplexities(found, whole, folder / "perplexity.png", title)
 
-    def expected(self, outputs: Told, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: TextScores, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats a token of each text, and the answers that were written."""
         answers = [outputs.answers[row] for row in rows if outputs.answers[row] is not None]
         found: dict[str, np.ndarray] = {"losses": outputs.losses[rows]}

@@ -19,8 +19,8 @@ from ftkit.data.splits import Splits
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.tasks.base import Task
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.model_inputs import Auto
 from ftkit.tasks.text_rows import TextRows, limit_tokens, log_cuts
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ LEAST = 1e-9
 """Distance of a threshold from 0 and from 1."""
 
 
-def settled_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
+def choose_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
     """Return the probability above which a class is told, and log how it was chosen."""
     there, N = int(labels.sum()), len(labels)
     if there < LEAST_LABELS:

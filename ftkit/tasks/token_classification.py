@@ -32,13 +32,13 @@ from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import in_batches, shared_batches
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import class_weights, token_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import softmax
 from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
-from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.model_inputs import Auto
+from ftkit.tasks.table_reading import Labels
 from ftkit.tasks.text_rows import limit_tokens
 from ftkit.tasks.word_rows import UNSEEN, WordRows
 from ftkit.tasks.wording import Wording, adapter_snippet, listed, pipeline_snippet
@@ -209,7 +209,7 @@ class TokenClassification(Task):
         counts = confusion_matrix(np.concatenate(truth), found, labels=range(len(names)))
         plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
-    def expected(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, tags and scores of the words that the model sees, row after row."""
         logits = np.concatenate([outputs.logits[row] for row in rows])
         logits = logits[np.isfinite(logits).all(1)]

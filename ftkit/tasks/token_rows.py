@@ -40,7 +40,7 @@ class Piece:
     """(T,) int64, the tokens that are to be told; never the first, which nothing stands before."""
 
 
-def is_told(piece: Piece) -> bool:
+def has_targets(piece: Piece) -> bool:
     return bool((piece.labels != NO_LABEL).any())
 
 

@@ -29,7 +29,6 @@ from ftkit.runs.plots import plot_histogram
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import for_each_row
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import token_loss
 from ftkit.tasks.metrics import Groups
@@ -40,9 +39,10 @@ from ftkit.tasks.metrics.translation import (
     measure_translations,
     score_translations,
 )
+from ftkit.tasks.model_inputs import Auto
 from ftkit.tasks.pair_rows import PairRows
-from ftkit.tasks.reads_rows import Labels
 from ftkit.tasks.seq2seq import shift_of, write_translator
+from ftkit.tasks.table_reading import Labels
 from ftkit.tasks.text_rows import limit_tokens, log_cuts
 from ftkit.tasks.translating import loss_and_tokens, translate
 from ftkit.tasks.wording import HERE, Wording
@@ -124,7 +124,7 @@ class Translation(Task):
         log_cuts(found, limit, said)
         return found
 
-    def suited(self, inputs: Inputs, model: Any) -> Inputs:
+    def inputs_for(self, inputs: Inputs, model: Any) -> Inputs:
         """Return the inputs with what this model's decoder reads."""
         shift = shift_of(model)
         parts = ("train", "train_plain", "validation", "test")
@@ -182,11 +182,11 @@ class Translation(Task):
         found = chrf_of(chrf_counts(list(outputs.texts or ()), splits.test["label"][:]))
         plot_histogram(found, (0, 100), "chrF of a sentence", folder / "predictions.png", title)
 
-    def raw(self, rows: Dataset) -> dict[str, Any]:
+    def user_inputs(self, rows: Dataset) -> dict[str, Any]:
         """Return texts and translations."""
         return {"source": rows["source"][:], "target": rows["label"][:]}
 
-    def expected(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats of the data's translations, and the model's own."""
         texts = outputs.texts or ()
         translations = np.array([texts[row] for row in rows])

@@ -33,7 +33,7 @@ from ftkit.tasks.evaluation import evaluation_batch, workers
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.callbacks import Patience
 from ftkit.training.fitted import Fitted, Session
-from ftkit.training.micro_batch import limited
+from ftkit.training.micro_batch import limit_rows_at_once
 from ftkit.training.optimiser import Pace
 from ftkit.training.perceptron_fit import fit_by_hand
 from ftkit.training.precision import Arithmetic, fastest_training
@@ -68,7 +68,7 @@ def fit(
     scale = scale_of(task_of(recipe.task), inputs.train.labels, model)
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)
-    recipe = limited(model, inputs, recipe, session.machine)
+    recipe = limit_rows_at_once(model, inputs, recipe, session.machine)
     while (fitted := _train(model, strategy, inputs, recipe, session)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})

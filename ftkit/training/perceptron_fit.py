@@ -25,7 +25,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fitted import Fitted, Session
 from ftkit.training.perceptron_state import LEAST_SECONDS, Keeper, State, read_state
-from ftkit.training.selection import counted, rank
+from ftkit.training.selection import count_validation, rank
 from ftkit.training.target_scaling import mean_and_deviation
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
             learning_rate=epoch.learning_rate,
             gradient_norms=list(epoch.gradient_norms),
         )
-        state.waited, state.gain = counted(state.waited, state.gain, validate())
+        state.waited, state.gain = count_validation(state.waited, state.gain, validate())
         state.part_steps = 0
         if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
             keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)

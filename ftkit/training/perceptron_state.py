@@ -41,7 +41,7 @@ class State:
     best_figures: dict[str, float] = field(default_factory=dict)
     """All validation figures of that epoch."""
     waited: int = 0
-    """Epochs of this stage since the last gain; see `ftkit.training.selection.counted`."""
+    """Epochs of this stage since the last gain; see `ftkit.training.selection.count_validation`."""
     gain: tuple[float, float] | None = None
     """What `best` was at that gain."""
     moments_step: int = 0

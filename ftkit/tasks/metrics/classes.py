@@ -14,7 +14,7 @@ from scipy import special
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import measured_share, of_groups
+from ftkit.tasks.metrics.intervals import measured_share, said_of_groups
 from ftkit.tasks.metrics.matrices import FIGURES, matrix_interval
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc, one_hot
 
@@ -62,10 +62,10 @@ def measure_classes(
     """
     values = Classification().score(predictions=predictions, references=labels)
     counts, true, told = matrix(labels, predictions)
-    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    method = "Wilson score at the effective n by the delta method" + said_of_groups(groups)
     alone = len(np.unique(labels)) == 1
     if alone:
-        method = "Wilson score of the only class's accuracy" + of_groups(groups)
+        method = "Wilson score of the only class's accuracy" + said_of_groups(groups)
     measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
     for name in FIGURES:
         low, high = matrix_interval(values[name], name, counts, true, told, groups)

@@ -51,10 +51,10 @@ def measured_share(
     low, high = wilson(share, effective_n(hits, groups, counts))
     clustered = groups is not None or counts is not None
     name = "Wilson score at the effective n" if clustered else "Wilson score"
-    return Measured(value=share, low=low, high=high, method=name + of_groups(groups))
+    return Measured(value=share, low=low, high=high, method=name + said_of_groups(groups))
 
 
-def of_groups(groups: Groups) -> str:
+def said_of_groups(groups: Groups) -> str:
     """Return how a method's name says that groups of rows were taken together."""
     if groups is None:
         return ""

@@ -13,8 +13,8 @@ import numpy as np
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import Z, cluster_sums, measured_share, of_groups
-from ftkit.tasks.metrics.studentized import of_a_mean, studentized
+from ftkit.tasks.metrics.intervals import Z, cluster_sums, measured_share, said_of_groups
+from ftkit.tasks.metrics.studentized import gamma_ends, studentized
 
 GUESSED = 18 * float(np.log(2))
 """Nats of a guess among 2^18 tokens; vocabularies have up to that many (Gemma's 262,144)."""
@@ -25,7 +25,7 @@ ALIKE = 1e-9
 
 
 @dataclass(frozen=True)
-class Told:
+class TextScores:
     """What a language model said of N texts."""
 
     nats: np.ndarray
@@ -45,7 +45,7 @@ class Told:
         )
 
 
-def score_texts(outputs: Told) -> dict[str, float]:
+def score_texts(outputs: TextScores) -> dict[str, float]:
     """Return the loss and the figures of what a language model said of texts."""
     found = Language().score(
         predictions=outputs.nats, right=outputs.right, references=outputs.tokens
@@ -53,7 +53,7 @@ def score_texts(outputs: Told) -> dict[str, float]:
     return {"loss": float(np.log(found["perplexity"])), **found}
 
 
-def measure_texts(outputs: Told, seed: int = 0, groups: Groups = None) -> dict[str, Measured]:
+def measure_texts(outputs: TextScores, seed: int = 0, groups: Groups = None) -> dict[str, Measured]:
     """Return perplexity and token accuracy with their intervals.
 
     Perplexity has a bootstrap-t interval of nats a token on their logarithm's scale.
@@ -103,7 +103,10 @@ def measured_perplexity(
         method = "gamma distribution of nats a token, the texts being few or all alike"
     low, high = (float(np.exp(min(end, GUESSED))) for end in (low, high))
     return Measured(
-        value=value, low=min(low, value), high=max(high, value), method=method + of_groups(groups)
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        method=method + said_of_groups(groups),
     )
 
 
@@ -126,7 +129,7 @@ def _assumed(
     each = nats[there] / tokens[there]
     seen = float(each.var(ddof=1) / middle**2) if len(each) > 1 else 0.0
     variance = max(DIFFER**2, seen) + G / tokens.sum()
-    below, above = of_a_mean(2 * G / variance)
+    below, above = gamma_ends(2 * G / variance)
     return middle * float(np.exp(below)), middle * float(np.exp(above))
 
 

@@ -11,9 +11,9 @@ from scipy.stats import t
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
-from ftkit.tasks.metrics.intervals import Z, of_groups
+from ftkit.tasks.metrics.intervals import Z, said_of_groups
 from ftkit.tasks.metrics.moments import ROUNDED, error_parts, pearson_of, product_parts, r2_of
-from ftkit.tasks.metrics.studentized import FEWEST, of_a_mean, of_a_ratio, studentized
+from ftkit.tasks.metrics.studentized import FEWEST, f_ends, gamma_ends, studentized
 
 
 def score_numbers(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
@@ -137,7 +137,7 @@ def interval_of(
     found = None if perfect else studentized(parts.reshape(N, S * K), scaled, seed, groups)
     method = f"bootstrap-t, {RESAMPLES} resamples"
     if found is not None:
-        widest = of_a_mean(1)[1]  # a single squared normal error
+        widest = gamma_ends(1)[1]  # a single squared normal error
         found = max(found[0], middle - widest), min(found[1], middle + widest)
     elif perfect and name in ("rmse", "mae"):
         return None
@@ -156,7 +156,7 @@ def interval_of(
 
 def _bounded(value: float, low: float, high: float, method: str, groups: Groups) -> Measured:
     low, high = min(low, value), max(high, value)
-    return Measured(value=value, low=low, high=high, method=method + of_groups(groups))
+    return Measured(value=value, low=low, high=high, method=method + said_of_groups(groups))
 
 
 def _part(count: int) -> float:
@@ -238,9 +238,9 @@ HALF_NORMAL = 3.5
 """Degrees of freedom of a row's absolute error: the squared mean of the half-normal distribution is
 1.75 times its variance, and that of chi squared half its degrees of freedom."""
 ASSUMED: dict[str, Callable[[int], tuple[float, float]]] = {
-    "r2": lambda count: of_a_ratio(count, max(count - 1, 1)),
-    "rmse": of_a_mean,
-    "mae": lambda count: of_a_mean(HALF_NORMAL * count),
+    "r2": lambda count: f_ends(count, max(count - 1, 1)),
+    "rmse": gamma_ends,
+    "mae": lambda count: gamma_ends(HALF_NORMAL * count),
 }
 """How far the ends lie from the figure on its scale, where errors of so many rows are normal."""
 Scale = Callable[[np.ndarray], np.ndarray]

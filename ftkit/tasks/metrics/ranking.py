@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import Z, design_effect, of_groups, wilson
+from ftkit.tasks.metrics.intervals import Z, design_effect, said_of_groups, wilson
 
 FEW = 4
 """Rows out of order that count as much as the model of the variance where there are none."""
@@ -39,7 +39,7 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
         truth: (N, C) whether an example is of a class.
         scores: (N, C), higher where it is thought to be.
     """
-    truth, scores = of_two(truth, scores)
+    truth, scores = second_of_two(truth, scores)
     return Auroc().score(predictions=scores, references=truth.astype(np.float64))["auroc"]
 
 
@@ -62,7 +62,7 @@ def measure_auroc(
         truth: (N, C) whether an example is of a class.
         scores: (N, C).
     """
-    truth, scores = of_two(truth, scores)
+    truth, scores = second_of_two(truth, scores)
     found = curves(truth, scores)
     if not found:
         return {}
@@ -85,7 +85,7 @@ def measure_auroc(
     elif groups is not None:
         n *= len(np.unique(groups)) / len(groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by DeLong's variance" + of_groups(groups)
+    method = "Wilson score at the effective n by DeLong's variance" + said_of_groups(groups)
     return {"auroc": Measured(value=value, low=low, high=high, method=method)}
 
 
@@ -94,7 +94,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return labels[:, None] == np.arange(classes)
 
 
-def of_two(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def second_of_two(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the second class alone where there are two and each is the other's opposite."""
     opposite = truth.shape[1] == 2 and bool((truth.sum(1) == 1).all())
     return (truth[:, 1:], scores[:, 1:]) if opposite else (truth, scores)

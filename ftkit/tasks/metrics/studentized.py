@@ -75,7 +75,7 @@ def studentized(
     return value - max(highest, either) * error, value + max(-lowest, either) * error
 
 
-def of_a_mean(freedom: float) -> tuple[float, float]:
+def gamma_ends(freedom: float) -> tuple[float, float]:
     """Return how far below and above its logarithm the true mean lies, at 95 %.
 
     The mean of what has a gamma distribution, such as squared normal numbers, times its degrees of
@@ -85,7 +85,7 @@ def of_a_mean(freedom: float) -> tuple[float, float]:
     return float(np.log(freedom / most)), float(np.log(freedom / least))
 
 
-def of_a_ratio(freedom: float, other: float) -> tuple[float, float]:
+def f_ends(freedom: float, other: float) -> tuple[float, float]:
     """Return the same of the ratio of two such means, which has Fisher's F distribution."""
     most, least = f.ppf([0.975, 0.025], freedom, other)
     return float(-np.log(most)), float(-np.log(least))

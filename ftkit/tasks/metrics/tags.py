@@ -8,7 +8,13 @@ from scipy.special import logit
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import NOTHING, design_effect, measured_share, of_groups, wilson
+from ftkit.tasks.metrics.intervals import (
+    NOTHING,
+    design_effect,
+    measured_share,
+    said_of_groups,
+    wilson,
+)
 from ftkit.tasks.metrics.matrices import LEAST
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc
 
@@ -87,7 +93,7 @@ def _measured_macro_f1(
     n = middle * (1 - middle) / variance / max(1.0, width)
     n /= design_effect(slopes.sum(1), groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
+    method = "Wilson score at the effective n by the delta method" + said_of_groups(groups)
     return Measured(value=value, low=low, high=high, method=method)
 
 

@@ -18,7 +18,7 @@ from scipy.stats import t
 from ftkit.recipe import Translation
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
-from ftkit.tasks.metrics.intervals import Z, of_groups, wilson
+from ftkit.tasks.metrics.intervals import Z, said_of_groups, wilson
 from ftkit.tasks.metrics.language import measured_perplexity
 
 TOKENIZED_BY = {"zh": "zh", "ja": "char", "ko": "char", "th": "char", "km": "char", "my": "char"}
@@ -77,7 +77,7 @@ def measure_translations(
         found = overlap_interval(values[name], np.array(drawn), size)
         measured[name] = found.model_copy(
             update={
-                "method": found.method + of_groups(groups),
+                "method": found.method + said_of_groups(groups),
                 "signature": overlap.signatures[name],
             }
         )

@@ -55,7 +55,9 @@ class Tagged:
 def score_words(labels: np.ndarray, outputs: Tagged) -> dict[str, float]:
     """Return the figures of all words, and the loss of those that the model saw."""
     truth, logits = outputs.seen(labels)
-    found = Entities().score(predictions=told(outputs), references=known(outputs, labels))
+    found = Entities().score(
+        predictions=predicted_tags(outputs), references=true_tags(outputs, labels)
+    )
     return {"loss": mean_cross_entropy(np.concatenate(truth), np.concatenate(logits)), **found}
 
 
@@ -66,8 +68,8 @@ def measure_words(
 
     Texts are clusters.
     """
-    rows = zip(known(outputs, labels), told(outputs), strict=True)
-    hits, found, there, right, words = np.array([counted(*row) for row in rows], float).T
+    rows = zip(true_tags(outputs, labels), predicted_tags(outputs), strict=True)
+    hits, found, there, right, words = np.array([entity_counts(*row) for row in rows], float).T
     measured = {
         "f1": measured_f1(hits, found, there, groups),
         "precision": measured_share(hits, found, groups),
@@ -77,7 +79,7 @@ def measure_words(
     return {name: measured[name] for name in TokenClassification.figures}
 
 
-def told(outputs: Tagged) -> list[list[str]]:
+def predicted_tags(outputs: Tagged) -> list[list[str]]:
     """Return the names of the most likely classes, as seqeval reads them.
 
     A word that the model did not see is told to be in no name. So all backbones are measured on the
@@ -90,7 +92,7 @@ def told(outputs: Tagged) -> list[list[str]]:
     return as_iob(outputs.names, rows)
 
 
-def known(outputs: Tagged, labels: np.ndarray) -> list[list[str]]:
+def true_tags(outputs: Tagged, labels: np.ndarray) -> list[list[str]]:
     """Return the names of the true classes (N,) of lists, as seqeval reads them."""
     rows = [[outputs.names[number] for number in row] for row in labels]
     return as_iob(outputs.names, rows)
@@ -107,7 +109,7 @@ def as_iob(names: tuple[str, ...], rows: list[list[str]]) -> list[list[str]]:
     return [[tag if tag == "O" else f"B-{tag}" for tag in row] for row in rows]
 
 
-def counted(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int]:
+def entity_counts(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int]:
     """Return, of one row, the right, found and true names, and the right and all words."""
     there, said = set(get_entities(truth)), set(get_entities(found))
     right = sum(one == other for one, other in zip(truth, found, strict=True))

@@ -37,7 +37,7 @@ class Auto:
     """What the processor is loaded with."""
 
 
-class FeedsModels:
+class ModelInputs:
     """The part of a task that feeds models: a pretrained backbone, a perceptron, or both.
 
     By default a backbone gets a head with an output for each class.
@@ -63,11 +63,11 @@ class FeedsModels:
         """
         raise RecipeError(FOR_PERCEPTRONS.format(self.settings.kind))
 
-    def suited(self, inputs: Inputs, model: Any) -> Inputs:
+    def inputs_for(self, inputs: Inputs, model: Any) -> Inputs:
         """Return the inputs as this model reads them: for most tasks as they are."""
         return inputs
 
-    def settled(self, splits: Splits, model: Any, processor: Any) -> Self:
+    def for_backbone(self, splits: Splits, model: Any, processor: Any) -> Self:
         """Return the task as this backbone can do it, what was left open in it filled in.
 
         May change the processor and how the model writes, never its weights.
