@@ -130,9 +130,8 @@ def solve_head(head: Head, inputs: Inputs, recipe: Recipe) -> SolvedHead:
         examples = Examples([train], device, C, bias)
         scale = scale_of(task_of(recipe.task), examples.labels, head)
         labels = _targets(examples.labels, scale)
-    loss = task_of(recipe.task).row_loss(
-        recipe.train, labels, C, device, recipe.train.label_smoothing
-    )
+    targets = torch.from_numpy(labels).to(device)
+    loss = task_of(recipe.task).row_loss(recipe.train, targets, C, recipe.train.label_smoothing)
     penalty = chosen.penalty if chosen else USUAL if free else strategy.weight_decay
     assert penalty is not None
     found = minimise(examples, loss, penalty, C, start=chosen.start if chosen else None, bias=bias)

@@ -74,7 +74,11 @@ class LoraStrategy(Strategy):
         return for_original_backbone(model) if self.settings.init == "pissa" else model
 
     def learning_rates(self, model: nn.Module) -> dict[str, float]:
-        """LoRA+: B, which begins at zero, moves faster (Hayou et al. 2024, arXiv 2402.12354)."""
+        """LoRA+: B, which begins at zero, moves faster (Hayou et al. 2024, arXiv 2402.12354).
+
+        peft's `create_loraplus_optimizer` is not used: it gives every vector, such as the head's
+        bias, the rate of B as well.
+        """
         factor = self.settings.lora_plus
         if factor is None:
             return {}

@@ -123,9 +123,10 @@ def choose_penalty(
     which = np.where(which < tested, which, -1)
     rows = np.flatnonzero(which >= 0)
     parts = (which[None] != np.arange(tested)[:, None]).astype(np.float64)
-    fitting = task_of(task).row_loss(settings, labels, C, device, settings.label_smoothing)
+    targets = torch.from_numpy(labels).to(device)
+    fitting = task_of(task).row_loss(settings, targets, C, settings.label_smoothing)
     smoothing = max(C, 2) / ((max(C, 2) - 1) * (len(rows) + 2))
-    judging = task_of(task).row_loss(settings, labels, C, device, smoothing)
+    judging = task_of(task).row_loss(settings, targets, C, smoothing)
     best: Chosen | None = None
     solution, worse = None, 0
     for tried, penalty in enumerate(PENALTIES, 1):

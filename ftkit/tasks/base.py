@@ -28,7 +28,7 @@ from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
 from ftkit.tasks.evaluation import predict_logits
 from ftkit.tasks.inputs import Inputs, Rows
-from ftkit.tasks.losses import class_weights, classification_loss
+from ftkit.tasks.losses import RowLoss, class_weights, classification_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import measure_logits, score_logits, softmax
 from ftkit.tasks.model_inputs import ModelInputs
@@ -74,13 +74,8 @@ class Task(TableReading, ModelInputs):
         )
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the loss of each row, from logits (B, C) and row numbers (B,) to (B,).
 
         Cross-entropy, weighted by the row's own class. The weight is outside of the smoothing,
@@ -88,16 +83,15 @@ class Task(TableReading, ModelInputs):
         (github.com/pytorch/pytorch/issues/104776).
 
         Args:
-            labels: of the rows, as `ftkit.tasks.inputs.Rows.labels` has them.
+            labels: of the rows, as `ftkit.tasks.inputs.Rows.labels` has them, on the device.
             classes: C.
             smoothing: share of the target probability that is spread over all classes.
         """
-        weights = class_weights(settings, labels, classes)
-        weights = None if weights is None else weights.double().to(device)
-        targets = torch.from_numpy(labels).to(device)
+        weights = class_weights(settings, labels.cpu().numpy(), classes)
+        weights = None if weights is None else weights.double().to(labels.device)
 
         def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            own = targets[rows]
+            own = labels[rows]
             found = F.cross_entropy(logits, own, label_smoothing=smoothing, reduction="none")
             return found if weights is None else weights[own] * found
 

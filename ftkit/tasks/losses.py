@@ -14,6 +14,9 @@ from ftkit.errors import RecipeError
 from ftkit.recipe import Augment, Train
 from ftkit.tasks.inputs import NO_LABEL
 
+RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (K, C) and the numbers (K,) of their rows to the loss (K,) of each."""
+
 
 def classification_loss(
     outputs: Any,

@@ -19,7 +19,7 @@ from ftkit.recipe import Mlp, Recipe, Train
 from ftkit.runs.plots import plot_numbers
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
-from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.losses import RowLoss, elementwise_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
 from ftkit.tasks.table_reading import Labels
@@ -52,15 +52,10 @@ class Numbers(Task):
         return partial(elementwise_loss, error=F.mse_loss)
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the squared error of each row."""
-        targets = torch.from_numpy(labels.reshape(len(labels), -1)).double().to(device)
+        targets = labels.reshape(len(labels), -1).double()
         return lambda logits, rows: (logits - targets[rows]).square().mean(1)
 
     def score(self, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:

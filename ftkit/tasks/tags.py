@@ -25,7 +25,7 @@ from ftkit.runs.plots import plot_precision_recall
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import SMALLEST, Task
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.losses import RowLoss, elementwise_loss
 from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
 from ftkit.tasks.table_reading import Labels
@@ -97,15 +97,10 @@ class Tags(Task):
         return partial(elementwise_loss, error=F.binary_cross_entropy_with_logits)
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the binary cross-entropy of each row, a mean over the classes."""
-        targets = torch.from_numpy(labels).double().to(device) * (1 - smoothing) + smoothing / 2
+        targets = labels.double() * (1 - smoothing) + smoothing / 2
 
         def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             found = F.binary_cross_entropy_with_logits(logits, targets[rows], reduction="none")
