@@ -231,7 +231,7 @@ def test_conversations_are_cut_and_what_has_no_answer_left_is_not_trained_on(tmp
     with caplog.at_level("INFO", logger="ftkit"):
         ready = make_ready(recipe, runtime.start(0))
     assert "train: 25.0 % of the conversations are longer than 32 tokens" in caplog.text
-    assert "train: 4 rows have nothing to be told in their first 32 tokens" in caplog.text
+    assert "train: 4 rows have nothing to be predicted in their first 32 tokens" in caplog.text
     assert len(ready.inputs.train) == 12
     assert len(ready.inputs.test) == len(ready.inputs.test.labels) == 3
     assert ready.model.generation_config.eos_token_id == [0, 2]  # end of text, end of turn
@@ -247,5 +247,7 @@ def test_rows_that_leave_nothing_to_tell_are_refused(tmp_path):
         backbone=Backbone(id=str(tmp_path / "model")),
         task=LanguageModelling(max_length=32),
     )
-    with pytest.raises(DataError, match="no train row has a token to be told within 32 tokens"):
+    with pytest.raises(
+        DataError, match="no train row has a token to be predicted within 32 tokens"
+    ):
         make_ready(recipe, runtime.start(0))

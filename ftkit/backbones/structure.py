@@ -1,4 +1,4 @@
-"""What can be told from a model's structure: its head, its parameters, whether it is a CNN."""
+"""What a model's structure shows: its head, its parameters, whether it is a CNN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ftkit.errors import ModelError
 def head_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the modules that turn features into classes.
 
-    Told by structure: what timm calls the classifier, else what lies outside the base model.
+    Found by structure: what timm calls the classifier, else what lies outside the base model.
 
     Raises:
         ModelError: there is no such module.
@@ -34,7 +34,7 @@ def head_names(model: PreTrainedModel) -> list[str]:
         names = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     names = [name for name in names if any(True for _ in model.get_submodule(name).parameters())]
     if not names:
-        raise ModelError(f"{type(model).__name__} has no classification head that can be told")
+        raise ModelError(f"{type(model).__name__} has no classification head that can be found")
     return names
 
 

@@ -190,7 +190,8 @@ def _named(recipe: Recipe, known: Recipe) -> Recipe:
 def short_name(path: str) -> str:
     """Return what a name of data or of a backbone is about: photos of data/photos/train.csv.
 
-    Of a path, a URL or a Hub id the last part that tells; small letters, digits and hyphens.
+    Of a path, a URL or a Hub id the last part that says something; small letters, digits and
+    hyphens.
     """
     plain = shown(path).partition("://")[2] or path
     parts = [part.partition(".")[0].lower() for part in re.split(r"[/:\\]", plain)]

@@ -245,7 +245,7 @@ SCORES = {
     "tags": ("sigmoid", "probabilities"),
     "number": ("none", "numbers"),
 }
-"""What the pipeline makes of logits, and what that is called, by what is told of a row."""
+"""What the pipeline makes of logits, and what that is called, by what is predicted for a row."""
 ANSWERS = {
     **{("images", tells): answer_images for tells in SCORES},
     **{("texts", tells): answer_texts for tells in SCORES},
@@ -253,7 +253,7 @@ ANSWERS = {
     ("texts", "continuation"): answer_language,
     ("texts", "translation"): answer_translations,
 }
-"""By what the model reads, and what it tells of it."""
+"""By what the model reads, and what it predicts."""
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class TaskSettings(Settings):
     pipeline: ClassVar[str | None] = None
     """The Hub's name of the task; `kind` if None."""
     tells: ClassVar[Answer] = "class"
-    """What is told of each row."""
+    """What is predicted for each row."""
     for_backbones: ClassVar[bool] = True
     """Whether a pretrained backbone can do it."""
     for_perceptrons: ClassVar[bool] = False
@@ -93,25 +93,25 @@ class TableSettings(TaskSettings):
 
 
 class ClassSettings(TaskSettings):
-    """What tasks have that tell one class of a row."""
+    """What tasks have that predict one class for each row."""
 
     label: str | None = None
     """Column with the class; found by itself when only one column can be meant."""
 
 
 class NumberSettings(TaskSettings):
-    """What tasks have that tell a number of a row."""
+    """What tasks have that predict a number for each row."""
 
     figures: ClassVar[tuple[str, ...]] = NUMBERS
     loss = "mean squared error"
     tells = "number"
 
     label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""
+    """Column with the number to be predicted; found by itself when only one column can be meant."""
 
 
 class TagSettings(TaskSettings):
-    """What tasks have that tell any number of classes of a row: none, one or several."""
+    """What tasks have that predict any number of classes for each row: none, one or several."""
 
     figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
     loss = "binary cross-entropy (nats)"
@@ -125,8 +125,8 @@ class TagSettings(TaskSettings):
     labels: tuple[str, ...] | None = None
     """Instead of `label`: columns of 0 and 1, one for each class."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Probability above which a class is told; when not given, the one with the best micro-F1 on
-    the validation rows, or one half where they have too few labels to choose."""
+    """Probability above which a class is predicted; when not given, the one with the best micro-F1
+    on the validation rows, or one half where they have too few labels to choose."""
 
     @model_validator(mode="after")
     def _labels_stand_in_one_place(self) -> TagSettings:

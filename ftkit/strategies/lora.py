@@ -109,7 +109,7 @@ def _require_memory(rank: int, model: nn.Module, targets: list[str]) -> None:
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
     """Return the names of the layers outside the head that low-rank updates are put beside.
 
-    Told by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
+    Found by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
     where convolutions hold most of the weights. Depthwise and grouped convolutions are left out:
     their updates cannot be merged.
 

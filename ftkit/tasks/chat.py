@@ -81,7 +81,7 @@ def _encode_by_beginnings(tokenizer: Any, messages: Messages) -> tuple[list[int]
         if not (whole.startswith(after) and after.startswith(before)):
             raise DataError(
                 f"the backbone's chat template writes message {place + 1} in another way when more "
-                f"messages follow, so the assistant's tokens cannot be told; give a template with "
+                f"messages follow, so the assistant's tokens cannot be found; give a template with "
                 f"{{% generation %}}, or conversations of one answer"
             )
         start, end = (_length(tokenizer, part, ids) for part in (before, after))
@@ -107,7 +107,7 @@ def _length(tokenizer: Any, beginning: str, ids: list[int]) -> int:
     if same < len(alone) - NEAR:
         raise DataError(
             "the tokens of a prompt change when its answer follows, so the assistant's tokens "
-            "cannot be told; give a chat template with {% generation %}"
+            "cannot be found; give a chat template with {% generation %}"
         )
     return same + 1
 

@@ -25,7 +25,7 @@ class Rows(Protocol):
     def labels(self) -> np.ndarray:
         """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1.
 
-        Of words (N,) lists of class numbers; else what is to be told of a row.
+        Of words (N,) lists of class numbers; else what is to be predicted of a row.
         """
         ...
 

@@ -32,7 +32,7 @@ class Numbers(Task):
     problem_type = "regression"
 
     def read_labels(self, splits: Mapping[str, Dataset], strict: bool = True) -> Labels:
-        """Return no names, and for each split the numbers to be told (NaN where none)."""
+        """Return no names, and for each split the numbers to be predicted (NaN where none)."""
         return (), read_numbers(splits, str(self.settings.label))
 
     def known_labels(self, names: tuple[str, ...]) -> dict[str, Dataset]:
@@ -91,7 +91,8 @@ class Numbers(Task):
         return means
 
     def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
-        """Return what the card says; a pipeline gives the number itself where it is told so."""
+        """Return what the card says; a pipeline gives the number itself where it is asked for
+        that."""
         usual = replace(super().wording(recipe, label_names), same="numbers")
         if isinstance(recipe.backbone, Mlp) or recipe.strategy.adapter_alone:
             return usual

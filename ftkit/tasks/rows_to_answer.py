@@ -236,7 +236,7 @@ def _columns(task: Task, features: Features) -> tuple[Task, str | None]:
     known, tells = task.label_columns(), task.settings.tells
     single = [name for name in known if isinstance(features.get(name), ClassLabel)]
     if tells == "tags" and single:
-        why = f"column '{single[0]}' says one class a row, where the model tells any number of them"
+        why = f"column '{single[0]}' has one class a row, and the model predicts any number of them"
     elif all(has_column(features, name) for name in known):
         return task.resolve_columns(features), None
     elif tells == "class" and isinstance(features.get("label"), ClassLabel):

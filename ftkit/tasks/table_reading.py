@@ -64,7 +64,7 @@ class TableReading(ABC):
         """Return which columns are read as texts, and which as classes.
 
         So that a file that does not say it, as CSV, is read in the same way in every split. Where
-        it cannot be told which columns are meant, those count that were asked for by name.
+        it is not clear which columns are meant, those count that were asked for by name.
         """
         task = self._resolved_where_possible(features)
         found: dict[str, Use] = {}
@@ -136,7 +136,7 @@ class TableReading(ABC):
             strict: refuse a class that another split has and the training rows lack.
 
         Raises:
-            DataError: the labels are not what the task tells.
+            DataError: the labels are not what the task predicts.
         """
         settings = self.settings
         return name_labels(splits, settings.label, strict, self.for_numbers, self.for_several)

@@ -1,4 +1,4 @@
-"""What tasks share that tell any number of classes of each row: none, one or several."""
+"""What tasks share that predict any number of classes of each row: none, one or several."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Tags(Task):
         """Return the task with the threshold of the best micro-F1.
 
         Half of the votes is right for nothing here: a class of every tenth row never has it, and
-        what tells no class has a micro-F1 of 0. A threshold in the recipe is meant for a model,
+        what predicts no class has a micro-F1 of 0. A threshold in the recipe is meant for a model,
         and a baseline is to be as good as it can be, so it has its own.
         """
         return self.changed(threshold=best_threshold(truth, outputs)[0])
@@ -178,8 +178,8 @@ class Tags(Task):
         told = pipeline_snippet(self.settings, use)
         return replace(
             usual,
-            answers=f"It tells which of {len(label_names)} classes {one} has, none, one or "
-            f"several: {listed(label_names)}. A class is told where its probability is above "
+            answers=f"It predicts which of {len(label_names)} classes {one} has, none, one or "
+            f"several: {listed(label_names)}. A class is predicted where its probability is above "
             f"{threshold}{where}.",
             any_input="a probability for each of the classes above",
             picture="Precision recall",

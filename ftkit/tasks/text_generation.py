@@ -132,14 +132,14 @@ class TextGeneration(Task):
         for role, pieces in found.items():
             if not any(map(has_targets, pieces)):
                 raise DataError(
-                    f"no {role} row has a token to be told within {task.max_length} tokens; use a "
-                    f"larger --set task.max_length"
+                    f"no {role} row has a token to be predicted within {task.max_length} tokens; use "
+                    f"a larger --set task.max_length"
                 )
         told = [piece for piece in found["train"] if has_targets(piece)]
         lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
         if lost:
             log.info(
-                f"train: {lost} rows have nothing to be told in their first {task.max_length} "
+                f"train: {lost} rows have nothing to be predicted in their first {task.max_length} "
                 "tokens and are left out"
             )
         groups = [[place] for place in range(len(told))]
@@ -171,12 +171,12 @@ class TextGeneration(Task):
         if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
             raise ModelError(
                 f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so "
-                f"it cannot learn to tell them; give a backbone that reads from left to right, as "
-                f"GPT-2"
+                f"it cannot learn to predict them; give a backbone that reads from left to right, "
+                f"as GPT-2"
             )
 
     def loss(self, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
-        """Return the mean cross-entropy of the tokens that are to be told."""
+        """Return the mean cross-entropy of the tokens that are to be predicted."""
         if settings.class_weights != "none":
             raise RecipeError("train.class_weights: a language model has no classes; leave it out")
         return partial(next_token_loss, label_smoothing=settings.label_smoothing)

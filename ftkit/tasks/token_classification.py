@@ -129,7 +129,7 @@ class TokenClassification(Task):
             if unseen := int((places == UNSEEN).sum()):
                 log.info(
                     f"{role}: {unseen} words stand beyond {limit} tokens or have none; training "
-                    "leaves them out, and figures count them as told to be in no name"
+                    "leaves them out, and figures count them as predicted to be in no name"
                 )
         return found
 
@@ -225,7 +225,7 @@ class TokenClassification(Task):
         adapter = adapter_snippet(recipe.backbone.id, *names)
         return Wording(
             trained=recipe.strategy.what_was_trained(new_head=True),
-            answers=f"It tells a class for each word of a text, one of {len(label_names)}: "
+            answers=f"It predicts a class for each word of a text, one of {len(label_names)}: "
             f"{listed(label_names)}.",
             any_input="a class for each word, also where none is right",
             picture="Confusion matrix",

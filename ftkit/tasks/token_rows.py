@@ -1,7 +1,7 @@
-"""Texts to learn to write: tokens, which of them are to be told, and rows of limited length.
+"""Texts to learn to write: tokens, which of them are to be predicted, and rows of limited length.
 
 A longer text becomes several rows; each begins with the last token of the one before, so that every
-token but a text's first is told exactly once. A longer conversation is cut off.
+token but a text's first is predicted exactly once. A longer conversation is cut off.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Piece:
     ids: torch.Tensor
     """(T,) int64."""
     labels: torch.Tensor
-    """(T,) int64, the tokens that are to be told; never the first, which nothing stands before."""
+    """(T,) int64, the tokens that are to be predicted; never the first, which nothing stands
+    before."""
 
 
 def has_targets(piece: Piece) -> bool:

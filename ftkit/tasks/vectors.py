@@ -16,7 +16,7 @@ class Vectors:
     values: np.ndarray
     """(N, D) float32."""
     labels: np.ndarray
-    """(N,) class numbers, or the numbers to be told."""
+    """(N,) class numbers, or the numbers to be predicted."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,4 +1,4 @@
-"""What a model card says otherwise for each kind of task: what it tells, and how it is used."""
+"""What a model card says otherwise for each kind of task: what it predicts, and how it is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Wording:
     trained: str
     """What was trained."""
     answers: str
-    """What the model tells, a sentence."""
+    """What the model predicts, a sentence."""
     any_input: str
     """What any input gets."""
     picture: str

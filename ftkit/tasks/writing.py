@@ -1,4 +1,5 @@
-"""Language models: the loss of what they are to tell, sums over tokens, and what they write."""
+"""Language models: the loss of what they learn to predict, sums over tokens, and what they
+write."""
 
 from __future__ import annotations
 
@@ -30,16 +31,16 @@ def next_token_loss(
     """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
 
     Args:
-        outputs: with `logits` (B, T, V), each of the token that follows.
-        labels: (B, T), -100 for tokens that are not to be told, the first of a text among them.
-        num_items_in_batch: tokens to be told in the whole step, over all devices and micro-batches.
+        outputs: with `logits` (B, T, V), each of the token that follows. labels: (B, T), -100 for
+            tokens that are not to be predicted, the first of a text among them. num_items_in_batch:
+            tokens to be predicted in the whole step, over all devices and micro-batches.
     """
     ahead = {"logits": outputs["logits"][:, :-1]}
     return token_loss(ahead, labels[:, 1:], num_items_in_batch, label_smoothing=label_smoothing)
 
 
 def sums_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return (B, 3): of each row nats, tokens to be told, and those told right."""
+    """Return (B, 3): of each row nats, tokens to be predicted, and those told right."""
     width = model.config.get_text_config().vocab_size * inputs["labels"].shape[1]
     parts = zip(*(v.split(max(1, MOST_LOGITS // width)) for v in inputs.values()), strict=True)
     return torch.cat([_sums(model, dict(zip(inputs, part, strict=True))) for part in parts])

@@ -1,4 +1,4 @@
-"""Numbers to be told, scaled to mean 0 and variance 1 for training: `scale_of`.
+"""Numbers to be predicted, scaled to mean 0 and variance 1 for training: `scale_of`.
 
 AdamW moves a bias by about the learning rate in each step, so a head that begins near zero does not
 reach labels of mean 38 in a few hundred steps of 1e-4. It trains on (y - mean) / deviation of the
@@ -26,7 +26,7 @@ from ftkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the numbers lie that a model is to tell, in the training rows."""
+    """Where the numbers lie that a model is to predict, in the training rows."""
 
     mean: np.ndarray
     """(C,) float64; zeros for a head that has no bias to take it in."""

@@ -1,4 +1,4 @@
-"""Figures of a language model, over all tokens that were to be told, with 95 % intervals.
+"""Figures of a language model, over all tokens that were to be predicted, with 95 % intervals.
 
 Perplexity is exp of the mean over tokens of -log p(token). A row is a text, whose tokens stand and
 fall together, so the intervals count rows as clusters.
@@ -19,7 +19,7 @@ from ftkit.tasks.metrics.studentized import gamma_ends, studentized
 GUESSED = 18 * float(np.log(2))
 """Nats of a guess among 2^18 tokens; vocabularies have up to that many (Gemma's 262,144)."""
 DIFFER = 0.5
-"""Standard deviation of nats a token between texts that are too few to tell it, over the mean."""
+"""Standard deviation of nats a token between texts that are too few to show it, over the mean."""
 ALIKE = 1e-9
 """Nats a token that are taken for none."""
 
@@ -29,7 +29,7 @@ class TextScores:
     """What a language model said of N texts."""
 
     nats: np.ndarray
-    """(N,) float64, the sum of -log p over the tokens that were to be told."""
+    """(N,) float64, the sum of -log p over the tokens that were to be predicted."""
     tokens: np.ndarray
     """(N,) float64, how many those were."""
     right: np.ndarray
@@ -39,7 +39,7 @@ class TextScores:
 
     @property
     def losses(self) -> np.ndarray:
-        """(N,) nats a token, NaN where none was to be told."""
+        """(N,) nats a token, NaN where none was to be predicted."""
         return np.divide(
             self.nats, self.tokens, out=np.full(len(self.nats), np.nan), where=self.tokens > 0
         )
@@ -115,8 +115,8 @@ def _assumed(
 ) -> tuple[float, float]:
     """Return the ends of nats a token as `measured_perplexity` takes them to be distributed.
 
-    Where all are told exactly, a part of the tokens is taken for guessed, as Wilson's interval of
-    a share has it.
+    Where all are predicted exactly, a part of the tokens is taken for guessed, as Wilson's interval
+    of a share has it.
 
     Args:
         middle: nats a token.
@@ -134,7 +134,7 @@ def _assumed(
 
 
 class Language(LocalMetric):
-    """Perplexity and token accuracy from each text's nats, tokens told right, and tokens."""
+    """Perplexity and token accuracy from each text's nats, tokens predicted right, and tokens."""
 
     column = datasets.Value("float64")
     names = ("predictions", "right", "references")

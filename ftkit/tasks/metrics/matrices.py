@@ -61,10 +61,10 @@ def matrix_interval(
 def _of_one_class(
     name: str, counts: np.ndarray, right: np.ndarray, groups: Groups
 ) -> tuple[float, float]:
-    """Return the ends where all rows are of one class, of which a share is told right.
+    """Return the ends where all rows are of one class, of which a share is predicted right.
 
     Balanced accuracy is that share r then; F1 of the class is 2 r / (1 + r) and that of the others
-    that are told 0; and nothing says how well this class is told from others, which Matthews
+    that are predicted 0; and nothing says how well this class is told from others, which Matthews
     correlation is about.
     """
     if name == "matthews":

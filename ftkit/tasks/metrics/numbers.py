@@ -27,9 +27,9 @@ def numeric_figures(
 ) -> dict[str, float]:
     """Return R squared, root mean squared and mean absolute error, and both correlations.
 
-    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2; of equal labels it is 1 if all are told
-    exactly and 0 if not, as scikit-learn has it. Spearman's correlation is Pearson's of the
-    ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0, and one
+    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2; of equal labels it is 1 if all are
+    predicted exactly and 0 if not, as scikit-learn has it. Spearman's correlation is Pearson's of
+    the ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0, and one
     that differs from 1 or -1 by rounding alone is 1 or -1.
 
     Args:
@@ -167,8 +167,8 @@ def _part(count: int) -> float:
 def _perfect(name: str, value: float, count: int) -> tuple[float, float]:
     """Return the ends of R squared, or a correlation, of 1 or -1.
 
-    As Wilson's interval of a share, it takes a part of the rows to be told no better than by the
-    mean.
+    As Wilson's interval of a share, it takes a part of the rows to be predicted no better than by
+    the mean.
     """
     if name == "r2":
         return 1 - _part(count), 1.0
@@ -232,7 +232,7 @@ def _mean_of(sums: np.ndarray) -> np.ndarray:
 
 SPEARMAN = 1000
 """Resamples for a standard deviation; percentiles need more."""
-EXACT = "as Wilson's of a share, all rows being told exactly"
+EXACT = "as Wilson's of a share, all rows being predicted exactly"
 NORMAL = "chi squared or F of normal errors, the rows being few or all alike"
 HALF_NORMAL = 3.5
 """Degrees of freedom of a row's absolute error: the squared mean of the half-normal distribution is

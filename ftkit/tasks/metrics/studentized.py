@@ -27,8 +27,8 @@ LEAST = 0.03
 """Share of the figure's standard error that a resample's own has to reach: one of rows that are
 nearly alike has next to none, and its distance, divided by it, says nothing."""
 MOST = 3.0
-"""Of the delta method's standard error, which the jackknife's may be: it has no bound where all is
-told but one row."""
+"""Of the delta method's standard error, which the jackknife's may be: it has no bound where all
+rows but one are predicted exactly."""
 
 
 def studentized(

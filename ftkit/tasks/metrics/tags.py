@@ -37,7 +37,7 @@ def measure_tags(
 ) -> dict[str, Measured]:
     """Return the figures with Wilson's intervals at the effective number of labels or rows.
 
-    Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are told or there, so its
+    Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are predicted or true, so its
     interval is that of J, whose rows are clusters of labels.
     """
     found, truth = tags_of(outputs, threshold), labels.astype(int)
@@ -56,7 +56,8 @@ def measured_f1(
 ) -> Measured:
     """Return 2 hits / (found + truth) over all rows, with its interval.
 
-    Of what is told or there a share J is both, and F1 is 2 J / (1 + J), which rises with J.
+    Of the labels that are predicted or true a share J is both, and F1 is 2 J / (1 + J), which rises
+    with J.
 
     Args:
         hits: (N,) labels of each row, or names, that are rightly told.
@@ -98,7 +99,7 @@ def _measured_macro_f1(
 
 
 def tags_of(logits: np.ndarray, threshold: float | None = None) -> np.ndarray:
-    """Return (N, C) 1 where a class is told: its probability is above the threshold.
+    """Return (N, C) 1 where a class is predicted: its probability is above the threshold.
 
     Args:
         logits: (N, C).
@@ -114,7 +115,7 @@ def f1_scores(hits: np.ndarray, found: np.ndarray, truth: np.ndarray) -> dict[st
 
     Args:
         hits: (..., C) rows that rightly have each class.
-        found: (..., C) rows that are told to have it.
+        found: (..., C) rows that are predicted to have it.
         truth: (..., C) rows that have it.
     """
     matters = found + truth > 0

@@ -82,7 +82,7 @@ def measure_words(
 def predicted_tags(outputs: Tagged) -> list[list[str]]:
     """Return the names of the most likely classes, as seqeval reads them.
 
-    A word that the model did not see is told to be in no name. So all backbones are measured on the
+    A word that the model did not see counts as in no name. So all backbones are measured on the
     same words, whatever their tokenizers make of a text, and a name that is cut off is missed.
     """
     rows = [
