@@ -94,7 +94,7 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     from ftkit.tasks.evaluation import collate_of, lengths_of
     from ftkit.tasks.inputs import examples_of
     from ftkit.training.batches import Batches
-    from ftkit.training.modes import set_training_mode
+    from ftkit.training.modes import training_modes
     from ftkit.training.precision import autocast, fastest_training
 
     begin = time.perf_counter()
@@ -104,7 +104,8 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     place(model, way.channels_last, machine.device)
     moving = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=recipe.strategy.learning_rate, fused=True)
-    set_training_mode(model)
+    for module, moves in training_modes(model):
+        module.training = moves
     for epoch in range(settings.epochs):
         now = partial(int, epoch)
         batches = Batches(len(rows), size, settings.seed, now, lengths=lengths_of(rows))

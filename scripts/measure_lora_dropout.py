@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-import ftkit.training.unfreezing
+import ftkit.training.modes
 from ftkit import registry
 from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
@@ -35,7 +35,7 @@ def measure(rows: int, seed: int, dropout: bool) -> tuple[float, float, float]:
     changes = {"data.train_rows": rows, "data.validation_rows": 600, "data.test_rows": 700}
     recipe = registry.find("minilm-langid").with_strategy("lora")
     recipe = recipe.override(changes | {"train.seed": seed, "train.epochs": 5})
-    ftkit.training.unfreezing.training_modes = with_dropout if dropout else training_modes
+    ftkit.training.modes.training_modes = with_dropout if dropout else training_modes
     machine = runtime.start(seed)
     ready = make_ready(recipe, machine)
     place(ready.model, None, machine.device)

@@ -159,7 +159,7 @@ def test_memory_that_runs_out_ends_the_search(recipe, monkeypatch):
     monkeypatch.setattr(FrozenTrainer, "training_step", small_memory)
     machine = runtime.start(0)
     ready = make_ready(recipe, machine)
-    with put_back_afterwards(ready.model):
+    with put_back_afterwards(ready.model, machine):
         assert list(measure(ready.model, ready.inputs, recipe, machine, [8, 16, 32])) == [8]
 
 

@@ -24,7 +24,7 @@ from ftkit.finetuning.latency import Waited
 from ftkit.machine import fresh_process
 from ftkit.runs.result import Latency
 from ftkit.tasks.base import Task
-from ftkit.tasks.verified_rows import verified_rows
+from ftkit.tasks.evaluation import verified_rows
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-3

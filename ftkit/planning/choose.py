@@ -29,8 +29,8 @@ from ftkit.recipe import Mlp, Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
 from ftkit.strategies.heads import why_not_alone
+from ftkit.tasks.evaluation import MOST_VERIFIED
 from ftkit.tasks.metrics.intervals import wilson
-from ftkit.tasks.verified_rows import MOST_ROWS
 from ftkit.training.fitted import Session
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Clock:
 
     def left(self, ready: Ready, measured: Estimate, artefacts: int, later: float) -> float:
         """Return the seconds for epochs: without loading again, testing, saving and verifying."""
-        share = min(1.0, MOST_ROWS / len(ready.inputs.test))
+        share = min(1.0, MOST_VERIFIED / len(ready.inputs.test))
         verifying = artefacts * (self.imports + self.loading + 2 * share * measured.seconds_test)
         after = self.loading + measured.seconds_test + verifying + later
         return CAREFUL * (self.budget - self.elapsed() - after)

@@ -76,7 +76,7 @@ def settle_batch_size(recipe: Recipe, model: Any, inputs: Inputs, machine: Machi
         return scaled(recipe, options[0], rows)
     place(model, recipe.train.channels_last, machine.device)
     fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
-    with put_back_afterwards(model), quiet():
+    with put_back_afterwards(model, machine), quiet():
         rates = measure(model, inputs, recipe, machine, options)
     chosen = pick(rates)
     figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())

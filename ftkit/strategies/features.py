@@ -104,7 +104,9 @@ def cache_features(
     if missing and not machine.is_main:  # another node's shards may be on another disk
         store.open(_about(recipe, wanted, precision))
         _fill(store, store.missing(), model, wanted, recipe, machine, precision)
-    on_main(lambda: _make_room(store))
+    removed = on_main(lambda: cache.prune(cache.limit(), keep=store.folder))
+    for entry in removed:
+        log.info("features: removed %s to make room, the longest unused", entry.folder)
     with safe_open(store.file, "pt") as file:
         values = file.get_tensor("features")
     computed = sum(len(store.rows_of(shard)) for shard in missing)
@@ -253,8 +255,3 @@ def _about(recipe: Recipe, wanted: _Wanted, precision: str) -> dict[str, Any]:
         "precision": precision,
         "versions": versions(),
     }
-
-
-def _make_room(store: cache.Store) -> None:
-    for entry in cache.prune(cache.limit(), keep=store.folder):
-        log.info("features: removed %s to make room, the longest unused", entry.folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
-from ftkit.machine.runtime import Machine
+from ftkit.machine.runtime import Machine, random_state_of, set_random_state
 from ftkit.recipe import Recipe
 from ftkit.runs.journal import Journal
 from ftkit.strategies import strategy_of
@@ -78,7 +77,7 @@ def range_test(
     """
     begin = time.perf_counter()
     place(model, recipe.train.channels_last, machine.device)
-    with put_back_afterwards(model):
+    with put_back_afterwards(model, machine):
         strategy = strategy_of(recipe.strategy)
         part, seen = strategy.for_range_test(model, inputs, recipe, machine)
         rates, losses = _curve(part, seen, recipe, machine, steps)
@@ -187,14 +186,13 @@ def take_steps(
 
 
 @contextmanager
-def put_back_afterwards(model: nn.Module) -> Iterator[None]:
+def put_back_afterwards(model: nn.Module, machine: Machine) -> Iterator[None]:
     """Put back, after the block, every weight and buffer, what moves, modes, and random states."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     moves = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
     modes = [(module, module.training) for module in model.modules()]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    state = random_state_of(machine)
     try:
         yield
     finally:
@@ -206,11 +204,7 @@ def put_back_afterwards(model: nn.Module) -> Iterator[None]:
             parameter.grad = None
         for module, training in modes:
             module.training = training
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
+        set_random_state(state, machine)
 
 
 def rate_of(step: int, steps: int) -> float:

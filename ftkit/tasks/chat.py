@@ -55,7 +55,7 @@ def encode(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
         DataError: the template refuses the conversation, or writes it in a way that cannot be told.
     """
     try:
-        if MARKED.search(_template(tokenizer)):
+        if MARKED.search(tokenizer.get_chat_template()):
             found = tokenizer.apply_chat_template(
                 messages, return_dict=True, return_assistant_tokens_mask=True
             )
@@ -63,10 +63,6 @@ def encode(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
         return _encode_by_beginnings(tokenizer, messages)
     except TemplateError as error:
         raise DataError(f"the backbone's chat template refuses it: {error}") from error
-
-
-def _template(tokenizer: Any) -> str:
-    return tokenizer.get_chat_template()
 
 
 def _encode_by_beginnings(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:

@@ -21,6 +21,8 @@ from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
 NO_INPUTS = ("labels", "index")
 """What an example has besides the model's inputs."""
+MOST_VERIFIED = 256
+"""Test rows of a run that are compared with what its saved model gives."""
 MOST_THREADS = 4
 """Batches that a CPU computes at a time; each needs memory of its own."""
 
@@ -208,3 +210,13 @@ def workers(settings: Train, machine: Machine) -> int:
         return settings.workers
     cores = (os.cpu_count() or 1) // machine.world_size
     return 0 if machine.device.type == "cpu" else min(8, cores)
+
+
+def verified_rows(size: int) -> np.ndarray:
+    """Return the positions, in order, of the test rows that are compared, out of `size`."""
+    return spread_rows(size, MOST_VERIFIED)
+
+
+def spread_rows(size: int, most: int) -> np.ndarray:
+    """Return at most so many positions out of `size`, evenly spread, in order."""
+    return np.linspace(0, size - 1, min(most, size)).round().astype(int)

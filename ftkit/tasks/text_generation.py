@@ -132,8 +132,8 @@ class TextGeneration(Task):
         for role, pieces in found.items():
             if not any(map(has_targets, pieces)):
                 raise DataError(
-                    f"no {role} row has a token to be predicted within {task.max_length} tokens; use "
-                    f"a larger --set task.max_length"
+                    f"no {role} row has a token to be predicted within {task.max_length} tokens; "
+                    f"use a larger --set task.max_length"
                 )
         told = [piece for piece in found["train"] if has_targets(piece)]
         lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})

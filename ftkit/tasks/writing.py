@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import LanguageModelling
 from ftkit.tasks.chat import Messages, prompt_of
+from ftkit.tasks.evaluation import spread_rows, verified_rows
 from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.losses import token_loss
 from ftkit.tasks.token_rows import Tokens
-from ftkit.tasks.verified_rows import spread_rows, verified_rows
 
 MOST_LOGITS = 2**26
 """Numbers that a forward pass in evaluation may give at once, 0.3 GB in float32: a vocabulary is

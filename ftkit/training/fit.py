@@ -100,6 +100,8 @@ def _train(
         trained = copy.deepcopy(model)
         place(trained, False, machine.device)  # FSDP2 takes no other format
         name_layers(trained)
+    patience = settings.early_stopping
+    stopping = [Patience(patience, recipe.best_by)] if patience else []
     trainer = FrozenTrainer(
         model=trained,
         model_itself=model.cpu() if shared else None,
@@ -110,7 +112,7 @@ def _train(
         inputs=inputs,
         journal=journal,
         channels_last=way.channels_last,
-        callbacks=[journal, *_early_stopping(recipe)],
+        callbacks=[journal, *stopping],
     )
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
@@ -268,8 +270,3 @@ def _of_readers(error: Exception, step: int) -> TrainingError | None:
         f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often it is "
         f"memory: use fewer --workers, then go on by --resume"
     )
-
-
-def _early_stopping(recipe: Recipe) -> list[Patience]:
-    patience = recipe.train.early_stopping
-    return [Patience(patience, recipe.best_by)] if patience else []
