@@ -14,7 +14,7 @@ from scipy import special
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import measured_share, said_of_groups
+from ftkit.tasks.metrics.intervals import BY_DELTA, bounded, measured_share
 from ftkit.tasks.metrics.matrices import FIGURES, matrix_interval
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc, one_hot
 
@@ -62,17 +62,15 @@ def measure_classes(
     """
     values = Classification().score(predictions=predictions, references=labels)
     counts, true, told = matrix(labels, predictions)
-    method = "Wilson score at the effective n by the delta method" + said_of_groups(groups)
     alone = len(np.unique(labels)) == 1
-    if alone:
-        method = "Wilson score of the only class's accuracy" + said_of_groups(groups)
+    method = "Wilson score of the only class's accuracy" if alone else BY_DELTA
     measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
     for name in FIGURES:
-        low, high = matrix_interval(values[name], name, counts, true, told, groups)
-        said = "none: all rows are of one class" if alone and name == "matthews" else method
-        value = values[name]
-        low, high = min(low, value), max(high, value)
-        measured[name] = Measured(value=value, low=low, high=high, method=said)
+        ends = matrix_interval(values[name], name, counts, true, told, groups)
+        if alone and name == "matthews":
+            measured[name] = bounded(values[name], *ends, "none: all rows are of one class")
+        else:
+            measured[name] = bounded(values[name], *ends, method, groups)
     return measured
 
 

@@ -15,6 +15,8 @@ from ftkit.tasks.metrics import Groups
 
 Z = float(norm.ppf(0.975))
 """Quantile of the normal distribution for 95 % on two sides."""
+BY_DELTA = "Wilson score at the effective n by the delta method"
+"""The method of figures whose variance the delta method gives."""
 NOTHING = "none: there is nothing to count"
 """The method where a figure has no interval but its whole scale."""
 
@@ -51,7 +53,13 @@ def measured_share(
     low, high = wilson(share, effective_n(hits, groups, counts))
     clustered = groups is not None or counts is not None
     name = "Wilson score at the effective n" if clustered else "Wilson score"
-    return Measured(value=share, low=low, high=high, method=name + said_of_groups(groups))
+    return bounded(share, low, high, name, groups)
+
+
+def bounded(value: float, low: float, high: float, method: str, groups: Groups = None) -> Measured:
+    """Return a figure with an interval that is widened to hold it."""
+    low, high = min(low, value), max(high, value)
+    return Measured(value=value, low=low, high=high, method=method + said_of_groups(groups))
 
 
 def said_of_groups(groups: Groups) -> str:

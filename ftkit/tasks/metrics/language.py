@@ -13,7 +13,7 @@ import numpy as np
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import Z, cluster_sums, measured_share, said_of_groups
+from ftkit.tasks.metrics.intervals import Z, bounded, cluster_sums, measured_share
 from ftkit.tasks.metrics.studentized import gamma_ends, studentized
 
 GUESSED = 18 * float(np.log(2))
@@ -102,12 +102,7 @@ def measured_perplexity(
         low, high = _assumed(float(np.log(value)), nats.mean(1), tokens.mean(1), groups)
         method = "gamma distribution of nats a token, the texts being few or all alike"
     low, high = (float(np.exp(min(end, GUESSED))) for end in (low, high))
-    return Measured(
-        value=value,
-        low=min(low, value),
-        high=max(high, value),
-        method=method + said_of_groups(groups),
-    )
+    return bounded(value, low, high, method, groups)
 
 
 def _assumed(

@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
-from ftkit.tasks.metrics.intervals import Z, said_of_groups
+from ftkit.tasks.metrics.intervals import Z, bounded
 from ftkit.tasks.metrics.moments import ROUNDED, error_parts, pearson_of, product_parts, r2_of
 from ftkit.tasks.metrics.studentized import FEWEST, f_ends, gamma_ends, studentized
 
@@ -142,21 +142,16 @@ def interval_of(
     elif perfect and name in ("rmse", "mae"):
         return None
     elif perfect and (name == "r2" or count >= 4):
-        return _bounded(value, *_perfect(name, value, count), EXACT, groups)
+        return bounded(value, *_perfect(name, value, count), EXACT, groups)
     elif name == "pearson":
         return _by_fisher(value, count, 1.0, groups)
     elif name == "r2" and value == 0:
-        return _bounded(value, 0.0, 1.0, "none: all labels are alike", groups)
+        return bounded(value, 0.0, 1.0, "none: all labels are alike", groups)
     else:
         below, above = ASSUMED[name](count)
         found, method = (middle + below, middle + above), NORMAL
     low, high = sorted(float(back(np.array(end))) for end in found)
-    return _bounded(value, low, high, method, groups)
-
-
-def _bounded(value: float, low: float, high: float, method: str, groups: Groups) -> Measured:
-    low, high = min(low, value), max(high, value)
-    return Measured(value=value, low=low, high=high, method=method + said_of_groups(groups))
+    return bounded(value, low, high, method, groups)
 
 
 def _part(count: int) -> float:
@@ -183,7 +178,7 @@ def _exact(name: str, labels: np.ndarray, groups: Groups) -> Measured:
     off = labels if alike else labels - labels.mean()
     size = np.abs(off).mean() if name == "mae" else np.sqrt((off**2).mean())
     high = float((size or 1.0) * (part if name == "mae" else np.sqrt(part)))
-    return _bounded(0.0, 0.0, high, EXACT, groups)
+    return bounded(0.0, 0.0, high, EXACT, groups)
 
 
 def _by_fisher(value: float, count: int, factor: float, groups: Groups) -> Measured:
@@ -194,10 +189,10 @@ def _by_fisher(value: float, count: int, factor: float, groups: Groups) -> Measu
         factor: 1 of Pearson's, 1.06 of Spearman's (Fieller, Hartley and Pearson 1957).
     """
     if count < 4 or value == 0:
-        return _bounded(value, -1.0, 1.0, "none: the rows are too few or all alike", groups)
+        return bounded(value, -1.0, 1.0, "none: the rows are too few or all alike", groups)
     middle, reach = np.arctanh(value), Z * np.sqrt(factor / (count - 3))
     low, high = (float(np.tanh(middle + side * reach)) for side in (-1, 1))
-    return _bounded(value, low, high, "Fisher's z of normal numbers", groups)
+    return bounded(value, low, high, "Fisher's z of normal numbers", groups)
 
 
 def _spearman(
@@ -207,7 +202,7 @@ def _spearman(
     rows = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(rows.max()) + 1
     if abs(value) == 1 and count >= 4:
-        return _bounded(value, *_perfect("spearman", value, count), EXACT, groups)
+        return bounded(value, *_perfect("spearman", value, count), EXACT, groups)
     if count < FEWEST:
         return _by_fisher(value, count, 1.06, groups)
     each = []
@@ -219,7 +214,7 @@ def _spearman(
     if not reach > 0:
         return _by_fisher(value, count, 1.06, groups)
     low, high = (float(np.tanh(np.arctanh(value) + side * reach)) for side in (-1, 1))
-    return _bounded(value, low, high, "Fisher's z, standard deviation of the bootstrap", groups)
+    return bounded(value, low, high, "Fisher's z, standard deviation of the bootstrap", groups)
 
 
 def _rmse_of(sums: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
-from ftkit.tasks.metrics.intervals import Z, design_effect, said_of_groups, wilson
+from ftkit.tasks.metrics.intervals import Z, bounded, design_effect, wilson
 
 FEW = 4
 """Rows out of order that count as much as the model of the variance where there are none."""
@@ -85,8 +85,8 @@ def measure_auroc(
     elif groups is not None:
         n *= len(np.unique(groups)) / len(groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by DeLong's variance" + said_of_groups(groups)
-    return {"auroc": Measured(value=value, low=low, high=high, method=method)}
+    method = "Wilson score at the effective n by DeLong's variance"
+    return {"auroc": bounded(value, low, high, method, groups)}
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

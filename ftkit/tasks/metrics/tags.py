@@ -9,10 +9,11 @@ from scipy.special import logit
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.intervals import (
+    BY_DELTA,
     NOTHING,
+    bounded,
     design_effect,
     measured_share,
-    said_of_groups,
     wilson,
 )
 from ftkit.tasks.metrics.matrices import LEAST
@@ -94,8 +95,7 @@ def _measured_macro_f1(
     n = middle * (1 - middle) / variance / max(1.0, width)
     n /= design_effect(slopes.sum(1), groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by the delta method" + said_of_groups(groups)
-    return Measured(value=value, low=low, high=high, method=method)
+    return bounded(value, low, high, BY_DELTA, groups)
 
 
 def tags_of(logits: np.ndarray, threshold: float | None = None) -> np.ndarray:
