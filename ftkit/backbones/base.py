@@ -35,7 +35,7 @@ class Family(ABC):
     """What a family is asked. Each instance belongs to one value of settings."""
 
     opened_by: ClassVar[str]
-    """What opens the folder of a saved model, for people."""
+    """What a person opens the folder of a saved model with."""
 
     def __init__(self, settings: Any) -> None:
         """Take the settings of the recipe, such as `ftkit.Backbone(id="timm/resnet50.a1_in1k")`."""

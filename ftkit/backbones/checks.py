@@ -43,8 +43,8 @@ def check_kind(name: str, backbone: Backbone, config: Any, task: Any, known: Any
         return
     if type(config) not in known:
         raise ModelError(
-            f"backbone '{backbone.id}': a model of type '{config.model_type}', which does no "
-            f"{task.kind}; give a backbone that does"
+            f"backbone '{backbone.id}': it is a model of type '{config.model_type}', which cannot "
+            f"do {task.kind}; give a backbone that can"
         )
     if task.noun == "texts":
         return

@@ -67,7 +67,7 @@ def check(
         print("left out: parameters where a ReLU switches within the step")
     worst = max(row.relative_error for row in found)
     if not worst <= ENOUGH:
-        raise GradientError(f"they differ by {worst:.1e}, more than {ENOUGH:.0e}")
+        raise GradientError(f"the gradients differ by {worst:.1e}, more than {ENOUGH:.0e}")
     print(f"they agree to {worst:.1e} (at most {ENOUGH:.0e} was asked)")
 
 

@@ -17,7 +17,7 @@ from ftkit.machine.terminal import rank, speak
 
 MOST_SHOWN = 20
 WIDEST = 60
-"""Characters of a cell."""
+"""A cell of the table shows at most so many characters."""
 
 
 def predict(

@@ -80,9 +80,9 @@ def _plain(annotation: Any) -> Any:
 
 Flags = _flags()
 MOST_LETTERS = 32
-"""Of the name of data or a backbone in the name of a recipe."""
+"""The name of data or of a backbone takes at most so many letters in the name of a recipe."""
 USUAL_NAMES = {"data", "model", "train"}
-"""Of files and folders that say nothing of what is in them."""
+"""Names of files and folders that do not say what is in them."""
 
 
 def resolve(

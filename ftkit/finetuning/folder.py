@@ -51,7 +51,7 @@ FREE = {
     "train.checkpoint_every", "train.checkpoints_kept", "train.evaluation_batch_size",
     "train.micro_batch_size", "train.gradient_checkpointing",
 }  # fmt: skip
-"""Settings that may be others when a run goes on: what it finds out does not rest on them."""
+"""Settings that may change when a run goes on, since its results do not depend on them."""
 
 
 def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False) -> bool:

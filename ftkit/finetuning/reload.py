@@ -46,7 +46,8 @@ from ftkit.finetuning.reload_language import answer_language
 
 BATCH = 32
 Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
-"""Arrays of all answers by name; what answers one input by itself; those inputs."""
+"""The arrays of all answers by name, a function that answers one input by itself, and the
+inputs."""
 
 
 def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
@@ -253,7 +254,7 @@ ANSWERS = {
     ("texts", "continuation"): answer_language,
     ("texts", "translation"): answer_translations,
 }
-"""By what the model reads, and what it predicts."""
+"""The function for each pair of what a model reads and what it predicts."""
 
 
 if __name__ == "__main__":

@@ -86,10 +86,10 @@ class TableSettings(TaskSettings):
     for_perceptrons = True
 
     columns: tuple[str, ...] | None = None
-    """Columns that are inputs: numbers, or few different words; all such but the label when not
-    given."""
+    """Columns that are inputs. They hold numbers, or few different words; when not given, all such
+    columns but the label are taken."""
     categories: dict[str, tuple[str, ...]] = Field(default={})
-    """Of each column of words those that training has; each is an input of 0 or 1."""
+    """The words of each column that training rows have; each word is an input of 0 or 1."""
 
 
 class ClassSettings(TaskSettings):

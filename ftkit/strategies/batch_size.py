@@ -37,14 +37,15 @@ from ftkit.training.trainer import FrozenTrainer
 log = logging.getLogger(__name__)
 LEAST_ROWS = 8
 STEPS_PER_EPOCH = 20
-"""So many are left in an epoch at least: fewer move a model too little. Not measured: with the
-usual 3 to 5 epochs these are 60 to 100 steps."""
+"""An epoch keeps at least so many steps: fewer train a model too little. The number was not
+measured; with the usual 3 to 5 epochs it makes 60 to 100 steps."""
 WORTH = 1.05
-"""A larger batch is for a rate that is higher by more than this."""
+"""A larger batch is taken only where its rate is more than so many times as high."""
 SECONDS = 1.0
-"""After so long a try ends, once it has had its steps."""
+"""A try ends after so much time, once it has had its steps."""
 LEAST_STEPS = 3
-"""Of a try, besides the first one, in which memory is found and kernels are chosen."""
+"""A try takes at least so many steps after a first one, in which memory is allocated and kernels
+are chosen."""
 ROUNDS, ROWS = 2, 512
 """Tries of each size, and the rows that each goes through if there is time."""
 

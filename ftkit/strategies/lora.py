@@ -42,8 +42,8 @@ class LoraStrategy(Strategy):
             targets = [name for name in targets if name.endswith(settings.targets)]
             if not targets:
                 raise ModelError(
-                    f"strategy.targets = {', '.join(settings.targets)}: no layer's name ends so; "
-                    f"layers that can be adapted are "
+                    f"strategy.targets = {', '.join(settings.targets)}: no layer's name ends in "
+                    f"them; layers that can be adapted are "
                     f"{', '.join(lora_targets(model, head)[:8])}, ..."
                 )
         _require_memory(settings.rank, model, targets)

@@ -22,7 +22,7 @@ from ftkit.training.fitted import Fitted, Session
 
 log = logging.getLogger(__name__)
 PROBE = "probe"
-"""The folder inside the run's that the first stage writes to."""
+"""The subfolder of the run that the first stage writes to."""
 
 
 class LpftStrategy(Strategy):

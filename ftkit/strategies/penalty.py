@@ -37,11 +37,12 @@ WORSE = 2
 """So many penalties in a row that are worse than the best one end the search."""
 FOLDS = 5
 DEAREST = 1e9
-"""Where rows x features x classes are more, one of the folds is held out instead of all in turn."""
+"""Where rows x features x classes are more, only one of the folds is held out."""
 ITERATIONS, CHANGE = 60, 1e-4
 """L-BFGS stops after so many, or where the loss falls by less, while penalties are tried."""
 TEMPERATURES, NEAR = (-4.0, 4.0), 0.03
-"""The logarithm of what weights are multiplied by lies between these, and is found as nearly."""
+"""The logarithm of the factor of the weights lies between these two, and is found up to this
+error."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
 LEARNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Times the recipe's own."""
+"""Learning rates that are tried, as multiples of the recipe's own."""
 DECAYS = (1e-4, 1e-2, 1.0)
-"""Beside the recipe's own."""
+"""Weight decays that are tried beside the recipe's own."""
 ROWS = 4096
 """Rows taken at once, so that memory stays flat."""
 

@@ -41,7 +41,8 @@ LOWEST, HIGHEST, STEPS = 1e-6, 1e-1, 80
 MEMORY = 0.8
 """Share that the smoothed loss keeps of itself in each step."""
 CALM = 10
-"""Steps at first whose rates change nothing yet: their losses differ as batches do."""
+"""The first steps, whose rates are too small to change anything: their losses differ as batches
+do."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SMALLEST = 1e-6
-"""Probability of what a baseline never saw."""
+"""The probability that a baseline gives to a class that it never saw."""
 
 
 class Task(TableReading, ModelInputs):

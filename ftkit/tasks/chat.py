@@ -23,7 +23,8 @@ PLAIN = (
 no new token: every answer ends in the end-of-text token, at which such models stop already."""
 MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 NEAR = 3
-"""Tokens before an answer that may join with its beginning, as two line breaks become one token."""
+"""At most so many tokens before an answer may join with its beginning, as two line breaks become
+one token."""
 
 
 def give_template(tokenizer: Any) -> bool:

@@ -20,11 +20,11 @@ from ftkit.recipe import Train
 from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
 NO_INPUTS = ("labels", "index")
-"""What an example has besides the model's inputs."""
+"""The keys of an example that are no inputs of the model."""
 MOST_VERIFIED = 256
 """Test rows of a run that are compared with what its saved model gives."""
 MOST_THREADS = 4
-"""Batches that a CPU computes at a time; each needs memory of its own."""
+"""A CPU computes at most so many batches at a time, since each needs memory of its own."""
 
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:

@@ -19,7 +19,7 @@ from ftkit.errors import FtkitError
 
 log = logging.getLogger(__name__)
 ROOM = 2
-"""So many times the size of a copy must be free in memory."""
+"""A copy is made only where so many times its size is free in memory."""
 
 
 class Background:

@@ -267,6 +267,6 @@ def _of_readers(error: Exception, step: int) -> TrainingError | None:
         return None
     check()  # a signal to every process of a job ends the readers first
     return TrainingError(
-        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often it is "
-        f"memory: use fewer --workers, then go on by --resume"
+        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often "
+        f"memory is short: use fewer --workers, then go on by --resume"
     )

@@ -22,7 +22,8 @@ from ftkit.runs.checkpoint import keep_newest, written
 
 STATE = "mlp.safetensors"
 LEAST_SECONDS = 1.0
-"""Between checkpoints: epochs of a perceptron may be shorter than writing one takes."""
+"""At least so much time lies between two checkpoints: an epoch of a perceptron may be shorter than
+writing one takes."""
 
 
 @dataclass

@@ -16,9 +16,9 @@ Groups = np.ndarray | None
 """(N,) int64, equal for rows that stand and fall together, such as rotations of one position; None
 where every row is one of its own."""
 RESAMPLES = 2000
-"""Of every bootstrap."""
+"""Every bootstrap draws so many resamples."""
 AT_ONCE = 10**6
-"""Resamples times examples that are in memory together."""
+"""At most so many numbers, resamples times examples, are in memory together."""
 
 
 def resamples(N: int, count: int, seed: int) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ GUESSED = 18 * float(np.log(2))
 DIFFER = 0.5
 """Standard deviation of nats a token between texts that are too few to show it, over the mean."""
 ALIKE = 1e-9
-"""Nats a token that are taken for none."""
+"""A loss of fewer nats a token is taken for zero."""
 
 
 @dataclass(frozen=True)

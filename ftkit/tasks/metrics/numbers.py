@@ -226,7 +226,7 @@ def _mean_of(sums: np.ndarray) -> np.ndarray:
 
 
 SPEARMAN = 1000
-"""Resamples for a standard deviation; percentiles need more."""
+"""A standard deviation needs so many resamples; percentiles need more."""
 EXACT = "as Wilson's of a share, all rows being predicted exactly"
 NORMAL = "chi squared or F of normal errors, the rows being few or all alike"
 HALF_NORMAL = 3.5
@@ -245,4 +245,4 @@ SCALES: dict[str, tuple[Scale, Scale]] = {
     "mae": (np.log, np.exp),
     "pearson": (np.arctanh, np.tanh),
 }
-"""Of each figure a scale without bounds, and the way back."""
+"""For each figure a scale without bounds, and the way back."""

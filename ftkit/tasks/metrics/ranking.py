@@ -13,7 +13,7 @@ from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.intervals import Z, bounded, design_effect, wilson
 
 FEW = 4
-"""Rows out of order that count as much as the model of the variance where there are none."""
+"""So many rows out of order weigh as much as the variance of the exponential model."""
 
 
 class Auroc(LocalMetric):

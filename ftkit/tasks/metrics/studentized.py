@@ -20,15 +20,15 @@ Figure = Callable[[np.ndarray], np.ndarray]
 ROUNDING = 1e-9
 """A standard error below that, next to the figure, is one of rounding: the groups are all alike."""
 STEP = 1e-5
-"""Of the numeric derivative, as a share of each sum's size."""
+"""The step of the numeric derivative, as a share of each sum's size."""
 FEWEST = 10
 """Groups that the bootstrap-t needs; with fewer an interval rests on an assumed distribution."""
 LEAST = 0.03
 """Share of the figure's standard error that a resample's own has to reach: one of rows that are
 nearly alike has next to none, and its distance, divided by it, says nothing."""
 MOST = 3.0
-"""Of the delta method's standard error, which the jackknife's may be: it has no bound where all
-rows but one are predicted exactly."""
+"""The jackknife's standard error counts as at most so many times that of the delta method: it has
+no bound where all rows but one are predicted exactly."""
 
 
 def studentized(

@@ -31,7 +31,7 @@ class Tagged:
     """What a model gives for the words of N rows."""
 
     names: tuple[str, ...]
-    """Of the C classes."""
+    """The names of the C classes."""
     logits: list[np.ndarray]
     """(W, C) float32 of each row; NaN for a word that the model did not see."""
 
