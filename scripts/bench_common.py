@@ -73,12 +73,15 @@ def stock(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, s
 
 def ftkit(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, str]:
     """Train as ftkit does."""
-    from ftkit.backbones.pretrained import place
+    from ftkit.backbones.structure import place
     from ftkit.strategies import strategy_of
+    from ftkit.training.fitted import Session
 
     begin = time.perf_counter()
     place(ready.model, recipe.train.channels_last, machine.device)
-    fitted = strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, folder)
+    fitted = strategy_of(recipe.strategy).train(
+        ready.model, ready.inputs, recipe, Session(machine, folder)
+    )
     seconds = time.perf_counter() - begin - fitted.validation_seconds
     return seconds, fitted.precision
 
@@ -87,11 +90,11 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     """Train with ftkit's settings in a plain loop of PyTorch."""
     import torch
 
-    from ftkit.backbones.pretrained import place
+    from ftkit.backbones.structure import place
     from ftkit.tasks.evaluation import collate_of, lengths_of
     from ftkit.tasks.inputs import examples_of
     from ftkit.training.batches import Batches
-    from ftkit.training.modes import set_training_mode
+    from ftkit.training.modes import training_modes
     from ftkit.training.precision import autocast, fastest_training
 
     begin = time.perf_counter()
@@ -101,7 +104,8 @@ def bare(recipe: Any, ready: Any, machine: Any, folder: Path) -> tuple[float, st
     place(model, way.channels_last, machine.device)
     moving = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=recipe.strategy.learning_rate, fused=True)
-    set_training_mode(model)
+    for module, moves in training_modes(model):
+        module.training = moves
     for epoch in range(settings.epochs):
         now = partial(int, epoch)
         batches = Batches(len(rows), size, settings.seed, now, lengths=lengths_of(rows))

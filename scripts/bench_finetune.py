@@ -137,7 +137,7 @@ def memory(options: argparse.Namespace) -> None:
 def extract(recipe: Any) -> dict[str, float]:
     """Return the peak memory of a process that extracts the features of all training rows."""
     quiet()
-    from ftkit.backbones.pretrained import place
+    from ftkit.backbones.structure import place
     from ftkit.finetuning.finetune import make_ready
     from ftkit.machine import runtime
     from ftkit.strategies.features import cache_features

@@ -30,8 +30,8 @@ from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.features import Features, cache_features
 from ftkit.strategies.heads import Head
-from ftkit.strategies.linear_head import _put, solved
-from ftkit.strategies.probe import measured, train_head
+from ftkit.strategies.linear_head import _put, solve_head
+from ftkit.strategies.probe import train_head, validation_figures
 from ftkit.tasks.inputs import Inputs
 
 
@@ -105,14 +105,16 @@ def _measure(
     train, validation = _part(pool, kept), _part(pool, held)
     inputs = Inputs(train, train, validation, test)
     if way == "lbfgs":
-        found = solved(head, inputs, recipe)
+        found = solve_head(head, inputs, recipe)
         _put(found, head)
-        figures = found.figures or measured(head, inputs, recipe)
+        figures = found.figures or validation_figures(head, inputs, recipe)
     else:
         figures = train_head(
             head, inputs, strategy_of(recipe.strategy).long_enough(recipe, len(train))
         )
-    return figures["accuracy"], measured(head, Inputs(train, train, test, test), recipe)["accuracy"]
+    return figures["accuracy"], validation_figures(head, Inputs(train, train, test, test), recipe)[
+        "accuracy"
+    ]
 
 
 def _part(rows: Features, positions: np.ndarray) -> Features:

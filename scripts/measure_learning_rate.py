@@ -24,13 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.cli.request import resolve
 from ftkit.finetuning.finetune import Ready, make_ready
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.range_test import pick, range_test, smoothed
+from ftkit.training.fitted import Session
 
 FILE = Path("runs/learning_rate.jsonl")
 PART: dict[str, dict[str, Any]] = {
@@ -167,7 +168,7 @@ def trained(recipe: Recipe, seed: int, changes: dict[str, Any]) -> dict[str, Any
     def fit(ready: Ready, machine: runtime.Machine) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             strategy_of(recipe.strategy).train(
-                ready.model, ready.inputs, recipe, machine, Path(folder)
+                ready.model, ready.inputs, recipe, Session(machine, Path(folder))
             )
         found = {}
         for split in ("validation", "test"):

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-import ftkit.training.unfreezing
+import ftkit.training.modes
 from ftkit import registry
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
+from ftkit.training.fitted import Session
 from ftkit.training.modes import training_modes
 
 
@@ -34,13 +35,13 @@ def measure(rows: int, seed: int, dropout: bool) -> tuple[float, float, float]:
     changes = {"data.train_rows": rows, "data.validation_rows": 600, "data.test_rows": 700}
     recipe = registry.find("minilm-langid").with_strategy("lora")
     recipe = recipe.override(changes | {"train.seed": seed, "train.epochs": 5})
-    ftkit.training.unfreezing.training_modes = with_dropout if dropout else training_modes
+    ftkit.training.modes.training_modes = with_dropout if dropout else training_modes
     machine = runtime.start(seed)
     ready = make_ready(recipe, machine)
     place(ready.model, None, machine.device)
     with tempfile.TemporaryDirectory() as folder:
         fitted = strategy_of(recipe.strategy).train(
-            ready.model, ready.inputs, recipe, machine, Path(folder)
+            ready.model, ready.inputs, recipe, Session(machine, Path(folder))
         )
     test = ready.inputs.test
     told = ready.task.predict(ready.model, test, recipe.train, machine)

@@ -21,13 +21,14 @@ import numpy as np
 import ftkit.training.fit
 import ftkit.training.trainer
 from ftkit import Backbone, Data, Full, Recipe, TextRegression, Train
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
 from ftkit.tasks.metrics.numbers import numeric_figures
+from ftkit.training.fitted import Session
 
 NEWS = Path("../shared/data/ag_news")
 
@@ -76,7 +77,7 @@ def measure(target: str, seed: int) -> dict[str, Any]:
         place(ready.model, None, machine.device)
         run = folder / "run"
         run.mkdir()
-        strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, machine, run)
+        strategy_of(recipe.strategy).train(ready.model, ready.inputs, recipe, Session(machine, run))
         test = ready.inputs.test
         told = ready.task.predict(ready.model, test, recipe.train, machine).ravel()
     labels = np.asarray(test.labels, float)

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from ftkit import registry
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
+from ftkit.training.fitted import Session
 from ftkit.training.trainer import FrozenTrainer
 
 FILE = Path("runs/selection.jsonl")
@@ -88,7 +89,7 @@ def measure(case: str, rows: int, seed: int) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             strategy_of(recipe.strategy).train(
-                ready.model, ready.inputs, recipe, machine, Path(folder)
+                ready.model, ready.inputs, recipe, Session(machine, Path(folder))
             )
     finally:
         FrozenTrainer.score = usual  # type: ignore[method-assign]

@@ -9,15 +9,22 @@ from peft import PeftModel
 from torch import nn
 
 from ftkit import Backbone, Full, HeadOnly, ImageClassification, Lora, Lpft, ModelError
-from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import head_names
 from ftkit.strategies import strategy_of
 from ftkit.strategies.lora import lora_targets
 from ftkit.tasks import task_of
-from ftkit.training.modes import keeping_statistics_of_one, set_training_mode
+from ftkit.training.modes import keeping_statistics_of_one, training_modes
 
 IMAGES = task_of(ImageClassification())
 
 NAMES = ("blue", "green", "red")
+
+
+def set_training_mode(model):
+    """Put what moves into train mode and the rest into eval mode, as Trainer does here."""
+    for module, moves in training_modes(model):
+        module.training = moves
 
 
 def load(family, checkpoint):

@@ -25,7 +25,7 @@ from ftkit.runs.pinning import shareable
 from ftkit.runs.result import RunResult
 from ftkit.strategies.cache import key_of
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import read_given
+from ftkit.tasks.rows_to_answer import read_rows
 
 ADDRESS = "https://joe:s3cret@127.0.0.1:9/rows.csv?X-Amz-Signature=s3cret&id=1"
 PLAIN = "https://127.0.0.1:9/rows.csv"
@@ -171,7 +171,7 @@ def test_a_sweep_tries_no_address_that_its_study_would_keep():
 def test_a_word_that_is_cut_short_gives_nothing_away(tiny_recipe):
     long = "https://joe:" + "s3cret" * 40 + "@127.0.0.1:9/rows.csv"
     with pytest.raises(DataError) as caught:
-        read_given([long, "a"], task_of(tiny_recipe.task), ("red",))
+        read_rows([long, "a"], task_of(tiny_recipe.task), ("red",))
     assert "s3cret" not in str(caught.value)
     with pytest.raises(DataError) as caught:
         fetch(long, (".csv",))

@@ -11,7 +11,7 @@ import ftkit.runs.checkpoint
 from ftkit import TrainingError, finetune
 from ftkit.runs.checkpoint import FILE
 from ftkit.training import background
-from ftkit.training.background import Background, copied, size_of
+from ftkit.training.background import Background, copy_to_host, size_of
 from ftkit.training.trainer import FrozenTrainer
 
 
@@ -40,7 +40,7 @@ def test_what_is_written_is_of_the_moment_it_was_given():
 def test_a_copy_keeps_strides_and_takes_over_what_is_no_tensor():
     kernels = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     content = {"a": [kernels, 1.5], "b": (torch.arange(3), None)}
-    again = copied(content)
+    again = copy_to_host(content)
     assert torch.equal(again["a"][0], kernels)
     assert again["a"][0].stride() == kernels.stride()
     assert again["a"][0].data_ptr() != kernels.data_ptr()

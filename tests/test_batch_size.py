@@ -17,8 +17,8 @@ from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.strategies import batch_size
-from ftkit.strategies.batch_size import measure, pick, scaled, settled, sizes
-from ftkit.strategies.range_test import as_before
+from ftkit.strategies.batch_size import measure, pick, scaled, settle_batch_size, sizes
+from ftkit.strategies.range_test import put_back_afterwards
 from ftkit.training.trainer import FrozenTrainer
 
 
@@ -56,7 +56,7 @@ def test_everything_is_as_it_was_bit_by_bit(strategy, recipe):
     before = copy.deepcopy(model.state_dict())
     moves = {name: p.requires_grad for name, p in model.named_parameters()}
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    found = settled(recipe, model, ready.inputs, machine)
+    found = settle_batch_size(recipe, model, ready.inputs, machine)
     assert found.train.batch_size in sizes(len(ready.inputs.train), 1)
     assert all(torch.equal(before[name], after) for name, after in model.state_dict().items())
     assert {name: p.requires_grad for name, p in model.named_parameters()} == moves
@@ -159,7 +159,7 @@ def test_memory_that_runs_out_ends_the_search(recipe, monkeypatch):
     monkeypatch.setattr(FrozenTrainer, "training_step", small_memory)
     machine = runtime.start(0)
     ready = make_ready(recipe, machine)
-    with as_before(ready.model):
+    with put_back_afterwards(ready.model, machine):
         assert list(measure(ready.model, ready.inputs, recipe, machine, [8, 16, 32])) == [8]
 
 
@@ -170,7 +170,7 @@ def test_what_trains_in_seconds_is_not_measured(name, caplog):
     recipe = recipe.override({"train.batch_size": "auto", "data.train_rows": 100})
     machine = runtime.start(0)
     ready = make_ready(recipe, machine)
-    assert settled(recipe, ready.model, ready.inputs, machine).train.batch_size == 32
+    assert settle_batch_size(recipe, ready.model, ready.inputs, machine).train.batch_size == 32
     assert "batch size: 32, not measured: a " in caplog.text
 
 

@@ -11,7 +11,7 @@ from ftkit import Data, finetune
 from ftkit.cli.main import main
 from ftkit.planning.check import check
 from ftkit.recipe import Mlp, Recipe, TextClassification, Train
-from ftkit.tasks.inputs import few
+from ftkit.tasks.inputs import first_rows
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_few_rows_keep_the_keys_of_all():
         def __getitem__(self, key):
             return {"key": key}
 
-    rows = few(Keys(), 4)
+    rows = first_rows(Keys(), 4)
     assert len(rows) == 4
     assert [rows[key]["key"] for key in (0, 3, 4, 11)] == [0, 3, 10, 23]
     assert rows.labels.tolist() == [0, 1, 2, 3]

@@ -18,7 +18,7 @@ from ftkit.data.sources import read
 from ftkit.data.split_names import assign
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits
-from ftkit.tasks.rows_to_answer import read_given
+from ftkit.tasks.rows_to_answer import read_rows
 
 TASK = TextClassification()
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
@@ -256,7 +256,7 @@ def test_words_that_the_training_rows_lack_are_said(tmp_path):
     assert f"split 'test': {said}" in splits.notes
     assert not any("split 'train'" in note and "lack" in note for note in splits.notes)
     assert splits.test["features"][1] == [1.0, 0.0, 0.0]
-    given = read_given([str(tmp_path / "test.csv")], task_of(splits.task), ())
+    given = read_rows([str(tmp_path / "test.csv")], task_of(splits.task), ())
     assert said in given.notes
 
 

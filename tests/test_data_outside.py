@@ -13,7 +13,7 @@ from ftkit.cli.main import main
 from ftkit.recipe import ImageClassification
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
-from ftkit.tasks.rows_to_answer import read_given
+from ftkit.tasks.rows_to_answer import read_rows
 
 TASK = ImageClassification(image="image", label="label")
 
@@ -109,17 +109,15 @@ def test_images_in_class_folders_may_be_links(place):
 def test_answers_too_are_given_to_images_inside_alone(place):
     path = written(place, "csv", names("../secret")) + "/rows.csv"
     with pytest.raises(DataError, match=r"outside of .*data.outside=true"):
-        read_given([path], task_of(TASK), tuple(COLOURS), data=Data(path="x"))
+        read_rows([path], task_of(TASK), tuple(COLOURS), data=Data(path="x"))
     assert (
         len(
-            read_given(
-                [path], task_of(TASK), tuple(COLOURS), data=Data(path="x", outside=True)
-            ).rows
+            read_rows([path], task_of(TASK), tuple(COLOURS), data=Data(path="x", outside=True)).rows
         )
         == 24
     )
     file = str(place.parent / "secret" / "red0.png")  # which the command names
-    assert len(read_given([file], task_of(TASK), tuple(COLOURS)).rows) == 1
+    assert len(read_rows([file], task_of(TASK), tuple(COLOURS)).rows) == 1
 
 
 def test_a_program_s_own_rows_may_name_any_file(place, monkeypatch, tmp_path):

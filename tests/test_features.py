@@ -13,7 +13,7 @@ from conftest import make_image
 from PIL import Image
 
 from ftkit import HeadOnly, TrainingError, finetune
-from ftkit.backbones.pretrained import head_names
+from ftkit.backbones.structure import head_names
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import features

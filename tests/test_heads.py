@@ -16,6 +16,7 @@ from ftkit.strategies.features import cache_features
 from ftkit.strategies.heads import Head, why_not_alone
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fit import fit
+from ftkit.training.fitted import Session
 
 
 @pytest.fixture(autouse=True)
@@ -133,8 +134,7 @@ def test_a_head_of_two_modules_is_cached_and_trained_as_one(recipe, tmp_path):
         strategy_of(recipe.strategy),
         cached,
         recipe.override({"train.epochs": 2}),
-        machine,
-        tmp_path,
+        Session(machine, tmp_path),
     )
     moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
     assert {name.partition(".")[0] for name in moved} == {"pre_classifier", "classifier"}
@@ -154,8 +154,7 @@ def test_a_pooler_is_trained_with_the_head_on_cached_features(recipe, tmp_path):
         strategy_of(recipe.strategy),
         cached,
         recipe.override({"train.epochs": 2}),
-        machine,
-        tmp_path,
+        Session(machine, tmp_path),
     )
     moved = {n for n, values in model.state_dict().items() if not torch.equal(values, before[n])}
     assert {name.rpartition(".")[0] for name in moved} == {"bert.pooler.dense", "classifier"}

@@ -16,7 +16,7 @@ from torch import nn
 from ftkit import HeadOnly, ImageClassification, RunResult, TextRegression, TextTagging, finetune
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
-from ftkit.strategies.linear_head import solved
+from ftkit.strategies.linear_head import solve_head
 from ftkit.strategies.penalty import PENALTIES, folds_of
 from ftkit.tasks.inputs import Inputs
 
@@ -66,7 +66,7 @@ def test_no_penalty_of_the_grid_does_much_better_on_fresh_rows(tiny_recipe, N, s
     D, C = 40, 3
     X, y, _ = drawn(N, D, C, seed=1, size=size)
     recipe = tiny_recipe.override({"strategy": HeadOnly()})
-    found = solved(head_of(D, C), inputs_of(X, y, N // 10), recipe)
+    found = solve_head(head_of(D, C), inputs_of(X, y, N // 10), recipe)
     assert PENALTIES[0] > found.penalty > PENALTIES[-1]
     fresh, truth, _ = drawn(20_000, D, C, seed=2, size=size)
     ours = log_loss(truth, softmax(fresh @ found.weight.T + found.bias))
@@ -84,8 +84,8 @@ def test_the_figures_are_those_of_rows_that_the_head_had_not_seen(tiny_recipe):
     X, y = draw.normal(size=(200, 300)), draw.integers(0, 2, 200)  # nothing to be learned
     inputs = inputs_of(X, y, 20)
     weak = tiny_recipe.override({"strategy": HeadOnly(weight_decay=1e-4)})
-    assert solved(head_of(300, 2), inputs, weak).figures is None
-    found = solved(head_of(300, 2), inputs, tiny_recipe.override({"strategy": HeadOnly()}))
+    assert solve_head(head_of(300, 2), inputs, weak).figures is None
+    found = solve_head(head_of(300, 2), inputs, tiny_recipe.override({"strategy": HeadOnly()}))
     assert found.rows == 200
     assert 0.35 < found.figures["accuracy"] < 0.65
     assert found.figures["loss"] == pytest.approx(np.log(2), abs=0.05)
@@ -95,7 +95,7 @@ def test_held_out_figures_agree_with_fresh_rows(tiny_recipe):
     held, fresh = [], []
     for seed in range(8):
         X, y, _ = drawn(300, 20, 4, seed, size=3.0)
-        found = solved(head_of(20, 4), inputs_of(X, y, 30), tiny_recipe)
+        found = solve_head(head_of(20, 4), inputs_of(X, y, 30), tiny_recipe)
         held.append(found.figures["loss"])
         others, truth, _ = drawn(5000, 20, 4, seed=100 + seed, size=3.0)
         fresh.append(log_loss(truth, softmax(others @ found.weight.T + found.bias)))
@@ -123,7 +123,7 @@ def test_the_bias_suits_the_weights_where_classes_are_uneven(tiny_recipe, ratio,
 
     X, y = draw(N, 1)
     recipe = tiny_recipe.override({"strategy": HeadOnly()})
-    found = solved(head_of(D, C), inputs_of(X, y, N // 10), recipe)
+    found = solve_head(head_of(D, C), inputs_of(X, y, N // 10), recipe)
     fresh, truth = draw(5000, 2)
     ours = log_loss(truth, softmax(fresh @ found.weight.T + found.bias))
     assert ours < log_loss(truth, np.tile(np.bincount(y) / N, (len(truth), 1)))
@@ -135,12 +135,14 @@ def test_without_refit_validation_rows_play_no_part(tiny_recipe):
     recipe = tiny_recipe.override({"strategy.refit": False})
     other = y.copy()
     other[180:] = (y[180:] + 1) % 3
-    one, two = (solved(head_of(10, 3), inputs_of(X, labels, 20), recipe) for labels in (y, other))
+    one, two = (
+        solve_head(head_of(10, 3), inputs_of(X, labels, 20), recipe) for labels in (y, other)
+    )
     assert one.rows == 180
     assert np.array_equal(one.weight, two.weight)
     with_them = tiny_recipe.override({"strategy.refit": True})
     one, two = (
-        solved(head_of(10, 3), inputs_of(X, labels, 20), with_them) for labels in (y, other)
+        solve_head(head_of(10, 3), inputs_of(X, labels, 20), with_them) for labels in (y, other)
     )
     assert not np.allclose(one.weight, two.weight, atol=1e-3)
 
@@ -151,7 +153,7 @@ def test_tags_are_fitted_to_training_rows_alone(tiny_recipe):
     tags = np.stack([y == 0, y != 1], 1).astype(np.float32)
     recipe = tiny_recipe.model_copy(update={"task": TextTagging()})
     head, inputs = head_of(10, 2), inputs_of(X, tags, 20)
-    found = solved(head, inputs, recipe)
+    found = solve_head(head, inputs, recipe)
     assert (found.rows, found.figures) == (180, None)
     told = inputs.validation.values.numpy() @ found.weight.T + found.bias > 0
     assert f1_score(inputs.validation.labels, told, average="micro") > 0.75
@@ -160,21 +162,21 @@ def test_tags_are_fitted_to_training_rows_alone(tiny_recipe):
 def test_a_given_penalty_is_taken_and_validation_rows_judge(tiny_recipe):
     X, y, _ = drawn(200, 10, 3, seed=0, size=3.0)
     recipe = tiny_recipe.override({"strategy.weight_decay": 0.02})
-    found = solved(head_of(10, 3), inputs_of(X, y, 20), recipe)
+    found = solve_head(head_of(10, 3), inputs_of(X, y, 20), recipe)
     assert (found.penalty, found.rows, found.figures) == (0.02, 180, None)
     scaler = StandardScaler().fit(X[:180])
     other = LogisticRegression(C=1 / (0.02 * 180), tol=1e-9, max_iter=10_000)
     other.fit(scaler.transform(X[:180]), y[:180])
     assert np.allclose(found.weight, other.coef_ / scaler.scale_, atol=1e-4)
     searched = recipe.override({"strategy.search": True})
-    assert solved(head_of(10, 3), inputs_of(X, y, 20), searched).figures is not None
+    assert solve_head(head_of(10, 3), inputs_of(X, y, 20), searched).figures is not None
 
 
 def test_where_all_held_out_rows_are_right_probabilities_stay_below_one(tiny_recipe):
     X = np.repeat(np.eye(3), 30, 0) + np.random.default_rng(0).normal(0, 0.01, (90, 3))
     y = np.repeat([0, 1, 2], 30)
     order = np.random.default_rng(1).permutation(90)
-    found = solved(head_of(3, 3), inputs_of(X[order], y[order], 9), tiny_recipe)
+    found = solve_head(head_of(3, 3), inputs_of(X[order], y[order], 9), tiny_recipe)
     assert found.figures["accuracy"] == 1.0
     sure = softmax(X @ found.weight.T + found.bias).max(1)
     assert 0.9 < sure.mean() < 0.9999  # one in 92 is as sure as 90 right ones can say
@@ -188,7 +190,7 @@ def test_weights_and_smoothing_together_keep_the_common_class(tiny_recipe, smoot
     order = draw.permutation(306)
     X = draw.normal(size=(306, 5)) + 2.5 * y[:, None]
     wish = {"train.class_weights": "balanced", "train.label_smoothing": smoothing}
-    found = solved(head_of(5, 2), inputs_of(X[order], y[order], 30), tiny_recipe.override(wish))
+    found = solve_head(head_of(5, 2), inputs_of(X[order], y[order], 30), tiny_recipe.override(wish))
     truth = np.repeat([0, 1], 1000)
     fresh = draw.normal(size=(2000, 5)) + 2.5 * truth[:, None]
     told = (fresh @ found.weight.T + found.bias).argmax(1)
@@ -200,7 +202,7 @@ def test_numbers_far_from_zero_are_learned_at_their_level(tiny_recipe):
     X = draw.normal(size=(300, 20))
     y = (38 + 9 * (X[:, 0] - X[:, 1]) / np.sqrt(2) + draw.normal(size=300)).astype(np.float32)
     recipe = tiny_recipe.model_copy(update={"task": TextRegression()})
-    found = solved(head_of(20, 1), inputs_of(X, y, 30), recipe)
+    found = solve_head(head_of(20, 1), inputs_of(X, y, 30), recipe)
     assert found.figures["r2"] == pytest.approx(1 - 1 / 82, abs=0.02)
     assert found.bias[0] == pytest.approx(38, abs=0.3)
     assert found.weight[0, :2] == pytest.approx([9 / np.sqrt(2), -9 / np.sqrt(2)], abs=0.3)
@@ -212,7 +214,7 @@ def test_a_head_without_bias_is_judged_by_the_numbers_that_it_gives(tiny_recipe)
     X = draw.normal(size=(80, 5))
     y = 50 + X @ np.arange(5.0)
     recipe = tiny_recipe.model_copy(update={"task": TextRegression()})
-    found = solved(head_of(5, 1, bias=False), inputs_of(X, y, 20), recipe)
+    found = solve_head(head_of(5, 1, bias=False), inputs_of(X, y, 20), recipe)
     fresh = draw.normal(size=(2000, 5))
     truth = 50 + fresh @ np.arange(5.0)
     assert not found.bias.any()
@@ -220,15 +222,15 @@ def test_a_head_without_bias_is_judged_by_the_numbers_that_it_gives(tiny_recipe)
     X[:, 0] = 5.0  # a feature that does not move serves as the bias
     y = 50 + X[:, 1:] @ np.arange(1.0, 5.0)
     weak = recipe.override({"strategy.weight_decay": 1e-6})
-    found = solved(head_of(5, 1, bias=False), inputs_of(X, y, 20), weak)
+    found = solve_head(head_of(5, 1, bias=False), inputs_of(X, y, 20), weak)
     assert found.weight[0] == pytest.approx([10, 1, 2, 3, 4], abs=1e-2)
 
 
 def test_where_it_would_take_long_one_fold_is_held_out(tiny_recipe, monkeypatch):
     X, y, _ = drawn(300, 10, 3, seed=0, size=3.0)
-    all_of_them = solved(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
+    all_of_them = solve_head(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
     monkeypatch.setattr("ftkit.strategies.penalty.DEAREST", 0)
-    one = solved(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
+    one = solve_head(head_of(10, 3), inputs_of(X, y, 30), tiny_recipe)
     assert (all_of_them.folds, one.folds) == (5, 1)
     assert one.rows == 300
     assert one.figures["accuracy"] * 60 == pytest.approx(round(one.figures["accuracy"] * 60))
@@ -250,11 +252,11 @@ def test_one_row_of_each_class_gives_a_head_that_validation_rows_judge(tiny_reci
     first = [int(np.flatnonzero(y == number)[0]) for number in range(3)]
     train = rows_of(X[first], y[first])
     held = rows_of(X[20:21], y[20:21])
-    found = solved(head_of(10, 3), Inputs(train, train, held, held), tiny_recipe)
+    found = solve_head(head_of(10, 3), Inputs(train, train, held, held), tiny_recipe)
     assert found.figures is not None  # the row of validation makes a class of two
     three = Inputs(train, train, train, train)
     once = tiny_recipe.override({"strategy.refit": False})
-    alone = solved(head_of(10, 3), three, once)
+    alone = solve_head(head_of(10, 3), three, once)
     assert (alone.rows, alone.figures) == (3, None)
     assert (X[first] @ alone.weight.T + alone.bias).argmax(1).tolist() == y[first].tolist()
 

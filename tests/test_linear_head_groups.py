@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from test_linear_head import RECIPE_TASK, head_of, inputs_of
 
 from ftkit import HeadOnly, TextRegression, TextTagging, finetune
-from ftkit.strategies.linear_head import solved
+from ftkit.strategies.linear_head import solve_head
 from ftkit.strategies.penalty import folds_of
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
@@ -68,7 +68,7 @@ def test_the_penalty_is_chosen_for_patients_that_are_new(tiny_recipe, refit):
     fresh, truth, _ = patients(400, 2, random)
     inputs = replace(inputs_of(X, y, 80), train_groups=who[:400], validation_groups=who[400:])
     recipe = tiny_recipe.override({"strategy.refit": refit})
-    found = solved(head_of(64, 2), inputs, recipe)
+    found = solve_head(head_of(64, 2), inputs, recipe)
     logits = fresh @ found.weight.T + found.bias
     probability = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     accuracy = np.mean((probability > 0.5) == truth)

@@ -11,8 +11,9 @@ from test_adapt import load, pixels_for, take_steps
 from test_training import fitted, losses
 
 from ftkit import Lora, RecipeError, TextClassification, finetune, registry
-from ftkit.backbones.pretrained import load_model, place
-from ftkit.finetuning.saving import save
+from ftkit.backbones import family_of
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import place
 from ftkit.recipe import Backbone
 from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.strategies import strategy_of
@@ -35,6 +36,11 @@ class Silent:
         pass
 
 
+def save(model, recipe, folder):
+    adapter = strategy_of(recipe.strategy).for_saving
+    family_of(recipe.backbone).save(model, Silent(), recipe, folder, adapter)
+
+
 def logits(model, family_pixels):
     with torch.inference_mode():
         return model.eval()(pixel_values=family_pixels).logits
@@ -55,7 +61,7 @@ def test_adapter_and_merged_model_give_the_logits_of_training(
     model = take_steps(strategy_of(strategy).adapt(load(family, checkpoint)), 2)
     pixels = pixels_for(model)
     expected = logits(model, pixels)
-    save(model, Silent(), tiny_recipe.override({"strategy": strategy}), tmp_path)
+    save(model, tiny_recipe.override({"strategy": strategy}), tmp_path)
     untrained = logits(load(family, checkpoint), pixels)
     assert (expected - untrained).abs().max() > 1e-3
     again = PeftModel.from_pretrained(load(family, checkpoint), tmp_path / "adapter")
@@ -108,7 +114,7 @@ def test_a_variant_on_texts_is_verified_by_the_run(variant, family, checkpoint, 
         optimizer.step()
     model.eval()
     recipe = registry.find("distilbert-sst2").override({"strategy": strategy})
-    save(model, Silent(), recipe, tmp_path)
+    save(model, recipe, tmp_path)
     again, _ = load_model(
         Backbone(id=str(checkpoint(family))), names, 0, task_of(TextClassification())
     )

@@ -18,11 +18,12 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.strategies import strategy_of
+from ftkit.training.fitted import Session
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def trained(recipe, folder, resume=False):
     place(ready.model, None, machine.device)
     folder.mkdir(exist_ok=True)
     fitted = strategy_of(recipe.strategy).train(
-        ready.model, ready.inputs, recipe, machine, folder, resume
+        ready.model, ready.inputs, recipe, Session(machine, folder, resume)
     )
     return ready.model, fitted
 

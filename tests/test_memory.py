@@ -20,7 +20,7 @@ from ftkit.machine.memory_denied import denied_in_one_line, is_denied
 from ftkit.machine.runtime import share_batch
 from ftkit.recipe import Backbone, Lora, Mlp
 from ftkit.tasks import task_of
-from ftkit.training.micro_batch import limited
+from ftkit.training.micro_batch import limit_rows_at_once
 
 IMAGES = task_of(ImageClassification())
 
@@ -108,15 +108,15 @@ def test_rows_that_do_not_fit_together_go_one_after_the_other(monkeypatch, tiny_
     rows = [{"x": torch.zeros(10), "labels": 0, "index": 0}] * 50
     inputs = SimpleNamespace(train=rows, validation=rows)
     recipe = tiny_recipe.override({"train.batch_size": 10**9})
-    assert limited(model, inputs, recipe, CPU) == recipe
+    assert limit_rows_at_once(model, inputs, recipe, CPU) == recipe
     parameters = 16 * sum(p.numel() for p in model.parameters())
     monkeypatch.setattr(memory, "most", lambda device=None: parameters + 60_000)
-    fewer = limited(model, inputs, recipe, CPU).train
+    fewer = limit_rows_at_once(model, inputs, recipe, CPU).train
     assert fewer.batch_size == 10**9
     assert 5 <= fewer.micro_batch_size <= 15
     monkeypatch.setattr(memory, "most", lambda device=None: parameters + 1_000)
     with pytest.raises(RecipeError, match="one row alone keeps"):
-        limited(model, inputs, recipe, CPU)
+        limit_rows_at_once(model, inputs, recipe, CPU)
 
 
 def test_a_batch_of_any_size_is_shared_at_once():

@@ -16,7 +16,7 @@ from ftkit import (
     Translation,
 )
 from ftkit.tasks import task_of
-from ftkit.tasks.metrics.language import Told
+from ftkit.tasks.metrics.language import TextScores
 from ftkit.tasks.metrics.numbers import measure_numbers
 from ftkit.tasks.metrics.translation import Translated
 from ftkit.tasks.metrics.words import Tagged
@@ -92,7 +92,7 @@ def texts(N, kind):
         nats[0] *= 40
     if kind == "told exactly":
         nats = np.zeros(N)
-    return LanguageModelling(), np.zeros(N), Told(nats, tokens, tokens // 2, (None,) * N)
+    return LanguageModelling(), np.zeros(N), TextScores(nats, tokens, tokens // 2, (None,) * N)
 
 
 def translations(N, kind):

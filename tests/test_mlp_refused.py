@@ -113,4 +113,4 @@ def test_mlp_check_fails_where_the_gradient_is_wrong(flowers, tmp_path, monkeypa
 
     monkeypatch.setattr(ftkit.perceptron.network, "times_slope", wrong)
     assert main(["mlp", "check", str(tmp_path / "mine.json")]) == 1
-    assert "they differ by" in capsys.readouterr().err
+    assert "the gradients differ by" in capsys.readouterr().err

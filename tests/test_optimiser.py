@@ -19,6 +19,7 @@ from ftkit.runs.journal import Journal
 from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
 from ftkit.training.fit import fit, schedule_of, training_arguments
+from ftkit.training.fitted import Session
 from ftkit.training.optimiser import decaying_names, parameter_groups
 from ftkit.training.trainer import FrozenTrainer
 
@@ -133,7 +134,8 @@ def epoch_of_each_move(recipe, folder, monkeypatch):
 
     monkeypatch.setattr(FrozenTrainer, "training_step", noting)
     folder.mkdir(exist_ok=True)
-    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder)
+    session = Session(machine, folder)
+    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, session)
     return ready.model, moved, modes
 
 

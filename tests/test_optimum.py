@@ -29,7 +29,7 @@ def solved(rows, penalty, task=None, settings=None, classes=C, smoothing=0.0, **
     """Return (weight, bias) for features as they are, the solution and its examples."""
     examples = Examples([rows], CPU, classes, centre=more.get("bias", True))
     task, settings = task or ImageClassification(), settings or Train()
-    loss = task_of(task).row_loss(settings, rows.labels, classes, CPU, smoothing)
+    loss = task_of(task).row_loss(settings, torch.from_numpy(rows.labels), classes, smoothing)
     found = minimise(examples, loss, penalty, classes, **more)
     W = found.weight[0].numpy() * examples.scale.numpy()
     return W, found.bias[0].numpy() - W @ examples.mean.numpy(), found, examples
@@ -144,7 +144,7 @@ def test_problems_side_by_side_have_the_optima_that_they_have_alone(rows):
     parts = np.ones((2, N))
     parts[0, ::3], parts[1, 1::3] = 0, 0
     examples = Examples([rows], CPU, 2 * C)
-    loss = task_of(ImageClassification()).row_loss(Train(), rows.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), torch.from_numpy(rows.labels), C)
     together = minimise(examples, loss, 0.03, C, parts)
     X = (rows.values.double() - examples.mean) * examples.scale
     for part in range(2):
@@ -160,7 +160,7 @@ def test_problems_side_by_side_have_the_optima_that_they_have_alone(rows):
 def test_the_bias_beside_scores_is_the_one_of_least_loss(rows):
     """Without scores it is the logarithm of the classes' shares, whatever the rows' weights."""
     examples = Examples([rows], CPU, C)
-    loss = task_of(ImageClassification()).row_loss(Train(), rows.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), torch.from_numpy(rows.labels), C)
     parts = np.ones((2, N))
     parts[1, ::3] = 0
     shares, none = shares_of(parts, examples), torch.zeros(N, 2, C, dtype=torch.float64)
@@ -190,7 +190,7 @@ def test_the_rows_of_two_splits_are_one_problem(rows):
     ]
     examples = Examples(splits, CPU, C)
     assert np.array_equal(examples.labels, rows.labels)
-    loss = task_of(ImageClassification()).row_loss(Train(), examples.labels, C, CPU)
+    loss = task_of(ImageClassification()).row_loss(Train(), torch.from_numpy(examples.labels), C)
     both = minimise(examples, loss, 0.03, C).weight
     alone = minimise(Examples([rows], CPU, C), loss, 0.03, C).weight
     assert torch.allclose(both, alone, atol=1e-4)

@@ -10,7 +10,7 @@ from ftkit.prediction.answers import Predictions, require_free
 from ftkit.prediction.predict import predict
 from ftkit.recipe import Data, ImageClassification
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import read_given
+from ftkit.tasks.rows_to_answer import read_rows
 
 NAMES = tuple(COLOURS)
 TASK = ImageClassification(image="image", label="label")
@@ -29,7 +29,7 @@ def holiday(tmp_path):
 
 
 def answered(*inputs, **settings):
-    given = read_given([str(each) for each in inputs], task_of(TASK), NAMES, **settings)
+    given = read_rows([str(each) for each in inputs], task_of(TASK), NAMES, **settings)
     return [row["path"] for row in given.rows["image"]], given
 
 

@@ -13,8 +13,9 @@ from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
 from ftkit.strategies.features import cache_features
 from ftkit.strategies.heads import Head
-from ftkit.strategies.probe import choose, measured, solver_of, train_head
+from ftkit.strategies.probe import search_settings, solver_of, train_head, validation_figures
 from ftkit.training.fit import fit
+from ftkit.training.fitted import Session
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +43,17 @@ def test_trying_settings_gives_what_training_with_them_gives(tiny_recipe, change
     recipe = tiny_recipe.override(wish).override(changes)
     head, inputs, machine = cached(recipe)
     tried = train_head(copy.deepcopy(head), inputs, recipe)
-    fit(head, strategy_of(strategy), inputs, recipe, machine, tmp_path)
-    assert measured(head, inputs, recipe) == pytest.approx(tried, rel=1e-4)
+    fit(head, strategy_of(strategy), inputs, recipe, Session(machine, tmp_path))
+    assert validation_figures(head, inputs, recipe) == pytest.approx(tried, rel=1e-4)
 
 
 def test_the_better_of_two_settings_is_chosen_and_the_head_left_alone(tiny_recipe):
     slow = tiny_recipe.override(
         {"strategy": HeadOnly(learning_rate=1e-3, search=True, solver="adamw")}
     )
-    head, inputs, machine = cached(slow.override({"train.best_by": "loss"}))
+    head, inputs, _ = cached(slow.override({"train.best_by": "loss"}))
     before = copy.deepcopy(head.state_dict())
-    chosen = choose(head, inputs, slow, machine)
+    chosen = search_settings(head, inputs, slow)
     assert chosen.strategy.learning_rate == pytest.approx(1e-2)  # all of the grid are too small
     assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
     figures = [train_head(copy.deepcopy(head), inputs, each)["loss"] for each in (slow, chosen)]

@@ -29,7 +29,7 @@ from ftkit.backbones.pretrained import load_model
 from ftkit.errors import ModelError
 from ftkit.recipe import Backbone, TextClassification
 from ftkit.tasks import task_of
-from ftkit.training.target_scaling import Scale, mean_and_deviation, output_layers, scale_of
+from ftkit.training.target_scaling import Scale, mean_and_deviation, output_weights, scale_of
 
 LABELS = np.array([38.0, 47.0, 29.0, 41.0, 35.5])
 
@@ -51,8 +51,8 @@ def test_the_scale_folded_in_turns_outputs_into_the_labels_own_units(family, che
         after = model(**batch).logits.numpy()
         scale.unfold(model)
         again = model(**batch).logits.numpy()
-    (layer,) = output_layers(model)
-    mean = LABELS.mean() if layer.bias is not None else 0.0
+    ((_, bias),) = output_weights(model)
+    mean = LABELS.mean() if bias is not None else 0.0
     spread = LABELS.std() if mean else np.sqrt((LABELS**2).mean())
     assert after == pytest.approx(before * spread + mean, abs=1e-3)
     assert again == pytest.approx(before, abs=1e-4)

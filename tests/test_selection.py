@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ftkit.training.selection import kept, rank, waited
+from ftkit.training.selection import best_validation, rank, without_gain
 
 
 def validations(*pairs, by="accuracy"):
@@ -21,25 +21,25 @@ SEEN = [
 
 @pytest.mark.parametrize(("pairs", "best"), SEEN)
 def test_of_equal_figures_that_with_the_lower_loss_is_kept(pairs, best):
-    assert kept(validations(*pairs), "accuracy") == best
+    assert best_validation(validations(*pairs), "accuracy") == best
 
 
 def test_a_better_figure_wins_over_a_lower_loss_and_the_earliest_of_equals_stays():
-    assert kept(validations((0.5, 1.0), (0.6, 2.0), (0.5, 0.5)), "accuracy") == 1
-    assert kept(validations((0.5, 1.0), (0.5, 1.0)), "accuracy") == 0
+    assert best_validation(validations((0.5, 1.0), (0.6, 2.0), (0.5, 0.5)), "accuracy") == 1
+    assert best_validation(validations((0.5, 1.0), (0.5, 1.0)), "accuracy") == 0
 
 
 def test_figures_that_fall_and_figures_that_are_no_numbers():
-    assert kept(validations((9.0, 2.2), (7.0, 1.9), by="perplexity"), "perplexity") == 1
-    assert kept([{"loss": 2.0}, {"loss": 1.0}], "loss") == 1
-    assert kept(validations((math.nan, 1.0), (0.1, 2.0), by="auroc"), "auroc") == 1
+    assert best_validation(validations((9.0, 2.2), (7.0, 1.9), by="perplexity"), "perplexity") == 1
+    assert best_validation([{"loss": 2.0}, {"loss": 1.0}], "loss") == 1
+    assert best_validation(validations((math.nan, 1.0), (0.1, 2.0), by="auroc"), "auroc") == 1
     assert rank({"r2": math.nan, "loss": math.nan}, "r2") == (-math.inf, -math.inf)
 
 
 def test_a_lower_loss_at_an_equal_figure_is_a_gain_but_one_that_creeps_is_not():
-    assert waited(validations((0.6, 1.0), (0.6, 0.9), (0.6, 0.95)), "accuracy") == 1
-    assert waited(validations((0.6, 1.0), (0.6, 0.99999), (0.6, 0.99998)), "accuracy") == 2
-    assert waited(validations((0.6, 1.0), (0.5, 0.2), (0.6, 0.9)), "accuracy") == 0
+    assert without_gain(validations((0.6, 1.0), (0.6, 0.9), (0.6, 0.95)), "accuracy") == 1
+    assert without_gain(validations((0.6, 1.0), (0.6, 0.99999), (0.6, 0.99998)), "accuracy") == 2
+    assert without_gain(validations((0.6, 1.0), (0.5, 0.2), (0.6, 0.9)), "accuracy") == 0
     creeping = [(0.5, 1 - 1e-6 * number) for number in range(10)]
-    assert waited(validations(*creeping), "accuracy") == 9
-    assert waited([], "accuracy") == 0
+    assert without_gain(validations(*creeping), "accuracy") == 9
+    assert without_gain([], "accuracy") == 0

@@ -17,13 +17,13 @@ from ftkit import (
     Train,
     finetune,
 )
+from ftkit.backbones import family_of
 from ftkit.cli.main import main
 from ftkit.cli.perceptron_plots import check_network
 from ftkit.cli.request import resolve
 from ftkit.compare.report.inputs import inputs_of
 from ftkit.compare.runs import read_runs
 from ftkit.prediction.predict import predict
-from ftkit.prediction.trained import load_trained
 from ftkit.publishing.push import contents
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.registry import find, is_own
@@ -220,11 +220,11 @@ def test_an_adapter_that_no_run_leaves_is_refused(
     (tmp_path / "model" / "adapter_config.json").write_text(json.dumps(settings))
     (tmp_path / "model" / "adapter_model.bin").write_bytes(b"pickled")
     with pytest.raises(ModelError, match=why):
-        load_trained(tmp_path / "model", tiny_recipe.backbone, task_of(tiny_recipe.task))
+        family_of(tiny_recipe.backbone).reload(tmp_path / "model", task_of(tiny_recipe.task))
 
 
 def test_pickled_weights_in_a_run_folder_are_not_read(finished_run, tiny_recipe, tmp_path):
     shutil.copytree(finished_run / "model", tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"cannot be loaded.*safetensors"):
-        load_trained(tmp_path / "model", tiny_recipe.backbone, task_of(tiny_recipe.task))
+        family_of(tiny_recipe.backbone).reload(tmp_path / "model", task_of(tiny_recipe.task))

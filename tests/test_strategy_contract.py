@@ -11,15 +11,16 @@ from test_adapt import pixels_for, trained_names
 from transformers import AutoModelForImageClassification
 
 from ftkit import Backbone, Bitfit, ImageClassification
-from ftkit.backbones.pretrained import load_model, place
+from ftkit.backbones import family_of
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import make_ready
-from ftkit.finetuning.saving import save
 from ftkit.machine import runtime
 from ftkit.recipe import STRATEGIES
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
 from ftkit.tasks import task_of
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 
 IMAGES = task_of(ImageClassification())
 
@@ -53,7 +54,7 @@ def trained(request, strategy, tiny_recipe, checkpoint, tmp_path_factory):
     place(ready.model, None, machine.device)
     before = {name: tensor.clone() for name, tensor in tensors(ready.model).items()}
     strategy, folder = strategy_of(recipe.strategy), tmp_path_factory.mktemp("run")
-    fitted = strategy.train(ready.model, ready.inputs, recipe, machine, folder)
+    fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder))
     return Trained(strategy, recipe, ready.model, ready.processor, before, fitted)
 
 
@@ -102,7 +103,8 @@ def test_a_frozen_parameter_or_statistic_has_not_changed_by_a_bit(trained):
 
 
 def test_the_saved_model_reloads_to_equal_logits(trained, tmp_path):
-    save(trained.model, trained.processor, trained.recipe, tmp_path)
+    family, adapter = family_of(trained.recipe.backbone), trained.strategy.for_saving
+    family.save(trained.model, trained.processor, trained.recipe, tmp_path, adapter)
     again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
     pixels = pixels_for(again)
     with torch.inference_mode():

@@ -69,7 +69,7 @@ def resolved(kind):
         task = task_of(KINDS[kind]())
         try:
             found = task.resolve_columns(table.features)
-            found, _ = found.fitted_to(table, table.features, task)
+            found, _ = found.learn_columns(table, table.features, task)
             found.inputs(table, None)
             found.read_labels({"train": table})
         except DataError:  # this table is none for it
@@ -122,9 +122,9 @@ def test_canonical_rows_have_inputs_label_and_index(read):
     assert rows["index"][:] == list(range(N))
     inputs = set(rows.column_names) - {"label", "index"}
     assert inputs
-    assert task.raw(rows).keys() == ({*inputs, "target"} if "source" in inputs else inputs) - {
-        "image"
-    }
+    assert task.user_inputs(rows).keys() == (
+        {*inputs, "target"} if "source" in inputs else inputs
+    ) - {"image"}
     assert names == () or names == NAMES or set(names) == {"0", "1", "2"}
 
 
@@ -179,4 +179,4 @@ def test_outputs_become_columns_of_the_test_rows(read, tmp_path):
     assert len(labels_of(rows)) == N
     task.draw(splits, outputs, tmp_path, "title")
     assert len(list(tmp_path.glob("*.png"))) == 1
-    assert all(len(values) == 3 for values in task.expected(outputs, np.arange(3)).values())
+    assert all(len(values) == 3 for values in task.expected_again(outputs, np.arange(3)).values())

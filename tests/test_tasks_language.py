@@ -14,8 +14,9 @@ from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.tasks import task_of
 from ftkit.tasks.chat import encode, end_of_turn, give_template
+from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.packing import pack, why_not_packed
-from ftkit.tasks.token_rows import UNTOLD, Tokens, cut_texts
+from ftkit.tasks.token_rows import Tokens, cut_texts
 from ftkit.tasks.writing import next_token_loss
 
 TALK = [
@@ -100,9 +101,9 @@ def test_a_long_text_is_cut_and_every_token_but_the_first_told_once(most):
         mine = [piece for piece in pieces if piece.row == row]
         whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
         assert max(len(piece.ids) for piece in mine) <= most
-        assert all(piece.labels[0] == UNTOLD for piece in mine)
+        assert all(piece.labels[0] == NO_LABEL for piece in mine)
         labels = torch.cat([piece.labels for piece in mine])
-        assert labels[labels != UNTOLD].tolist() == whole[1:]
+        assert labels[labels != NO_LABEL].tolist() == whole[1:]
 
 
 def test_packing_fills_rows_and_loses_nothing():
@@ -135,7 +136,7 @@ def test_a_packed_batch_has_the_loss_of_its_texts_alone(family, tmp_path):
     assert len({sum(len(pieces[place].ids) for place in group) for group in groups}) > 1
     packed = Tokens(pieces, rows, tokenizer, groups, packed=True)
     batch = packed.collate([packed[place] for place in range(len(packed))])
-    count = int((batch["labels"] != UNTOLD).sum())
+    count = int((batch["labels"] != NO_LABEL).sum())
     with torch.inference_mode():
         together = next_token_loss(model(**inputs_of(batch)), batch["labels"], count)
         logits = [model(piece.ids[None]).logits[0, :-1] for piece in pieces]
@@ -202,7 +203,7 @@ def test_the_loss_agrees_with_transformers_own_and_smooths_labels(tmp_path):
     model, tokenizer = load("llama", tmp_path)
     ids = torch.tensor([tokenizer(tiny.SENTENCES[0])["input_ids"]])
     labels = ids.clone()
-    labels[0, :3] = UNTOLD
+    labels[0, :3] = NO_LABEL
     with torch.inference_mode():
         outputs = model(input_ids=ids, labels=labels)
         assert float(next_token_loss(outputs, labels)) == pytest.approx(
@@ -230,7 +231,7 @@ def test_conversations_are_cut_and_what_has_no_answer_left_is_not_trained_on(tmp
     with caplog.at_level("INFO", logger="ftkit"):
         ready = make_ready(recipe, runtime.start(0))
     assert "train: 25.0 % of the conversations are longer than 32 tokens" in caplog.text
-    assert "train: 4 rows have nothing to be told in their first 32 tokens" in caplog.text
+    assert "train: 4 rows have nothing to be predicted in their first 32 tokens" in caplog.text
     assert len(ready.inputs.train) == 12
     assert len(ready.inputs.test) == len(ready.inputs.test.labels) == 3
     assert ready.model.generation_config.eos_token_id == [0, 2]  # end of text, end of turn
@@ -246,5 +247,7 @@ def test_rows_that_leave_nothing_to_tell_are_refused(tmp_path):
         backbone=Backbone(id=str(tmp_path / "model")),
         task=LanguageModelling(max_length=32),
     )
-    with pytest.raises(DataError, match="no train row has a token to be told within 32 tokens"):
+    with pytest.raises(
+        DataError, match="no train row has a token to be predicted within 32 tokens"
+    ):
         make_ready(recipe, runtime.start(0))

@@ -24,7 +24,8 @@ from ftkit import (
     registry,
 )
 from ftkit.backbones.embedded import embedded_backbone
-from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import head_names
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.tasks import task_of

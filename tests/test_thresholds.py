@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from ftkit import TextTagging
 from ftkit.tasks import task_of
 from ftkit.tasks.metrics.tags import tags_of
-from ftkit.tasks.thresholds import LEAST_LABELS, best_threshold, settled_threshold
+from ftkit.tasks.thresholds import LEAST_LABELS, best_threshold, choose_threshold
 
 
 def shy(N=80, C=4, seed=0, digits=6):
@@ -47,7 +47,7 @@ def test_too_few_labels_keep_one_half_and_say_so(caplog):
     labels, logits = shy(30, 4)
     assert labels.sum() < LEAST_LABELS
     with caplog.at_level(logging.INFO):
-        assert settled_threshold(labels, logits) == 0.5
+        assert choose_threshold(labels, logits) == 0.5
     assert f"have {labels.sum()} labels" in caplog.text
 
 

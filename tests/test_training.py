@@ -18,6 +18,7 @@ from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import predict_logits
 from ftkit.training.fit import fit, training_arguments
+from ftkit.training.fitted import Session
 from ftkit.training.trainer import FrozenTrainer
 
 IMAGES = task_of(ImageClassification())
@@ -32,9 +33,8 @@ def fitted(recipe, folder, resume=False):
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     folder.mkdir(exist_ok=True)
-    result = fit(
-        ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder, resume
-    )
+    session = Session(machine, folder, resume)
+    result = fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, session)
     return ready, result
 
 
@@ -190,7 +190,8 @@ def test_mixup_and_cutmix_train(tiny_recipe, tmp_path):
 
 def test_channels_last_is_the_layout_of_cnns(checkpoint):
     from ftkit import Backbone
-    from ftkit.backbones.pretrained import load_model, place
+    from ftkit.backbones.pretrained import load_model
+    from ftkit.backbones.structure import place
 
     for family, expected in (("resnet", True), ("vit", False)):
         model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b"), 0, task=IMAGES)
@@ -216,7 +217,8 @@ def crowded(recipe, folder, most):
     machine = runtime.start(recipe.train.seed)
     ready = make_ready(recipe, machine)
     ready.model.classifier = Crowded(ready.model.classifier, most)
-    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, machine, folder)
+    session = Session(machine, folder)
+    fit(ready.model, strategy_of(recipe.strategy), ready.inputs, recipe, session)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_result_stays(tiny_recipe, tmp_path, caplog):

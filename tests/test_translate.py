@@ -9,7 +9,8 @@ from transformers import (
 )
 
 from ftkit import Full, ModelError, RecipeError, finetune
-from ftkit.backbones.pretrained import head_names, load_model
+from ftkit.backbones.pretrained import load_model
+from ftkit.backbones.structure import head_names
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of

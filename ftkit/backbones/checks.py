@@ -5,6 +5,7 @@ Each of these refuses with a message that names the backbone and says what to do
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def check_kind(name: str, backbone: Backbone, config: Any, task: Any, known: Any
         return
     if type(config) not in known:
         raise ModelError(
-            f"backbone '{backbone.id}': a model of type '{config.model_type}', which does no "
-            f"{task.kind}; give a backbone that does"
+            f"backbone '{backbone.id}': it is a model of type '{config.model_type}', which cannot "
+            f"do {task.kind}; give a backbone that can"
         )
     if task.noun == "texts":
         return
@@ -71,3 +72,16 @@ def check_body(backbone: Backbone, loading: dict[str, Any], head: list[str]) -> 
             f"{len(lost)} tensors outside the head, such as {lost[0]}; it is another architecture"
             + (", or takes no other image size" if backbone.image_size else "")
         )
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuse an adapter that no run leaves: peft would read pickled weights, or fetch for others.
+
+    Raises:
+        ModelError: so it is.
+    """
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if settings.get("peft_type") != "LORA" or settings.get("megatron_config") is not None:
+        raise ModelError(f"adapter '{folder}': it is not one of LoRA, as ftkit trains them")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"adapter '{folder}': there is no adapter_model.safetensors in it")

@@ -20,7 +20,7 @@ PACKAGES = {
 }
 NEW_BART = "new-bart"
 SUMS = "sums.json"
-"""The SHA-256 of each file of a backbone in the cache."""
+"""The file in the cache with the SHA-256 of each file of a backbone."""
 BACKBONES = (*PACKAGES, NEW_BART)
 
 

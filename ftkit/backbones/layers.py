@@ -1,4 +1,4 @@
-"""The layers of a backbone in groups, told by its structure: `layer_groups`.
+"""The layers of a backbone in groups, found by its structure: `layer_groups`.
 
 What goes by depth needs an order: layer-wise decay of the learning rate, gradual unfreezing. A
 backbone is embeddings, a row of blocks (a CNN's stages), and on top its last norm, pooler and head.

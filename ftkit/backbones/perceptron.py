@@ -1,4 +1,4 @@
-"""The perceptron by hand as a model among others: what `finetune` builds, trains, saves and loads.
+"""The perceptron by hand as a model among others: its family, its model, and how it answers.
 
 `Perceptron` shows a network's buffer as torch parameters, so that everything that asks a model for
 its parameters, its head or its logits works on it as on a Transformer. Its gradients never come
@@ -8,6 +8,7 @@ from autograd: `ftkit.training.perceptron_fit` trains it with the chapter's four
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,18 +20,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from ftkit.backbones.base import Family, Loaded
 from ftkit.data.encoders import Encoder, from_settings, to_settings
+from ftkit.data.splits import Splits
 from ftkit.errors import ModelError
 from ftkit.hub.download import fetch
 from ftkit.hub.errors import loading_errors
 from ftkit.hub.names import is_hub_id
 from ftkit.machine import memory
+from ftkit.machine.runtime import Machine
 from ftkit.perceptron.estimators import MlpClassifier, MlpRegressor, load
 from ftkit.perceptron.files import CONFIG, load_network, save_network
 from ftkit.perceptron.network import Network, views
 from ftkit.perceptron.training import predict, replace_last
-from ftkit.recipe import Mlp, Recipe
+from ftkit.recipe import Augment, Mlp, Recipe
 from ftkit.runs.finished import require_verified
+
+log = logging.getLogger(__name__)
+NO_CHANGES = Augment(crop=None, flip=False)
 
 
 class Perceptron(nn.Module):
@@ -72,6 +79,85 @@ class Perceptron(nn.Module):
         self.network.layers = views(self.network.parameters, self.network.sizes)
         self._show()
         return self
+
+
+class PerceptronFamily(Family):
+    """Perceptrons by hand."""
+
+    settings: Mlp
+    opened_by = "ftkit.load_perceptron"
+
+    def load(self, task: Any, splits: Splits, seed: int) -> Loaded:
+        """Return a perceptron, its encoder, and every split as vectors in memory.
+
+        The encoder is the one that suits the training rows, or that of the perceptron to go on
+        from: its weights know no other.
+        """
+        mlp = self.settings
+        encoder = task.encoder(mlp, splits.train)
+        if mlp.start is not None:
+            encoder = _encoder_of(mlp.start, encoder)
+        rows = sum(splits.counts().values())
+        memory.require(
+            memory.FLOAT * rows * encoder.size,
+            f"{rows:,} rows as vectors of {encoder.size:,} numbers",
+            "use a smaller backbone.image_size or backbone.buckets, or fewer rows "
+            "(data.train_rows)",
+        )
+        inputs = task.encode(splits, encoder)
+        width = inputs.train[0]["features"].shape[0]
+        model = new_perceptron(mlp, width, splits.label_names, seed)
+        log.info("%s: vectors of %s numbers, one pass in memory", mlp.id, f"{width:,}")
+        if getattr(task.settings, "augment", NO_CHANGES) != NO_CHANGES:
+            log.info("task.augment is not used: a perceptron sees every image as it is")
+        return Loaded(model, encoder, inputs, task)
+
+    def save(
+        self,
+        model: Perceptron,
+        processor: Encoder,
+        recipe: Recipe,
+        folder: Path,
+        for_saving: Callable[[Any], Any],
+    ) -> None:
+        """Write model.safetensors and config.json, for `load_perceptron` and `estimators.load`."""
+        mlp, train, names = self.settings, recipe.train, model.label_names
+        assert train.schedule != "wsd"
+        estimator = (MlpClassifier if names else MlpRegressor)(
+            hidden=mlp.hidden,
+            activation=mlp.activation,
+            update=mlp.update,
+            learning_rate=recipe.strategy.learning_rate,
+            batch_size=train.rows_per_step,
+            epochs=train.epochs,
+            schedule=train.schedule,
+            warmup=train.warmup,
+            momentum=mlp.momentum,
+            weight_decay=train.weight_decay,
+            dropout=mlp.dropout,
+            random_state=train.seed,
+        )
+        learned = {"classes": list(names), "classes_dtype": "str"} if names else {"columns": False}
+        settings = {
+            "estimator": type(estimator).__name__,
+            "parameters": estimator.get_params(),
+            "feature_names": None,
+            "n_iter": train.epochs,
+            **learned,
+            "encoder": to_settings(processor),
+        }
+        save_network(model.network, folder, settings)
+
+    def label_names(self, folder: Path) -> tuple[str, ...]:
+        """Return the classes that config.json names."""
+        with loading_errors("model", str(folder), ModelError):
+            return tuple(_read_settings(folder)["classes"])
+
+    def answer(
+        self, folder: Path, recipe: Recipe, task: Any, splits: Splits, machine: Machine
+    ) -> np.ndarray:
+        """Return the outputs (N, C)."""
+        return load_perceptron(folder).outputs(task.raw_inputs(splits.test))
 
 
 def new_perceptron(
@@ -116,35 +202,20 @@ def load_start(start: str) -> tuple[Network, Mapping[str, Any]]:
         raise ModelError(f"backbone.start: {error}") from None
 
 
-def save_perceptron(model: Perceptron, encoder: Encoder, recipe: Recipe, folder: Path) -> None:
-    """Write model.safetensors and config.json, for `load_perceptron` and `estimators.load`."""
-    assert isinstance(recipe.backbone, Mlp)
-    mlp, train, names = recipe.backbone, recipe.train, model.label_names
-    assert train.schedule != "wsd"
-    estimator = (MlpClassifier if names else MlpRegressor)(
-        hidden=mlp.hidden,
-        activation=mlp.activation,
-        update=mlp.update,
-        learning_rate=recipe.strategy.learning_rate,
-        batch_size=train.rows_per_step,
-        epochs=train.epochs,
-        schedule=train.schedule,
-        warmup=train.warmup,
-        momentum=mlp.momentum,
-        weight_decay=train.weight_decay,
-        dropout=mlp.dropout,
-        random_state=train.seed,
-    )
-    learned = {"classes": list(names), "classes_dtype": "str"} if names else {"columns": False}
-    settings = {
-        "estimator": type(estimator).__name__,
-        "parameters": estimator.get_params(),
-        "feature_names": None,
-        "n_iter": train.epochs,
-        **learned,
-        "encoder": to_settings(encoder),
-    }
-    save_network(model.network, folder, settings)
+def _encoder_of(start: str, suits: Encoder) -> Encoder:
+    """Return the encoder saved with a perceptron; a bare estimator has none and gets what suits."""
+    settings = load_start(start)[1].get("encoder")
+    saved = suits if settings is None else from_settings(settings)
+    if type(saved) is not type(suits):
+        raise ModelError(
+            f"backbone.start = {start}: it reads {to_settings(saved)['kind']}, this task gives "
+            f"{to_settings(suits)['kind']}; give a perceptron of the same task"
+        )
+    return saved
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / CONFIG).read_text(encoding="utf-8"))["settings"]
 
 
 @dataclass(frozen=True)
@@ -196,7 +267,7 @@ def load_perceptron(folder: str | Path) -> Trained:
     except ValueError as error:
         raise ModelError(str(error)) from None
     with loading_errors("model", name, ModelError):
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["settings"]
+        settings = _read_settings(folder)
         if "encoder" in settings:
             return Trained(estimator, from_settings(settings["encoder"]))
     raise ModelError(

@@ -1,39 +1,142 @@
-"""Backbones: one loader for Transformers and CNNs, and what can be told from a model's structure.
+"""Pretrained Transformers and CNNs: one loader, and the way to disk and back.
 
-timm's models load through transformers' TimmWrapper, so both families come from the same call, from
+timm's models load through transformers' TimmWrapper, so both kinds come from the same call, from
 the Hub, a local folder, or the embedded weights.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft.utils import ModulesToSaveWrapper
+from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
-from ftkit.backbones.checks import check_body, check_kind, check_weights
+from ftkit.backbones.base import Family, Loaded
+from ftkit.backbones.checks import check_adapter, check_body, check_kind, check_weights
 from ftkit.backbones.embedded import embedded_backbone
+from ftkit.backbones.structure import new_head, place
+from ftkit.data.splits import Splits
 from ftkit.errors import ModelError
 from ftkit.hub.download import fetch
 from ftkit.hub.errors import loading_errors
 from ftkit.hub.names import PREFIX, is_hub_id
-from ftkit.machine import memory
-from ftkit.recipe import Backbone
+from ftkit.machine import memory, runtime
+from ftkit.recipe import Backbone, Recipe
 from ftkit.runs.finished import require_verified
 
 log = logging.getLogger(__name__)
 
 
+class PretrainedFamily(Family):
+    """Models that transformers loads, timm's among them."""
+
+    settings: Backbone
+    opened_by = "transformers alone"
+
+    def load(self, task: Any, splits: Splits, seed: int) -> Loaded:
+        """Return the model with a head for the task, its processor, and tokens or pixels."""
+        model, processor = runtime.main_first(
+            lambda: load_model(self.settings, splits.label_names, seed, task)
+        )
+        task = task.for_backbone(splits, model, processor)
+        inputs = task.inputs_for(task.prepare(splits, processor, seed), model)
+        groups = {name: getattr(splits, name) for name in ("train_groups", "validation_groups")}
+        return Loaded(model, processor, replace(inputs, **groups), task)
+
+    def save(
+        self,
+        model: PreTrainedModel | PeftModel,
+        processor: Any,
+        recipe: Recipe,
+        folder: Path,
+        for_saving: Callable[[Any], Any],
+    ) -> None:
+        """Write an ordinary model folder.
+
+        Of an adapted model that is the plain merged model, and the adapter in adapter/; or the
+        adapter alone, where the recipe asks for that.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        plain: Any = model
+        if isinstance(model, PeftModel):
+            alone = recipe.strategy.adapter_alone
+            place = folder if alone else folder / "adapter"
+            self._save_adapter(for_saving(model), place)
+            processor.save_pretrained(place)
+            plain = None if alone else copy.deepcopy(model).merge_and_unload()
+        if plain is not None:
+            plain.save_pretrained(folder)
+            processor.save_pretrained(folder)
+
+    def _save_adapter(self, model: PeftModel, folder: Path) -> None:
+        """Write adapter, head, and the config that the backbone must be loaded with."""
+        model.peft_config["default"].revision = self.settings.revision
+        model.save_pretrained(str(folder))
+        (folder / "README.md").unlink()  # peft's empty template; the card stands in model/
+        base: Any = model.get_base_model()
+        base.config.save_pretrained(folder)
+        if base.can_generate():
+            base.generation_config.save_pretrained(folder)
+
+    def reload(self, folder: Path, task: Any) -> tuple[PreTrainedModel | PeftModel, Any]:
+        """Return (model, its processor) as a run saved them, in float32 on the CPU, in eval mode.
+
+        Args:
+            folder: model/ of a run: a plain model, or an adapter for this backbone.
+            task: `ftkit.tasks.base.Task`, which says by which classes it is loaded.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            HubError: the backbone of an adapter is on the Hub, and the Hub does not give it.
+        """
+        backbone, auto = self.settings, task.auto
+        where = {"trust_remote_code": backbone.trust_remote_code}
+        with loading_errors("model", str(folder), ModelError):
+            processor = auto.processor.from_pretrained(folder, **where)
+            if not (folder / "adapter_config.json").exists():
+                model = auto.model.from_pretrained(
+                    folder, dtype=torch.float32, use_safetensors=True, **where
+                )
+                return model.eval(), processor
+            check_adapter(folder)
+            base = auto.model.from_pretrained(
+                source_of(backbone),
+                config=AutoConfig.from_pretrained(folder, **where),
+                dtype=torch.float32,
+                use_safetensors=None if backbone.allow_pickle else True,
+                ignore_mismatched_sizes=True,
+                **where,
+            )
+            return PeftModel.from_pretrained(base, str(folder)).eval(), processor
+
+    def label_names(self, folder: Path) -> tuple[str, ...]:
+        """Return the classes of the model's config, in which timm's are in another place."""
+        with loading_errors("model", str(folder), ModelError):
+            trusted = self.settings.trust_remote_code
+            names = AutoConfig.from_pretrained(folder, trust_remote_code=trusted).id2label
+            return tuple(names[number] for number in range(len(names)))
+
+    def answer(
+        self, folder: Path, recipe: Recipe, task: Any, splits: Splits, machine: runtime.Machine
+    ) -> Any:
+        """Return what `ftkit.tasks.base.Task.predict` gives."""
+        model, processor = runtime.main_first(lambda: self.reload(folder, task))
+        place(model, recipe.train.channels_last, machine.device)
+        inputs = task.inputs_for(task.prepare(splits, processor, 0), model)
+        with runtime.exact_float32():
+            return task.predict(model, inputs.test, recipe.train, machine)
+
+
 def load_model(
-    backbone: Backbone,
-    label_names: tuple[str, ...],
-    seed: int,
-    task: Any,
+    backbone: Backbone, label_names: tuple[str, ...], seed: int, task: Any
 ) -> tuple[PreTrainedModel, Any]:
     """Return (model with a head for these classes, its processor), in float32 on the CPU.
 
@@ -129,90 +232,6 @@ def source_of(backbone: Backbone) -> str:
     allowed = {"allow_pickle": backbone.allow_pickle}
     allowed["trust_remote_code"] = backbone.trust_remote_code
     return str(fetch(backbone.id, backbone.revision, **allowed))
-
-
-def head_names(model: PreTrainedModel) -> list[str]:
-    """Return the names of the modules that turn features into classes.
-
-    Told by structure: what timm calls the classifier, else what lies outside the base model.
-
-    Raises:
-        ModelError: there is no such module.
-    """
-    if isinstance(model, GenerationMixin):
-        raise ModelError(
-            f"{type(model).__name__} writes texts by what it was pretrained with, there is no new "
-            f"head to train alone; use --strategy full or lora"
-        )
-    timm = getattr(model, "timm_model", None)
-    if timm is not None:
-        classifier = timm.get_classifier()
-        parts = classifier if isinstance(classifier, (tuple, list)) else [classifier]
-        names = [name for name, module in model.named_modules() if any(module is p for p in parts)]
-    else:
-        names = [name for name, _ in model.named_children() if name != model.base_model_prefix]
-    names = [name for name in names if any(True for _ in model.get_submodule(name).parameters())]
-    if not names:
-        raise ModelError(f"{type(model).__name__} has no classification head that can be told")
-    return names
-
-
-def pooler_name(model: PreTrainedModel) -> str:
-    """Return the name of the layer between the body's first token and the head.
-
-    Raises:
-        ModelError: there is none.
-    """
-    name = f"{model.base_model_prefix}.pooler"
-    if not any(True for found, _ in model.named_modules() if found == name):
-        raise ModelError(f"{type(model).__name__} has no pooler; leave strategy.pooler out")
-    return name
-
-
-def new_head(model: PreTrainedModel) -> list[str]:
-    """Return the head's names, none of a model that writes texts: it keeps all it has."""
-    return [] if isinstance(model, GenerationMixin) else head_names(model)
-
-
-def begins_trained(task: Any, model: nn.Module) -> bool:
-    """Return whether the model can do the task before training: its head was trained for it.
-
-    So it is with models that write texts, with a backbone of the same classes, and with LP-FT's
-    second stage. Such a model is validated before the first step, and kept if nothing is better.
-    """
-    return task.writes or bool(getattr(model, "keeps_head", False))
-
-
-def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Return (all parameters, those that are trained).
-
-    Beside a new head that belongs to an adapter, peft keeps the head as it was. It plays no part
-    and is not counted.
-    """
-    idle = {
-        parameter
-        for module in model.modules()
-        if isinstance(module, ModulesToSaveWrapper)
-        for parameter in module.original_module.parameters()
-    }
-    used = [parameter for parameter in model.parameters() if parameter not in idle]
-    return sum(p.numel() for p in used), sum(p.numel() for p in used if p.requires_grad)
-
-
-def place(model: nn.Module, channels_last: bool | None, device: torch.device) -> None:
-    """Move the model to its device, convolutions in channels_last format (None: for CNNs)."""
-    wanted = is_convolutional(model) if channels_last is None else channels_last
-    model.to(device)
-    model.to(memory_format=torch.channels_last if wanted else torch.contiguous_format)
-    for name, parameter in model.named_parameters():
-        if ".lora_" in name:  # peft's DoRA takes views of them
-            parameter.data = parameter.data.contiguous()
-
-
-def is_convolutional(model: nn.Module) -> bool:
-    """True where convolutions after the first one do most of the spatial work (a CNN)."""
-    spatial = [m for m in model.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
-    return len(spatial) > 3
 
 
 def _resized(processor: Any, config: Any, size: int) -> Any:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from ftkit.cli.options import Count, Share, seconds_of
+from ftkit.cli.options import Changes, Count, Share, Switch, seconds_of
 from ftkit.cli.request import at_home, resolve
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.names import visible
@@ -25,8 +22,8 @@ def compare(
     budget: str | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    smoke: Annotated[bool, Parameter(negative="")] = False,
+    set_: Changes = (),
+    smoke: Switch = False,
     margin: Share = 0.01,
     out: Path | None = None,
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SECONDS = 5.0
-"""How long the Hub is waited for."""
+"""The command waits so long for an answer of the Hub."""
 Found = tuple[str, bool, str, str]
 """Name, whether it is as it should be, what was found, what to do."""
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from ftkit import registry
 from ftkit.cli import cache
 from ftkit.cli.compare import compare
-from ftkit.cli.options import require_no_empty_word, seconds_of
+from ftkit.cli.options import Changes, Switch, require_no_empty_word, seconds_of
 from ftkit.cli.perceptron import mlp, play
 from ftkit.cli.predict import predict
 from ftkit.cli.push import push
@@ -32,7 +32,6 @@ from ftkit.machine.interruption import STATUS, Interrupted, command_to_go_on, wa
 from ftkit.machine.memory_denied import is_denied, told
 from ftkit.machine.streams import Console, guarded, json_text
 from ftkit.machine.terminal import GO_ON, rank, speak
-from ftkit.recipe import Mlp, Recipe
 from ftkit.recipe.explain import shown
 
 app = App(
@@ -48,7 +47,6 @@ app.command(compare)
 app.command(predict)
 app.command(sweep)
 app.command(cache.app)
-Switch = Parameter(negative="")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -144,14 +142,14 @@ def train(
     out: Path | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    resume: Annotated[bool, Switch] = False,
-    resume_anyway: Annotated[bool, Switch] = False,
-    smoke: Annotated[bool, Switch] = False,
-    show: Annotated[bool, Switch] = False,
+    set_: Changes = (),
+    resume: Switch = False,
+    resume_anyway: Switch = False,
+    smoke: Switch = False,
+    show: Switch = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     push_to_hub: str | None = None,
-    private: Annotated[bool, Switch] = False,
+    private: Switch = False,
     revision: str | None = None,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
@@ -202,6 +200,7 @@ def train(
     folder = at_home(out) or default_folder(resolved, smoke, strategy)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
+    from ftkit.backbones import family_of
     from ftkit.compare import sheet
     from ftkit.finetuning.finetune import finetune
     from ftkit.machine.runtime import stop
@@ -223,7 +222,8 @@ def train(
         stop()
     if rank() == 0:
         Console(markup=False, emoji=False).print(sheet(result))
-        print(f"model    {folder / 'model'}  ({loads_with(resolved)})")
+        opener = family_of(resolved.backbone).opened_by
+        print(f"model    {folder / 'model'}  (loads with {opener})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
@@ -237,7 +237,7 @@ def check(
     strategy: str | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
@@ -288,12 +288,6 @@ def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fa
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise MachineError(f"{wrong[0].name}: {wrong[0].found}{more}")
-
-
-def loads_with(recipe: Recipe) -> str:
-    """Return what opens the model folder of a run."""
-    by_hand = isinstance(recipe.backbone, Mlp)
-    return "loads with ftkit.load_perceptron" if by_hand else "loads with transformers alone"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ def _as_setting(kind: Any) -> Parameter:
     return Parameter(converter=read)
 
 
+Switch = Annotated[bool, Parameter(negative="")]
+Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
 Count = Annotated[int, _as_setting(settings.Count)]
 Share = Annotated[float, _as_setting(settings.Fraction)]
 Part = Annotated[float, _as_setting(Annotated[float, Field(ge=0, le=1)])]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich import box
 from rich.table import Table
 
-from ftkit.cli.options import Count
+from ftkit.cli.options import Changes, Count, Switch
 from ftkit.cli.request import parse_changes
 from ftkit.errors import FtkitError
 from ftkit.machine.streams import Console
@@ -32,7 +31,7 @@ def check(
     *,
     rows: Count = 16,
     per_layer: Count = 200,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
 ) -> None:
     """Compare a network's gradient by backpropagation with central differences, layer by layer.
 
@@ -68,7 +67,7 @@ def check(
         print("left out: parameters where a ReLU switches within the step")
     worst = max(row.relative_error for row in found)
     if not worst <= ENOUGH:
-        raise GradientError(f"they differ by {worst:.1e}, more than {ENOUGH:.0e}")
+        raise GradientError(f"the gradients differ by {worst:.1e}, more than {ENOUGH:.0e}")
     print(f"they agree to {worst:.1e} (at most {ENOUGH:.0e} was asked)")
 
 
@@ -92,8 +91,8 @@ def show(run: Path) -> None:
 def tictactoe(
     run: Path,
     *,
-    second: Annotated[bool, Parameter(negative="")] = False,
-    record: Annotated[bool, Parameter(negative="")] = False,
+    second: Switch = False,
+    record: Switch = False,
 ) -> None:
     """Play tic-tac-toe against the perceptron of a run of mlp-tictactoe.
 

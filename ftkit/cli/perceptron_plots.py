@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ftkit.backbones.perceptron import load_perceptron
+from ftkit.backbones import family_of
+from ftkit.backbones.perceptron import Perceptron, load_perceptron
 from ftkit.data.encoders import Encoder, PixelEncoder
 from ftkit.errors import ModelError, RecipeError
 from ftkit.hub.errors import loading_errors
@@ -31,10 +32,10 @@ from ftkit.runs.finished import (
     require_verified,
 )
 from ftkit.runs.plots import plot_learning_curve
-from ftkit.strategies.build import build
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
-from ftkit.training.perceptron_fit import Scaler
+from ftkit.training.perceptron_fit import tensors_of
+from ftkit.training.target_scaling import scale_of
 
 MOST_UNITS = 64
 
@@ -64,15 +65,17 @@ def check_network(
     machine = runtime.start(recipe.train.seed)
     splits = load_splits(recipe.data, task_of(recipe.task))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    built = build(recipe.backbone, task_of(recipe.task), splits, recipe.train.seed)
-    scaler, network = Scaler.of(built.model, built.inputs), built.model.network
+    loaded = family_of(recipe.backbone).load(task_of(recipe.task), splits, recipe.train.seed)
+    labels, untrained = loaded.inputs.train.labels, loaded.model
+    scale, network = scale_of(task_of(recipe.task), labels, untrained), untrained.network
     if trained:
         model = Path(name) / MODEL
         require_verified(model)
         with loading_errors("model", str(model), ModelError):
             network, _ = load_network(model, str(machine.device))
-        scaler.unfold(network)
-    X, Y = scaler.targets(built.inputs.validation)
+        if scale is not None:
+            scale.unfold(Perceptron(network, splits.label_names))
+    X, Y = tensors_of(loaded.inputs.validation, untrained, scale)
     return check_gradients(network, X[:rows], Y[:rows], per_layer)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.table import Table
 
+from ftkit.cli.options import Changes, Switch
 from ftkit.cli.request import at_home, parse_changes
 from ftkit.errors import DataError, RunError
 from ftkit.errors.names import visible
@@ -17,17 +17,17 @@ from ftkit.machine.terminal import rank, speak
 
 MOST_SHOWN = 20
 WIDEST = 60
-"""Characters of a cell."""
+"""A cell of the table shows at most so many characters."""
 
 
 def predict(
     run: str,
     *inputs: str,
     out: Path | None = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    for_spreadsheets: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Switch = False,
+    for_spreadsheets: Switch = False,
     split: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
 ) -> None:
     """Let the model of a finished run answer: images, texts, or a whole data set.
 

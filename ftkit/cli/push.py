@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from ftkit.cli.options import Switch
 from ftkit.machine.terminal import speak
-
-Switch = Parameter(negative="")
 
 
 def push(
     run: Path,
     repository: str,
     *,
-    private: Annotated[bool, Switch] = False,
+    private: Switch = False,
     revision: str | None = None,
     baseline: Path | None = None,
 ) -> None:

@@ -80,9 +80,9 @@ def _plain(annotation: Any) -> Any:
 
 Flags = _flags()
 MOST_LETTERS = 32
-"""Of the name of data or a backbone in the name of a recipe."""
+"""The name of data or of a backbone takes at most so many letters in the name of a recipe."""
 USUAL_NAMES = {"data", "model", "train"}
-"""Of files and folders that say nothing of what is in them."""
+"""Names of files and folders that do not say what is in them."""
 
 
 def resolve(
@@ -190,7 +190,8 @@ def _named(recipe: Recipe, known: Recipe) -> Recipe:
 def short_name(path: str) -> str:
     """Return what a name of data or of a backbone is about: photos of data/photos/train.csv.
 
-    Of a path, a URL or a Hub id the last part that tells; small letters, digits and hyphens.
+    Of a path, a URL or a Hub id the last part that says something; small letters, digits and
+    hyphens.
     """
     plain = shown(path).partition("://")[2] or path
     parts = [part.partition(".")[0].lower() for part in re.split(r"[/:\\]", plain)]

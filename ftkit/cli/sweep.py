@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from ftkit.cli.options import Count, Part
+from ftkit.cli.options import Changes, Count, Part
 from ftkit.cli.request import Flags, at_home, parse_changes, resolve, with_a_rate
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
@@ -43,7 +43,7 @@ def sweep(
     ray_gpus: Part | None = None,
     data: str | None = None,
     backbone: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
     """Search for better settings; every trial is a run, and the best one's recipe is named.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ftkit.backbones.pretrained import count_parameters, place
+from ftkit.backbones.structure import count_parameters, place
 from ftkit.compare.neighbours import features_of, latency_of_votes, vote
 from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError, RunError

@@ -29,7 +29,7 @@ from ftkit.recipe import TASKS, Translation
 from ftkit.recipe.task import Answer
 from ftkit.tasks.metrics.moments import error_parts, pearson_of, product_parts, r2_of
 from ftkit.tasks.metrics.translation import Overlap, tokenizer_of
-from ftkit.tasks.metrics.words import NONE, as_iob, counted
+from ftkit.tasks.metrics.words import NONE, as_iob, entity_counts
 
 Task = Mapping[str, Any]
 """As run.json has it."""
@@ -217,7 +217,7 @@ def _words(table: pa.Table, task: Task) -> Of:
     counts = []
     for labels, predictions in rows:
         truth, told = as_iob(names, [labels, [name or NONE for name in predictions]])
-        hits, found, there, _, _ = counted(truth, told)
+        hits, found, there, _, _ = entity_counts(truth, told)
         counts.append((2 * hits, found + there))
     return np.array(counts, float), _share
 

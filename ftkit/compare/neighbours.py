@@ -15,11 +15,11 @@ from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.runs.result import Latency
 from ftkit.strategies.features import cache_features
-from ftkit.strategies.heads import given_to_head, why_not_alone
+from ftkit.strategies.heads import recorded_head_inputs, why_not_alone
 from ftkit.tasks.evaluation import NO_INPUTS, collate_of, for_each_row
 from ftkit.tasks.inputs import Inputs, Rows, examples_of
+from ftkit.tasks.vectors import Vectors
 from ftkit.training.precision import autocast, fastest_precision
-from ftkit.training.vectors import Vectors
 
 TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
@@ -67,7 +67,7 @@ def features_of(
     ready.model.eval()
 
     def of_rows(rows: Rows) -> np.ndarray:
-        with given_to_head(ready.model) as given:
+        with recorded_head_inputs(ready.model) as given:
 
             def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
                 with autocast(precision, machine.device):
@@ -109,7 +109,7 @@ def latency_of_votes(
         return Latency(**latency_of(of_numbers, range(len(rows)))._asdict())
     model.to("cpu")
     collate = collate_of(rows)
-    with given_to_head(model) as given:
+    with recorded_head_inputs(model) as given:
 
         def of_row(row: int) -> Any:
             batch = collate(examples_of(rows, [row]))

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.finetuning.finetune import Ready
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.heads import why_not_alone
 from ftkit.tasks.evaluation import evaluation_batch
-from ftkit.tasks.inputs import Inputs, Rows, few
+from ftkit.tasks.inputs import Inputs, Rows, first_rows
 from ftkit.training.fit import fit
+from ftkit.training.fitted import Session
 
 STEPS = 2
 """The first one warms up, the second one is measured."""
@@ -49,8 +50,10 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     steps_per_epoch = math.ceil(len(inputs.train) / train.rows_per_step)
     steps = train.max_steps or strategy.epochs(recipe, len(inputs.train)) * steps_per_epoch
     place(ready.model, train.channels_last, machine.device)
-    some = few(inputs.test, evaluation_batch(train, machine) * machine.world_size)
-    _seconds_per_row(ready, few(inputs.test, machine.world_size), recipe, machine, final=True)
+    some = first_rows(inputs.test, evaluation_batch(train, machine) * machine.world_size)
+    _seconds_per_row(
+        ready, first_rows(inputs.test, machine.world_size), recipe, machine, final=True
+    )
     per_row = _seconds_per_row(ready, some, recipe, machine, final=False)
     tested = _seconds_per_row(ready, some, recipe, machine, final=True) * len(inputs.test)
     evaluated, per_step = strategy.rows_once(inputs), 0.0
@@ -77,9 +80,9 @@ def _seconds_per_step(
     """Return the seconds between the entries of the log that `fit` leaves after two steps."""
     rows = STEPS * recipe.train.rows_per_step
     small = Inputs(
-        few(inputs.train, rows),
-        few(inputs.train_plain, rows),
-        few(inputs.validation, evaluation_batch(recipe.train, machine)),
+        first_rows(inputs.train, rows),
+        first_rows(inputs.train_plain, rows),
+        first_rows(inputs.validation, evaluation_batch(recipe.train, machine)),
         inputs.test,
         inputs.mixing,
     )
@@ -87,7 +90,7 @@ def _seconds_per_step(
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     try:
         recipe = recipe.override(changes)
-        fit(model, strategy_of(recipe.strategy), small, recipe, machine, folder)
+        fit(model, strategy_of(recipe.strategy), small, recipe, Session(machine, folder))
 
         def read() -> float:
             entries = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())

@@ -11,22 +11,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ftkit.backbones.pretrained import count_parameters, place
+from ftkit.backbones import family_of
+from ftkit.backbones.structure import count_parameters, place
 from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
 from ftkit.finetuning.folder import (
     Lock,
+    disk_errors_in_one_line,
     is_complete,
     open_folder,
     require_room,
     require_same_rows,
-    rows_as_begun,
+    with_rows_of_run,
     write_checks,
     write_plots,
     write_predictions,
-    written_to,
 )
-from ftkit.finetuning.saving import save, weight_bytes
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
@@ -38,12 +38,12 @@ from ftkit.runs.finished import read_finished
 from ftkit.runs.pinning import licences, pin
 from ftkit.runs.result import RunResult, Seconds
 from ftkit.strategies import strategy_of
-from ftkit.strategies.batch_size import as_begun, settled
-from ftkit.strategies.build import build
+from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
+from ftkit.training.fitted import Session
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ def finetune(
 
 def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
     clock, machine = Clock(), runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(lambda: rows_as_begun(pin(recipe), folder, resume))
-    recipe = runtime.on_main(lambda: as_begun(recipe, folder, resume))
+    recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         runtime.on_main(lambda: _require_rows_of_finished(folder, recipe, anyway))
         log.info("%s holds this run, complete", folder)
@@ -83,12 +83,12 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     ready = make_ready(recipe, machine)
     if resume:
         runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
-    recipe = settled(recipe, ready.model, ready.inputs, machine)
+    recipe = settle_batch_size(recipe, ready.model, ready.inputs, machine)
     lock: list[Lock] = []  # on rank 0
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
     try:
-        with written_to(folder):
+        with disk_errors_in_one_line(folder):
             return carry_out(ready, recipe, machine, folder, resume, clock)
     finally:
         for each in lock:
@@ -111,12 +111,7 @@ def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> Non
 
 
 def carry_out(
-    ready: Ready,
-    recipe: Recipe,
-    machine: runtime.Machine,
-    folder: Path,
-    resume: bool,
-    clock: Clock,
+    ready: Ready, recipe: Recipe, machine: runtime.Machine, folder: Path, resume: bool, clock: Clock
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
@@ -125,14 +120,14 @@ def carry_out(
     place(ready.model, recipe.train.channels_last, machine.device)
     task, test = ready.task, ready.inputs.test
     with runtime.exact_float32():
-        earlier = task.before(ready.model, test, recipe.train, machine)
+        earlier = task.measure_before(ready.model, test, recipe.train, machine)
     clock.lap("before")
     strategy = strategy_of(recipe.strategy)
-    fitted = strategy.train(ready.model, ready.inputs, recipe, machine, folder, resume)
+    fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder, resume))
     clock.lap("train")
 
     with runtime.exact_float32():
-        task = task.decided(ready.model, ready.inputs, recipe.train, machine)
+        task = task.tuned(ready.model, ready.inputs, recipe.train, machine)
         outputs = task.predict(ready.model, test, recipe.train, machine)
     clock.lap("evaluate")
 
@@ -142,7 +137,9 @@ def carry_out(
         total, moved = count_parameters(ready.model)
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task.settings})
         model_folder = folder / "model"
-        save(ready.model, ready.processor, recipe, model_folder)
+        family_of(recipe.backbone).save(
+            ready.model, ready.processor, recipe, model_folder, strategy.for_saving
+        )
         as_others_files(model_folder)
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
         verified = verify(model_folder, task, ready.splits, outputs, trusted)
@@ -172,7 +169,7 @@ def carry_out(
             ),
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
             peak_memory_bytes=runtime.peak_memory(machine),
-            model_bytes=weight_bytes(model_folder),
+            model_bytes=sum(file.stat().st_size for file in model_folder.glob("*.safetensors")),
             latency_seconds=verified.latency_seconds,
             latency=verified.latency,
             model_sha256=model_checksums(model_folder),
@@ -227,19 +224,15 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
     log.info("data: %s rows%s", counts, classes)
-    built = build(recipe.backbone, task_of(splits.task), splits, seed)
-    adapted = strategy_of(recipe.strategy).adapt(built.model)
+    loaded = family_of(recipe.backbone).load(task_of(splits.task), splits, seed)
+    adapted = strategy_of(recipe.strategy).adapt(loaded.model)
     total, trained = count_parameters(adapted)
     log.info(
-        "%s: strategy %s trains %s of %s parameters (%.2f %%)",
-        recipe.backbone.id,
-        recipe.strategy.kind,
-        f"{trained:,}",
-        f"{total:,}",
-        100 * trained / total,
+        f"{recipe.backbone.id}: strategy {recipe.strategy.kind} trains {trained:,} of {total:,} "
+        f"parameters ({100 * trained / total:.2f} %)"
     )
     _require_memory(recipe, total, trained, machine)
-    return Ready(splits, adapted, built.processor, built.inputs, built.task)
+    return Ready(splits, adapted, loaded.processor, loaded.inputs, loaded.task)
 
 
 def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.Machine) -> None:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from torch import nn
 
-from ftkit.backbones.pretrained import count_parameters
+from ftkit.backbones.structure import count_parameters
 from ftkit.data.split_fingerprint import changed, fingerprint
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
@@ -51,7 +51,7 @@ FREE = {
     "train.checkpoint_every", "train.checkpoints_kept", "train.evaluation_batch_size",
     "train.micro_batch_size", "train.gradient_checkpointing",
 }  # fmt: skip
-"""Settings that may be others when a run goes on: what it finds out does not rest on them."""
+"""Settings that may change when a run goes on, since its results do not depend on them."""
 
 
 def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False) -> bool:
@@ -93,7 +93,7 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     return finished
 
 
-def rows_as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+def with_rows_of_run(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """Return the recipe with the rows that the run in `folder` began with.
 
     Those of this version follow from the recipe. Earlier ones drew them by `train.seed`; going on
@@ -202,7 +202,7 @@ def require_room(folder: Path, recipe: Recipe, model: nn.Module) -> None:
 
 
 @contextmanager
-def written_to(folder: Path) -> Iterator[None]:
+def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     """Turn an error of the disk inside the block into one line that says what to do."""
     try:
         yield

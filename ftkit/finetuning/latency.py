@@ -23,7 +23,7 @@ import psutil
 import torch
 
 EXAMPLES = 20
-"""That are timed, evenly spread over those given."""
+"""So many examples are timed, evenly spread over all that are there."""
 WARM_UP = 3
 """Answers before the clock starts: the first ones allocate memory and choose kernels."""
 ROUNDS = 5

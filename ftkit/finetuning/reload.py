@@ -46,7 +46,8 @@ from ftkit.finetuning.reload_language import answer_language
 
 BATCH = 32
 Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
-"""Arrays of all answers by name; what answers one input by itself; those inputs."""
+"""The arrays of all answers by name, a function that answers one input by itself, and the
+inputs."""
 
 
 def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
@@ -245,7 +246,7 @@ SCORES = {
     "tags": ("sigmoid", "probabilities"),
     "number": ("none", "numbers"),
 }
-"""What the pipeline makes of logits, and what that is called, by what is told of a row."""
+"""What the pipeline makes of logits, and what that is called, by what is predicted for a row."""
 ANSWERS = {
     **{("images", tells): answer_images for tells in SCORES},
     **{("texts", tells): answer_texts for tells in SCORES},
@@ -253,7 +254,7 @@ ANSWERS = {
     ("texts", "continuation"): answer_language,
     ("texts", "translation"): answer_translations,
 }
-"""By what the model reads, and what it tells of it."""
+"""The function for each pair of what a model reads and what it predicts."""
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ftkit.finetuning.latency import Waited
 from ftkit.machine import fresh_process
 from ftkit.runs.result import Latency
 from ftkit.tasks.base import Task
-from ftkit.tasks.verified_rows import verified_rows
+from ftkit.tasks.evaluation import verified_rows
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
@@ -68,15 +68,12 @@ def verify(
         _write_inputs(task, splits.test.select(rows), Path(scratch), trusted)
         latency = None
         for artefact in artefacts:
-            timed, wanted = artefact == folder, task.expected(outputs, rows)
+            timed, wanted = artefact == folder, task.expected_again(outputs, rows)
             difference, waited = _compare(artefact, Path(scratch), wanted, timed)
             latency = waited if timed else latency
             log.info(
-                "verified %s: reloaded in a fresh process, %d test rows, numbers differ by at most "
-                "%.1g",
-                artefact,
-                len(rows),
-                difference,
+                f"verified {artefact}: reloaded in a fresh process, {len(rows)} test rows, numbers "
+                f"differ by at most {difference:.1g}"
             )
     return Verified(len(rows), latency.median if latency else None, latency)
 
@@ -87,7 +84,7 @@ def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> Non
         open_rgb(row["image"]).save(folder / f"{number:06d}.png")
     settings = task.settings.model_dump(mode="json")
     about = {"reads": task.settings.noun, "tells": task.settings.tells}
-    inputs = {"task": settings, **about, "columns": task.raw(rows), "trusted": trusted}
+    inputs = {"task": settings, **about, "columns": task.user_inputs(rows), "trusted": trusted}
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,44 +26,26 @@ from ftkit.perceptron.training import Epoch, predict, replace_last, train
 TRAINING = {field.name for field in fields(Training)}
 
 
+@dataclass(eq=False, repr=False)
 class MlpEstimator(BaseEstimator, ABC):
     """A multilayer perceptron; a child gives it its `loss` and turns y into targets."""
 
-    loss: Loss
-
-    def __init__(
-        self,
-        hidden: tuple[int, ...] = (64, 64),
-        activation: Activation = "relu",
-        update: Update = "adam",
-        learning_rate: float = 1e-3,
-        batch_size: int = 32,
-        epochs: int = 50,
-        schedule: Schedule = "constant",
-        warmup: float = 0.0,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        dropout: float = 0.0,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        random_state: int | np.random.RandomState | None = None,
-        device: str = "cpu",
-    ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.update = update
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.schedule = schedule
-        self.warmup = warmup
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.device = device
+    loss: ClassVar[Loss]
+    hidden: tuple[int, ...] = (64, 64)
+    activation: Activation = "relu"
+    update: Update = "adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    epochs: int = 50
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    patience: int | None = None
+    validation_fraction: float = 0.1
+    random_state: int | np.random.RandomState | None = None
+    device: str = "cpu"
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Any:
         """Return self, trained from new weights on X (N, D) and y.

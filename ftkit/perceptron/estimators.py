@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class MlpClassifier(ClassifierMixin, MlpEstimator):
     `Epoch` per pass, `n_iter_` passes in all.
     """
 
-    loss: Loss = "cross_entropy"
+    loss: ClassVar[Loss] = "cross_entropy"
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return the probability of each class, (N, C), each row summing to one."""
@@ -88,7 +88,7 @@ class MlpRegressor(RegressorMixin, MlpEstimator):
     does; the rate suits that. After `fit`: as `MlpClassifier`, without `classes_`.
     """
 
-    loss: Loss = "mse"
+    loss: ClassVar[Loss] = "mse"
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Return the value of each row: (N,), or (N, C) where `fit` had several columns."""

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from ftkit.backbones.pretrained import count_parameters
+from ftkit.backbones.structure import count_parameters
 from ftkit.data.findings import Finding
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors import DataError

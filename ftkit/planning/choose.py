@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import torch
 
-from ftkit.backbones.pretrained import count_parameters, is_convolutional, place
+from ftkit.backbones.structure import count_parameters, is_convolutional, place
 from ftkit.errors import RecipeError
 from ftkit.finetuning.estimate import Estimate, estimate
 from ftkit.finetuning.finetune import Ready, make_ready
@@ -29,8 +29,9 @@ from ftkit.recipe import Mlp, Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
 from ftkit.strategies.heads import why_not_alone
+from ftkit.tasks.evaluation import MOST_VERIFIED
 from ftkit.tasks.metrics.intervals import wilson
-from ftkit.tasks.verified_rows import MOST_ROWS
+from ftkit.training.fitted import Session
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.99
@@ -71,7 +72,7 @@ class Clock:
 
     def left(self, ready: Ready, measured: Estimate, artefacts: int, later: float) -> float:
         """Return the seconds for epochs: without loading again, testing, saving and verifying."""
-        share = min(1.0, MOST_ROWS / len(ready.inputs.test))
+        share = min(1.0, MOST_VERIFIED / len(ready.inputs.test))
         verifying = artefacts * (self.imports + self.loading + 2 * share * measured.seconds_test)
         after = self.loading + measured.seconds_test + verifying + later
         return CAREFUL * (self.budget - self.elapsed() - after)
@@ -206,7 +207,7 @@ def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple
     begin = time.perf_counter()
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     with quiet():
-        fitted = strategy.train(model, ready.inputs, first, machine, folder)
+        fitted = strategy.train(model, ready.inputs, first, Session(machine, folder))
     # What the solver measured on rows that it did not learn from. The head itself may have learned
     # from the validation rows too, and then cannot be measured on them any more.
     value = fitted.validation.get(recipe.best_by)

@@ -24,7 +24,7 @@ from ftkit.runs.finished import read_recipe
 from ftkit.runs.pinning import pin
 from ftkit.runs.plots import plot_range_test
 from ftkit.strategies import strategy_of
-from ftkit.strategies.batch_size import settled, settled_before
+from ftkit.strategies.batch_size import changes_to_settled, settle_batch_size
 from ftkit.strategies.range_test import STEPS, range_test, smoothed
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
     if recipe.train.batch_size == AUTO:
         ready = make_ready(recipe, machine)
-        recipe = settled(recipe, ready.model, ready.inputs, machine)
+        recipe = settle_batch_size(recipe, ready.model, ready.inputs, machine)
     if wanted.strategy or wanted.budget is not None:
         steps = STEPS if wanted.learning_rate else 0
         choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
@@ -98,7 +98,7 @@ def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
         recipe = recipe.with_strategy(before.strategy.kind)
     changes: dict[str, Any] = {}
     if recipe.train.batch_size == AUTO:
-        changes |= settled_before(recipe, before)
+        changes |= changes_to_settled(recipe, before)
     if wanted.strategy or wanted.budget is not None:
         changes["train.epochs"] = before.train.epochs
         if isinstance(before.backbone, Backbone):

@@ -6,32 +6,24 @@ they have labels, the figures with their intervals come with them.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoConfig
 
-from ftkit.backbones.perceptron import load_perceptron
-from ftkit.backbones.pretrained import place
+from ftkit.backbones import family_of
+from ftkit.backbones.pretrained import PretrainedFamily
+from ftkit.backbones.structure import place
 from ftkit.data.splits import Splits
-from ftkit.errors import ModelError, RecipeError, RunError
+from ftkit.errors import RecipeError, RunError
 from ftkit.hub.download import fetch
-from ftkit.hub.errors import loading_errors
 from ftkit.hub.names import is_hub_id
 from ftkit.machine import runtime
 from ftkit.prediction.answers import Predictions
-from ftkit.prediction.trained import load_trained
-from ftkit.recipe import (
-    Backbone,
-    Mlp,
-    Recipe,
-)
+from ftkit.recipe import Recipe
 from ftkit.recipe.strangers import harmless
 from ftkit.runs.finished import (
     BASELINE,
@@ -44,7 +36,7 @@ from ftkit.runs.finished import (
 )
 from ftkit.runs.result import FILE, RunResult
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import Given, names_data, read_given
+from ftkit.tasks.rows_to_answer import RowsToAnswer, names_data, read_rows
 from ftkit.tasks.writing import go_on
 
 log = logging.getLogger(__name__)
@@ -64,7 +56,7 @@ def predict(
 
     Args:
         run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
-        inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_given`.
+        inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_rows`.
         split: of a data set with several; its test split when not given.
         changes: of the run's recipe, as `Recipe.override` takes them; such as
             {"task.text": "review"} where a column has another name. Python code that comes with
@@ -84,12 +76,13 @@ def predict(
     names = _label_names(recipe, folder)
     asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
     given = runtime.main_first(
-        lambda: read_given(inputs, task, names, split, recipe.data, asked, texts)
+        lambda: read_rows(inputs, task, names, split, recipe.data, asked, texts)
     )
     for note in given.notes:
         log.info("data: %s", note)
     splits = _as_splits(given, names)
-    outputs = answers(recipe.backbone, recipe, splits, folder, machine)
+    family, trained = family_of(recipe.backbone), task_of(recipe.task)
+    outputs = family.answer(folder, recipe, trained, splits, machine)
     found = {**_shown(splits), **task.columns(splits, outputs)}
     metrics, measured = {}, given.labelled
     if given.labelled.all():
@@ -113,39 +106,6 @@ def predict(
     return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))
 
 
-@singledispatch
-def answers(
-    backbone: Any, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> Any:
-    """Return the outputs of the saved model on the test rows of the splits, in order.
-
-    Args:
-        folder: of the model.
-    """
-    raise TypeError(f"no backbone of type {type(backbone).__name__}")
-
-
-@answers.register
-def _(
-    backbone: Backbone, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> Any:
-    model, processor = runtime.main_first(
-        lambda: load_trained(folder, backbone, task_of(recipe.task))
-    )
-    place(model, recipe.train.channels_last, machine.device)
-    task = task_of(recipe.task)
-    inputs = task.suited(task.prepare(splits, processor, 0), model)
-    with runtime.exact_float32():
-        return task.predict(model, inputs.test, recipe.train, machine)
-
-
-@answers.register
-def _(
-    backbone: Mlp, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> np.ndarray:
-    return load_perceptron(folder).outputs(task_of(recipe.task).raw_inputs(splits.test))
-
-
 def _written(
     backbone: Any,
     task: Any,
@@ -154,7 +114,8 @@ def _written(
     machine: runtime.Machine,
 ) -> Predictions:
     """Return what a language model writes to these texts."""
-    model, tokenizer = runtime.main_first(lambda: load_trained(folder, backbone, task_of(task)))
+    family = PretrainedFamily(backbone)
+    model, tokenizer = runtime.main_first(lambda: family.reload(folder, task_of(task)))
     place(model, None, machine.device)
     written = [go_on(task, model, tokenizer, prompt) for prompt in prompts]
     if lost := written.count(None):
@@ -204,16 +165,10 @@ def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
     if recipe.task.writes or recipe.task.tells == "number":
         return ()
-    with loading_errors("model", str(folder), ModelError):
-        if isinstance(recipe.backbone, Mlp):
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            return tuple(config["settings"]["classes"])
-        where = {"trust_remote_code": recipe.backbone.trust_remote_code}
-        names = AutoConfig.from_pretrained(folder, **where).id2label  # timm's has it otherwise
-        return tuple(names[number] for number in range(len(names)))
+    return family_of(recipe.backbone).label_names(folder)
 
 
-def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:
+def _as_splits(given: RowsToAnswer, names: tuple[str, ...]) -> Splits:
     """Return splits whose test rows are those given; a task also asks for other ones."""
     one = given.rows.select([0])
     return Splits(one, one, given.rows, names, test_split="given", task=given.task)

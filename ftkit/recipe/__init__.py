@@ -12,13 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Union, get_args
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ftkit.errors import RecipeError, nearest
 from ftkit.errors.addresses import shown

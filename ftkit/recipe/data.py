@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    field_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from ftkit.errors.addresses import shown
 from ftkit.recipe.settings import Count, Settings

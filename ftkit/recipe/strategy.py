@@ -5,14 +5,9 @@ What a strategy does with them stands in `ftkit/strategies/`, in the file named 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union, get_args
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
 
@@ -173,21 +168,20 @@ class Lora(StrategySettings):
 
 
 class Bitfit(StrategySettings):
-    """Biases and norms move, and the new head (BitFit, Ben Zaken et al. 2022, 2106.10199)."""
+    """Biases and norms move, and the new head, after BitFit (Ben Zaken et al. 2022, 2106.10199).
+
+    The paper moves biases alone; here the scales of norms move as well.
+    """
 
     was_trained = "biases and norms (BitFit){head} were trained"
 
     kind: Literal["bitfit"] = "bitfit"
     learning_rate: PositiveFloat = 1e-3
-    """Their paper tries 1e-4 to 1e-3 for BERT."""
+    """Peak learning rate of AdamW. This default is not tuned here."""
 
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]
 STRATEGIES: dict[str, type[Full | HeadOnly | Lpft | Lora | Bitfit]] = {
-    "full": Full,
-    "head": HeadOnly,
-    "lpft": Lpft,
-    "lora": Lora,
-    "bitfit": Bitfit,
+    strategy().kind: strategy for strategy in get_args(Strategy)
 }
 StrategyKind = Literal["full", "head", "lpft", "lora", "bitfit"]

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from ftkit.recipe.settings import Settings
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "auroc")
 REGRESSION = ("r2", "rmse", "mae")
 NUMBERS = (*REGRESSION, "pearson", "spearman")
-
-
 Answer = Literal["class", "tags", "number", "words", "translation", "continuation"]
 """One class out of C, any number of classes, a number, a class for each word, or text."""
 
@@ -37,7 +31,7 @@ class TaskSettings(Settings):
     pipeline: ClassVar[str | None] = None
     """The Hub's name of the task; `kind` if None."""
     tells: ClassVar[Answer] = "class"
-    """What is told of each row."""
+    """What is predicted for each row."""
     for_backbones: ClassVar[bool] = True
     """Whether a pretrained backbone can do it."""
     for_perceptrons: ClassVar[bool] = False
@@ -74,24 +68,50 @@ class Augment(Settings):
         return self
 
 
-class ImageClassification(TaskSettings):
-    """One image in, one of C classes out."""
+class ImageSettings(TaskSettings):
+    """What tasks have that read images."""
 
     noun = "images"
-    figures = CLASSIFICATION
-    for_perceptrons = True
 
-    kind: Literal["image-classification"] = "image-classification"
     image: str | None = None
     """Column with the image; found by itself when only one column can be meant."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
     augment: Augment = Augment()
     """Random changes to training images."""
 
 
+class TableSettings(TaskSettings):
+    """What tasks have that read columns of numbers and words."""
+
+    for_backbones = False
+    for_perceptrons = True
+
+    columns: tuple[str, ...] | None = None
+    """Columns that are inputs. They hold numbers, or few different words; when not given, all such
+    columns but the label are taken."""
+    categories: dict[str, tuple[str, ...]] = Field(default={})
+    """The words of each column that training rows have; each word is an input of 0 or 1."""
+
+
+class ClassSettings(TaskSettings):
+    """What tasks have that predict one class for each row."""
+
+    label: str | None = None
+    """Column with the class; found by itself when only one column can be meant."""
+
+
+class NumberSettings(TaskSettings):
+    """What tasks have that predict a number for each row."""
+
+    figures: ClassVar[tuple[str, ...]] = NUMBERS
+    loss = "mean squared error"
+    tells = "number"
+
+    label: str | None = None
+    """Column with the number to be predicted; found by itself when only one column can be meant."""
+
+
 class TagSettings(TaskSettings):
-    """What tasks have that tell any number of classes of a row: none, one or several."""
+    """What tasks have that predict any number of classes for each row: none, one or several."""
 
     figures = ("micro_f1", "macro_f1", "auroc", "accuracy")
     loss = "binary cross-entropy (nats)"
@@ -105,8 +125,8 @@ class TagSettings(TaskSettings):
     labels: tuple[str, ...] | None = None
     """Instead of `label`: columns of 0 and 1, one for each class."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Probability above which a class is told; when not given, the one with the best micro-F1 on
-    the validation rows, or one half where they have too few labels to choose."""
+    """Probability above which a class is predicted; when not given, the one with the best micro-F1
+    on the validation rows, or one half where they have too few labels to choose."""
 
     @model_validator(mode="after")
     def _labels_stand_in_one_place(self) -> TagSettings:
@@ -115,68 +135,39 @@ class TagSettings(TaskSettings):
         return self
 
 
-class ImageTagging(TagSettings):
+class ImageClassification(ClassSettings, ImageSettings):
+    """One image in, one of C classes out."""
+
+    for_perceptrons = True
+
+    kind: Literal["image-classification"] = "image-classification"
+
+
+class ImageTagging(TagSettings, ImageSettings):
     """One image in, any number of C classes out: none, one or several."""
 
-    noun = "images"
     pipeline = "image-classification"
 
     kind: Literal["image-tagging"] = "image-tagging"
-    image: str | None = None
-    """Column with the image; found by itself when only one column can be meant."""
-    augment: Augment = Augment()
-    """Random changes to training images."""
 
 
-class ImageRegression(TaskSettings):
+class ImageRegression(NumberSettings, ImageSettings):
     """One image in, one number out."""
 
-    noun = "images"
-    figures = NUMBERS
-    loss = "mean squared error"
-    tells = "number"
-
     pipeline = "image-classification"
+
     kind: Literal["image-regression"] = "image-regression"
-    image: str | None = None
-    """Column with the image; found by itself when only one column can be meant."""
-    label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""
-    augment: Augment = Augment()
-    """Random changes to training images."""
 
 
-class TabularClassification(TaskSettings):
+class TabularClassification(ClassSettings, TableSettings):
     """A row of numbers and categories in, one of C classes out."""
 
-    for_backbones = False
-    for_perceptrons = True
-
     kind: Literal["tabular-classification"] = "tabular-classification"
-    columns: tuple[str, ...] | None = None
-    """Columns that are inputs: numbers, or few different words; all such but the label when not
-    given."""
-    categories: dict[str, tuple[str, ...]] = Field(default={})
-    """Of each column of words those that training has; each is an input of 0 or 1."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
 
 
-class TabularRegression(TaskSettings):
+class TabularRegression(NumberSettings, TableSettings):
     """A row of numbers and categories in, one number out."""
 
-    noun = "rows"
     figures = REGRESSION
-    loss = "mean squared error"
-    tells = "number"
-    for_backbones = False
-    for_perceptrons = True
 
     kind: Literal["tabular-regression"] = "tabular-regression"
-    columns: tuple[str, ...] | None = None
-    """Columns that are inputs: numbers, or few different words; all such but the label when not
-    given."""
-    categories: dict[str, tuple[str, ...]] = Field(default={})
-    """Of each column of words those that training has; each is an input of 0 or 1."""
-    label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""

@@ -7,19 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero
-from ftkit.recipe.task import CLASSIFICATION, NUMBERS, TagSettings, TaskSettings
+from ftkit.recipe.task import ClassSettings, NumberSettings, TagSettings, TaskSettings
 
 MaxLength = Annotated[int, Field(ge=8)] | None
 
 
-class TextClassification(TaskSettings):
-    """One text, or a pair of texts, in, one of C classes out."""
+class TextSettings(TaskSettings):
+    """What tasks have that read whole texts, or pairs of texts."""
 
     noun = "texts"
-    figures = CLASSIFICATION
-    for_perceptrons = True
 
-    kind: Literal["text-classification"] = "text-classification"
     text: str | None = None
     """Column with the text; found by itself when only one column can be meant."""
     pair: str | None = None
@@ -27,45 +24,30 @@ class TextClassification(TaskSettings):
     max_length: MaxLength = None
     """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
     given. Not for Mlp, which takes all of it."""
-    label: str | None = None
-    """Column with the class; found by itself when only one column can be meant."""
 
 
-class TextTagging(TagSettings):
+class TextClassification(ClassSettings, TextSettings):
+    """One text, or a pair of texts, in, one of C classes out."""
+
+    for_perceptrons = True
+
+    kind: Literal["text-classification"] = "text-classification"
+
+
+class TextTagging(TagSettings, TextSettings):
     """One text, or a pair of texts, in, any number of C classes out: none, one or several."""
 
-    noun = "texts"
     pipeline = "text-classification"
 
     kind: Literal["text-tagging"] = "text-tagging"
-    text: str | None = None
-    """Column with the text; found by itself when only one column can be meant."""
-    pair: str | None = None
-    """Column with a second text, which the backbone reads behind the first; none when not given."""
-    max_length: MaxLength = None
-    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
-    given."""
 
 
-class TextRegression(TaskSettings):
+class TextRegression(NumberSettings, TextSettings):
     """One text, or a pair of texts, in, one number out."""
 
-    noun = "texts"
-    figures = NUMBERS
-    loss = "mean squared error"
-    tells = "number"
-
     pipeline = "text-classification"
+
     kind: Literal["text-regression"] = "text-regression"
-    text: str | None = None
-    """Column with the text; found by itself when only one column can be meant."""
-    pair: str | None = None
-    """Column with a second text, which the backbone reads behind the first; none when not given."""
-    max_length: MaxLength = None
-    """Tokens after which a text is cut off; the most that the backbone takes, up to 512, when not
-    given."""
-    label: str | None = None
-    """Column with the number to be told; found by itself when only one column can be meant."""
 
 
 class TokenClassification(TaskSettings):

@@ -52,7 +52,8 @@ class Train(Settings):
     `batch_size = auto` finds are scaled from it. The command line sets it to the recipe's own batch
     size, unless it gives a learning rate; when not given, learning rates stay."""
     micro_batch_size: Count | None = None
-    """Most examples one device takes at once; smaller than its share means accumulation."""
+    """Most examples that one device takes at once; where that is less than its share of the batch,
+    gradients are accumulated."""
     evaluation_batch_size: Count | None = None
     """Examples per device and step in evaluation; when not given 32 on a CPU, whose caches hold no
     more, and 128 on a GPU, or what fits."""
@@ -87,7 +88,7 @@ class Train(Settings):
     """A checkpoint is written at the end of every epoch, and besides after so many optimiser steps,
     as 500, or so much time, as 90s, 10min or 2h."""
     checkpoints_kept: Count = 2
-    """Newest checkpoints that are kept; that with the best weights is kept besides."""
+    """So many of the newest checkpoints are kept, and the one with the best weights beside them."""
     push_checkpoints: str | None = None
     """Hub repository, OWNER/NAME, whose branch `checkpoints` gets the checkpoint of every epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from peft import PeftModel
@@ -24,7 +23,7 @@ from ftkit.recipe import Recipe
 from ftkit.recipe import Strategy as Settings
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fit import fit
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)
@@ -136,42 +135,27 @@ class Strategy:
             return recipe
         field, least = self.least_steps(recipe)
         log.info(
-            "%d epochs instead of %d, %d steps each, for %d steps in all (--set %s=0 keeps %d)",
-            epochs,
-            before,
-            math.ceil(rows / recipe.train.rows_per_step),
-            least,
-            field,
-            before,
+            f"{epochs} epochs instead of {before}, {math.ceil(rows / recipe.train.rows_per_step)} "
+            f"steps each, for {least} steps in all (--set {field}=0 keeps {before})"
         )
         return recipe.override({"train.epochs": epochs})
 
     # How it is trained
 
-    def train(
-        self,
-        model: Any,
-        inputs: Inputs,
-        recipe: Recipe,
-        machine: Machine,
-        folder: Path,
-        resume: bool = False,
-    ) -> Fitted:
+    def train(self, model: Any, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
         """Train what moves, in place; the best weights are in the model afterwards.
 
         Every rank must call this. By default the whole model goes through every step.
 
         Args:
             model: adapted by this strategy and on its device.
-            folder: of the run; checkpoints/ and log.jsonl are written there.
-            resume: go on where an interrupted run left off.
 
         Raises:
             RunError: a folder cannot be written.
             TrainingError: see `ftkit.training.fit.fit`.
         """
         recipe = self.long_enough(recipe, len(inputs.train))
-        return fit(model, self, inputs, recipe, machine, folder, resume)
+        return fit(model, self, inputs, recipe, session)
 
     def rows_once(self, inputs: Inputs) -> int:
         """Return how many rows go through the frozen backbone once, before anything is trained.

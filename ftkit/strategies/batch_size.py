@@ -22,34 +22,35 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
 from ftkit.machine.runtime import Machine, in_any, on_main
 from ftkit.machine.terminal import quiet
 from ftkit.recipe import AUTO, Recipe, Strategy, Train
 from ftkit.runs.finished import read_recipe
 from ftkit.strategies import strategy_of
-from ftkit.strategies.range_test import as_before, take_steps
-from ftkit.tasks.inputs import Inputs, few
+from ftkit.strategies.range_test import put_back_afterwards, take_steps
+from ftkit.tasks.inputs import Inputs, first_rows
 from ftkit.training.precision import fastest_training
 from ftkit.training.trainer import FrozenTrainer
 
 log = logging.getLogger(__name__)
 LEAST_ROWS = 8
 STEPS_PER_EPOCH = 20
-"""So many are left in an epoch at least: fewer move a model too little. Not measured: with the
-usual 3 to 5 epochs these are 60 to 100 steps."""
+"""An epoch keeps at least so many steps: fewer train a model too little. The number was not
+measured; with the usual 3 to 5 epochs it makes 60 to 100 steps."""
 WORTH = 1.05
-"""A larger batch is for a rate that is higher by more than this."""
+"""A larger batch is taken only where its rate is more than so many times as high."""
 SECONDS = 1.0
-"""After so long a try ends, once it has had its steps."""
+"""A try ends after so much time, once it has had its steps."""
 LEAST_STEPS = 3
-"""Of a try, besides the first one, in which memory is found and kernels are chosen."""
+"""A try takes at least so many steps after a first one, in which memory is allocated and kernels
+are chosen."""
 ROUNDS, ROWS = 2, 512
 """Tries of each size, and the rows that each goes through if there is time."""
 
 
-def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
+def settle_batch_size(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Recipe:
     """Return the recipe with a number for its batch size, and learning rates for that.
 
     The model is as before afterwards.
@@ -76,7 +77,7 @@ def settled(recipe: Recipe, model: Any, inputs: Inputs, machine: Machine) -> Rec
         return scaled(recipe, options[0], rows)
     place(model, recipe.train.channels_last, machine.device)
     fastest_training(model, inputs, recipe.train, machine)  # says what it finds; the rest is quiet
-    with as_before(model), quiet():
+    with put_back_afterwards(model, machine), quiet():
         rates = measure(model, inputs, recipe, machine, options)
     chosen = pick(rates)
     figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
@@ -118,16 +119,16 @@ def _with(settings: Any, path: str, value: float) -> Any:
     return settings.model_copy(update={name: value})
 
 
-def as_begun(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+def with_batch_size_of_run(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """Return the recipe with the batch size that was found when the run in `folder` began."""
     there = folder / "recipe.json"
     if recipe.train.batch_size != AUTO or not resume or not there.is_file():
         return recipe
     before = read_recipe(folder)
-    return recipe.override(settled_before(recipe, before))
+    return recipe.override(changes_to_settled(recipe, before))
 
 
-def settled_before(recipe: Recipe, before: Recipe) -> dict[str, Any]:
+def changes_to_settled(recipe: Recipe, before: Recipe) -> dict[str, Any]:
     """Return the changes that make a recipe with `auto` the one that was settled before."""
     changes: dict[str, Any] = {
         "train.batch_size": before.train.batch_size,
@@ -194,7 +195,7 @@ def rate_of(model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine, 
             "train.class_weights": "none",  # a few rows lack classes
         }
     )
-    watch, rows = Stopwatch(machine), few(inputs.train, steps * size)
+    watch, rows = Stopwatch(machine), first_rows(inputs.train, steps * size)
     take_steps(FrozenTrainer, model, replace(inputs, train=rows), recipe, machine, watch)
     return on_main(lambda: size * (len(watch.ends) - 1) / (watch.ends[-1] - watch.ends[0]))
 

@@ -1,11 +1,14 @@
-"""BitFit: biases and norms move, and the new head; every matrix stays as it was pretrained."""
+"""BitFit: biases and norms move, and the new head; every matrix stays as it was pretrained.
+
+The paper (Ben Zaken et al. 2022) moves biases alone. Here the scales of norms move as well.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.backbones.pretrained import new_head
+from ftkit.backbones.structure import new_head
 from ftkit.recipe import Bitfit
 from ftkit.strategies.base import Strategy, set_keeping_statistics
 
@@ -18,8 +21,7 @@ class BitfitStrategy(Strategy):
     def adapt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with biases, norms and head set to move; BatchNorm's statistics stay."""
         set_keeping_statistics(model, True)
-        super().adapt(model)
-        return model
+        return super().adapt(model)  # type: ignore[return-value]
 
     def moves(self, model: nn.Module) -> set[str]:
         """Return the names of all vectors, and of everything in the head.

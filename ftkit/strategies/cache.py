@@ -98,9 +98,7 @@ class Store:
                     file.write(header)
                     file.truncate(size)
                 fresh.replace(self.file)
-            fresh = _mine(self.folder / "about.json")
-            fresh.write_text(json.dumps(dict(about), indent=2), encoding="utf-8")
-            fresh.replace(self.folder / "about.json")
+            _write(self.folder / "about.json", json.dumps(dict(about), indent=2))
 
     def _require_room(self, size: int) -> None:
         """Refuse a file that the disk cannot hold; it is made at its full size and filled later."""
@@ -125,9 +123,7 @@ class Store:
             with self.file.open("r+b") as file:
                 file.seek(first)
                 file.write(values)
-            fresh = _mine(self._sum(shard))
-            fresh.write_text(hashlib.sha256(values).hexdigest(), encoding="utf-8")
-            fresh.replace(self._sum(shard))
+            _write(self._sum(shard), hashlib.sha256(values).hexdigest())
 
     def missing(self) -> list[int]:
         """Return the numbers of shards that are not there or not as they were written.
@@ -270,6 +266,13 @@ def bytes_of(folder: Path) -> int:
             continue
         total += getattr(status, "st_blocks", status.st_size // 512 + 1) * 512
     return total
+
+
+def _write(file: Path, text: str) -> None:
+    """Put a file in its place whole."""
+    fresh = _mine(file)
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(file)
 
 
 def _mine(file: Path) -> Path:

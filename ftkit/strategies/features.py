@@ -31,7 +31,7 @@ from ftkit.errors.addresses import shown
 from ftkit.machine.runtime import Machine, on_main, versions
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies import cache
-from ftkit.strategies.heads import Head, given_to_head, moving_names, what_is_read
+from ftkit.strategies.heads import Head, moving_names, positions_read, recorded_head_inputs
 from ftkit.tasks.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.tasks.inputs import Inputs, Rows, digests, examples_of, label_at
 from ftkit.training.precision import autocast, fastest_precision
@@ -104,18 +104,16 @@ def cache_features(
     if missing and not machine.is_main:  # another node's shards may be on another disk
         store.open(_about(recipe, wanted, precision))
         _fill(store, store.missing(), model, wanted, recipe, machine, precision)
-    on_main(lambda: _make_room(store))
+    removed = on_main(lambda: cache.prune(cache.limit(), keep=store.folder))
+    for entry in removed:
+        log.info("features: removed %s to make room, the longest unused", entry.folder)
     with safe_open(store.file, "pt") as file:
         values = file.get_tensor("features")
     computed = sum(len(store.rows_of(shard)) for shard in missing)
+    unchanged = "" if strategy.views else "; training rows without random changes"
     log.info(
-        "features: %s rows of %s numbers in %s, %s of them computed now, in %s%s",
-        f"{store.rows:,}",
-        f"{values[0].numel():,}",
-        precision,
-        f"{computed:,}",
-        store.folder,
-        "" if strategy.views else "; training rows without random changes",
+        f"features: {store.rows:,} rows of {values[0].numel():,} numbers in {precision}, "
+        f"{computed:,} of them computed now, in {store.folder}{unchanged}"
     )
     train = Features(values, np.stack(places[:-1]), inputs.train.labels)
     validation = Features(values, places[-1][None], inputs.validation.labels)
@@ -193,7 +191,7 @@ def _fill(
         for start in range(0, len(rows), size)
     ]
     model.eval()
-    with given_to_head(model) as given:
+    with recorded_head_inputs(model) as given:
 
         def features(row: dict[str, torch.Tensor]) -> torch.Tensor:
             with autocast(precision, machine.device):
@@ -216,9 +214,9 @@ def _store(
 ) -> cache.Store:
     """Return where the features of these examples are or will be."""
     with torch.inference_mode():
-        with given_to_head(model) as given:
+        with recorded_head_inputs(model) as given:
             model.eval()(**first_examples(inputs, 1, machine.device))
-        row = what_is_read(Head(model).eval(), given.pop())
+        row = positions_read(Head(model).eval(), given.pop())
     key = cache.key_of(
         {
             "format": 1,
@@ -257,8 +255,3 @@ def _about(recipe: Recipe, wanted: _Wanted, precision: str) -> dict[str, Any]:
         "precision": precision,
         "versions": versions(),
     }
-
-
-def _make_room(store: cache.Store) -> None:
-    for entry in cache.prune(cache.limit(), keep=store.folder):
-        log.info("features: removed %s to make room, the longest unused", entry.folder)

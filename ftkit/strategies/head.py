@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import head_names, pooler_name
+from ftkit.backbones.structure import head_names, pooler_name
 from ftkit.errors import ModelError, RecipeError
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import HeadOnly, Recipe
@@ -20,10 +19,10 @@ from ftkit.strategies.base import Strategy
 from ftkit.strategies.features import cache_features
 from ftkit.strategies.heads import Head, why_not_alone
 from ftkit.strategies.linear_head import solve
-from ftkit.strategies.probe import choose, solver_of
+from ftkit.strategies.probe import search_settings, solver_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fit import fit
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 
 log = logging.getLogger(__name__)
 
@@ -76,37 +75,33 @@ class HeadOnlyStrategy(Strategy):
         return super().epochs(recipe, rows)
 
     def train(
-        self,
-        model: PreTrainedModel,
-        inputs: Inputs,
-        recipe: Recipe,
-        machine: Machine,
-        folder: Path,
-        resume: bool = False,
+        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
     ) -> Fitted:
         """Train the head on features, exactly or by AdamW; with the backbone where it must be."""
         settings = self.settings
         own = {"weight_decay": settings.weight_decay, "epochs": settings.epochs}
         recipe = recipe.override({f"train.{k}": v for k, v in own.items() if v is not None})
-        reason = why_not_alone(model, inputs, machine) if settings.cache else "it was not asked for"
+        reason: str | None = "it was not asked for"
+        if settings.cache:
+            reason = why_not_alone(model, inputs, session.machine)
         if reason:
             log.info("features: not cached, the backbone runs in every epoch: %s", reason)
             plain = {"cache": False, "views": 0, "solver": "adamw", "search": False}
             recipe = recipe.override({f"strategy.{name}": value for name, value in plain.items()})
             uncached = HeadOnlyStrategy(recipe.strategy)
             recipe = uncached.long_enough(recipe, len(inputs.train))
-            return fit(model, uncached, inputs, recipe, machine, folder, resume)
+            return fit(model, uncached, inputs, recipe, session)
         begin = time.perf_counter()
-        features = cache_features(model, inputs, recipe, machine)
+        features = cache_features(model, inputs, recipe, session.machine)
         head, cached = Head(model), time.perf_counter()
         if solver_of(settings, head) == "lbfgs":
-            fitted = solve(head, features, recipe, machine, folder, resume)
+            fitted = solve(head, features, recipe, session)
             return replace(fitted, features_seconds=cached - begin)
         recipe = self.long_enough(recipe, len(features.train))
         if settings.search:
-            recipe = choose(head, features, recipe, machine)
+            recipe = search_settings(head, features, recipe)
         searched = time.perf_counter()
-        fitted = fit(head, self, features, recipe, machine, folder, resume)
+        fitted = fit(head, self, features, recipe, session)
         used = {name: getattr(recipe.train, name) for name in own} | {"solver": "adamw"}
         return replace(
             fitted,

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import head_names
+from ftkit.backbones.structure import head_names
 from ftkit.machine.runtime import Machine
 from ftkit.tasks.evaluation import first_examples
 from ftkit.tasks.inputs import Inputs
@@ -105,7 +105,7 @@ def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> s
         return "what is frozen of a perceptron costs one forward pass"
     try:
         head = Head(model).eval()
-        with torch.inference_mode(), given_to_head(model) as given:
+        with torch.inference_mode(), recorded_head_inputs(model) as given:
             logits = model.eval()(**first_examples(inputs, 1, machine.device)).logits
             if logits.ndim > 2:
                 return "its head answers for every token, and rows differ in length"
@@ -118,7 +118,7 @@ def why_not_alone(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> s
     return None if same else "its logits are not the output of its head alone"
 
 
-def what_is_read(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
+def positions_read(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
     """Return of a sequence (B, T, D) the first position (B, 1, D) where the head looks at no other.
 
     So it is with RoBERTa and others whose head takes the whole sequence and reads one token of it.
@@ -140,7 +140,7 @@ class Given(threading.local):
 
 
 @contextmanager
-def given_to_head(model: PreTrainedModel) -> Iterator[Given]:
+def recorded_head_inputs(model: PreTrainedModel) -> Iterator[Given]:
     """Collect what the head is given in every forward pass inside the block, for each thread."""
     given, names = Given(), moving_names(model)
     if len(names) == 1:

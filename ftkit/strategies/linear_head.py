@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,17 @@ import torch
 from torch import nn
 
 from ftkit.data.splits import own_groups
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.runs.journal import append
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
 from ftkit.strategies.lbfgs import Examples, minimise
-from ftkit.strategies.penalty import FOLDS, Scaled, choose_penalty, folds_of
-from ftkit.strategies.probe import measured
+from ftkit.strategies.penalty import FOLDS, RescaledHeads, choose_penalty, folds_of
+from ftkit.strategies.probe import validation_figures
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ USUAL = 1.0
 
 
 @dataclass(frozen=True)
-class Solved:
+class SolvedHead:
     """A Linear head, and how it came about."""
 
     weight: np.ndarray
@@ -57,40 +56,27 @@ class Solved:
     """Rows were held out in so many parts; 0: they were not."""
 
 
-def solve(
-    head: Head,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
-) -> Fitted:
-    """Put the best weights into a Linear head and write log.jsonl; see `solved`.
+def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
+    """Put the best weights into a Linear head and write log.jsonl; see `solve_head`.
 
     Every rank must call this; rank 0 computes. There is nothing to resume: it takes seconds.
     """
     begin = time.perf_counter()
-    found = on_main(lambda: solved(head, inputs, recipe))
+    found = on_main(lambda: solve_head(head, inputs, recipe))
     _put(found, head)
     train_seconds = time.perf_counter() - begin
-    figures = found.figures or measured(head, inputs, recipe)
+    figures = found.figures or validation_figures(head, inputs, recipe)
     validation_seconds = time.perf_counter() - begin - train_seconds
     passes = len(found.losses)
+    judged = f"held out in {found.folds} folds:" if found.figures else "validation"
+    loss, best = figures["loss"], figures[recipe.best_by]
     log.info(
-        "head: L-BFGS on %s rows, penalty %.2g, %d passes, largest entry of the gradient %.1g; %s "
-        "loss %.4f, %s %.4f (%.1f s)",
-        f"{found.rows:,}",
-        found.penalty,
-        passes,
-        found.gradient,
-        f"held out in {found.folds} folds:" if found.figures else "validation",
-        figures["loss"],
-        recipe.best_by,
-        figures[recipe.best_by],
-        train_seconds,
+        f"head: L-BFGS on {found.rows:,} rows, penalty {found.penalty:.2g}, {passes} passes, "
+        f"largest entry of the gradient {found.gradient:.1g}; {judged} loss {loss:.4f}, "
+        f"{recipe.best_by} {best:.4f} ({train_seconds:.1f} s)"
     )
-    if machine.is_main:
-        file = folder / "log.jsonl"
+    if session.machine.is_main:
+        file = session.folder / "log.jsonl"
         file.write_text("", encoding="utf-8")
         for step, loss in enumerate(found.losses, 1):
             seconds = round(train_seconds * step / passes, 3)
@@ -112,7 +98,7 @@ def solve(
     )
 
 
-def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
+def solve_head(head: Head, inputs: Inputs, recipe: Recipe) -> SolvedHead:
     """Return the head that makes mean loss + penalty / 2 |V|^2 least, V for standardised features.
 
     The penalty is `strategy.weight_decay`, or the one of the grid whose loss is least on rows that
@@ -144,9 +130,8 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
         examples = Examples([train], device, C, bias)
         scale = scale_of(task_of(recipe.task), examples.labels, head)
         labels = _targets(examples.labels, scale)
-    loss = task_of(recipe.task).row_loss(
-        recipe.train, labels, C, device, recipe.train.label_smoothing
-    )
+    targets = torch.from_numpy(labels).to(device)
+    loss = task_of(recipe.task).row_loss(recipe.train, targets, C, recipe.train.label_smoothing)
     penalty = chosen.penalty if chosen else USUAL if free else strategy.weight_decay
     assert penalty is not None
     found = minimise(examples, loss, penalty, C, start=chosen.start if chosen else None, bias=bias)
@@ -156,12 +141,12 @@ def solved(head: Head, inputs: Inputs, recipe: Recipe) -> Solved:
         figures = task_of(recipe.task).score(
             examples.labels[chosen.rows], outputs.astype(np.float32)
         )
-    _, centre = Scaled(found, examples, None, loss, bias).at(factor)
+    _, centre = RescaledHeads(found, examples, None, loss, bias).at(factor)
     W = (found.weight[0].cpu() * examples.scale).numpy() * factor
     b = centre[0].cpu().numpy() - W @ examples.mean.numpy()
     if scale is not None:
         W, b = W * scale.deviation[:, None], b * scale.deviation + scale.mean
-    return Solved(
+    return SolvedHead(
         weight=W,
         bias=b,
         penalty=penalty,
@@ -186,7 +171,7 @@ def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:
     return labels if scale is None else scale.targets(torch.from_numpy(labels)).numpy()
 
 
-def _put(found: Solved, head: Head) -> None:
+def _put(found: SolvedHead, head: Head) -> None:
     with torch.no_grad():
         linear: Any = head.head
         linear.weight.copy_(torch.from_numpy(found.weight))

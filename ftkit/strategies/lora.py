@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ftkit.backbones.pretrained import new_head
+from ftkit.backbones.structure import new_head
 from ftkit.errors import ModelError
 from ftkit.machine import memory
 from ftkit.recipe import Lora
@@ -42,8 +42,8 @@ class LoraStrategy(Strategy):
             targets = [name for name in targets if name.endswith(settings.targets)]
             if not targets:
                 raise ModelError(
-                    f"strategy.targets = {', '.join(settings.targets)}: no layer's name ends so; "
-                    f"layers that can be adapted are "
+                    f"strategy.targets = {', '.join(settings.targets)}: no layer's name ends in "
+                    f"them; layers that can be adapted are "
                     f"{', '.join(lora_targets(model, head)[:8])}, ..."
                 )
         _require_memory(settings.rank, model, targets)
@@ -74,7 +74,11 @@ class LoraStrategy(Strategy):
         return for_original_backbone(model) if self.settings.init == "pissa" else model
 
     def learning_rates(self, model: nn.Module) -> dict[str, float]:
-        """LoRA+: B, which begins at zero, moves faster (Hayou et al. 2024, arXiv 2402.12354)."""
+        """LoRA+: B, which begins at zero, moves faster (Hayou et al. 2024, arXiv 2402.12354).
+
+        peft's `create_loraplus_optimizer` is not used: it gives every vector, such as the head's
+        bias, the rate of B as well.
+        """
         factor = self.settings.lora_plus
         if factor is None:
             return {}
@@ -105,7 +109,7 @@ def _require_memory(rank: int, model: nn.Module, targets: list[str]) -> None:
 def lora_targets(model: PreTrainedModel, head: list[str]) -> list[str]:
     """Return the names of the layers outside the head that low-rank updates are put beside.
 
-    Told by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
+    Found by structure: every Linear (GPT-2's Conv1D is one, too), and every Conv2d of one group
     where convolutions hold most of the weights. Depthwise and grouped convolutions are left out:
     their updates cannot be merged.
 

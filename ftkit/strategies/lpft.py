@@ -18,11 +18,11 @@ from ftkit.strategies.base import Strategy, set_keeping_statistics
 from ftkit.strategies.head import HeadOnlyStrategy
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fit import fit
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 
 log = logging.getLogger(__name__)
 PROBE = "probe"
-"""The folder inside the run's that the first stage writes to."""
+"""The subfolder of the run that the first stage writes to."""
 
 
 class LpftStrategy(Strategy):
@@ -52,9 +52,8 @@ class LpftStrategy(Strategy):
         if probe.solver != "lbfgs" or HeadOnlyStrategy(probe).is_linear(model):
             return probe
         log.info(
-            "strategy.probe.solver = 'lbfgs' is for a head of one Linear layer, which %s has not; "
-            "the probe takes adamw",
-            type(model).__name__,
+            "strategy.probe.solver = 'lbfgs' is for a head of one Linear layer, which "
+            f"{type(model).__name__} has not; the probe takes adamw"
         )
         return probe.model_copy(update={"solver": "adamw"})
 
@@ -63,33 +62,28 @@ class LpftStrategy(Strategy):
         return {**super().peak_rates(), "probe.learning_rate": self.settings.probe.learning_rate}
 
     def train(
-        self,
-        model: PreTrainedModel,
-        inputs: Inputs,
-        recipe: Recipe,
-        machine: Machine,
-        folder: Path,
-        resume: bool = False,
+        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
     ) -> Fitted:
         """Train the head in the folder's probe/, then every parameter from there."""
         suited = self._suited_probe(model)
-        told = folder / PROBE / "fitted.json"
-        begun = resume and on_main(
-            lambda: newest_checkpoint(folder / "checkpoints") and told.exists()
+        folder = session.folder / PROBE
+        told = folder / "fitted.json"
+        begun = session.resume and on_main(
+            lambda: newest_checkpoint(session.folder / "checkpoints") and told.exists()
         )
         if begun:  # the checkpoint holds the probe's head, moved on
             probe = Fitted.from_json(told.read_text(encoding="utf-8"))
         else:
             alone = HeadOnlyStrategy(suited.model_copy(update={"refit": False}))
             first = recipe.override({"strategy": alone.settings})
-            on_main(lambda: (folder / PROBE).mkdir(exist_ok=True))
+            on_main(lambda: folder.mkdir(exist_ok=True))
             frozen = alone.adapt(model)
-            probe = alone.train(frozen, inputs, first, machine, folder / PROBE, resume)
+            probe = alone.train(frozen, inputs, first, replace(session, folder=folder))
             on_main(lambda: told.write_text(probe.to_json(), encoding="utf-8"))
         cast(Any, model).keeps_head = True
         recipe = self.long_enough(recipe, len(inputs.train))
         second = LpftStrategy(self.settings.model_copy(update={"probe": suited}))
-        fitted = fit(second.adapt(model), second, inputs, recipe, machine, folder, resume)
+        fitted = fit(second.adapt(model), second, inputs, recipe, session)
         return replace(
             fitted,
             strategy=self.settings.model_copy(update={"probe": probe.strategy}),
@@ -109,5 +103,5 @@ class LpftStrategy(Strategy):
         probe = HeadOnlyStrategy(self.settings.probe)
         first = recipe.override({"strategy": probe.settings})
         folder = Path(on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
-        probe.train(probe.adapt(model), inputs, first, machine, folder)
+        probe.train(probe.adapt(model), inputs, first, Session(machine, folder))
         return self.adapt(model), inputs

@@ -37,11 +37,12 @@ WORSE = 2
 """So many penalties in a row that are worse than the best one end the search."""
 FOLDS = 5
 DEAREST = 1e9
-"""Where rows x features x classes are more, one of the folds is held out instead of all in turn."""
+"""Where rows x features x classes are more, only one of the folds is held out."""
 ITERATIONS, CHANGE = 60, 1e-4
 """L-BFGS stops after so many, or where the loss falls by less, while penalties are tried."""
 TEMPERATURES, NEAR = (-4.0, 4.0), 0.03
-"""The logarithm of what weights are multiplied by lies between these, and is found as nearly."""
+"""The logarithm of the factor of the weights lies between these two, and is found up to this
+error."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Chosen:
     """The mean of the heads of all folds, a good place to begin."""
 
 
-class Scaled:
+class RescaledHeads:
     """Heads whose weights are multiplied by a factor, each with the bias that suits it then."""
 
     def __init__(
@@ -123,16 +124,17 @@ def choose_penalty(
     which = np.where(which < tested, which, -1)
     rows = np.flatnonzero(which >= 0)
     parts = (which[None] != np.arange(tested)[:, None]).astype(np.float64)
-    fitting = task_of(task).row_loss(settings, labels, C, device, settings.label_smoothing)
+    targets = torch.from_numpy(labels).to(device)
+    fitting = task_of(task).row_loss(settings, targets, C, settings.label_smoothing)
     smoothing = max(C, 2) / ((max(C, 2) - 1) * (len(rows) + 2))
-    judging = task_of(task).row_loss(settings, labels, C, device, smoothing)
+    judging = task_of(task).row_loss(settings, targets, C, smoothing)
     best: Chosen | None = None
     solution, worse = None, 0
     for tried, penalty in enumerate(PENALTIES, 1):
         solution = minimise(
             examples, fitting, penalty, C, parts, solution, bias, ITERATIONS, CHANGE
         )
-        scaled = Scaled(solution, examples, parts, fitting, bias)
+        scaled = RescaledHeads(solution, examples, parts, fitting, bias)
         factor, loss = scaled.best(judging, rows, which[rows])
         if best is None or loss < best.loss:
             held = scaled.logits(factor, rows, which[rows]).cpu().numpy()
@@ -142,12 +144,8 @@ def choose_penalty(
             break
     assert best is not None
     log.info(
-        "head: of %d penalties from %.3g to %.2g, %.2g has the least loss on held-out rows, %.4f",
-        tried,
-        PENALTIES[0],
-        penalty,
-        best.penalty,
-        best.loss,
+        f"head: of {tried} penalties from {PENALTIES[0]:.3g} to {penalty:.2g}, {best.penalty:.2g} "
+        f"has the least loss on held-out rows, {best.loss:.4f}"
     )
     return best
 

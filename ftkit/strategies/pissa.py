@@ -1,8 +1,11 @@
 """PiSSA: LoRA that begins as the principal part of each weight (Meng et al. 2024, 2404.02948).
 
 W = U S V^T. With the r largest singular values, B = U sqrt(S / s) and A = sqrt(S / s) V^T, s being
-LoRA's scale; the frozen weight becomes W - s B A, so nothing changes at first. peft can do so for
-Linear layers; here for convolutions too, by their weight as a matrix (O, I K K).
+LoRA's scale; the frozen weight becomes W - s B A, so nothing changes at first.
+
+This is written by hand because peft's own (`init_lora_weights="pissa"`) is for Linear layers alone,
+and makes smaller matrices where a layer is narrower than the rank. Here convolutions are adapted
+too, by their weight as a matrix (O, I K K).
 
 The frozen weight is no longer the backbone's, so an adapter of A and B alone would be worthless
 elsewhere. What training changed, s (B A - B0 A0), is a plain LoRA of rank 2r, and that is saved. On

@@ -1,7 +1,8 @@
 """Heads on cached features, where trying is cheap: which solver, which settings of AdamW.
 
 `ftkit.strategies.linear_head` solves a head of one Linear layer to the end. Others are trained by
-AdamW, and `choose` tries a small grid of settings and keeps what does best on validation rows.
+AdamW, and `search_settings` tries a small grid of settings: what does best on validation rows is
+kept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
@@ -25,14 +25,14 @@ from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.batches import Batches
 from ftkit.training.fit import schedule_of
-from ftkit.training.selection import kept, rank
+from ftkit.training.selection import best_validation, rank
 from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
 LEARNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Times the recipe's own."""
+"""Learning rates that are tried, as multiples of the recipe's own."""
 DECAYS = (1e-4, 1e-2, 1.0)
-"""Beside the recipe's own."""
+"""Weight decays that are tried beside the recipe's own."""
 ROWS = 4096
 """Rows taken at once, so that memory stays flat."""
 
@@ -51,7 +51,7 @@ def solver_of(strategy: HeadOnly, head: Head) -> str:
     return "adamw"
 
 
-def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Recipe:
+def search_settings(head: Head, inputs: Inputs, recipe: Recipe) -> Recipe:
     """Return the recipe with the learning rate and weight decay that do best on validation rows.
 
     Leaves the head as it is. Best is by `train.best_by`, of equals that with the lower loss. Every
@@ -69,17 +69,12 @@ def choose(head: Head, inputs: Inputs, recipe: Recipe, machine: Machine) -> Reci
     begin = time.perf_counter()
     tried = on_main(lambda: [train_head(copy.deepcopy(head), inputs, each) for each in grid])
     best = max(range(len(grid)), key=lambda number: rank(tried[number], recipe.best_by))
-    chosen = grid[best]
+    chosen, figures = grid[best], tried[best]
     log.info(
-        "head: of %d settings, learning rate %.2g and weight decay %.2g did best on validation "
-        "rows: %s %.4f, loss %.4f (%.1f s)",
-        len(grid),
-        chosen.strategy.learning_rate,
-        chosen.train.weight_decay,
-        recipe.best_by,
-        tried[best][recipe.best_by],
-        tried[best]["loss"],
-        time.perf_counter() - begin,
+        f"head: of {len(grid)} settings, learning rate {chosen.strategy.learning_rate:.2g} and "
+        f"weight decay {chosen.train.weight_decay:.2g} did best on validation rows: "
+        f"{recipe.best_by} {figures[recipe.best_by]:.4f}, loss {figures['loss']:.4f} "
+        f"({time.perf_counter() - begin:.1f} s)"
     )
     return chosen
 
@@ -104,9 +99,7 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        groups,
-        lr=recipe.strategy.learning_rate,
-        weight_decay=settings.weight_decay,
+        groups, lr=recipe.strategy.learning_rate, weight_decay=settings.weight_decay
     )
     steps = settings.max_steps or settings.epochs * len(batches)
     schedule, warmup, options = schedule_of(settings, steps)
@@ -134,16 +127,16 @@ def train_head(head: Head, inputs: Inputs, recipe: Recipe) -> dict[str, float]:
             if step == steps:
                 break
         epoch += 1
-        found.append(measured(head, inputs, recipe, scale))
-        if kept(found, recipe.best_by) == len(found) - 1:
+        found.append(validation_figures(head, inputs, recipe, scale))
+        if best_validation(found, recipe.best_by) == len(found) - 1:
             best = copy.deepcopy(head.state_dict())
     head.load_state_dict(best)
     if scale is not None:
         scale.fold(head)
-    return found[kept(found, recipe.best_by)]
+    return found[best_validation(found, recipe.best_by)]
 
 
-def measured(
+def validation_figures(
     head: Head, inputs: Inputs, recipe: Recipe, scale: Scale | None = None
 ) -> dict[str, float]:
     """Return {"loss": ..., "accuracy": ..., ...} of the head on validation rows.
@@ -154,16 +147,8 @@ def measured(
     head.eval()
     rows: Any = inputs.validation
     device = next(head.parameters()).device
+    pieces = np.split(np.arange(len(rows)), range(ROWS, len(rows), ROWS))
     with torch.inference_mode():
-        logits = np.concatenate(
-            [head(piece.to(device))["logits"].float().cpu().numpy() for piece, _ in _pieces(rows)]
-        )
+        given = (rows.at(positions).to(device) for positions in pieces)
+        logits = np.concatenate([head(each)["logits"].float().cpu().numpy() for each in given])
     return task_of(recipe.task).score(rows.labels, scale.outputs(logits) if scale else logits)
-
-
-def _pieces(rows: Features) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield (features (B, ...) float32, labels (B,)) of all rows in all views, in order."""
-    for view in range(len(rows.places)):
-        for start in range(0, len(rows), ROWS):
-            positions = np.arange(start, min(start + ROWS, len(rows)))
-            yield rows.at(positions, view), torch.from_numpy(rows.labels[positions])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,9 +24,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from ftkit.backbones.pretrained import place
+from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
-from ftkit.machine.runtime import Machine
+from ftkit.machine.runtime import Machine, random_state_of, set_random_state
 from ftkit.recipe import Recipe
 from ftkit.runs.journal import Journal
 from ftkit.strategies import strategy_of
@@ -42,7 +41,8 @@ LOWEST, HIGHEST, STEPS = 1e-6, 1e-1, 80
 MEMORY = 0.8
 """Share that the smoothed loss keeps of itself in each step."""
 CALM = 10
-"""Steps at first whose rates change nothing yet: their losses differ as batches do."""
+"""The first steps, whose rates are too small to change anything: their losses differ as batches
+do."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,15 @@ def range_test(
     """
     begin = time.perf_counter()
     place(model, recipe.train.channels_last, machine.device)
-    with as_before(model):
+    with put_back_afterwards(model, machine):
         strategy = strategy_of(recipe.strategy)
         part, seen = strategy.for_range_test(model, inputs, recipe, machine)
         rates, losses = _curve(part, seen, recipe, machine, steps)
     chosen = pick(rates, losses)
     seconds = time.perf_counter() - begin
     log.info(
-        "range test: learning rate %.2g, from %d steps up to %.2g in %.1f s",
-        chosen,
-        len(rates),
-        rates[-1],
-        seconds,
+        f"range test: learning rate {chosen:.2g}, from {len(rates)} steps up to {rates[-1]:.2g} in "
+        f"{seconds:.1f} s"
     )
     return RangeTest(tuple(rates), tuple(losses), chosen, seconds)
 
@@ -190,14 +187,13 @@ def take_steps(
 
 
 @contextmanager
-def as_before(model: nn.Module) -> Iterator[None]:
+def put_back_afterwards(model: nn.Module, machine: Machine) -> Iterator[None]:
     """Put back, after the block, every weight and buffer, what moves, modes, and random states."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     moves = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
     modes = [(module, module.training) for module in model.modules()]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    state = random_state_of(machine)
     try:
         yield
     finally:
@@ -209,11 +205,7 @@ def as_before(model: nn.Module) -> Iterator[None]:
             parameter.grad = None
         for module, training in modes:
             module.training = training
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if on_gpus:
-            torch.cuda.set_rng_state_all(on_gpus)
+        set_random_state(state, machine)
 
 
 def rate_of(step: int, steps: int) -> float:

@@ -1,7 +1,7 @@
 """What a task has to say: `Task`, the one class that a new task derives from.
 
 A task is what goes in and what comes out, and all that depends on it stands in one file, named
-after its kind. `ReadsRows` says what a table means to it and `FeedsModels` what its models are
+after its kind. `TableReading` says what a table means to it and `ModelInputs` what its models are
 given; here follows what is trained, measured and shown. The defaults are those of one class out of
 C, so an image classifier writes a few lines. `ftkit.tasks.task_of` gives the task of a recipe;
 CONTRIBUTING.md shows how one is added.
@@ -27,26 +27,30 @@ from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
 from ftkit.tasks.evaluation import predict_logits
-from ftkit.tasks.feeds_models import FeedsModels
 from ftkit.tasks.inputs import Inputs, Rows
-from ftkit.tasks.losses import class_weights, classification_loss
+from ftkit.tasks.losses import RowLoss, class_weights, classification_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import measure_logits, score_logits, softmax
-from ftkit.tasks.reads_rows import ReadsRows
+from ftkit.tasks.model_inputs import ModelInputs
+from ftkit.tasks.table_reading import TableReading
 from ftkit.tasks.wording import Wording, wording_of_classes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 SMALLEST = 1e-6
-"""Probability of what a baseline never saw."""
+"""The probability that a baseline gives to a class that it never saw."""
 
 
-class Task(ReadsRows, FeedsModels):
+class Task(TableReading, ModelInputs):
     """One class out of C for each row; other tasks override what is different with them.
 
     `settings` are the task's own in the recipe. A task never changes: what is found out about it
     makes another one, with settings that say so.
     """
+
+    example: str = ""
+    """An input as Python writes it, for the model card; a pipeline takes it."""
 
     # Training and measuring.
 
@@ -70,13 +74,8 @@ class Task(ReadsRows, FeedsModels):
         )
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the loss of each row, from logits (B, C) and row numbers (B,) to (B,).
 
         Cross-entropy, weighted by the row's own class. The weight is outside of the smoothing,
@@ -84,22 +83,21 @@ class Task(ReadsRows, FeedsModels):
         (github.com/pytorch/pytorch/issues/104776).
 
         Args:
-            labels: of the rows, as `ftkit.tasks.inputs.Rows.labels` has them.
+            labels: of the rows, as `ftkit.tasks.inputs.Rows.labels` has them, on the device.
             classes: C.
             smoothing: share of the target probability that is spread over all classes.
         """
-        weights = class_weights(settings, labels, classes)
-        weights = None if weights is None else weights.double().to(device)
-        targets = torch.from_numpy(labels).to(device)
+        weights = class_weights(settings, labels.cpu().numpy(), classes)
+        weights = None if weights is None else weights.double().to(labels.device)
 
         def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            own = targets[rows]
+            own = labels[rows]
             found = F.cross_entropy(logits, own, label_smoothing=smoothing, reduction="none")
             return found if weights is None else weights[own] * found
 
         return loss
 
-    def before(
+    def measure_before(
         self, model: nn.Module, rows: Rows, settings: Train, machine: Machine
     ) -> dict[str, Measured]:
         """Return what the backbone does before training, on rows that training will not see.
@@ -121,7 +119,7 @@ class Task(ReadsRows, FeedsModels):
         """
         return predict_logits(model, rows, settings, machine)
 
-    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
+    def tuned(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
         """Return the task with what is decided on validation rows after training.
 
         Every rank must call this.
@@ -138,14 +136,12 @@ class Task(ReadsRows, FeedsModels):
         return score_logits(labels, outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Any, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: Any, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return each figure with its 95 % interval over test examples; see `score`.
 
         Args:
             seed: of the bootstrap, where there is one.
-            groups: (N,) int64 number of each row's group, whose rows stand and fall together, such
-                as rotations of one position; None where every row is one of its own.
         """
         return measure_logits(labels, outputs, groups)
 
@@ -170,7 +166,7 @@ class Task(ReadsRows, FeedsModels):
         counts = confusion_matrix(labels, outputs.argmax(1), labels=range(len(names)))
         plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
-    def raw(self, rows: Dataset) -> dict[str, Any]:
+    def user_inputs(self, rows: Dataset) -> dict[str, Any]:
         """Return what canonical rows hold by column, as JSON can write it: what a user puts in.
 
         Images are not in it: they become files.
@@ -178,7 +174,7 @@ class Task(ReadsRows, FeedsModels):
         inputs = [name for name in rows.column_names if name not in ("image", "label", "index")]
         return {name: rows[name][:] for name in inputs}
 
-    def expected(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what a fresh process must give for these rows, by the names that it uses.
 
         See `ftkit.finetuning.reload` for the names. Numbers must be close, texts equal.
@@ -208,4 +204,4 @@ class Task(ReadsRows, FeedsModels):
 
     def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
         """Return what the model card says of this task."""
-        return wording_of_classes(recipe, label_names)
+        return wording_of_classes(recipe, label_names, self.example)

@@ -23,7 +23,8 @@ PLAIN = (
 no new token: every answer ends in the end-of-text token, at which such models stop already."""
 MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 NEAR = 3
-"""Tokens before an answer that may join with its beginning, as two line breaks become one token."""
+"""At most so many tokens before an answer may join with its beginning, as two line breaks become
+one token."""
 
 
 def give_template(tokenizer: Any) -> bool:
@@ -55,7 +56,7 @@ def encode(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
         DataError: the template refuses the conversation, or writes it in a way that cannot be told.
     """
     try:
-        if MARKED.search(_template(tokenizer)):
+        if MARKED.search(tokenizer.get_chat_template()):
             found = tokenizer.apply_chat_template(
                 messages, return_dict=True, return_assistant_tokens_mask=True
             )
@@ -63,10 +64,6 @@ def encode(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
         return _encode_by_beginnings(tokenizer, messages)
     except TemplateError as error:
         raise DataError(f"the backbone's chat template refuses it: {error}") from error
-
-
-def _template(tokenizer: Any) -> str:
-    return tokenizer.get_chat_template()
 
 
 def _encode_by_beginnings(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
@@ -81,7 +78,7 @@ def _encode_by_beginnings(tokenizer: Any, messages: Messages) -> tuple[list[int]
         if not (whole.startswith(after) and after.startswith(before)):
             raise DataError(
                 f"the backbone's chat template writes message {place + 1} in another way when more "
-                f"messages follow, so the assistant's tokens cannot be told; give a template with "
+                f"messages follow, so the assistant's tokens cannot be found; give a template with "
                 f"{{% generation %}}, or conversations of one answer"
             )
         start, end = (_length(tokenizer, part, ids) for part in (before, after))
@@ -107,7 +104,7 @@ def _length(tokenizer: Any, beginning: str, ids: list[int]) -> int:
     if same < len(alone) - NEAR:
         raise DataError(
             "the tokens of a prompt change when its answer follows, so the assistant's tokens "
-            "cannot be told; give a chat template with {% generation %}"
+            "cannot be found; give a chat template with {% generation %}"
         )
     return same + 1
 

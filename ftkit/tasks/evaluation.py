@@ -20,9 +20,11 @@ from ftkit.recipe import Train
 from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
 NO_INPUTS = ("labels", "index")
-"""What an example has besides the model's inputs."""
+"""The keys of an example that are no inputs of the model."""
+MOST_VERIFIED = 256
+"""Test rows of a run that are compared with what its saved model gives."""
 MOST_THREADS = 4
-"""Batches that a CPU computes at a time; each needs memory of its own."""
+"""A CPU computes at most so many batches at a time, since each needs memory of its own."""
 
 
 def predict_logits(model: nn.Module, rows: Rows, settings: Train, machine: Machine) -> np.ndarray:
@@ -39,6 +41,7 @@ def for_each_row(
     rows: Rows,
     settings: Train,
     machine: Machine,
+    with_labels: bool = False,
 ) -> np.ndarray:
     """Return (N, ...) float32: what `compute` gives for each row's inputs, in order, on every rank.
 
@@ -47,12 +50,13 @@ def for_each_row(
 
     Args:
         compute: from the model's inputs by name, each (B, ...), to outputs (B, ...), on the device.
+        with_labels: labels are among these inputs.
     """
     order = by_length(rows, np.arange(len(rows)))
     batches = shared_batches(rows, settings, machine)
     outputs = [
         values.float().cpu().numpy()
-        for values in in_batches(compute, rows, batches, settings, machine)
+        for values in in_batches(compute, rows, batches, settings, machine, with_labels)
     ]
     stacked = np.concatenate(gather_object(outputs))  # rank 0's rows, then rank 1's, ...
     ranks = range(machine.world_size)
@@ -61,10 +65,12 @@ def for_each_row(
     return ordered
 
 
-def shared_batches(rows: Rows, settings: Train, machine: Machine) -> list[list[int]]:
-    """Return this rank's rows in batches, rows of similar length together."""
+def shared_batches(
+    rows: Rows, settings: Train, machine: Machine, size: int | None = None
+) -> list[list[int]]:
+    """Return this rank's rows in batches, rows of similar length together, the longest first."""
     mine = by_length(rows, np.arange(len(rows)))[machine.rank :: machine.world_size].tolist()
-    size = evaluation_batch(settings, machine)
+    size = size or evaluation_batch(settings, machine)
     return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 
@@ -74,6 +80,7 @@ def in_batches(
     batches: Sequence[Sequence[int]],
     settings: Train,
     machine: Machine,
+    with_labels: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Yield what `compute` gives for each of these batches of keys, on the device.
 
@@ -81,16 +88,18 @@ def in_batches(
 
     Args:
         compute: is called in several threads on a CPU.
+        with_labels: labels are among its inputs.
     """
+    left_out = ("index",) if with_labels else NO_INPUTS
 
     def run(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {
             name: values.to(machine.device, non_blocking=True)
             for name, values in batch.items()
-            if name not in NO_INPUTS
+            if name not in left_out
         }
         with torch.inference_mode():
-            return fitting(compute, inputs)
+            return in_halves(compute, inputs)
 
     if machine.device.type == "cpu" and workers(settings, machine) == 0:
         yield from _in_threads(
@@ -136,7 +145,7 @@ def _in_threads(
         torch.set_num_threads(cores)
 
 
-def fitting(
+def in_halves(
     compute: Callable[[dict[str, torch.Tensor]], torch.Tensor], inputs: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """Return compute(inputs), in halves where the whole does not fit into memory.
@@ -152,7 +161,7 @@ def fitting(
             raise
     halves = [slice(0, size // 2), slice(size // 2, size)]
     return torch.cat(
-        [fitting(compute, {name: v[half] for name, v in inputs.items()}) for half in halves]
+        [in_halves(compute, {name: v[half] for name, v in inputs.items()}) for half in halves]
     )
 
 
@@ -201,3 +210,13 @@ def workers(settings: Train, machine: Machine) -> int:
         return settings.workers
     cores = (os.cpu_count() or 1) // machine.world_size
     return 0 if machine.device.type == "cpu" else min(8, cores)
+
+
+def verified_rows(size: int) -> np.ndarray:
+    """Return the positions, in order, of the test rows that are compared, out of `size`."""
+    return spread_rows(size, MOST_VERIFIED)
+
+
+def spread_rows(size: int, most: int) -> np.ndarray:
+    """Return at most so many positions out of `size`, evenly spread, in order."""
+    return np.linspace(0, size - 1, min(most, size)).round().astype(int)

@@ -70,11 +70,7 @@ class ImageRows(Dataset):
             ]
         )
         return [
-            {
-                "pixel_values": values,
-                "labels": label_at(self.labels, position),
-                "index": position,
-            }
+            {"pixel_values": values, "labels": label_at(self.labels, position), "index": position}
             for values, (_, position) in zip(pixels, places, strict=True)
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ from ftkit.errors import ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Mlp
 from ftkit.tasks.base import Task
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.image_rows import ImageRows, augmentation
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.model_inputs import Auto
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,6 +43,7 @@ class Images(Task):
     """An image in."""
 
     auto = AUTO
+    example = '"image.png"'
 
     def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of images, files or their names, and those of labels."""
@@ -63,7 +65,7 @@ class Images(Task):
         names = {n for n in named(IMAGE_NAMES, features) if is_number(features[n])}
         return super().column_uses(Features({**features, **dict.fromkeys(names, Value("string"))}))
 
-    def located(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
+    def with_image_files(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
         """Return the rows, file names in them completed by `data.images` where it is given."""
         return rows if images is None else as_images(rows, self.settings.image, folder, images)
 
@@ -76,15 +78,12 @@ class Images(Task):
         """Return images as the processor makes them, those for training changed at random."""
         changes = self.settings.augment
         augment, classes = augmentation(changes, processor), len(splits.label_names)
-        train, validation, test = (
-            ImageRows(rows, processor, self.label_array(rows, classes), seed)
-            for rows in (splits.train, splits.validation, splits.test)
+        found = Inputs.of(
+            splits, lambda rows: ImageRows(rows, processor, self.label_array(rows, classes), seed)
         )
-        return Inputs(
-            train=ImageRows(splits.train, processor, train.labels, seed, augment),
-            train_plain=train,
-            validation=validation,
-            test=test,
+        return replace(
+            found,
+            train=ImageRows(splits.train, processor, found.train.labels, seed, augment),
             mixing=changes if changes.mixup or changes.cutmix else None,
         )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from datasets import Dataset
 
+from ftkit.data.splits import Splits
 from ftkit.recipe import Augment
 
 NO_LABEL = -100
@@ -22,7 +25,7 @@ class Rows(Protocol):
     def labels(self) -> np.ndarray:
         """(N,) class numbers, or numbers; of several classes (N, C) float32 of 0 and 1.
 
-        Of words (N,) lists of class numbers; else what is to be told of a row.
+        Of words (N,) lists of class numbers; else what is to be predicted of a row.
         """
         ...
 
@@ -47,6 +50,12 @@ class Inputs:
     """(N,) int64, equal for training rows that belong together, as `ftkit.data.Splits` has them."""
     validation_groups: np.ndarray | None = None
     """(N,) int64, in the same numbering; not None where `train_groups` is not."""
+
+    @classmethod
+    def of(cls, splits: Splits, make: Callable[[Dataset], Rows]) -> Inputs:
+        """Return what `make` makes of the canonical rows of each split, without random changes."""
+        train, validation, test = map(make, (splits.train, splits.validation, splits.test))
+        return cls(train=train, train_plain=train, validation=validation, test=test)
 
 
 def examples_of(rows: Any, keys: list[int]) -> list[dict[str, Any]]:
@@ -92,14 +101,14 @@ def digest(*parts: bytes) -> bytes:
     return found.digest().replace(b"\0", b"\1")
 
 
-def few(rows: Any, count: int) -> Rows:
+def first_rows(rows: Any, count: int) -> Rows:
     """Return the first `count` rows as rows of their own, to try something out on them."""
     if hasattr(rows, "first"):
         return rows.first(count)
-    return Few(rows, min(count, len(rows)))
+    return FirstRows(rows, min(count, len(rows)))
 
 
-class Few:
+class FirstRows:
     """The first rows of others; the key of an example is epoch * N + position, as it is there."""
 
     def __init__(self, rows: Rows, count: int) -> None:

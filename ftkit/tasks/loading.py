@@ -49,7 +49,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     group = data.group or (found.group if data.copies == "together" else None)
     try:
         there = without_group(train.features, group, task.settings)
-        task, said_of_columns = task.resolve_columns(there).fitted_to(train, there, task)
+        task, said_of_columns = task.resolve_columns(there).learn_columns(train, there, task)
     except DataError as error:
         raise (DataError(found.no_header) if found.no_header else error) from error
     inputs, labelled = task.input_columns(), task.label_columns()
@@ -83,7 +83,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     rows = {}
     for role, name in roles.items():
         folder = found.folder_of(name)
-        table = task.located(source[name], folder, data.images)
+        table = task.with_image_files(source[name], folder, data.images)
         whole = task.canonical(table, labels[role], folder)
         if not data.outside:
             require_inside(whole, found.roots_of(name, data.images), data.path)
@@ -113,10 +113,15 @@ def examine(splits: Splits, on_bad_row: str, near: bool = True) -> tuple[Finding
         on_bad_row: "error" or "skip", what a row that cannot be read is.
         near: also look for near-copies.
     """
-    seen = {role: look(getattr(splits, role), near) for role in ROLES}
-    bad = {role: broken for role, (_, broken) in seen.items()}
-    found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+    found, bad = _look(splits, near)
     return with_files((*unreadable(splits, bad, on_bad_row == "skip"), *found), splits)
+
+
+def _look(splits: Splits, near: bool) -> tuple[tuple[Finding, ...], dict[str, dict[int, str]]]:
+    """Return what is odd with rows that can be read, and by split why others cannot be."""
+    seen = {role: look(getattr(splits, role), near) for role in ROLES}
+    found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
+    return tuple(found), {role: broken for role, (_, broken) in seen.items()}
 
 
 def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any]], Any]) -> Splits:
@@ -131,14 +136,8 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
     Raises:
         DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
-
-    def see() -> tuple[dict[str, dict[int, str]], tuple[Finding, ...]]:
-        seen = {role: look(getattr(splits, role), near=False) for role in ROLES}
-        bad = {role: broken for role, (_, broken) in seen.items()}
-        found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
-        return bad, with_files(found, splits)
-
-    bad, findings = run_once(see)
+    found, bad = run_once(lambda: _look(splits, near=False))
+    findings = with_files(found, splits)
     for finding in findings:
         log.info("data: %s", finding)
     splits = replace(splits, findings=findings)

@@ -14,6 +14,9 @@ from ftkit.errors import RecipeError
 from ftkit.recipe import Augment, Train
 from ftkit.tasks.inputs import NO_LABEL
 
+RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (K, C) and the numbers (K,) of their rows to the loss (K,) of each."""
+
 
 def classification_loss(
     outputs: Any,
@@ -24,40 +27,25 @@ def classification_loss(
 ) -> torch.Tensor:
     """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
 
+    The cross-entropy of a row is that with the smoothed target, which gives every class an equal
+    part of `label_smoothing` (Szegedy et al. 2016, section 7), times the weight of the row's own
+    class. torch's own `weight` is for each class of that target instead of for the row: where one
+    class weighs much more than another, its part of the smoothing outweighs the true class, and
+    the optimum avoids the common class (pytorch/pytorch#104776).
+
     Args:
         outputs: with `logits` (B, C).
-        labels: (B,).
+        labels: (B,); a row whose label is NO_LABEL does not count.
         num_items_in_batch: examples of the whole step, over all devices and micro-batches.
         weights: (C,) weight of each class.
     """
-    total = summed_cross_entropy(outputs["logits"].float(), labels, label_smoothing, weights)
-    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-
-def summed_cross_entropy(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    label_smoothing: float = 0.0,
-    weights: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return the sum of the rows' cross-entropies, each times the weight of the row's own class.
-
-    The cross-entropy of a row is that with the smoothed target, which gives every class an equal
-    part of `label_smoothing` (Szegedy et al. 2016, section 7). torch's own `weight` is for each
-    class of that target instead of for the row: where one class weighs much more than another, its
-    part of the smoothing outweighs the true class, and the optimum avoids the common class
-    (pytorch/pytorch#104776).
-
-    Args:
-        logits: (B, C).
-        labels: (B,); a row whose label is NO_LABEL does not count.
-        weights: (C,) weight of each class.
-    """
+    count = len(labels) if num_items_in_batch is None else num_items_in_batch
+    logits, smoothing = outputs["logits"].float(), label_smoothing
     if weights is None:
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="sum")
-    losses = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") / count
+    losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
     own = weights.to(losses)[labels.clamp(min=0)]  # NO_LABEL is below zero, its loss is zero
-    return (own * losses).sum()
+    return (own * losses).sum() / count
 
 
 def token_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from torch.nn import functional as F
 
 from ftkit.data.labels import read_numbers
 from ftkit.data.splits import Splits, labels_of
-from ftkit.recipe import Train
+from ftkit.recipe import Mlp, Recipe, Train
 from ftkit.runs.plots import plot_numbers
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
-from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.losses import RowLoss, elementwise_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.numbers import measure_numbers, score_numbers
-from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.table_reading import Labels
+from ftkit.tasks.wording import Wording, pipeline_snippet
 
 
 class Numbers(Task):
@@ -29,7 +32,7 @@ class Numbers(Task):
     problem_type = "regression"
 
     def read_labels(self, splits: Mapping[str, Dataset], strict: bool = True) -> Labels:
-        """Return no names, and for each split the numbers to be told (NaN where none)."""
+        """Return no names, and for each split the numbers to be predicted (NaN where none)."""
         return (), read_numbers(splits, str(self.settings.label))
 
     def known_labels(self, names: tuple[str, ...]) -> dict[str, Dataset]:
@@ -49,15 +52,10 @@ class Numbers(Task):
         return partial(elementwise_loss, error=F.mse_loss)
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the squared error of each row."""
-        targets = torch.from_numpy(labels.reshape(len(labels), -1)).double().to(device)
+        targets = labels.reshape(len(labels), -1).double()
         return lambda logits, rows: (logits - targets[rows]).square().mean(1)
 
     def score(self, labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
@@ -66,11 +64,7 @@ class Numbers(Task):
         return {name: found[name] for name in ("loss", *self.settings.figures)}
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: np.ndarray,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: np.ndarray, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, of which some are by the bootstrap."""
         found = measure_numbers(labels, outputs.ravel(), seed, groups)
@@ -84,7 +78,7 @@ class Numbers(Task):
         """Draw predicted against true numbers: predictions.png."""
         plot_numbers(labels_of(splits.test), outputs.ravel(), folder / "predictions.png", title)
 
-    def expected(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs, which are the numbers themselves."""
         return {"logits": outputs[rows], "numbers": outputs[rows]}
 
@@ -95,3 +89,12 @@ class Numbers(Task):
     def outputs_of_means(self, means: np.ndarray) -> np.ndarray:
         """Return the means themselves."""
         return means
+
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says; a pipeline gives the number itself where it is asked for
+        that."""
+        usual = replace(super().wording(recipe, label_names), same="numbers")
+        if isinstance(recipe.backbone, Mlp) or recipe.strategy.adapter_alone:
+            return usual
+        use = f'print(tell({self.example}, function_to_apply="none")[0]["score"])'
+        return replace(usual, snippet=pipeline_snippet(self.settings, use))

@@ -1,4 +1,4 @@
-"""Rows to be answered by a trained model, with labels or without: `read_given`."""
+"""Rows to be answered by a trained model, with labels or without: `read_rows`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRITTEN = ("encoding", "separator", "decimal", "as_text", "folders")
 
 
 @dataclass(frozen=True)
-class Given:
+class RowsToAnswer:
     """Rows in the form that the task's inputs are made from."""
 
     rows: Dataset
@@ -54,7 +54,7 @@ class Given:
     """What was decided about them, one sentence each."""
 
 
-def read_given(
+def read_rows(
     inputs: Sequence[str],
     task: Task,
     label_names: tuple[str, ...],
@@ -62,7 +62,7 @@ def read_given(
     data: Data | None = None,
     asked: Collection[str] = (),
     texts: bool = False,
-) -> Given:
+) -> RowsToAnswer:
     """Return the rows that these words name, without those that cannot be read.
 
     Args:
@@ -87,11 +87,11 @@ def read_given(
     _require_asked(task, asked, table.features)
     task, unlabelled = _columns(task, table.features)
     notes += (*_renamed(before.settings, task.settings), *task.notes_on(table))
-    labels, labelled, said = labels_given(task, table, label_names, unlabelled)
+    labels, labelled, said = labels_of_table(task, table, label_names, unlabelled)
     notes += said
     folder = source.folder_of(name)
     images = data.images if data is not None else None
-    table = task.located(table, folder, images)
+    table = task.with_image_files(table, folder, images)
     rows = task.canonical(table, labels, folder)
     if data is None or not data.outside:
         require_inside(rows, source.roots_of(name, images), _short(inputs))
@@ -105,7 +105,7 @@ def read_given(
         f"left out row {row}{in_brackets(file_of(rows, row))}: {reason}"
         for row, reason in bad.items()
     )
-    return Given(rows.select(kept), labelled[kept], task, notes)
+    return RowsToAnswer(rows.select(kept), labelled[kept], task, notes)
 
 
 def _require_asked(task: Task, asked: Collection[str], features: Features) -> None:
@@ -190,7 +190,7 @@ def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
     return names[0], source.notes + ((note,) if len(source.splits) > 1 else ())
 
 
-def labels_given(
+def labels_of_table(
     task: Task, table: Dataset, label_names: tuple[str, ...], unlabelled: str | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return the labels of the rows, which of them are known, and what there is to say.
@@ -236,7 +236,7 @@ def _columns(task: Task, features: Features) -> tuple[Task, str | None]:
     known, tells = task.label_columns(), task.settings.tells
     single = [name for name in known if isinstance(features.get(name), ClassLabel)]
     if tells == "tags" and single:
-        why = f"column '{single[0]}' says one class a row, where the model tells any number of them"
+        why = f"column '{single[0]}' has one class a row, and the model predicts any number of them"
     elif all(has_column(features, name) for name in known):
         return task.resolve_columns(features), None
     elif tells == "class" and isinstance(features.get("label"), ClassLabel):

@@ -12,9 +12,7 @@ from ftkit.errors import ModelError, nearest
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Translation
 from ftkit.tasks.inputs import NO_LABEL
-
-USUAL_MOST = 512
-"""Tokens; tokenizers that know no limit say 10^30."""
+from ftkit.tasks.text_rows import USUAL_MOST
 
 
 def write_translator(

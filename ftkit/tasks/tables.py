@@ -42,7 +42,7 @@ class Tables(Task):
         """Return the columns of numbers and of few words."""
         return self.settings.columns
 
-    def fitted_to(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
+    def learn_columns(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
         """Return the task with its columns of words, and what is left of the others and why.
 
         Words become categories where they are few.
@@ -77,7 +77,9 @@ class Tables(Task):
                 f"{why}"
             )
         unused = [f"{name} ({why})" for name, why in left.items()] if wanted is None else []
-        notes = [*_said_of_words(words), *_said_of_gaps(train, chosen, words)]
+        said = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
+        notes = [f"columns of words: {said}"] if said else []
+        notes += _said_of_gaps(train, chosen, words)
         notes += [f"not used: {', '.join(unused)}"] if unused else []
         return self.changed(columns=chosen, categories=words or asked.settings.categories), notes
 
@@ -100,11 +102,6 @@ class Tables(Task):
     def raw_inputs(self, rows: Dataset) -> Iterable[Any]:
         """Return the numbers (D,) of each row."""
         return rows.with_format("numpy")["features"][:]
-
-
-def _said_of_words(words: dict[str, tuple[str, ...]]) -> list[str]:
-    told = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
-    return [f"columns of words: {told}"] if words else []
 
 
 def _said_of_gaps(

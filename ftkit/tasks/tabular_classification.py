@@ -6,4 +6,4 @@ from ftkit.tasks.tables import Tables
 class TabularClassification(Tables):
     """One class out of C for each row of a table."""
 
-    for_numbers = """to tell numbers use --set 'task={"kind": "tabular-regression"}'"""
+    for_numbers = """to predict numbers use --set 'task={"kind": "tabular-regression"}'"""

@@ -1,8 +1,9 @@
-"""What tasks share that tell any number of classes of each row: none, one or several."""
+"""What tasks share that predict any number of classes of each row: none, one or several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,17 @@ from ftkit.data.label_lists import list_candidates, name_lists, read_marks
 from ftkit.data.splits import Splits, labels_of, objects
 from ftkit.data.usual_columns import LABEL_NAMES
 from ftkit.machine.runtime import Machine
-from ftkit.recipe import Train
+from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_precision_recall
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import SMALLEST, Task
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.losses import elementwise_loss
+from ftkit.tasks.losses import RowLoss, elementwise_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.tags import measure_tags, score_tags, tags_of
-from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.thresholds import best_threshold, settled_threshold
+from ftkit.tasks.table_reading import Labels
+from ftkit.tasks.thresholds import best_threshold, choose_threshold
+from ftkit.tasks.wording import Wording, listed, pipeline_snippet
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,15 +97,10 @@ class Tags(Task):
         return partial(elementwise_loss, error=F.binary_cross_entropy_with_logits)
 
     def row_loss(
-        self,
-        settings: Train,
-        labels: np.ndarray,
-        classes: int,
-        device: torch.device,
-        smoothing: float = 0.0,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, settings: Train, labels: torch.Tensor, classes: int, smoothing: float = 0.0
+    ) -> RowLoss:
         """Return the binary cross-entropy of each row, a mean over the classes."""
-        targets = torch.from_numpy(labels).double().to(device) * (1 - smoothing) + smoothing / 2
+        targets = labels.double() * (1 - smoothing) + smoothing / 2
 
         def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             found = F.binary_cross_entropy_with_logits(logits, targets[rows], reduction="none")
@@ -110,13 +108,13 @@ class Tags(Task):
 
         return loss
 
-    def decided(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
+    def tuned(self, model: nn.Module, inputs: Inputs, settings: Train, machine: Machine) -> Self:
         """Return the task with its threshold, which the model's config keeps for later users."""
         task = self
         if self.settings.threshold is None:
             labels = inputs.validation.labels
             found = self.predict(model, inputs.validation, settings, machine)
-            task = self.changed(threshold=settled_threshold(labels, found))
+            task = self.changed(threshold=choose_threshold(labels, found))
         model.config.threshold = task.settings.threshold  # type: ignore[union-attr]
         return task
 
@@ -125,11 +123,7 @@ class Tags(Task):
         return score_tags(self.settings.threshold, labels, outputs)
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: np.ndarray,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: np.ndarray, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals."""
         return measure_tags(self.settings.threshold, labels, outputs, groups)
@@ -151,7 +145,7 @@ class Tags(Task):
         counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
         plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
 
-    def expected(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, and a probability of each class by itself."""
         return {"logits": outputs[rows], "probabilities": expit(outputs[rows])}
 
@@ -167,13 +161,27 @@ class Tags(Task):
         """Return the task with the threshold of the best micro-F1.
 
         Half of the votes is right for nothing here: a class of every tenth row never has it, and
-        what tells no class has a micro-F1 of 0. A threshold in the recipe is meant for a model,
+        what predicts no class has a micro-F1 of 0. A threshold in the recipe is meant for a model,
         and a baseline is to be as good as it can be, so it has its own.
         """
         return self.changed(threshold=best_threshold(truth, outputs)[0])
 
-    def _said_of_threshold(self) -> str:
-        """Return a sentence for the card: above which probability a class is told."""
-        given = self.settings.threshold
+    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
+        """Return what the card says, the threshold among it."""
+        usual, given = super().wording(recipe, label_names), self.settings.threshold
+        threshold = f"{given or 0.5:.3g}"
         where = ", see `threshold` in config.json" if given else ""
-        return f"A class is told where its probability is above {given or 0.5:.3g}{where}."
+        one = {"images": "an image", "texts": "a text"}[self.settings.noun]
+        options = f'top_k={len(label_names)}, function_to_apply="sigmoid"'
+        use = f"""for answer in tell({self.example}, {options}):
+    print(answer["label"], answer["score"], answer["score"] > {threshold})"""
+        told = pipeline_snippet(self.settings, use)
+        return replace(
+            usual,
+            answers=f"It predicts which of {len(label_names)} classes {one} has, none, one or "
+            f"several: {listed(label_names)}. A class is predicted where its probability is above "
+            f"{threshold}{where}.",
+            any_input="a probability for each of the classes above",
+            picture="Precision recall",
+            snippet=usual.snippet if recipe.strategy.adapter_alone else told,
+        )

@@ -17,7 +17,7 @@ class TextClassification(Texts):
 
     problem_type = "single_label_classification"
     for_numbers = (
-        """to tell numbers use --set 'task={"kind": "text-regression"}' """
+        """to predict numbers use --set 'task={"kind": "text-regression"}' """
         "with a pretrained backbone"
     )
     for_several = """several classes a row need --set 'task={"kind": "text-tagging"}'"""

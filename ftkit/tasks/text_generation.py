@@ -12,31 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, Json, Value
+from datasets import Dataset, Features, Value
 from torch import nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
-from ftkit.data.columns import is_text, pick
 from ftkit.data.conversations import MESSAGES, messages_of
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors import DataError, ModelError, RecipeError
 from ftkit.hub.errors import loading_errors
 from ftkit.machine.runtime import Machine
-from ftkit.recipe import LanguageModelling, Recipe, Train
+from ftkit.recipe import Recipe, Train
 from ftkit.runs.plots import plot_perplexities
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.chat import end_of_turn, give_template, prompt_of
 from ftkit.tasks.evaluation import for_each_row
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.metrics.language import Told, measure_texts, score_texts
+from ftkit.tasks.language_columns import asked_columns, certain_columns
+from ftkit.tasks.metrics import Groups
+from ftkit.tasks.metrics.language import TextScores, measure_texts, score_texts
+from ftkit.tasks.model_inputs import Auto
 from ftkit.tasks.packing import pack, why_not_packed
-from ftkit.tasks.reads_rows import Labels
+from ftkit.tasks.table_reading import Labels
 from ftkit.tasks.text_rows import USUAL_MOST
-from ftkit.tasks.token_rows import Tokens, is_told, pieces_of
-from ftkit.tasks.wording import HERE, Wording
-from ftkit.tasks.writing import Targets, next_token_loss, sums_of, write_answers
+from ftkit.tasks.token_rows import Tokens, has_targets, pieces_of
+from ftkit.tasks.wording import HERE, Wording, pipeline_snippet
+from ftkit.tasks.writing import next_token_loss, sums_of, write_answers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,15 +46,6 @@ log = logging.getLogger(__name__)
 AUTO = Auto(AutoModelForCausalLM, AutoTokenizer, MODEL_FOR_CAUSAL_LM_MAPPING, new_head=False)
 SHOWN = 1000
 """Characters of a text in predictions.parquet."""
-PAIRS = (
-    ("prompt", "answer"),
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("question", "answer"),
-    ("instruction", "response"),
-    ("instruction", "output"),
-)
-"""Names of prompt and answer; believed where there is no other column of text."""
 
 
 class TextGeneration(Task):
@@ -63,7 +55,7 @@ class TextGeneration(Task):
 
     def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of texts or of conversations, or of prompt and answer."""
-        found = _asked(self.settings, features) or _certain(features)
+        found = asked_columns(self.settings, features) or certain_columns(features)
         if found is None:
             raise DataError(
                 f"which column is the text? Columns are {', '.join(features)}; several or none "
@@ -106,7 +98,7 @@ class TextGeneration(Task):
         """Return nothing: there are no classes."""
         return {}
 
-    def settled(self, splits: Splits, model: Any, processor: Any) -> Self:
+    def for_backbone(self, splits: Splits, model: Any, processor: Any) -> Self:
         """Fill in columns, length and packing; give the tokenizer a chat template if it needs one.
 
         Raises:
@@ -138,29 +130,25 @@ class TextGeneration(Task):
         task = self.settings
         found = {r: pieces_of(task, getattr(splits, r), processor, r) for r in ROLES}
         for role, pieces in found.items():
-            if not any(map(is_told, pieces)):
+            if not any(map(has_targets, pieces)):
                 raise DataError(
-                    f"no {role} row has a token to be told within {task.max_length} tokens; use a "
-                    f"larger --set task.max_length"
+                    f"no {role} row has a token to be predicted within {task.max_length} tokens; "
+                    f"use a larger --set task.max_length"
                 )
-        told = [piece for piece in found["train"] if is_told(piece)]
+        told = [piece for piece in found["train"] if has_targets(piece)]
         lost = len({piece.row for piece in found["train"]}) - len({piece.row for piece in told})
         if lost:
             log.info(
-                "train: %d rows have nothing to be told in their first %d tokens and are left out",
-                lost,
-                task.max_length,
+                f"train: {lost} rows have nothing to be predicted in their first {task.max_length} "
+                "tokens and are left out"
             )
         groups = [[place] for place in range(len(told))]
         if task.pack:
             lengths, most = [len(piece.ids) for piece in told], task.max_length or USUAL_MOST
             groups = pack(lengths, most)
             log.info(
-                "train: %s texts packed into %s rows of %d tokens, %.1f %% full",
-                f"{len(told):,}",
-                f"{len(groups):,}",
-                most,
-                100 * sum(lengths) / (len(groups) * most),
+                f"train: {len(told):,} texts packed into {len(groups):,} rows of {most} tokens, "
+                f"{100 * sum(lengths) / (len(groups) * most):.1f} % full"
             )
         train = Tokens(told, splits.train, processor, groups, packed=task.pack)
         validation, test = (
@@ -183,17 +171,17 @@ class TextGeneration(Task):
         if not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.abs().max())):
             raise ModelError(
                 f"backbone '{backbone.id}': {type(model).__name__} sees the words that follow, so "
-                f"it cannot learn to tell them; give a backbone that reads from left to right, as "
-                f"GPT-2"
+                f"it cannot learn to predict them; give a backbone that reads from left to right, "
+                f"as GPT-2"
             )
 
     def loss(self, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
-        """Return the mean cross-entropy of the tokens that are to be told."""
+        """Return the mean cross-entropy of the tokens that are to be predicted."""
         if settings.class_weights != "none":
             raise RecipeError("train.class_weights: a language model has no classes; leave it out")
         return partial(next_token_loss, label_smoothing=settings.label_smoothing)
 
-    def before(
+    def measure_before(
         self, model: nn.Module, rows: Any, settings: Train, machine: Machine
     ) -> dict[str, Measured]:
         """Return the backbone's own perplexity."""
@@ -206,29 +194,29 @@ class TextGeneration(Task):
 
     def predict(
         self, model: nn.Module, rows: Any, settings: Train, machine: Machine, final: bool = True
-    ) -> Told:
+    ) -> TextScores:
         """Return the sums over the tokens of each text, and where `final` some written answers."""
         model.eval()
-        sums = for_each_row(partial(sums_of, model), Targets(rows), settings, machine)
+        sums = for_each_row(partial(sums_of, model), rows, settings, machine, with_labels=True)
         whole = np.zeros((len(rows.labels), 3))
         np.add.at(whole, rows.owners, sums)
         answers: dict[int, str] = {}
         if final and "messages" in rows.rows.column_names:
             answers = write_answers(self.settings, model, rows, machine)
         nats, tokens, right = whole.T
-        return Told(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
+        return TextScores(nats, tokens, right, tuple(answers.get(row) for row in range(len(whole))))
 
-    def score(self, labels: np.ndarray, outputs: Told) -> dict[str, float]:
+    def score(self, labels: np.ndarray, outputs: TextScores) -> dict[str, float]:
         """Return the loss and the figures over all tokens."""
         return score_texts(outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Told, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: TextScores, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, by the bootstrap."""
         return measure_texts(outputs, seed, groups)
 
-    def columns(self, splits: Splits, outputs: Told) -> dict[str, Any]:
+    def columns(self, splits: Splits, outputs: TextScores) -> dict[str, Any]:
         """Return `text`, or `prompt`, `answer` and `written`; tokens, loss and perplexity."""
         numbers = {
             "tokens": outputs.tokens.astype(np.int64),
@@ -247,13 +235,13 @@ class TextGeneration(Task):
             **numbers,
         }
 
-    def draw(self, splits: Splits, outputs: Told, folder: Path, title: str) -> None:
+    def draw(self, splits: Splits, outputs: TextScores, folder: Path, title: str) -> None:
         """Draw how many test texts have which perplexity: perplexity.png."""
         whole = float(np.exp(outputs.nats.sum() / outputs.tokens.sum()))
         found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
         plot_perplexities(found, whole, folder / "perplexity.png", title)
 
-    def expected(self, outputs: Told, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: TextScores, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats a token of each text, and the answers that were written."""
         answers = [outputs.answers[row] for row in rows if outputs.answers[row] is not None]
         found: dict[str, np.ndarray] = {"losses": outputs.losses[rows]}
@@ -280,49 +268,6 @@ class TextGeneration(Task):
         )
 
 
-def _asked(task: LanguageModelling, features: Features) -> dict[str, str]:
-    """Return the columns that were asked for, by role; refuses those that cannot be it."""
-    roles = ("text", "messages", "prompt", "answer")
-    found = {role: getattr(task, role) for role in roles if getattr(task, role) is not None}
-    for role, column in found.items():
-        pick(role, column, [], features)
-        fits = _may_hold_messages if role == "messages" else is_text
-        wanted = 'lists of {"role": ..., "content": ...}' if role == "messages" else "texts"
-        if not fits(features[column]):
-            raise DataError(f"column '{column}' holds {features[column]}, not {wanted}")
-    return found
-
-
-def _certain(features: Features) -> dict[str, str] | None:
-    """Return the columns that alone can be meant, by role."""
-    conversations = [name for name, feature in features.items() if _holds_messages(feature)]
-    if "messages" in features and _may_hold_messages(features["messages"]):
-        conversations = ["messages"]
-    texts = [name for name, feature in features.items() if is_text(feature)]
-    if len(conversations) == 1:
-        return {"messages": conversations[0]}
-    for prompt, answer in PAIRS:
-        if sorted(texts) == sorted((prompt, answer)):
-            return {"prompt": prompt, "answer": answer}
-    if len(texts) == 1 or "text" in texts:
-        return {"text": texts[0] if len(texts) == 1 else "text"}
-    return None
-
-
-def _holds_messages(feature: Any) -> bool:
-    inside = getattr(feature, "feature", None)
-    return isinstance(inside, dict) and all(
-        name in inside and is_text(inside[name]) for name in ("role", "content")
-    )
-
-
-def _may_hold_messages(feature: Any) -> bool:
-    """Return whether a column said to be conversations can be; then the odd rows are named."""
-    inside = getattr(feature, "feature", feature)
-    parts = inside.values() if isinstance(inside, dict) else [inside]
-    return _holds_messages(feature) or any(isinstance(part, Json) for part in parts)
-
-
 def _stop_at(model: Any, token: int | None) -> None:
     """Let the model stop writing at this token too."""
     config = model.generation_config
@@ -338,18 +283,15 @@ def _cut(text: str) -> str:
 
 def _snippet(recipe: Recipe, talks: bool) -> str:
     prompt = '[{"role": "user", "content": "Who are you?"}]' if talks else '"Once upon a time"'
-    if recipe.strategy.adapter_alone:
-        return f"""from peft import PeftModel
+    use = f"""answer = tell({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
+print(answer[0]["generated_text"])"""
+    if not recipe.strategy.adapter_alone:
+        return pipeline_snippet(recipe.task, use)
+    return f"""from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 base = AutoModelForCausalLM.from_pretrained({json.dumps(recipe.backbone.id)})
 model = PeftModel.from_pretrained(base, "{HERE}")
 tokenizer = AutoTokenizer.from_pretrained("{HERE}")
-write = pipeline("text-generation", model=model, tokenizer=tokenizer)
-answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
-print(answer[0]["generated_text"])"""
-    return f"""from transformers import pipeline
-
-write = pipeline("text-generation", model="{HERE}")
-answer = write({prompt}, max_new_tokens=40, do_sample=False, return_full_text=False)
-print(answer[0]["generated_text"])"""
+tell = pipeline("text-generation", model=model, tokenizer=tokenizer)
+{use}"""

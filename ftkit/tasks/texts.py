@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,10 @@ from ftkit.data.columns import is_number, is_text, pick_texts
 from ftkit.data.splits import Splits
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
-from ftkit.recipe import Recipe
 from ftkit.tasks.base import Task
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.text_rows import USUAL_MOST, TextRows, log_cuts
-from ftkit.tasks.wording import Wording, wording_of_classes
+from ftkit.tasks.model_inputs import Auto
+from ftkit.tasks.text_rows import TextRows, limit_tokens, log_cuts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,20 +68,13 @@ class Texts(Task):
         return Dataset.from_dict({self.settings.text or "text": texts})
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
-        """Return tokens of the texts.
-
-        Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
-        """
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length = limit
-        train, validation, test = (
-            TextRows(rows, processor, self.label_array(rows, len(splits.label_names)))
-            for rows in (splits.train, splits.validation, splits.test)
+        """Return tokens of the texts."""
+        limit, classes = limit_tokens(processor, self.settings.max_length), len(splits.label_names)
+        found = Inputs.of(
+            splits, lambda rows: TextRows(rows, processor, self.label_array(rows, classes))
         )
-        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
-        log_cuts(
-            found, limit, "%.1f %% of the texts are longer than %d tokens and are cut off there"
-        )
+        said = "%.1f %% of the texts are longer than %d tokens and are cut off there"
+        log_cuts(found, limit, said)
         return found
 
     def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
@@ -93,16 +83,7 @@ class Texts(Task):
         with loading_errors("backbone", backbone.id, ModelError), torch.inference_mode():
             model.eval()(**processor(*texts, return_tensors="pt", padding=True))
 
-    def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
-        """Return what the card says, with an example of a pair where the model reads pairs."""
-        usual = wording_of_classes(recipe, label_names)
-        return replace(usual, snippet=usual.snippet.replace('"a text"', self._example))
-
     @property
-    def _example(self) -> str:
-        """An input in Python, for the card."""
+    def example(self) -> str:  # type: ignore[override]
+        """A text, or a pair of texts, as Python writes it, for the model card."""
         return json.dumps("a text" if self.settings.pair is None else PAIR)
-
-    def _told_by(self, recipe: Recipe, usual: Wording, snippet: str) -> str:
-        """Return the card's snippet, or the usual one where it loads an adapter."""
-        return usual.snippet if recipe.strategy.adapter_alone else snippet

@@ -20,24 +20,19 @@ LEAST = 1e-9
 """Distance of a threshold from 0 and from 1."""
 
 
-def settled_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
+def choose_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
     """Return the probability above which a class is told, and log how it was chosen."""
     there, N = int(labels.sum()), len(labels)
     if there < LEAST_LABELS:
         log.info(
-            "threshold: 0.5, because the %d validation rows have %d labels and %d are needed",
-            N,
-            there,
-            LEAST_LABELS,
+            f"threshold: 0.5, because the {N} validation rows have {there} labels and "
+            f"{LEAST_LABELS} are needed"
         )
         return 0.5
     threshold, best = best_threshold(labels, logits)
     log.info(
-        "threshold: a class is told above a probability of %.3g, which has the best micro-F1 on "
-        "the %d validation rows (%.3f)",
-        threshold,
-        N,
-        best,
+        f"threshold: a class is predicted above a probability of {threshold:.3g}, which has the "
+        f"best micro-F1 on the {N} validation rows ({best:.3f})"
     )
     return threshold
 
@@ -45,7 +40,7 @@ def settled_threshold(labels: np.ndarray, logits: np.ndarray) -> float:
 def best_threshold(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Return the probability above which micro-F1 is the highest, and that micro-F1.
 
-    It stands in the middle between two logits that are there, the lowest that is told and the
+    It stands in the middle between two logits that are there, the lowest that is predicted and the
     highest that is not.
 
     Args:
@@ -56,7 +51,7 @@ def best_threshold(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float
     scores, there = logits.ravel()[order].astype(np.float64), labels.ravel()[order] > 0
     told = np.arange(1, len(scores) + 1)
     f1 = 2 * np.cumsum(there) / (told + there.sum())
-    ends = np.append(scores[:-1] > scores[1:], True)  # equal logits are told together
+    ends = np.append(scores[:-1] > scores[1:], True)  # equal logits are predicted together
     last = int(np.where(ends, f1, -1).argmax())
     below = scores[last + 1] if last + 1 < len(scores) else scores[last] - 1
     return float(np.clip(expit((scores[last] + below) / 2), LEAST, 1 - LEAST)), float(f1[last])

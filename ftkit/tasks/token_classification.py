@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,7 +22,7 @@ from transformers import (
 
 from ftkit.data.columns import pick
 from ftkit.data.label_lists import holds_words, list_candidates, name_lists
-from ftkit.data.splits import Splits, labels_of, objects
+from ftkit.data.splits import ROLES, Splits, labels_of, objects
 from ftkit.data.usual_columns import LABEL_NAMES, named
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
@@ -33,15 +32,16 @@ from ftkit.runs.plots import plot_confusion
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import in_batches, shared_batches
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import class_weights, token_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.classes import softmax
 from ftkit.tasks.metrics.words import Tagged, measure_words, score_words
-from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.text_rows import USUAL_MOST
-from ftkit.tasks.word_rows import UNSEEN, Words
-from ftkit.tasks.wording import HERE, Wording, listed
+from ftkit.tasks.model_inputs import Auto
+from ftkit.tasks.table_reading import Labels
+from ftkit.tasks.text_rows import limit_tokens
+from ftkit.tasks.word_rows import UNSEEN, WordRows
+from ftkit.tasks.wording import Wording, adapter_snippet, listed, pipeline_snippet
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,26 +120,18 @@ class TokenClassification(Task):
         return Dataset.from_dict({self.settings.tokens or "tokens": words})
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
-        """Return tokens, of which the first of each word has its label.
-
-        Sets the tokenizer's own limit, so that what is saved cuts texts where training did.
-        """
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length, processor.padding_side = limit, "right"
-        train, validation, test = (
-            Words(rows, processor) for rows in (splits.train, splits.validation, splits.test)
-        )
-        for name, rows in (("train", train), ("validation", validation), ("test", test)):
-            unseen = sum(int((places == UNSEEN).sum()) for places in rows.places)
-            if unseen:
+        """Return tokens, of which the first of each word has its label."""
+        limit = limit_tokens(processor, self.settings.max_length)
+        processor.padding_side = "right"
+        found = Inputs.of(splits, lambda rows: WordRows(rows, processor))
+        for role in ROLES:
+            places = np.concatenate(getattr(found, role).places)
+            if unseen := int((places == UNSEEN).sum()):
                 log.info(
-                    "%s: %d words stand beyond %d tokens or have none; training leaves them out, "
-                    "and figures count them as told to be in no name",
-                    name,
-                    unseen,
-                    limit,
+                    f"{role}: {unseen} words stand beyond {limit} tokens or have none; training "
+                    "leaves them out, and figures count them as predicted to be in no name"
                 )
-        return Inputs(train=train, train_plain=train, validation=validation, test=test)
+        return found
 
     def check_forward(self, model: Any, processor: Any, backbone: Any) -> None:
         """Run two lists of words through tokenizer and model."""
@@ -185,7 +177,7 @@ class TokenClassification(Task):
         return score_words(labels, outputs)
 
     def measure(
-        self, labels: np.ndarray, outputs: Tagged, seed: int = 0, groups: np.ndarray | None = None
+        self, labels: np.ndarray, outputs: Tagged, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals."""
         return measure_words(labels, outputs, groups)
@@ -217,7 +209,7 @@ class TokenClassification(Task):
         counts = confusion_matrix(np.concatenate(truth), found, labels=range(len(names)))
         plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
-    def expected(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, tags and scores of the words that the model sees, row after row."""
         logits = np.concatenate([outputs.logits[row] for row in rows])
         logits = logits[np.isfinite(logits).all(1)]
@@ -226,23 +218,14 @@ class TokenClassification(Task):
 
     def wording(self, recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
         """Return what the card says."""
-        told = f"""from transformers import pipeline
-
-tell = pipeline("token-classification", model="{HERE}", aggregation_strategy="first")
-for answer in tell("a text"):
+        use = """for answer in tell("a text"):
     print(answer["word"], answer["entity_group"], answer["score"])"""
-        adapter = f"""from peft import PeftModel
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
-
-config = AutoConfig.from_pretrained("{HERE}")
-base = AutoModelForTokenClassification.from_pretrained(
-    {json.dumps(recipe.backbone.id)}, config=config, ignore_mismatched_sizes=True
-)
-model = PeftModel.from_pretrained(base, "{HERE}")
-tokenizer = AutoTokenizer.from_pretrained("{HERE}")"""
+        told = pipeline_snippet(self.settings, use, ', aggregation_strategy="first"')
+        names = ("AutoTokenizer", "AutoModelForTokenClassification")
+        adapter = adapter_snippet(recipe.backbone.id, *names)
         return Wording(
             trained=recipe.strategy.what_was_trained(new_head=True),
-            answers=f"It tells a class for each word of a text, one of {len(label_names)}: "
+            answers=f"It predicts a class for each word of a text, one of {len(label_names)}: "
             f"{listed(label_names)}.",
             any_input="a class for each word, also where none is right",
             picture="Confusion matrix",

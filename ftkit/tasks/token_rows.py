@@ -1,7 +1,7 @@
-"""Texts to learn to write: tokens, which of them are to be told, and rows of limited length.
+"""Texts to learn to write: tokens, which of them are to be predicted, and rows of limited length.
 
 A longer text becomes several rows; each begins with the last token of the one before, so that every
-token but a text's first is told exactly once. A longer conversation is cut off.
+token but a text's first is predicted exactly once. A longer conversation is cut off.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from torch.utils.data import Dataset
 from ftkit.errors import DataError
 from ftkit.recipe import LanguageModelling
 from ftkit.tasks.chat import Messages, encode
+from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.text_rows import USUAL_MOST
 
 log = logging.getLogger(__name__)
-UNTOLD = -100
-"""Label of a token that is not to be told; torch's cross-entropy passes over it."""
 CHUNK = 1000
 """Texts that are read at once."""
 
@@ -38,11 +37,12 @@ class Piece:
     ids: torch.Tensor
     """(T,) int64."""
     labels: torch.Tensor
-    """(T,) int64, the tokens that are to be told; never the first, which nothing stands before."""
+    """(T,) int64, the tokens that are to be predicted; never the first, which nothing stands
+    before."""
 
 
-def is_told(piece: Piece) -> bool:
-    return bool((piece.labels != UNTOLD).any())
+def has_targets(piece: Piece) -> bool:
+    return bool((piece.labels != NO_LABEL).any())
 
 
 def pieces_of(
@@ -55,10 +55,8 @@ def pieces_of(
     cut = sum(was_cut for _, was_cut in found)
     if cut:
         log.info(
-            "%s: %.1f %% of the conversations are longer than %d tokens and are cut off there",
-            role,
-            100 * cut / len(found),
-            most,
+            f"{role}: {100 * cut / len(found):.1f} % of the conversations are longer than {most} "
+            "tokens and are cut off there"
         )
     return [piece for piece, _ in found]
 
@@ -85,13 +83,13 @@ def cut_conversations(
         except DataError as error:
             raise DataError(f"{role} row {number}: {error}") from error
         tokens = torch.tensor(ids[:most])
-        labels = torch.where(torch.tensor(counted[:most]), tokens, UNTOLD)
+        labels = torch.where(torch.tensor(counted[:most]), tokens, NO_LABEL)
         yield Piece(row, tokens, _but_the_first(labels)), len(ids) > most
 
 
 def _but_the_first(labels: torch.Tensor) -> torch.Tensor:
     labels = labels.clone()
-    labels[0] = UNTOLD
+    labels[0] = NO_LABEL
     return labels
 
 
@@ -153,7 +151,7 @@ class Tokens(Dataset):
 
         batch = {
             "input_ids": filled("input_ids", self.tokenizer.pad_token_id or 0),
-            "labels": filled("labels", UNTOLD),
+            "labels": filled("labels", NO_LABEL),
             "index": torch.tensor([example["index"] for example in examples]),
         }
         positions = filled("positions", -1)

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.nn import functional as F
 
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import Train
-from ftkit.tasks.evaluation import by_length, collate_of, evaluation_batch, in_batches
+from ftkit.tasks.evaluation import evaluation_batch, in_batches, shared_batches
 from ftkit.tasks.inputs import NO_LABEL
-from ftkit.tasks.pair_rows import Pairs
+from ftkit.tasks.pair_rows import PairRows
 
 USUAL_BEAMS = 4
 """With more of them fewer rows are translated at a time."""
 
 
-class Told:
-    """Pairs whose labels are a model's input, `told`."""
-
-    def __init__(self, rows: Pairs) -> None:
-        self.rows, self.labels, self.lengths = rows, rows.labels, rows.lengths
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        return self.rows[key]
-
-    def collate(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch of the pairs, its labels under another name."""
-        batch = collate_of(self.rows)(examples)
-        return {**batch, "told": batch["labels"]}
-
-
 def loss_and_tokens(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return (B, 2): nats of all tokens of the translation, and how many they are."""
-    labels = inputs["told"]
-    given = {name: values for name, values in inputs.items() if name != "told"}
+    labels = inputs["labels"]
+    given = {name: values for name, values in inputs.items() if name != "labels"}
     logits = model(**given).logits
     nats = F.cross_entropy(
         logits.float().transpose(1, 2), labels, ignore_index=NO_LABEL, reduction="none"
@@ -48,18 +29,16 @@ def loss_and_tokens(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor
     return torch.stack([nats.sum(1), (labels != NO_LABEL).sum(1).float()], 1)
 
 
-def translate(model: Any, rows: Pairs, settings: Train, machine: Machine) -> tuple[str, ...]:
+def translate(model: Any, rows: PairRows, settings: Train, machine: Machine) -> tuple[str, ...]:
     """Return the translation of every row, in order, on every rank; the longest rows go first.
 
     By `generate` with the model's own generation config. Every rank must call this.
     """
-    order = by_length(rows, np.arange(len(rows)))
-    mine = order[machine.rank :: machine.world_size].tolist()
     search_settings = model.generation_config
     beams, most = search_settings.num_beams or 1, search_settings.max_new_tokens + 1
     # each beam takes the room of a row; what the usual four take is always there
     size = max(1, evaluation_batch(settings, machine) * USUAL_BEAMS // max(USUAL_BEAMS, beams))
-    batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+    batches = shared_batches(rows, settings, machine, size)
     padding = model.config.pad_token_id
 
     def search(inputs: dict[str, torch.Tensor]) -> torch.Tensor:

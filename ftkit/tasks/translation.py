@@ -29,9 +29,9 @@ from ftkit.runs.plots import plot_histogram
 from ftkit.runs.result import Measured
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import for_each_row
-from ftkit.tasks.feeds_models import Auto
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import token_loss
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.translation import (
     Translated,
     chrf_counts,
@@ -39,11 +39,12 @@ from ftkit.tasks.metrics.translation import (
     measure_translations,
     score_translations,
 )
-from ftkit.tasks.pair_rows import Pairs
-from ftkit.tasks.reads_rows import Labels
-from ftkit.tasks.seq2seq import USUAL_MOST, shift_of, write_translator
-from ftkit.tasks.text_rows import log_cuts
-from ftkit.tasks.translating import Told, loss_and_tokens, translate
+from ftkit.tasks.model_inputs import Auto
+from ftkit.tasks.pair_rows import PairRows
+from ftkit.tasks.seq2seq import shift_of, write_translator
+from ftkit.tasks.table_reading import Labels
+from ftkit.tasks.text_rows import limit_tokens, log_cuts
+from ftkit.tasks.translating import loss_and_tokens, translate
 from ftkit.tasks.wording import HERE, Wording
 
 if TYPE_CHECKING:
@@ -117,18 +118,13 @@ class Translation(Task):
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
         """Return tokens of the texts and of their translations."""
-        limit = min(self.settings.max_length or USUAL_MOST, processor.model_max_length)
-        processor.model_max_length = limit
-        train, validation, test = (
-            Pairs(rows, processor, self.settings.prefix)
-            for rows in (splits.train, splits.validation, splits.test)
-        )
-        found = Inputs(train=train, train_plain=train, validation=validation, test=test)
+        limit = limit_tokens(processor, self.settings.max_length)
+        found = Inputs.of(splits, lambda rows: PairRows(rows, processor, self.settings.prefix))
         said = "%.1f %% of the pairs have a text of more than %d tokens, which is cut off"
         log_cuts(found, limit, said)
         return found
 
-    def suited(self, inputs: Inputs, model: Any) -> Inputs:
+    def inputs_for(self, inputs: Inputs, model: Any) -> Inputs:
         """Return the inputs with what this model's decoder reads."""
         shift = shift_of(model)
         parts = ("train", "train_plain", "validation", "test")
@@ -156,7 +152,9 @@ class Translation(Task):
     ) -> Translated:
         """Return the loss of each pair, and where `final` its translation by beam search."""
         model.eval()
-        found = for_each_row(partial(loss_and_tokens, model), Told(rows), settings, machine)
+        found = for_each_row(
+            partial(loss_and_tokens, model), rows, settings, machine, with_labels=True
+        )
         texts = translate(model, rows, settings, machine) if final else None
         return Translated(found[:, 0].astype(np.float64), found[:, 1].astype(int), texts)
 
@@ -165,11 +163,7 @@ class Translation(Task):
         return score_translations(self.settings, labels, outputs)
 
     def measure(
-        self,
-        labels: np.ndarray,
-        outputs: Translated,
-        seed: int = 0,
-        groups: np.ndarray | None = None,
+        self, labels: np.ndarray, outputs: Translated, seed: int = 0, groups: Groups = None
     ) -> dict[str, Measured]:
         """Return the figures with their intervals, by the bootstrap."""
         return measure_translations(self.settings, labels, outputs, seed, groups)
@@ -188,11 +182,11 @@ class Translation(Task):
         found = chrf_of(chrf_counts(list(outputs.texts or ()), splits.test["label"][:]))
         plot_histogram(found, (0, 100), "chrF of a sentence", folder / "predictions.png", title)
 
-    def raw(self, rows: Dataset) -> dict[str, Any]:
+    def user_inputs(self, rows: Dataset) -> dict[str, Any]:
         """Return texts and translations."""
         return {"source": rows["source"][:], "target": rows["label"][:]}
 
-    def expected(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_again(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats of the data's translations, and the model's own."""
         texts = outputs.texts or ()
         translations = np.array([texts[row] for row in rows])

@@ -1,4 +1,4 @@
-"""What a model card says otherwise for each kind of task: what it tells, and how it is used."""
+"""What a model card says otherwise for each kind of task: what it predicts, and how it is used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ftkit.errors.names import as_code, visible
 from ftkit.recipe import Mlp, Recipe
+from ftkit.recipe.task import TaskSettings
 
 HERE = "PATH_OR_REPO"
 """Stands in a card for where its model lies; `ftkit push` puts the repository there."""
@@ -20,7 +21,7 @@ class Wording:
     trained: str
     """What was trained."""
     answers: str
-    """What the model tells, a sentence."""
+    """What the model predicts, a sentence."""
     any_input: str
     """What any input gets."""
     picture: str
@@ -31,26 +32,22 @@ class Wording:
     """The lines that load and use the folder."""
 
 
-def wording_of_classes(recipe: Recipe, label_names: tuple[str, ...]) -> Wording:
-    """Return what the card says of one class out of several, or of a number."""
-    classes = "one of the classes above, also one that is none of them"
+def wording_of_classes(recipe: Recipe, label_names: tuple[str, ...], example: str) -> Wording:
+    """Return what the card says of one class out of several, or of a number.
+
+    Args:
+        example: an input, as Python writes it.
+    """
+    task, classes = recipe.task, "one of the classes above, also one that is none of them"
+    label = as_code(getattr(task, "label", None) or "the label")
+    told = f"{len(label_names)} classes of {task.noun} apart: {listed(label_names)}"
     return Wording(
         trained=recipe.strategy.what_was_trained(new_head=True),
-        answers=_answers(recipe, label_names),
+        answers=f"It tells {told if label_names else f'a number of {task.noun}: {label}'}.",
         any_input=classes if label_names else "a number",
         picture="Confusion matrix" if label_names else "Predictions",
         same="logits",
-        snippet=_snippet(recipe),
-    )
-
-
-def _answers(recipe: Recipe, label_names: tuple[str, ...]) -> str:
-    """Return what the model tells."""
-    if not label_names:
-        label = getattr(recipe.task, "label", None) or "the label"
-        return f"It tells a number of {recipe.task.noun}: {as_code(label)}."
-    return (
-        f"It tells {len(label_names)} classes of {recipe.task.noun} apart: {listed(label_names)}."
+        snippet=_snippet(recipe, example),
     )
 
 
@@ -66,7 +63,6 @@ def plain(name: str) -> str:
 
 SIGNS = re.compile(r"[\\`*_\[\]<>|~$#&!]")
 """What Markdown makes something of."""
-EXAMPLES = {"images": "image.png", "texts": "a text"}
 CLASSES = {
     "images": ("AutoImageProcessor", "AutoModelForImageClassification"),
     "texts": ("AutoTokenizer", "AutoModelForSequenceClassification"),
@@ -78,28 +74,48 @@ INPUTS = {
 }
 
 
-def _snippet(recipe: Recipe) -> str:
+def _snippet(recipe: Recipe, example: str) -> str:
     """Return the lines that load and use the folder."""
+    noun = recipe.task.noun
     if isinstance(recipe.backbone, Mlp):
-        pillow = "from PIL import Image\n\n" if recipe.task.noun == "images" else ""
+        pillow = "from PIL import Image\n\n" if noun == "images" else ""
         return f"""{pillow}from ftkit import load_perceptron
 
 model = load_perceptron("{HERE}")
-inputs = {INPUTS[recipe.task.noun]}
+inputs = {INPUTS[noun]}
 print(model.predict(inputs))"""
-    processor, model = CLASSES[recipe.task.noun]
     if recipe.strategy.adapter_alone:
-        return f"""from peft import PeftModel
-from transformers import AutoConfig, {processor}, {model}
+        return adapter_snippet(recipe.backbone.id, *CLASSES[noun])
+    use = f"""for answer in tell({example}, top_k=5):
+    print(answer["label"], answer["score"])"""
+    return pipeline_snippet(recipe.task, use)
+
+
+def adapter_snippet(backbone: str, processor: str, model: str) -> str:
+    """Return the lines that load an adapter with its new head.
+
+    Args:
+        processor: the class of transformers that loads it, and `model` likewise.
+    """
+    return f"""from peft import PeftModel
+from transformers import AutoConfig, {model}, {processor}
 
 config = AutoConfig.from_pretrained("{HERE}")
 base = {model}.from_pretrained(
-    {json.dumps(recipe.backbone.id)}, config=config, ignore_mismatched_sizes=True
+    {json.dumps(backbone)}, config=config, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "{HERE}")
 processor = {processor}.from_pretrained("{HERE}")"""
+
+
+def pipeline_snippet(task: TaskSettings, use: str, more: str = "") -> str:
+    """Return the lines that load the folder as a pipeline called `tell`, and use it.
+
+    Args:
+        more: that the pipeline is told.
+    """
+    kind = task.pipeline or task.kind
     return f"""from transformers import pipeline
 
-classify = pipeline("{recipe.task.pipeline or recipe.task.kind}", model="{HERE}")
-for answer in classify("{EXAMPLES[recipe.task.noun]}", top_k=5):
-    print(answer["label"], answer["score"])"""
+tell = pipeline("{kind}", model="{HERE}"{more})
+{use}"""

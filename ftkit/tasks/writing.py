@@ -1,4 +1,5 @@
-"""Language models: the loss of what they are to tell, sums over tokens, and what they write."""
+"""Language models: the loss of what they learn to predict, sums over tokens, and what they
+write."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from torch.nn import functional as F
 from ftkit.machine.runtime import Machine
 from ftkit.recipe import LanguageModelling
 from ftkit.tasks.chat import Messages, prompt_of
+from ftkit.tasks.evaluation import spread_rows, verified_rows
+from ftkit.tasks.inputs import NO_LABEL
 from ftkit.tasks.losses import token_loss
-from ftkit.tasks.token_rows import UNTOLD, Tokens
-from ftkit.tasks.verified_rows import spread_rows, verified_rows
+from ftkit.tasks.token_rows import Tokens
 
 MOST_LOGITS = 2**26
 """Numbers that a forward pass in evaluation may give at once, 0.3 GB in float32: a vocabulary is
@@ -29,38 +31,26 @@ def next_token_loss(
     """Return the cross-entropy of a micro-batch as its share of the optimiser step's mean.
 
     Args:
-        outputs: with `logits` (B, T, V), each of the token that follows.
-        labels: (B, T), -100 for tokens that are not to be told, the first of a text among them.
-        num_items_in_batch: tokens to be told in the whole step, over all devices and micro-batches.
+        outputs: with `logits` (B, T, V), each of the token that follows. labels: (B, T), -100 for
+            tokens that are not to be predicted, the first of a text among them. num_items_in_batch:
+            tokens to be predicted in the whole step, over all devices and micro-batches.
     """
     ahead = {"logits": outputs["logits"][:, :-1]}
     return token_loss(ahead, labels[:, 1:], num_items_in_batch, label_smoothing=label_smoothing)
 
 
-class Targets(Tokens):
-    """The same rows, whose batches hold the labels once more, as an input of `sums_of`."""
-
-    def __init__(self, rows: Tokens) -> None:
-        super().__init__(rows.pieces, rows.rows, rows.tokenizer, rows.groups)
-
-    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return a batch, see `Tokens.collate`."""
-        batch = super().collate(examples)
-        return {**batch, "targets": batch["labels"]}
-
-
 def sums_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return (B, 3): of each row nats, tokens to be told, and those told right."""
-    width = model.config.get_text_config().vocab_size * inputs["targets"].shape[1]
+    """Return (B, 3): of each row nats, tokens to be predicted, and those told right."""
+    width = model.config.get_text_config().vocab_size * inputs["labels"].shape[1]
     parts = zip(*(v.split(max(1, MOST_LOGITS // width)) for v in inputs.values()), strict=True)
     return torch.cat([_sums(model, dict(zip(inputs, part, strict=True))) for part in parts])
 
 
 def _sums(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    given = {name: values for name, values in inputs.items() if name != "targets"}
-    told, logits = inputs["targets"][:, 1:], model(**given)["logits"][:, :-1].float()
-    counts = told != UNTOLD
-    nats = F.cross_entropy(logits.mT, told, ignore_index=UNTOLD, reduction="none")
+    given = {name: values for name, values in inputs.items() if name != "labels"}
+    told, logits = inputs["labels"][:, 1:], model(**given)["logits"][:, :-1].float()
+    counts = told != NO_LABEL
+    nats = F.cross_entropy(logits.mT, told, ignore_index=NO_LABEL, reduction="none")
     right = (logits.argmax(-1) == told) & counts
     return torch.stack([nats.sum(1), counts.sum(1).float(), right.sum(1).float()], 1)
 

@@ -2,7 +2,7 @@
 
 What is written is a copy in the host's memory, made between two steps: weights and moments change
 in place with the next one. Writing, fsync and checksums leave Python's lock to the training. Where
-memory is short nothing is copied, and the training waits.
+memory is short nothing is copy_to_host, and the training waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ftkit.errors import FtkitError
 
 log = logging.getLogger(__name__)
 ROOM = 2
-"""So many times the size of a copy must be free in memory."""
+"""A copy is made only where so many times its size is free in memory."""
 
 
 class Background:
@@ -37,7 +37,7 @@ class Background:
         self.wait()
         if has_room_for(content):
             thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-            self._work = thread.submit(write, copied(content))
+            self._work = thread.submit(write, copy_to_host(content))
             thread.shutdown(wait=False)  # it ends after this work
             return
         if not self._told:
@@ -79,7 +79,7 @@ def size_of(content: Any) -> int:
     return sum(map(size_of, content)) if isinstance(content, (list, tuple)) else 0
 
 
-def copied(content: Any) -> Any:
+def copy_to_host(content: Any) -> Any:
     """Return these dicts, lists and tuples with every tensor copied into the host's memory.
 
     Strides stay as they are. Other values are taken over, as none of them changes in place.
@@ -87,7 +87,7 @@ def copied(content: Any) -> Any:
     if isinstance(content, torch.Tensor):
         return content.detach().to("cpu", copy=True)
     if isinstance(content, dict):
-        return {name: copied(value) for name, value in content.items()}
+        return {name: copy_to_host(value) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return type(content)(map(copied, content))
+        return type(content)(map(copy_to_host, content))
     return content

@@ -11,7 +11,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from ftkit.machine import interruption
 from ftkit.machine.interruption import Interrupted
 from ftkit.machine.runtime import in_any
-from ftkit.training.selection import waited
+from ftkit.training.selection import without_gain
 
 if TYPE_CHECKING:
     from ftkit.training.resuming import ExactTrainer
@@ -31,7 +31,7 @@ def validations(state: TrainerState) -> dict[int | None, dict[str, float]]:
 
 
 class Patience(EarlyStoppingCallback):
-    """Ends a run after so many validations without gain; see `ftkit.training.selection.waited`."""
+    """Ends a run after so many validations without gain, see `ftkit.training.selection`."""
 
     def __init__(self, patience: int, by: str) -> None:
         super().__init__(patience)
@@ -43,7 +43,7 @@ class Patience(EarlyStoppingCallback):
         The first epochs, with a learning rate that still rises, often do worse than the start.
         """
         epochs = [figures for step, figures in validations(state).items() if step]
-        self.early_stopping_patience_counter = waited(epochs, self.by) if epochs else 0
+        self.early_stopping_patience_counter = without_gain(epochs, self.by) if epochs else 0
 
 
 class Cadence(TrainerCallback):

@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from ftkit.backbones.perceptron import Perceptron
-from ftkit.backbones.pretrained import begins_trained, place
+from ftkit.backbones.structure import begins_trained, place
 from ftkit.errors import TrainingError
 from ftkit.machine.interruption import check, held
 from ftkit.machine.runtime import Machine, on_main, share_batch
@@ -31,12 +32,12 @@ from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import evaluation_batch, workers
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.callbacks import Patience
-from ftkit.training.fitted import Fitted
-from ftkit.training.micro_batch import limited
+from ftkit.training.fitted import Fitted, Session
+from ftkit.training.micro_batch import limit_rows_at_once
 from ftkit.training.optimiser import Pace
 from ftkit.training.perceptron_fit import fit_by_hand
 from ftkit.training.precision import Arithmetic, fastest_training
-from ftkit.training.resuming import Progress
+from ftkit.training.progress import Progress
 from ftkit.training.sharded import is_shared, name_layers
 from ftkit.training.target_scaling import scale_of
 from ftkit.training.trainer import FrozenTrainer
@@ -45,13 +46,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    model: nn.Module,
-    strategy: Pace,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
+    model: nn.Module, strategy: Pace, inputs: Inputs, recipe: Recipe, session: Session
 ) -> Fitted:
     """Train the moving parameters of `model` in place and leave the best checkpoint in them.
 
@@ -61,8 +56,6 @@ def fit(
 
     Args:
         strategy: by which the model was adapted, with the settings of the recipe.
-        folder: of the run; checkpoints/ and log.jsonl are written there.
-        resume: go on from the newest checkpoint in `folder`, if there is one.
 
     Raises:
         RecipeError: the batch or the precision does not fit this machine.
@@ -71,34 +64,28 @@ def fit(
             memory does not suffice.
     """
     if isinstance(model, Perceptron):
-        return fit_by_hand(model, inputs, recipe, machine, folder, resume)
+        return fit_by_hand(model, inputs, recipe, session)
     scale = scale_of(task_of(recipe.task), inputs.train.labels, model)
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)
-    recipe = limited(model, inputs, recipe, machine)
-    while (fitted := _train(model, strategy, inputs, recipe, machine, folder, resume)) is None:
+    recipe = limit_rows_at_once(model, inputs, recipe, session.machine)
+    while (fitted := _train(model, strategy, inputs, recipe, session)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})
         log.warning("out of memory with %d rows at once; going on with %d", rows, rows // 2)
-        resume = True
+        session = replace(session, resume=True)
     if scale is not None:
         scale.fold(model)
     return fitted
 
 
 def _train(
-    model: nn.Module,
-    strategy: Pace,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool,
+    model: nn.Module, strategy: Pace, inputs: Inputs, recipe: Recipe, session: Session
 ) -> Fitted | None:
     """Train once through; return None where memory ran out and it can be tried with fewer rows."""
-    settings = recipe.train
+    settings, machine, folder = recipe.train, session.machine, session.folder
     checkpoints = folder / "checkpoints"
-    checkpoint = on_main(lambda: newest_checkpoint(checkpoints)) if resume else None
+    checkpoint = on_main(lambda: newest_checkpoint(checkpoints)) if session.resume else None
     past = Progress.read(checkpoint) if checkpoint else None
     way = (
         Arithmetic(past.precision, past.channels_last)
@@ -113,6 +100,8 @@ def _train(
         trained = copy.deepcopy(model)
         place(trained, False, machine.device)  # FSDP2 takes no other format
         name_layers(trained)
+    patience = settings.early_stopping
+    stopping = [Patience(patience, recipe.best_by)] if patience else []
     trainer = FrozenTrainer(
         model=trained,
         model_itself=model.cpu() if shared else None,
@@ -123,7 +112,7 @@ def _train(
         inputs=inputs,
         journal=journal,
         channels_last=way.channels_last,
-        callbacks=[journal, *_early_stopping(recipe)],
+        callbacks=[journal, *stopping],
     )
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
@@ -245,9 +234,7 @@ def _check_best(trainer: FrozenTrainer) -> None:
     if state.best_global_step == 0:
         log.warning(
             "no epoch did better on the validation rows than the model at the start, which is "
-            "kept: %s %.4f. A smaller --learning-rate may help",
-            trainer.best_by,
-            state.best_metric,
+            f"kept: {trainer.best_by} {state.best_metric:.4f}. A smaller --learning-rate may help"
         )
         return
     log.info("best checkpoint: step %s of %s", state.best_global_step, state.global_step)
@@ -280,11 +267,6 @@ def _of_readers(error: Exception, step: int) -> TrainingError | None:
         return None
     check()  # a signal to every process of a job ends the readers first
     return TrainingError(
-        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often it is "
-        f"memory: use fewer --workers, then go on by --resume"
+        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often "
+        f"memory is short: use fewer --workers, then go on by --resume"
     )
-
-
-def _early_stopping(recipe: Recipe) -> list[Patience]:
-    patience = recipe.train.early_stopping
-    return [Patience(patience, recipe.best_by)] if patience else []

@@ -1,16 +1,29 @@
-"""What a training took and gave: `Fitted`."""
+"""Where a training takes place, and what it took and gave: `Session` and `Fitted`."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
+from ftkit.machine.runtime import Machine
 from ftkit.recipe import STRATEGIES, Strategy
 
 
 @dataclass(frozen=True)
+class Session:
+    """Where a training takes place, and whether it goes on with an earlier one."""
+
+    machine: Machine
+    folder: Path
+    """Of the run; checkpoints/ and log.jsonl are written there."""
+    resume: bool = False
+    """Go on from the newest checkpoint in the folder, if there is one."""
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """What training took, over all processes and all sittings of a resumed run."""
+    """What training took, over all processes and all sessions of a resumed run."""
 
     steps: int
     train_seconds: float

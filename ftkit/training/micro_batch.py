@@ -9,7 +9,7 @@ import logging
 
 from torch import nn
 
-from ftkit.backbones.pretrained import count_parameters
+from ftkit.backbones.structure import count_parameters
 from ftkit.errors import RecipeError
 from ftkit.machine import memory
 from ftkit.machine.runtime import Machine, share_batch
@@ -21,7 +21,9 @@ from ftkit.training.sharded import is_shared
 log = logging.getLogger(__name__)
 
 
-def limited(model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine) -> Recipe:
+def limit_rows_at_once(
+    model: nn.Module, inputs: Inputs, recipe: Recipe, machine: Machine
+) -> Recipe:
     """Return the recipe with no more rows at once than memory can hold for the backward pass.
 
     What one row keeps is counted in a forward pass of it, and only where that is more than the

@@ -1,22 +1,15 @@
-"""What is in train mode while a part of a model trains, and what stays in eval mode."""
+"""What of a model is frozen in a step, and so stays in eval mode: always the same, or by epoch."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
-def set_training_mode(model: nn.Module) -> None:
-    """Put what moves into train mode, and everything that is frozen into eval mode.
-
-    A module without parameters counts as frozen where a part of the model is; LoRA's own dropout
-    does not.
-    """
-    for module, moves in training_modes(model):
-        module.training = moves
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -60,3 +53,51 @@ def _moving(model: nn.Module) -> list[tuple[nn.Module, bool]]:
         else:
             found += _moving(child)
     return found
+
+
+class Unfreezing:
+    """Gradual unfreezing: in each epoch one group of layers more moves, from the head down.
+
+    Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section
+    3.3. What does not move yet is frozen in every respect, in eval mode too, and has no moments in
+    the optimiser. Without groups the same modules are frozen in every epoch.
+
+    `frozen` are the modules to keep in eval mode in the step that is taken.
+    """
+
+    def __init__(self, groups: list[list[str]], model: nn.Module, epochs: int, alone: bool) -> None:
+        """See the class.
+
+        Args:
+            groups: names of parameters, those first that move from the first epoch on.
+            alone: whether this is the only process. DistributedDataParallel waits for a gradient of
+                every parameter that it knew at the start, so there they are computed and dropped.
+        """
+        self.model, self.alone, self.known = model, alone, 0
+        named = dict(model.named_parameters())
+        self.groups = [[named[name] for name in group] for group in groups]
+        self.frozen = _frozen(model)
+        if self.groups:
+            few = f"; {epochs} epochs move {epochs}" if epochs < len(groups) else ""
+            log.info(f"unfreezing: one of {len(groups)} groups of layers more in each epoch{few}")
+
+    @contextmanager
+    def step(self, epoch: int) -> Iterator[None]:
+        """Take a step of this epoch (from 0) inside: what is frozen in it has no gradient after."""
+        still = [p for group in self.groups[epoch + 1 :] for p in group if p.requires_grad]
+        for parameter in still:
+            parameter.requires_grad_(False)
+        if self.groups and epoch + 1 != self.known:
+            self.frozen, self.known = _frozen(self.model), epoch + 1
+        for parameter in still:
+            parameter.requires_grad_(not self.alone)
+        try:
+            yield
+        finally:
+            for parameter in still:
+                parameter.requires_grad_(True)
+                parameter.grad = None
+
+
+def _frozen(model: nn.Module) -> list[nn.Module]:
+    return [module for module, moves in training_modes(model) if not moves]

@@ -1,4 +1,4 @@
-"""What the optimiser is told of each parameter: its learning rate and whether it decays."""
+"""What the optimiser knows of each parameter: its learning rate and whether it decays."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def decaying_names(strategy: Pace, model: nn.Module) -> list[str]:
 
     Biases and scales of norms have one dimension. Positions and tokens of the model's own, as the
     class token, stand in a sum with what the input gives, and are not decayed either: timm's models
-    name theirs (`no_weight_decay`), those of transformers are told by their usual names. The
+    name theirs (`no_weight_decay`), those of transformers are known by their usual names. The
     strategy may spare others.
     """
     timm = getattr(model, "timm_model", None)

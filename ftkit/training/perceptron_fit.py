@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import reduce
 
 from ftkit.backbones.perceptron import Perceptron
 from ftkit.errors import RecipeError, TrainingError
 from ftkit.machine.interruption import held
-from ftkit.machine.runtime import Machine, on_main
+from ftkit.machine.runtime import on_main
 from ftkit.perceptron.network import Moments, Network, Training
 from ftkit.perceptron.training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import Mlp, Recipe
@@ -24,42 +22,38 @@ from ftkit.runs.checkpoint import newest_checkpoint
 from ftkit.runs.journal import Lines
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
-from ftkit.training.fitted import Fitted
+from ftkit.training.fitted import Fitted, Session
 from ftkit.training.perceptron_state import LEAST_SECONDS, Keeper, State, read_state
-from ftkit.training.selection import counted, rank
-from ftkit.training.target_scaling import mean_and_deviation
+from ftkit.training.selection import count_validation, rank
+from ftkit.training.target_scaling import Scale, scale_of
 
 log = logging.getLogger(__name__)
 
 
-def fit_by_hand(
-    model: Perceptron,
-    inputs: Inputs,
-    recipe: Recipe,
-    machine: Machine,
-    folder: Path,
-    resume: bool = False,
-) -> Fitted:
+def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Session) -> Fitted:
     """Train the perceptron in place and leave its best epoch's parameters in it.
 
     All layers that move do so at one pace. See `ftkit.training.fit.fit`, which calls this.
     """
-    network, scaler = model.network, Scaler.of(model, inputs)
-    X, Y = (tensor.to(machine.device) for tensor in scaler.targets(inputs.train))
+    machine, folder = session.machine, session.folder
+    network, task = model.network, task_of(recipe.task)
+    scale = scale_of(task, inputs.train.labels, model)
+    X, Y = (each.to(machine.device) for each in tensors_of(inputs.train, model, scale))
     X_validation = torch.from_numpy(inputs.validation.values).to(machine.device)  # type: ignore[attr-defined]
     keeper = Keeper(folder / "checkpoints", recipe.train, machine)
-    found = on_main(lambda: newest_checkpoint(keeper.folder)) if resume else None
+    found = on_main(lambda: newest_checkpoint(keeper.folder)) if session.resume else None
     state = read_state(found) if found else State()
     journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
-    if recipe.backbone.start:  # type: ignore[union-attr]
-        scaler.unfold(network)
+    if scale is not None and recipe.backbone.start:  # type: ignore[union-attr]
+        scale.unfold(model)
     moments = Moments(network)
     if state.tensors:
         log.info("going on from %s, epoch %d", found, state.epochs)
         for name, buffer in _buffers(network, moments).items():
             buffer.copy_(state.tensors[name])
         moments.step = state.moments_step
+    unit = 1.0 if scale is None else float(scale.deviation[0]) ** 2  # of the loss of labels
     all_epochs = sum(stage.epochs for stage in stages)
 
     def within(part: Part) -> None:
@@ -81,8 +75,9 @@ def fit_by_hand(
     def validate() -> tuple[float, float]:
         """Measure, write it down, keep the parameters if they are better; return the rank."""
         begin = time.perf_counter()
-        outputs = scaler.outputs(predict(network, X_validation))
-        figures = task_of(recipe.task).score(inputs.validation.labels, outputs)
+        outputs = predict(network, X_validation).cpu().numpy()
+        outputs = outputs if scale is None else scale.outputs(outputs)
+        figures = task.score(inputs.validation.labels, outputs)
         state.validation_seconds += time.perf_counter() - begin
         journal.validation(state.steps, state.epochs, all_epochs, state.train_seconds, figures)
         now = rank(figures, recipe.best_by)
@@ -103,11 +98,11 @@ def fit_by_hand(
             step=state.steps,
             epoch=state.epochs,
             seconds=round(state.train_seconds, 3),
-            loss=epoch.train_loss * scaler.deviation**2,  # in the labels' own units
+            loss=epoch.train_loss * unit,
             learning_rate=epoch.learning_rate,
             gradient_norms=list(epoch.gradient_norms),
         )
-        state.waited, state.gain = counted(state.waited, state.gain, validate())
+        state.waited, state.gain = count_validation(state.waited, state.gain, validate())
         state.part_steps = 0
         if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
             keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)
@@ -144,7 +139,8 @@ def fit_by_hand(
                 part=state.part(machine.rank),
             )
     network.parameters.copy_(state.tensors["best"])
-    scaler.fold(network)
+    if scale is not None:
+        scale.fold(model)
     return Fitted(
         steps=state.steps,
         train_seconds=state.train_seconds,
@@ -206,45 +202,14 @@ def stages_of(recipe: Recipe, model: Perceptron, rows: int) -> list[Training]:
     return [first, again]
 
 
-@dataclass(frozen=True)
-class Scaler:
-    """Targets of mean 0 and variance 1 for training, and the way back; classes need none of it."""
-
-    classes: int
-    mean: float = 0.0
-    deviation: float = 1.0
-
-    @classmethod
-    def of(cls, model: Perceptron, inputs: Inputs) -> Scaler:
-        """Return the scaler of a model's training targets."""
-        if model.label_names:
-            return cls(len(model.label_names))
-        mean, deviation = mean_and_deviation(inputs.train.labels)
-        return cls(0, float(mean[0]), float(deviation[0]))
-
-    def targets(self, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return X (N, D) and Y (N, C) to train on."""
-        X = torch.from_numpy(rows.values)
-        if self.classes:
-            return X, one_hot(torch.from_numpy(rows.labels), self.classes)
-        scaled = (rows.labels - self.mean) / self.deviation
-        return X, torch.from_numpy(scaled.astype(np.float32)).view(-1, 1)
-
-    def outputs(self, z: torch.Tensor) -> np.ndarray:
-        """Return a network's outputs (N, C) in the units of the labels."""
-        return z.cpu().numpy() * self.deviation + self.mean
-
-    def fold(self, network: Network) -> None:
-        """Make the last layer give the units of the labels by itself."""
-        W, b = network.layers[-1]
-        W.mul_(self.deviation)
-        b.mul_(self.deviation).add_(self.mean)
-
-    def unfold(self, network: Network) -> None:
-        """Undo `fold`, for a network that was trained before."""
-        W, b = network.layers[-1]
-        W.div_(self.deviation)
-        b.sub_(self.mean).div_(self.deviation)
+def tensors_of(
+    rows: Any, model: Perceptron, scale: Scale | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return X (N, D) and Y (N, C) to train on: classes as one-hot rows, numbers scaled."""
+    X, labels = torch.from_numpy(rows.values), torch.from_numpy(rows.labels)
+    if scale is None:
+        return X, one_hot(labels, len(model.label_names))
+    return X, scale.targets(labels).view(-1, 1)
 
 
 def _buffers(network: Network, moments: Moments) -> dict[str, torch.Tensor]:

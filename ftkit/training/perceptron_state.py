@@ -22,7 +22,8 @@ from ftkit.runs.checkpoint import keep_newest, written
 
 STATE = "mlp.safetensors"
 LEAST_SECONDS = 1.0
-"""Between checkpoints: epochs of a perceptron may be shorter than writing one takes."""
+"""At least so much time lies between two checkpoints: an epoch of a perceptron may be shorter than
+writing one takes."""
 
 
 @dataclass
@@ -41,7 +42,7 @@ class State:
     best_figures: dict[str, float] = field(default_factory=dict)
     """All validation figures of that epoch."""
     waited: int = 0
-    """Epochs of this stage since the last gain; see `ftkit.training.selection.counted`."""
+    """Epochs of this stage since the last gain; see `ftkit.training.selection.count_validation`."""
     gain: tuple[float, float] | None = None
     """What `best` was at that gain."""
     moments_step: int = 0

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftkit.backbones.pretrained import is_convolutional, place
+from ftkit.backbones.structure import is_convolutional, place
 from ftkit.errors import RecipeError
 from ftkit.machine.cache_folder import cache_folder
 from ftkit.machine.permissions import is_mine
@@ -40,9 +40,9 @@ busy machine."""
 FIXED = "FTKIT_PRECISION"
 """Environment variable that says what "auto" means here, fp32 or bf16; nothing is measured then."""
 TOO_SHORT = 0.02
-"""Seconds of a pass below which nothing is to be gained."""
+"""A pass that takes fewer seconds is not worth measuring."""
 CLEAR = 1.6
-"""So many times as fast in one try needs no other."""
+"""Where the fastest way is so many times as fast as the others, one try is enough."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,47 +34,12 @@ from ftkit.hub.backup import push_checkpoint
 from ftkit.machine.runtime import Machine, on_main, random_state_of, set_random_state
 from ftkit.recipe import Train
 from ftkit.runs.checkpoint import STATE, keep_newest, load_moving, moving, write_checkpoint
-from ftkit.runs.journal import Journal, Position
+from ftkit.runs.journal import Journal
 from ftkit.training.background import Background
 from ftkit.training.callbacks import Patience, validations
+from ftkit.training.progress import PROGRESS, Progress
 from ftkit.training.selection import rank
 from ftkit.training.sharded import make_whole, share, share_state, whole_state
-
-PROGRESS = "progress.json"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where in a run a checkpoint was taken."""
-
-    step: int
-    """Optimiser steps done."""
-    evaluated: bool
-    """Not so: the epoch is at its end, and its validation is still to come."""
-    stopped: bool
-    """Training is over: by the number of steps, or early."""
-    waited: int
-    """Validations without gain, for early stopping."""
-    best_step: int | None
-    """Step of the best validation; its checkpoint holds the best weights."""
-    logged_step: int
-    """Step of the last line of log.jsonl with a training loss."""
-    lines: int
-    train_seconds: float
-    validation_seconds: float
-    precision: str
-    channels_last: bool
-    processes: int
-
-    @property
-    def position(self) -> Position:
-        """Where log.jsonl was."""
-        return Position(self.lines, self.train_seconds, self.validation_seconds)
-
-    @classmethod
-    def read(cls, checkpoint: Path) -> Progress:
-        """Return what lies in a whole checkpoint."""
-        return cls(**json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8")))
 
 
 class ExactTrainer(Trainer):

@@ -24,23 +24,23 @@ def rank(figures: Mapping[str, float], by: str) -> tuple[float, float]:
     return _signed(figures[by], by in LOWER_IS_BETTER), _signed(figures["loss"], True)
 
 
-def kept(validations: Sequence[Mapping[str, float]], by: str) -> int:
+def best_validation(validations: Sequence[Mapping[str, float]], by: str) -> int:
     """Return the position of the validation whose weights are kept: the earliest of the best."""
     return max(range(len(validations)), key=lambda number: rank(validations[number], by))
 
 
-def waited(validations: Sequence[Mapping[str, float]], by: str) -> int:
+def without_gain(validations: Sequence[Mapping[str, float]], by: str) -> int:
     """Return how many validations there were since the last one that brought a gain.
 
     A better figure is a gain, and so is a lower loss at an equal figure.
     """
     found: tuple[int, tuple[float, float] | None] = (0, None)
     for figures in validations:
-        found = counted(*found, rank(figures, by))
+        found = count_validation(*found, rank(figures, by))
     return found[0]
 
 
-def counted(
+def count_validation(
     waited: int, gain: Sequence[float] | None, now: tuple[float, float]
 ) -> tuple[int, tuple[float, float]]:
     """Return (validations since the last gain, rank of that gain) after one validation more.

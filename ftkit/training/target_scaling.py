@@ -1,4 +1,4 @@
-"""Numbers to be told, scaled to mean 0 and variance 1 for training: `scale_of`.
+"""Numbers to be predicted, scaled to mean 0 and variance 1 for training: `scale_of`.
 
 AdamW moves a bias by about the learning rate in each step, so a head that begins near zero does not
 reach labels of mean 38 in a few hundred steps of 1e-4. It trains on (y - mean) / deviation of the
@@ -18,7 +18,8 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from ftkit.backbones.pretrained import head_names
+from ftkit.backbones.perceptron import Perceptron
+from ftkit.backbones.structure import head_names
 from ftkit.data.encoders import deviations
 from ftkit.errors import ModelError
 from ftkit.tasks.base import Task
@@ -26,7 +27,7 @@ from ftkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the numbers lie that a model is to tell, in the training rows."""
+    """Where the numbers lie that a model is to predict, in the training rows."""
 
     mean: np.ndarray
     """(C,) float64; zeros for a head that has no bias to take it in."""
@@ -46,20 +47,20 @@ class Scale:
     @torch.no_grad()
     def fold(self, model: nn.Module) -> None:
         """Let the model give the labels' units by itself, in place."""
-        for layer in output_layers(model):
-            mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
-            layer.weight.mul_(_as_rows(deviation, layer))
-            if layer.bias is not None:
-                layer.bias.mul_(deviation).add_(mean)
+        for weight, bias in output_weights(model):
+            mean, deviation = (torch.from_numpy(v).to(weight) for v in self._both)
+            weight.mul_(_as_rows(deviation, weight))
+            if bias is not None:
+                bias.mul_(deviation).add_(mean)
 
     @torch.no_grad()
     def unfold(self, model: nn.Module) -> None:
         """Undo `fold`, in place, for a model that goes on from labels' units."""
-        for layer in output_layers(model):
-            mean, deviation = (torch.from_numpy(v).to(layer.weight) for v in self._both)
-            layer.weight.div_(_as_rows(deviation, layer))
-            if layer.bias is not None:
-                layer.bias.sub_(mean).div_(deviation)
+        for weight, bias in output_weights(model):
+            mean, deviation = (torch.from_numpy(v).to(weight) for v in self._both)
+            weight.div_(_as_rows(deviation, weight))
+            if bias is not None:
+                bias.sub_(mean).div_(deviation)
 
     @property
     def _both(self) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +76,7 @@ def scale_of(task: Task, labels: np.ndarray, model: nn.Module) -> Scale | None:
     if task.settings.tells != "number":
         return None
     mean, deviation = mean_and_deviation(labels)
-    if any(
-        layer.bias is None for layer in output_layers(model)
-    ):  # the features have to give the mean
+    if any(bias is None for _, bias in output_weights(model)):  # the features give the mean
         root = np.sqrt(mean**2 + deviation**2)
         return Scale(np.zeros_like(mean), np.where(root > 0, root, 1.0))
     return Scale(mean, deviation)
@@ -92,25 +91,29 @@ def mean_and_deviation(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nanmean(values, 0), deviations(values)
 
 
-def output_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
-    """Return the layers of the head that give the model's outputs: those with as many.
+def output_weights(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Return weight (C, ...) and bias (C,) of the layers that give the model's outputs.
 
-    It is one, except where a model answers with the mean of two heads, as DeiT and LeViT do that
-    learned from a teacher: where each takes the scale in, so does the mean.
+    They are those of the head with as many outputs. It is one layer, except where a model answers
+    with the mean of two heads, as DeiT and LeViT do that learned from a teacher: where each takes
+    the scale in, so does the mean.
 
     Args:
-        model: a pretrained model with a head, adapted or not, or a head by itself.
+        model: a perceptron, a pretrained model with a head, adapted or not, or a head by itself.
 
     Raises:
         ModelError: there is no such layer.
     """
+    if isinstance(model, Perceptron):
+        W, b = model.network.layers[-1]
+        return [(W.T, b)]
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     parts = [base]
     if isinstance(base, PreTrainedModel):
         parts = [base.get_submodule(name) for name in head_names(base)]
     C = base.config.num_labels
     found = [
-        module
+        (module.weight, module.bias)
         for part in parts
         for module in part.modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
@@ -125,6 +128,6 @@ def output_layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return found
 
 
-def _as_rows(values: torch.Tensor, layer: nn.Linear | nn.Conv2d) -> torch.Tensor:
+def _as_rows(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return values (C,) as they multiply a weight whose first dimension is C."""
-    return values.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    return values.reshape(-1, *[1] * (weight.ndim - 1))

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput
 
-from ftkit.backbones.pretrained import begins_trained
+from ftkit.backbones.structure import begins_trained
 from ftkit.errors import TrainingError
 from ftkit.machine.interruption import Interrupted, held, leave_to_parent, requested
 from ftkit.machine.runtime import Machine, random_state_of
@@ -29,12 +29,11 @@ from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import is_label, mix
 from ftkit.training.batches import NO_LABEL, Batches, Keyed
 from ftkit.training.callbacks import Cadence
-from ftkit.training.modes import keeping_statistics_of_one
+from ftkit.training.modes import Unfreezing, keeping_statistics_of_one
 from ftkit.training.optimiser import Pace, decaying_names, parameter_groups
 from ftkit.training.resuming import ExactTrainer
 from ftkit.training.sharded import is_shared
 from ftkit.training.target_scaling import scale_of
-from ftkit.training.unfreezing import Unfreezing
 
 
 class FrozenTrainer(ExactTrainer):

@@ -6,20 +6,25 @@ is the predicted one.
 
 from __future__ import annotations
 
+from functools import partial
+
 import datasets
-import evaluate
 import numpy as np
+from scipy import special
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics.intervals import measured_share, of_groups
+from ftkit.tasks.metrics import Groups, LocalMetric
+from ftkit.tasks.metrics.intervals import BY_DELTA, bounded, measured_share
 from ftkit.tasks.metrics.matrices import FIGURES, matrix_interval
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc, one_hot
+
+softmax = partial(special.softmax, axis=1)
+"""From logits (N, C) to probabilities."""
 
 
 def score_logits(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Return the loss and the figures of logits (N, C) and class numbers (N,)."""
-    found = Classification().compute(predictions=outputs.argmax(1), references=labels)
-    assert found is not None
+    found = Classification().score(predictions=outputs.argmax(1), references=labels)
     area = auroc(*_ranked(labels, outputs))
     return {
         "loss": mean_cross_entropy(labels, outputs),
@@ -29,7 +34,7 @@ def score_logits(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
 
 
 def measure_logits(
-    labels: np.ndarray, outputs: np.ndarray, groups: np.ndarray | None = None
+    labels: np.ndarray, outputs: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures with their intervals of logits (N, C) and class numbers (N,)."""
     return {
@@ -44,7 +49,7 @@ def _ranked(labels: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def measure_classes(
-    labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None = None
+    labels: np.ndarray, predictions: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures of predicted classes, with Wilson's intervals (1927).
 
@@ -54,22 +59,18 @@ def measure_classes(
     Args:
         labels: (N,) true classes.
         predictions: (N,) predicted classes.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
-    values = Classification().compute(predictions=predictions, references=labels)
-    assert values is not None
+    values = Classification().score(predictions=predictions, references=labels)
     counts, true, told = matrix(labels, predictions)
-    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
     alone = len(np.unique(labels)) == 1
-    if alone:
-        method = "Wilson score of the only class's accuracy" + of_groups(groups)
+    method = "Wilson score of the only class's accuracy" if alone else BY_DELTA
     measured = {"accuracy": measured_share((true == told).astype(float), groups=groups)}
     for name in FIGURES:
-        low, high = matrix_interval(values[name], name, counts, true, told, groups)
-        said = "none: all rows are of one class" if alone and name == "matthews" else method
-        value = values[name]
-        low, high = min(low, value), max(high, value)
-        measured[name] = Measured(value=value, low=low, high=high, method=said)
+        ends = matrix_interval(values[name], name, counts, true, told, groups)
+        if alone and name == "matthews":
+            measured[name] = bounded(values[name], *ends, "none: all rows are of one class")
+        else:
+            measured[name] = bounded(values[name], *ends, method, groups)
     return measured
 
 
@@ -120,20 +121,10 @@ def matrix(
     return counts, true, told
 
 
-class Classification(evaluate.Metric):
-    """What `figures` returns, of predicted classes, computed without the Hub."""
+class Classification(LocalMetric):
+    """Accuracy, balanced accuracy, macro-F1 and Matthews correlation, see `figures`."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("int64")
-        return evaluate.MetricInfo(
-            description="Accuracy, balanced accuracy, macro-F1, Matthews correlation.",
-            citation="",
-            inputs_description="predictions and references: class numbers",
-            features=datasets.Features({"predictions": column, "references": column}),
-        )
+    column = datasets.Value("int64")
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
         counts, _, _ = matrix(np.asarray(references), np.asarray(predictions))
@@ -152,12 +143,4 @@ def mean_cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     """
     if not len(labels):
         return float(np.log(logits.shape[1]))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1))
-    return float(np.mean(log_sum - shifted[np.arange(len(labels)), labels]))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of the same shape (N, C), each row summing to one."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return float(-special.log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

@@ -11,9 +11,12 @@ import numpy as np
 from scipy.stats import norm, t
 
 from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import Groups
 
 Z = float(norm.ppf(0.975))
 """Quantile of the normal distribution for 95 % on two sides."""
+BY_DELTA = "Wilson score at the effective n by the delta method"
+"""The method of figures whose variance the delta method gives."""
 NOTHING = "none: there is nothing to count"
 """The method where a figure has no interval but its whole scale."""
 
@@ -33,7 +36,7 @@ def wilson(share: float, n_effective: float) -> tuple[float, float]:
 
 
 def measured_share(
-    hits: np.ndarray, counts: np.ndarray | None = None, groups: np.ndarray | None = None
+    hits: np.ndarray, counts: np.ndarray | None = None, groups: Groups = None
 ) -> Measured:
     """Return sum(hits) / sum(counts) with Wilson's interval at the effective number of examples.
 
@@ -42,7 +45,6 @@ def measured_share(
     Args:
         hits: (N,) of each row, at most `counts`.
         counts: (N,) of each row; 1 when not given.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     total = len(hits) if counts is None else counts.sum()
     if not total:
@@ -51,10 +53,16 @@ def measured_share(
     low, high = wilson(share, effective_n(hits, groups, counts))
     clustered = groups is not None or counts is not None
     name = "Wilson score at the effective n" if clustered else "Wilson score"
-    return Measured(value=share, low=low, high=high, method=name + of_groups(groups))
+    return bounded(share, low, high, name, groups)
 
 
-def of_groups(groups: np.ndarray | None) -> str:
+def bounded(value: float, low: float, high: float, method: str, groups: Groups = None) -> Measured:
+    """Return a figure with an interval that is widened to hold it."""
+    low, high = min(low, value), max(high, value)
+    return Measured(value=value, low=low, high=high, method=method + said_of_groups(groups))
+
+
+def said_of_groups(groups: Groups) -> str:
     """Return how a method's name says that groups of rows were taken together."""
     if groups is None:
         return ""
@@ -63,10 +71,7 @@ def of_groups(groups: np.ndarray | None) -> str:
 
 
 def effective_n(
-    values: np.ndarray,
-    groups: np.ndarray | None = None,
-    counts: np.ndarray | None = None,
-    seeds: int = 1,
+    values: np.ndarray, groups: Groups = None, counts: np.ndarray | None = None, seeds: int = 1
 ) -> float:
     """Return how many independent right or wrong answers the mean of these values is worth.
 
@@ -79,7 +84,6 @@ def effective_n(
 
     Args:
         values: (N,) of each row, from 0 to 1; with `counts` its sum of so many values.
-        groups: (N,) number of each row's group; None where every row is one of its own.
         counts: (N,) how many values each row holds, such as words of a text; 1 when not given.
         seeds: trainings of which values and counts are the mean.
     """
@@ -101,7 +105,7 @@ def effective_n(
     return alone / widened(seen, sums, sizes, least=1.0 if counts is None else 1 / seeds)
 
 
-def design_effect(slopes: np.ndarray, groups: np.ndarray | None) -> float:
+def design_effect(slopes: np.ndarray, groups: Groups) -> float:
     """Return by how much groups widen the variance of a figure, at least 1.
 
     Args:
@@ -151,7 +155,7 @@ def few_clusters(clusters: int, rows: float) -> float:
     return float(spread * (t.ppf(0.975, rows - 1) / t.ppf(0.975, clusters - 1)) ** 2)
 
 
-def cluster_sums(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+def cluster_sums(values: np.ndarray, groups: Groups) -> np.ndarray:
     """Return (G, ...) the sum of the values (N, ...) of each group; the values without groups."""
     if groups is None:
         return values

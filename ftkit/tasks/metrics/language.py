@@ -1,4 +1,4 @@
-"""Figures of a language model, over all tokens that were to be told, with 95 % intervals.
+"""Figures of a language model, over all tokens that were to be predicted, with 95 % intervals.
 
 Perplexity is exp of the mean over tokens of -log p(token). A row is a text, whose tokens stand and
 fall together, so the intervals count rows as clusters.
@@ -9,28 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics import RESAMPLES
-from ftkit.tasks.metrics.intervals import Z, cluster_sums, measured_share, of_groups
-from ftkit.tasks.metrics.studentized import of_a_mean, studentized
+from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric
+from ftkit.tasks.metrics.intervals import Z, bounded, cluster_sums, measured_share
+from ftkit.tasks.metrics.studentized import gamma_ends, studentized
 
 GUESSED = 18 * float(np.log(2))
 """Nats of a guess among 2^18 tokens; vocabularies have up to that many (Gemma's 262,144)."""
 DIFFER = 0.5
-"""Standard deviation of nats a token between texts that are too few to tell it, over the mean."""
+"""Standard deviation of nats a token between texts that are too few to show it, over the mean."""
 ALIKE = 1e-9
-"""Nats a token that are taken for none."""
+"""A loss of fewer nats a token is taken for zero."""
 
 
 @dataclass(frozen=True)
-class Told:
+class TextScores:
     """What a language model said of N texts."""
 
     nats: np.ndarray
-    """(N,) float64, the sum of -log p over the tokens that were to be told."""
+    """(N,) float64, the sum of -log p over the tokens that were to be predicted."""
     tokens: np.ndarray
     """(N,) float64, how many those were."""
     right: np.ndarray
@@ -40,24 +39,21 @@ class Told:
 
     @property
     def losses(self) -> np.ndarray:
-        """(N,) nats a token, NaN where none was to be told."""
+        """(N,) nats a token, NaN where none was to be predicted."""
         return np.divide(
             self.nats, self.tokens, out=np.full(len(self.nats), np.nan), where=self.tokens > 0
         )
 
 
-def score_texts(outputs: Told) -> dict[str, float]:
+def score_texts(outputs: TextScores) -> dict[str, float]:
     """Return the loss and the figures of what a language model said of texts."""
-    found = Language().compute(
+    found = Language().score(
         predictions=outputs.nats, right=outputs.right, references=outputs.tokens
     )
-    assert found is not None
     return {"loss": float(np.log(found["perplexity"])), **found}
 
 
-def measure_texts(
-    outputs: Told, seed: int = 0, groups: np.ndarray | None = None
-) -> dict[str, Measured]:
+def measure_texts(outputs: TextScores, seed: int = 0, groups: Groups = None) -> dict[str, Measured]:
     """Return perplexity and token accuracy with their intervals.
 
     Perplexity has a bootstrap-t interval of nats a token on their logarithm's scale.
@@ -73,7 +69,7 @@ def measure_texts(
 
 
 def measured_perplexity(
-    value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: np.ndarray | None
+    value: float, nats: np.ndarray, tokens: np.ndarray, seed: int, groups: Groups
 ) -> Measured:
     """Return perplexity, or its mean over seeds, with its 95 % interval.
 
@@ -88,7 +84,6 @@ def measured_perplexity(
         nats: (N,) or (N, S) of each text in each of S seeds, -log p of all its tokens.
         tokens: of the same shape.
         seed: of the bootstrap.
-        groups: (N,) number of each text's group; None where every text is one of its own.
     """
     N = len(nats)
     nats, tokens = (np.asarray(each, np.float64).reshape(N, -1) for each in (nats, tokens))
@@ -107,18 +102,16 @@ def measured_perplexity(
         low, high = _assumed(float(np.log(value)), nats.mean(1), tokens.mean(1), groups)
         method = "gamma distribution of nats a token, the texts being few or all alike"
     low, high = (float(np.exp(min(end, GUESSED))) for end in (low, high))
-    return Measured(
-        value=value, low=min(low, value), high=max(high, value), method=method + of_groups(groups)
-    )
+    return bounded(value, low, high, method, groups)
 
 
 def _assumed(
-    middle: float, nats: np.ndarray, tokens: np.ndarray, groups: np.ndarray | None
+    middle: float, nats: np.ndarray, tokens: np.ndarray, groups: Groups
 ) -> tuple[float, float]:
     """Return the ends of nats a token as `measured_perplexity` takes them to be distributed.
 
-    Where all are told exactly, a part of the tokens is taken for guessed, as Wilson's interval of
-    a share has it.
+    Where all are predicted exactly, a part of the tokens is taken for guessed, as Wilson's interval
+    of a share has it.
 
     Args:
         middle: nats a token.
@@ -131,37 +124,20 @@ def _assumed(
     each = nats[there] / tokens[there]
     seen = float(each.var(ddof=1) / middle**2) if len(each) > 1 else 0.0
     variance = max(DIFFER**2, seen) + G / tokens.sum()
-    below, above = of_a_mean(2 * G / variance)
+    below, above = gamma_ends(2 * G / variance)
     return middle * float(np.exp(below)), middle * float(np.exp(above))
 
 
-def language_figures(
-    nats: np.ndarray, right: np.ndarray, tokens: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return perplexity and the share of tokens told right, from sums of equal shape."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"perplexity": np.exp(nats / tokens), "token_accuracy": right / tokens}
+class Language(LocalMetric):
+    """Perplexity and token accuracy from each text's nats, tokens predicted right, and tokens."""
 
-
-class Language(evaluate.Metric):
-    """Perplexity and token accuracy from the sums of each text, computed without the Hub."""
-
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("float64")
-        names = ("predictions", "right", "references")
-        return evaluate.MetricInfo(
-            description="Perplexity and token accuracy over all tokens that were to be told.",
-            citation="",
-            inputs_description="predictions: nats of each text; right: tokens told right in it; "
-            "references: tokens to be told",
-            features=datasets.Features(dict.fromkeys(names, column)),
-        )
+    column = datasets.Value("float64")
+    names = ("predictions", "right", "references")
 
     def _compute(
         self, predictions: list[float], right: list[float], references: list[float]
     ) -> dict[str, float]:
-        sums = (np.sum(values) for values in (predictions, right, references))
-        return {name: float(value) for name, value in language_figures(*sums).items()}
+        nats, hits, tokens = (np.sum(values) for values in (predictions, right, references))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {"perplexity": np.exp(nats / tokens), "token_accuracy": hits / tokens}
+        return {name: float(value) for name, value in found.items()}

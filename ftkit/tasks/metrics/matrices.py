@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import t
 
+from ftkit.tasks.metrics import Groups
 from ftkit.tasks.metrics.intervals import Z, design_effect, measured_share, wilson
 
 Derivatives = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -28,7 +29,7 @@ def matrix_interval(
     counts: np.ndarray,
     labels: np.ndarray,
     predictions: np.ndarray,
-    groups: np.ndarray | None = None,
+    groups: Groups = None,
 ) -> tuple[float, float]:
     """Return the ends of the figure's 95 % interval.
 
@@ -40,7 +41,6 @@ def matrix_interval(
         counts: (C, C) rows by true class (first axis) and predicted class.
         labels: (N,) place of each row's true class in the matrix.
         predictions: (N,) place of the predicted one.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     N = len(labels)
     derive, lowest = FIGURES[name]
@@ -59,12 +59,12 @@ def matrix_interval(
 
 
 def _of_one_class(
-    name: str, counts: np.ndarray, right: np.ndarray, groups: np.ndarray | None
+    name: str, counts: np.ndarray, right: np.ndarray, groups: Groups
 ) -> tuple[float, float]:
-    """Return the ends where all rows are of one class, of which a share is told right.
+    """Return the ends where all rows are of one class, of which a share is predicted right.
 
     Balanced accuracy is that share r then; F1 of the class is 2 r / (1 + r) and that of the others
-    that are told 0; and nothing says how well this class is told from others, which Matthews
+    that are predicted 0; and nothing says how well this class is told from others, which Matthews
     correlation is about.
     """
     if name == "matthews":

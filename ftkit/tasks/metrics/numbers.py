@@ -6,21 +6,19 @@ from collections.abc import Callable
 from itertools import chain, islice
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.stats import t
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics import RESAMPLES, resamples
-from ftkit.tasks.metrics.intervals import Z, of_groups
+from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
+from ftkit.tasks.metrics.intervals import Z, bounded
 from ftkit.tasks.metrics.moments import ROUNDED, error_parts, pearson_of, product_parts, r2_of
-from ftkit.tasks.metrics.studentized import FEWEST, of_a_mean, of_a_ratio, studentized
+from ftkit.tasks.metrics.studentized import FEWEST, f_ends, gamma_ends, studentized
 
 
 def score_numbers(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Return the loss and all figures of outputs (N, 1) and numbers (N,)."""
-    found = Regression().compute(predictions=outputs.ravel(), references=labels)
-    assert found is not None
+    found = Regression().score(predictions=outputs.ravel(), references=labels)
     return {"loss": float(found["rmse"]) ** 2, **found}
 
 
@@ -29,9 +27,9 @@ def numeric_figures(
 ) -> dict[str, float]:
     """Return R squared, root mean squared and mean absolute error, and both correlations.
 
-    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2; of equal labels it is 1 if all are told
-    exactly and 0 if not, as scikit-learn has it. Spearman's correlation is Pearson's of the
-    ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0, and one
+    R squared is 1 - sum (y - p)^2 / sum (y - mean y)^2; of equal labels it is 1 if all are
+    predicted exactly and 0 if not, as scikit-learn has it. Spearman's correlation is Pearson's of
+    the ranks, equal numbers sharing the mean of theirs. A correlation with a constant is 0, and one
     that differs from 1 or -1 by rounding alone is 1 or -1.
 
     Args:
@@ -64,20 +62,10 @@ def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(size) - (size - 1) / 2)[group]
 
 
-class Regression(evaluate.Metric):
-    """What `numeric_figures` returns, of predicted numbers, computed without the Hub."""
+class Regression(LocalMetric):
+    """R squared, RMSE, MAE, Pearson's and Spearman's correlation, see `numeric_figures`."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("float64")
-        return evaluate.MetricInfo(
-            description="R squared, RMSE, MAE, Pearson's and Spearman's correlation.",
-            citation="",
-            inputs_description="predictions and references: numbers",
-            features=datasets.Features({"predictions": column, "references": column}),
-        )
+    column = datasets.Value("float64")
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         labels = np.asarray(references, np.float64)
@@ -85,7 +73,7 @@ class Regression(evaluate.Metric):
 
 
 def measure_numbers(
-    labels: np.ndarray, predictions: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
+    labels: np.ndarray, predictions: np.ndarray, seed: int = 0, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures of predicted numbers with their intervals; see `interval_of`.
 
@@ -93,11 +81,9 @@ def measure_numbers(
         labels: (N,) true numbers.
         predictions: (N,) predicted numbers.
         seed: of the bootstrap.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     labels, predictions = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
-    values = Regression().compute(predictions=predictions, references=labels)
-    assert values is not None
+    values = Regression().score(predictions=predictions, references=labels)
     errors = error_parts(labels, predictions, labels.mean())
     products = product_parts(labels, predictions, labels.mean(), predictions.mean())
     of = {
@@ -120,7 +106,7 @@ def interval_of(
     parts: np.ndarray,
     figure: Callable[[np.ndarray], np.ndarray],
     seed: int = 0,
-    groups: np.ndarray | None = None,
+    groups: Groups = None,
 ) -> Measured | None:
     """Return a figure of numbers, or its mean over seeds, with a 95 % interval.
 
@@ -137,7 +123,6 @@ def interval_of(
         parts: (N, S, K) what S seeds made of N rows.
         figure: from sums of parts (..., K) to the figure of a seed (...).
         seed: of the bootstrap.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     N, S, K = parts.shape
     to, back = SCALES[name]
@@ -152,28 +137,21 @@ def interval_of(
     found = None if perfect else studentized(parts.reshape(N, S * K), scaled, seed, groups)
     method = f"bootstrap-t, {RESAMPLES} resamples"
     if found is not None:
-        widest = of_a_mean(1)[1]  # a single squared normal error
+        widest = gamma_ends(1)[1]  # a single squared normal error
         found = max(found[0], middle - widest), min(found[1], middle + widest)
     elif perfect and name in ("rmse", "mae"):
         return None
     elif perfect and (name == "r2" or count >= 4):
-        return _bounded(value, *_perfect(name, value, count), EXACT, groups)
+        return bounded(value, *_perfect(name, value, count), EXACT, groups)
     elif name == "pearson":
         return _by_fisher(value, count, 1.0, groups)
     elif name == "r2" and value == 0:
-        return _bounded(value, 0.0, 1.0, "none: all labels are alike", groups)
+        return bounded(value, 0.0, 1.0, "none: all labels are alike", groups)
     else:
         below, above = ASSUMED[name](count)
         found, method = (middle + below, middle + above), NORMAL
     low, high = sorted(float(back(np.array(end))) for end in found)
-    return _bounded(value, low, high, method, groups)
-
-
-def _bounded(
-    value: float, low: float, high: float, method: str, groups: np.ndarray | None
-) -> Measured:
-    low, high = min(low, value), max(high, value)
-    return Measured(value=value, low=low, high=high, method=method + of_groups(groups))
+    return bounded(value, low, high, method, groups)
 
 
 def _part(count: int) -> float:
@@ -184,8 +162,8 @@ def _part(count: int) -> float:
 def _perfect(name: str, value: float, count: int) -> tuple[float, float]:
     """Return the ends of R squared, or a correlation, of 1 or -1.
 
-    As Wilson's interval of a share, it takes a part of the rows to be told no better than by the
-    mean.
+    As Wilson's interval of a share, it takes a part of the rows to be predicted no better than by
+    the mean.
     """
     if name == "r2":
         return 1 - _part(count), 1.0
@@ -193,17 +171,17 @@ def _perfect(name: str, value: float, count: int) -> tuple[float, float]:
     return (end, 1.0) if value > 0 else (-1.0, -end)
 
 
-def _exact(name: str, labels: np.ndarray, groups: np.ndarray | None) -> Measured:
+def _exact(name: str, labels: np.ndarray, groups: Groups) -> Measured:
     """Return an error of 0, as `_perfect` does; equal labels are set against 0, not their mean."""
     part = _part(len(labels) if groups is None else len(np.unique(groups)))
     alike = np.ptp(labels) == 0
     off = labels if alike else labels - labels.mean()
     size = np.abs(off).mean() if name == "mae" else np.sqrt((off**2).mean())
     high = float((size or 1.0) * (part if name == "mae" else np.sqrt(part)))
-    return _bounded(0.0, 0.0, high, EXACT, groups)
+    return bounded(0.0, 0.0, high, EXACT, groups)
 
 
-def _by_fisher(value: float, count: int, factor: float, groups: np.ndarray | None) -> Measured:
+def _by_fisher(value: float, count: int, factor: float, groups: Groups) -> Measured:
     """Return a correlation with the interval of normal numbers (Fisher 1921).
 
     Args:
@@ -211,24 +189,20 @@ def _by_fisher(value: float, count: int, factor: float, groups: np.ndarray | Non
         factor: 1 of Pearson's, 1.06 of Spearman's (Fieller, Hartley and Pearson 1957).
     """
     if count < 4 or value == 0:
-        return _bounded(value, -1.0, 1.0, "none: the rows are too few or all alike", groups)
+        return bounded(value, -1.0, 1.0, "none: the rows are too few or all alike", groups)
     middle, reach = np.arctanh(value), Z * np.sqrt(factor / (count - 3))
     low, high = (float(np.tanh(middle + side * reach)) for side in (-1, 1))
-    return _bounded(value, low, high, "Fisher's z of normal numbers", groups)
+    return bounded(value, low, high, "Fisher's z of normal numbers", groups)
 
 
 def _spearman(
-    value: float,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    seed: int,
-    groups: np.ndarray | None,
+    value: float, labels: np.ndarray, predictions: np.ndarray, seed: int, groups: Groups
 ) -> Measured:
     """Return Spearman's correlation with Fisher's z and the bootstrap's standard deviation."""
     rows = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(rows.max()) + 1
     if abs(value) == 1 and count >= 4:
-        return _bounded(value, *_perfect("spearman", value, count), EXACT, groups)
+        return bounded(value, *_perfect("spearman", value, count), EXACT, groups)
     if count < FEWEST:
         return _by_fisher(value, count, 1.06, groups)
     each = []
@@ -240,7 +214,7 @@ def _spearman(
     if not reach > 0:
         return _by_fisher(value, count, 1.06, groups)
     low, high = (float(np.tanh(np.arctanh(value) + side * reach)) for side in (-1, 1))
-    return _bounded(value, low, high, "Fisher's z, standard deviation of the bootstrap", groups)
+    return bounded(value, low, high, "Fisher's z, standard deviation of the bootstrap", groups)
 
 
 def _rmse_of(sums: np.ndarray) -> np.ndarray:
@@ -252,16 +226,16 @@ def _mean_of(sums: np.ndarray) -> np.ndarray:
 
 
 SPEARMAN = 1000
-"""Resamples for a standard deviation; percentiles need more."""
-EXACT = "as Wilson's of a share, all rows being told exactly"
+"""A standard deviation needs so many resamples; percentiles need more."""
+EXACT = "as Wilson's of a share, all rows being predicted exactly"
 NORMAL = "chi squared or F of normal errors, the rows being few or all alike"
 HALF_NORMAL = 3.5
 """Degrees of freedom of a row's absolute error: the squared mean of the half-normal distribution is
 1.75 times its variance, and that of chi squared half its degrees of freedom."""
 ASSUMED: dict[str, Callable[[int], tuple[float, float]]] = {
-    "r2": lambda count: of_a_ratio(count, max(count - 1, 1)),
-    "rmse": of_a_mean,
-    "mae": lambda count: of_a_mean(HALF_NORMAL * count),
+    "r2": lambda count: f_ends(count, max(count - 1, 1)),
+    "rmse": gamma_ends,
+    "mae": lambda count: gamma_ends(HALF_NORMAL * count),
 }
 """How far the ends lie from the figure on its scale, where errors of so many rows are normal."""
 Scale = Callable[[np.ndarray], np.ndarray]
@@ -271,4 +245,4 @@ SCALES: dict[str, tuple[Scale, Scale]] = {
     "mae": (np.log, np.exp),
     "pearson": (np.arctanh, np.tanh),
 }
-"""Of each figure a scale without bounds, and the way back."""
+"""For each figure a scale without bounds, and the way back."""

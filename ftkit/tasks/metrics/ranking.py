@@ -5,32 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.stats import t
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics.intervals import Z, design_effect, of_groups, wilson
+from ftkit.tasks.metrics import Groups, LocalMetric
+from ftkit.tasks.metrics.intervals import Z, bounded, design_effect, wilson
 
 FEW = 4
-"""Rows out of order that count as much as the model of the variance where there are none."""
+"""So many rows out of order weigh as much as the variance of the exponential model."""
 
 
-class Auroc(evaluate.Metric):
-    """Mean over classes of the area under the ROC curve, one class against the rest, without the
-    Hub; NaN where no class has examples and others."""
+class Auroc(LocalMetric):
+    """The mean over classes of the area under the ROC curve, one class against the rest.
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
+    It is NaN where no class has examples and others.
+    """
 
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("float64"))
-        return evaluate.MetricInfo(
-            description="Area under the ROC curve, the mean over classes.",
-            citation="",
-            inputs_description="predictions: scores (N, C); references: 1 of each class of a row",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("float64"))
 
     def _compute(
         self, predictions: list[list[float]], references: list[list[float]]
@@ -47,14 +39,12 @@ def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
         truth: (N, C) whether an example is of a class.
         scores: (N, C), higher where it is thought to be.
     """
-    truth, scores = of_two(truth, scores)
-    found = Auroc().compute(predictions=scores, references=truth.astype(np.float64))
-    assert found is not None
-    return float(found["auroc"])
+    truth, scores = second_of_two(truth, scores)
+    return Auroc().score(predictions=scores, references=truth.astype(np.float64))["auroc"]
 
 
 def measure_auroc(
-    truth: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None
+    truth: np.ndarray, scores: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the area with Wilson's interval at the effective n by DeLong's variance.
 
@@ -71,9 +61,8 @@ def measure_auroc(
     Args:
         truth: (N, C) whether an example is of a class.
         scores: (N, C).
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
-    truth, scores = of_two(truth, scores)
+    truth, scores = second_of_two(truth, scores)
     found = curves(truth, scores)
     if not found:
         return {}
@@ -96,8 +85,8 @@ def measure_auroc(
     elif groups is not None:
         n *= len(np.unique(groups)) / len(groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by DeLong's variance" + of_groups(groups)
-    return {"auroc": Measured(value=value, low=low, high=high, method=method)}
+    method = "Wilson score at the effective n by DeLong's variance"
+    return {"auroc": bounded(value, low, high, method, groups)}
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -105,7 +94,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return labels[:, None] == np.arange(classes)
 
 
-def of_two(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def second_of_two(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the second class alone where there are two and each is the other's opposite."""
     opposite = truth.shape[1] == 2 and bool((truth.sum(1) == 1).all())
     return (truth[:, 1:], scores[:, 1:]) if opposite else (truth, scores)

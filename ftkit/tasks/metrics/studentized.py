@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import chi2, f, t
 
-from ftkit.tasks.metrics import RESAMPLES, resamples
+from ftkit.tasks.metrics import RESAMPLES, Groups, resamples
 from ftkit.tasks.metrics.intervals import cluster_sums
 
 Figure = Callable[[np.ndarray], np.ndarray]
@@ -20,19 +20,19 @@ Figure = Callable[[np.ndarray], np.ndarray]
 ROUNDING = 1e-9
 """A standard error below that, next to the figure, is one of rounding: the groups are all alike."""
 STEP = 1e-5
-"""Of the numeric derivative, as a share of each sum's size."""
+"""The step of the numeric derivative, as a share of each sum's size."""
 FEWEST = 10
 """Groups that the bootstrap-t needs; with fewer an interval rests on an assumed distribution."""
 LEAST = 0.03
 """Share of the figure's standard error that a resample's own has to reach: one of rows that are
 nearly alike has next to none, and its distance, divided by it, says nothing."""
 MOST = 3.0
-"""Of the delta method's standard error, which the jackknife's may be: it has no bound where all is
-told but one row."""
+"""The jackknife's standard error counts as at most so many times that of the delta method: it has
+no bound where all rows but one are predicted exactly."""
 
 
 def studentized(
-    parts: np.ndarray, figure: Figure, seed: int = 0, groups: np.ndarray | None = None
+    parts: np.ndarray, figure: Figure, seed: int = 0, groups: Groups = None
 ) -> tuple[float, float] | None:
     """Return the ends of the figure's 95 % interval; None of few groups, or without a variance.
 
@@ -43,7 +43,6 @@ def studentized(
     Args:
         parts: (N, K) what is summed over rows, one of them how many each row counts.
         seed: of the resamples.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     parts = cluster_sums(np.asarray(parts, np.float64), groups)
     G = len(parts)
@@ -76,7 +75,7 @@ def studentized(
     return value - max(highest, either) * error, value + max(-lowest, either) * error
 
 
-def of_a_mean(freedom: float) -> tuple[float, float]:
+def gamma_ends(freedom: float) -> tuple[float, float]:
     """Return how far below and above its logarithm the true mean lies, at 95 %.
 
     The mean of what has a gamma distribution, such as squared normal numbers, times its degrees of
@@ -86,7 +85,7 @@ def of_a_mean(freedom: float) -> tuple[float, float]:
     return float(np.log(freedom / most)), float(np.log(freedom / least))
 
 
-def of_a_ratio(freedom: float, other: float) -> tuple[float, float]:
+def f_ends(freedom: float, other: float) -> tuple[float, float]:
     """Return the same of the ratio of two such means, which has Fisher's F distribution."""
     most, least = f.ppf([0.975, 0.025], freedom, other)
     return float(-np.log(most)), float(-np.log(least))

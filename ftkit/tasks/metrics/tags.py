@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import datasets
-import evaluate
 import numpy as np
 from scipy.special import logit
 
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics.intervals import NOTHING, design_effect, measured_share, of_groups, wilson
+from ftkit.tasks.metrics import Groups, LocalMetric
+from ftkit.tasks.metrics.intervals import (
+    BY_DELTA,
+    NOTHING,
+    bounded,
+    design_effect,
+    measured_share,
+    wilson,
+)
 from ftkit.tasks.metrics.matrices import LEAST
 from ftkit.tasks.metrics.ranking import auroc, measure_auroc
 
@@ -17,10 +24,7 @@ def score_tags(
     threshold: float | None, labels: np.ndarray, outputs: np.ndarray
 ) -> dict[str, float]:
     """Of logits (N, C) and labels (N, C) of 0 and 1."""
-    found = Tagging().compute(
-        predictions=tags_of(outputs, threshold), references=labels.astype(int)
-    )
-    assert found is not None
+    found = Tagging().score(predictions=tags_of(outputs, threshold), references=labels.astype(int))
     area = auroc(labels > 0, outputs)
     return {
         "loss": mean_binary_cross_entropy(labels, outputs),
@@ -30,19 +34,15 @@ def score_tags(
 
 
 def measure_tags(
-    threshold: float | None,
-    labels: np.ndarray,
-    outputs: np.ndarray,
-    groups: np.ndarray | None = None,
+    threshold: float | None, labels: np.ndarray, outputs: np.ndarray, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures with Wilson's intervals at the effective number of labels or rows.
 
-    Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are told or there, so its
+    Micro-F1 is 2 J / (1 + J) of Jaccard's share J of the labels that are predicted or true, so its
     interval is that of J, whose rows are clusters of labels.
     """
     found, truth = tags_of(outputs, threshold), labels.astype(int)
-    values = Tagging().compute(predictions=found, references=truth)
-    assert values is not None
+    values = Tagging().score(predictions=found, references=truth)
     hits = found * truth
     measured = {
         "micro_f1": measured_f1(hits.sum(1), found.sum(1), truth.sum(1), groups),
@@ -53,17 +53,17 @@ def measure_tags(
 
 
 def measured_f1(
-    hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None
+    hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: Groups = None
 ) -> Measured:
     """Return 2 hits / (found + truth) over all rows, with its interval.
 
-    Of what is told or there a share J is both, and F1 is 2 J / (1 + J), which rises with J.
+    Of the labels that are predicted or true a share J is both, and F1 is 2 J / (1 + J), which rises
+    with J.
 
     Args:
         hits: (N,) labels of each row, or names, that are rightly told.
         found: (N,) that are told.
         truth: (N,) that are there.
-        groups: (N,) number of each row's group; None where every row is one of its own.
     """
     share = measured_share(hits, found + truth - hits, groups)
     value, low, high = (2 * j / (1 + j) for j in (share.value, share.low, share.high))
@@ -71,11 +71,7 @@ def measured_f1(
 
 
 def _measured_macro_f1(
-    value: float,
-    hits: np.ndarray,
-    found: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray | None,
+    value: float, hits: np.ndarray, found: np.ndarray, truth: np.ndarray, groups: Groups
 ) -> Measured:
     """Return the mean F1 of the classes, with Wilson's interval at its effective n.
 
@@ -99,12 +95,11 @@ def _measured_macro_f1(
     n = middle * (1 - middle) / variance / max(1.0, width)
     n /= design_effect(slopes.sum(1), groups)
     low, high = wilson(value, n)
-    method = "Wilson score at the effective n by the delta method" + of_groups(groups)
-    return Measured(value=value, low=low, high=high, method=method)
+    return bounded(value, low, high, BY_DELTA, groups)
 
 
 def tags_of(logits: np.ndarray, threshold: float | None = None) -> np.ndarray:
-    """Return (N, C) 1 where a class is told: its probability is above the threshold.
+    """Return (N, C) 1 where a class is predicted: its probability is above the threshold.
 
     Args:
         logits: (N, C).
@@ -120,7 +115,7 @@ def f1_scores(hits: np.ndarray, found: np.ndarray, truth: np.ndarray) -> dict[st
 
     Args:
         hits: (..., C) rows that rightly have each class.
-        found: (..., C) rows that are told to have it.
+        found: (..., C) rows that are predicted to have it.
         truth: (..., C) rows that have it.
     """
     matters = found + truth > 0
@@ -131,20 +126,10 @@ def f1_scores(hits: np.ndarray, found: np.ndarray, truth: np.ndarray) -> dict[st
     }
 
 
-class Tagging(evaluate.Metric):
-    """Micro-F1, macro-F1 and the share of rows with exactly the right classes, without the Hub."""
+class Tagging(LocalMetric):
+    """Micro-F1, macro-F1 and the share of rows with exactly the right classes."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("int64"))
-        return evaluate.MetricInfo(
-            description="Micro-F1, macro-F1, accuracy of whole rows.",
-            citation="",
-            inputs_description="predictions and references: rows of 0 and 1, one for each class",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("int64"))
 
     def _compute(
         self, predictions: list[list[int]], references: list[list[int]]

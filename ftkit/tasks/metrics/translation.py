@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import datasets
-import evaluate
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
@@ -18,8 +17,8 @@ from scipy.stats import t
 
 from ftkit.recipe import Translation
 from ftkit.runs.result import Measured
-from ftkit.tasks.metrics import RESAMPLES, resamples
-from ftkit.tasks.metrics.intervals import Z, of_groups, wilson
+from ftkit.tasks.metrics import RESAMPLES, Groups, LocalMetric, resamples
+from ftkit.tasks.metrics.intervals import Z, said_of_groups, wilson
 from ftkit.tasks.metrics.language import measured_perplexity
 
 TOKENIZED_BY = {"zh": "zh", "ja": "char", "ko": "char", "th": "char", "km": "char", "my": "char"}
@@ -50,19 +49,14 @@ def score_translations(
     found = {"loss": outputs.loss, "perplexity": float(np.exp(outputs.loss))}
     if outputs.texts is None:
         return found
-    overlap = Overlap(tokenizer_of(task)).compute(
+    overlap = Overlap(tokenizer_of(task)).score(
         predictions=list(outputs.texts), references=list(labels)
     )
-    assert overlap is not None
     return {**overlap, **found}
 
 
 def measure_translations(
-    task: Translation,
-    labels: np.ndarray,
-    outputs: Translated,
-    seed: int = 0,
-    groups: np.ndarray | None = None,
+    task: Translation, labels: np.ndarray, outputs: Translated, seed: int = 0, groups: Groups = None
 ) -> dict[str, Measured]:
     """BLEU and chrF from 0 to 100, as sacrebleu has them, and perplexity.
 
@@ -83,7 +77,7 @@ def measure_translations(
         found = overlap_interval(values[name], np.array(drawn), size)
         measured[name] = found.model_copy(
             update={
-                "method": found.method + of_groups(groups),
+                "method": found.method + said_of_groups(groups),
                 "signature": overlap.signatures[name],
             }
         )
@@ -116,32 +110,22 @@ def overlap_interval(value: float, drawn: np.ndarray, size: int) -> Measured:
     )
 
 
-class Overlap(evaluate.Metric):
-    """BLEU and chrF of translations, from 0 to 100, computed by sacrebleu without the Hub."""
+class Overlap(LocalMetric):
+    """BLEU and chrF of whole corpora, from 0 to 100, by sacrebleu (Post 2018)."""
+
+    column = datasets.Value("string")
 
     def __init__(self, tokenize: str = "13a") -> None:
         self.bleu, self.chrf = BLEU(tokenize=tokenize), CHRF()
         self.counter = BLEU(tokenize=tokenize, effective_order=True)  # without it warns of each
         for metric in (self.bleu, self.chrf):
             metric.corpus_score(["a"], [["a"]])  # signatures need to have seen one
-        super().__init__(keep_in_memory=True)
+        super().__init__()
 
     @property
     def signatures(self) -> dict[str, str]:
         """What sacrebleu calls what it computed."""
-        return {
-            "bleu": str(self.bleu.get_signature()),
-            "chrf": str(self.chrf.get_signature()),
-        }
-
-    def _info(self) -> evaluate.MetricInfo:
-        column = datasets.Value("string")
-        return evaluate.MetricInfo(
-            description="BLEU and chrF of whole corpora (Papineni 2002, Popovic 2015; Post 2018).",
-            citation="",
-            inputs_description="predictions and references: one text for each row",
-            features=datasets.Features({"predictions": column, "references": column}),
-        )
+        return {"bleu": str(self.bleu.get_signature()), "chrf": str(self.chrf.get_signature())}
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         return {

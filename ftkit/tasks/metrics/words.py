@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 
 import datasets
-import evaluate
 import numpy as np
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ftkit.recipe import TokenClassification
 from ftkit.runs.result import Measured
+from ftkit.tasks.metrics import Groups, LocalMetric
 from ftkit.tasks.metrics.classes import mean_cross_entropy
 from ftkit.tasks.metrics.intervals import measured_share
 from ftkit.tasks.metrics.tags import measured_f1
@@ -31,7 +31,7 @@ class Tagged:
     """What a model gives for the words of N rows."""
 
     names: tuple[str, ...]
-    """Of the C classes."""
+    """The names of the C classes."""
     logits: list[np.ndarray]
     """(W, C) float32 of each row; NaN for a word that the model did not see."""
 
@@ -55,20 +55,21 @@ class Tagged:
 def score_words(labels: np.ndarray, outputs: Tagged) -> dict[str, float]:
     """Return the figures of all words, and the loss of those that the model saw."""
     truth, logits = outputs.seen(labels)
-    found = Entities().compute(predictions=told(outputs), references=known(outputs, labels))
-    assert found is not None
+    found = Entities().score(
+        predictions=predicted_tags(outputs), references=true_tags(outputs, labels)
+    )
     return {"loss": mean_cross_entropy(np.concatenate(truth), np.concatenate(logits)), **found}
 
 
 def measure_words(
-    labels: np.ndarray, outputs: Tagged, groups: np.ndarray | None = None
+    labels: np.ndarray, outputs: Tagged, groups: Groups = None
 ) -> dict[str, Measured]:
     """Return the figures with Wilson's intervals at the effective number of names or words.
 
     Texts are clusters.
     """
-    rows = zip(known(outputs, labels), told(outputs), strict=True)
-    hits, found, there, right, words = np.array([counted(*row) for row in rows], float).T
+    rows = zip(true_tags(outputs, labels), predicted_tags(outputs), strict=True)
+    hits, found, there, right, words = np.array([entity_counts(*row) for row in rows], float).T
     measured = {
         "f1": measured_f1(hits, found, there, groups),
         "precision": measured_share(hits, found, groups),
@@ -78,10 +79,10 @@ def measure_words(
     return {name: measured[name] for name in TokenClassification.figures}
 
 
-def told(outputs: Tagged) -> list[list[str]]:
+def predicted_tags(outputs: Tagged) -> list[list[str]]:
     """Return the names of the most likely classes, as seqeval reads them.
 
-    A word that the model did not see is told to be in no name. So all backbones are measured on the
+    A word that the model did not see counts as in no name. So all backbones are measured on the
     same words, whatever their tokenizers make of a text, and a name that is cut off is missed.
     """
     rows = [
@@ -91,7 +92,7 @@ def told(outputs: Tagged) -> list[list[str]]:
     return as_iob(outputs.names, rows)
 
 
-def known(outputs: Tagged, labels: np.ndarray) -> list[list[str]]:
+def true_tags(outputs: Tagged, labels: np.ndarray) -> list[list[str]]:
     """Return the names of the true classes (N,) of lists, as seqeval reads them."""
     rows = [[outputs.names[number] for number in row] for row in labels]
     return as_iob(outputs.names, rows)
@@ -108,27 +109,17 @@ def as_iob(names: tuple[str, ...], rows: list[list[str]]) -> list[list[str]]:
     return [[tag if tag == "O" else f"B-{tag}" for tag in row] for row in rows]
 
 
-def counted(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int]:
+def entity_counts(truth: list[str], found: list[str]) -> tuple[int, int, int, int, int]:
     """Return, of one row, the right, found and true names, and the right and all words."""
     there, said = set(get_entities(truth)), set(get_entities(found))
     right = sum(one == other for one, other in zip(truth, found, strict=True))
     return len(there & said), len(said), len(there), right, len(truth)
 
 
-class Entities(evaluate.Metric):
-    """F1, precision and recall of names, and accuracy of words, by seqeval, without the Hub."""
+class Entities(LocalMetric):
+    """F1, precision and recall of names, and accuracy of words, by seqeval."""
 
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)
-
-    def _info(self) -> evaluate.MetricInfo:
-        row = datasets.Sequence(datasets.Value("string"))
-        return evaluate.MetricInfo(
-            description="Entity-level F1, precision, recall; accuracy of words.",
-            citation="",
-            inputs_description="predictions and references: the tags of each text",
-            features=datasets.Features({"predictions": row, "references": row}),
-        )
+    column = datasets.Sequence(datasets.Value("string"))
 
     def _compute(
         self, predictions: list[list[str]], references: list[list[str]]

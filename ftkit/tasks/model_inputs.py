@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from datasets import Dataset
 
 from ftkit.data.encoders import Encoder
@@ -13,6 +14,7 @@ from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError
 from ftkit.recipe import Mlp
 from ftkit.tasks.inputs import Inputs
+from ftkit.tasks.vectors import Vectors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +37,7 @@ class Auto:
     """What the processor is loaded with."""
 
 
-class FeedsModels:
+class ModelInputs:
     """The part of a task that feeds models: a pretrained backbone, a perceptron, or both.
 
     By default a backbone gets a head with an output for each class.
@@ -61,11 +63,11 @@ class FeedsModels:
         """
         raise RecipeError(FOR_PERCEPTRONS.format(self.settings.kind))
 
-    def suited(self, inputs: Inputs, model: Any) -> Inputs:
+    def inputs_for(self, inputs: Inputs, model: Any) -> Inputs:
         """Return the inputs as this model reads them: for most tasks as they are."""
         return inputs
 
-    def settled(self, splits: Splits, model: Any, processor: Any) -> Self:
+    def for_backbone(self, splits: Splits, model: Any, processor: Any) -> Self:
         """Return the task as this backbone can do it, what was left open in it filled in.
 
         May change the processor and how the model writes, never its weights.
@@ -90,6 +92,14 @@ class FeedsModels:
             RecipeError: no perceptron does the task.
         """
         raise RecipeError(FOR_BACKBONES.format(self.settings.kind))
+
+    def encode(self, splits: Splits, encoder: Encoder) -> Inputs:
+        """Return every split as vectors, for a perceptron."""
+
+        def encoded(rows: Dataset) -> Vectors:
+            return Vectors(encoder.encode(self.raw_inputs(rows)), np.asarray(rows["label"]))
+
+        return Inputs.of(splits, encoded)
 
     def head_settings(self, label_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what a model's config says of its head: the classes, and the kind of problem.

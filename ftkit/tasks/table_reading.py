@@ -23,7 +23,7 @@ Labels = tuple[tuple[str, ...], dict[str, np.ndarray]]
 """The class names, and the labels (N,) of each split by its role."""
 
 
-class ReadsRows(ABC):
+class TableReading(ABC):
     """The part of a task that reads rows; by default their label is one class out of C."""
 
     for_numbers = ""
@@ -64,7 +64,7 @@ class ReadsRows(ABC):
         """Return which columns are read as texts, and which as classes.
 
         So that a file that does not say it, as CSV, is read in the same way in every split. Where
-        it cannot be told which columns are meant, those count that were asked for by name.
+        it is not clear which columns are meant, those count that were asked for by name.
         """
         task = self._resolved_where_possible(features)
         found: dict[str, Use] = {}
@@ -84,7 +84,7 @@ class ReadsRows(ABC):
         except DataError:
             return self
 
-    def fitted_to(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
+    def learn_columns(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
         """Return the task with what it has to know of the training rows, and notes about columns.
 
         Args:
@@ -110,7 +110,7 @@ class ReadsRows(ABC):
         """
         return ()
 
-    def located(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
+    def with_image_files(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
         """Return the rows, file names in them completed by `data.images` where it is given."""
         return rows
 
@@ -136,7 +136,7 @@ class ReadsRows(ABC):
             strict: refuse a class that another split has and the training rows lack.
 
         Raises:
-            DataError: the labels are not what the task tells.
+            DataError: the labels are not what the task predicts.
         """
         settings = self.settings
         return name_labels(splits, settings.label, strict, self.for_numbers, self.for_several)
