@@ -84,9 +84,13 @@ class Page:
 
     @property
     def over_baseline(self) -> list[Row]:
-        """The rows tested against the baseline, but where the tests against the best are these."""
-        same = len(self.found.rows) == 2 or self.found.best == self.found.baseline
-        return [row for row in self.found.rows if row.over_baseline and not same]
+        """The rows tested against the baseline whose test does not stand among those of the best."""
+        best, baseline = self.found.best, self.found.baseline
+        return [
+            row
+            for row in self.found.rows
+            if row.over_baseline and best not in (row.label, baseline)
+        ]
 
     @property
     def machines(self) -> str:
@@ -186,7 +190,7 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
         pictures[name] = charts.costs(points, title, found.figure, lower)
     drawn = [details.line_of(run, series, curve) for series, run in enumerate(firsts)]
     lines = [line for line in drawn if line]
-    if lines:
+    if any(len(line.x) > 1 for line in lines):  # points alone show no course
         pictures["curves"] = charts.curves(
             lines, "seconds of training", f"validation {curve}", curve in LOWER_IS_BETTER
         )
@@ -195,14 +199,12 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
 
 def render(page: Page, template: str) -> str:
     """Return the page as one of the templates beside this file has it."""
-    loader = PackageLoader("ftkit.compare.report", "")
+    in_html = "html" in template
     environment = Environment(
-        loader=loader,
-        autoescape="html" in template,
+        loader=PackageLoader("ftkit.compare.report", ""),
+        autoescape=in_html,
         undefined=StrictUndefined,
-        finalize=lambda value: (
-            visible(value) if type(value) is str and "html" in template else value
-        ),
+        finalize=_without_hidden_characters if in_html else None,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -215,8 +217,8 @@ def render(page: Page, template: str) -> str:
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 
 
-def _in_html(value: Any) -> Any:
-    """Return what a template shows, which then escapes it: a text with nothing hidden in it."""
+def _without_hidden_characters(value: Any) -> Any:
+    """Return a value that the template for HTML shows, and then escapes."""
     return visible(value) if type(value) is str else value
 
 
