@@ -13,7 +13,7 @@ from ftkit import (
     TextTagging,
 )
 from ftkit.data.column_kinds import Column
-from ftkit.data.list_separators import separator_in
+from ftkit.data.label_lists import separator_in
 from ftkit.data.sources import read
 from ftkit.data.split_names import assign
 from ftkit.tasks import task_of

@@ -15,9 +15,9 @@ from browser import assert_fit
 from test_compare_evidence import a_run, of_classes
 
 from ftkit.cli.main import main
+from ftkit.compare.finished_runs import read_runs
 from ftkit.compare.report import classes, write
 from ftkit.compare.report.charts import Line, Point, costs, curves
-from ftkit.compare.runs import read_runs
 from ftkit.compare.summary import summarize
 
 

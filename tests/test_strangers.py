@@ -20,8 +20,8 @@ from ftkit import (
 from ftkit.cli.main import main
 from ftkit.cli.perceptron_plots import check_network
 from ftkit.cli.request import resolve
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.runs import read_runs
+from ftkit.compare.finished_runs import read_runs
+from ftkit.compare.report.shown_rows import inputs_of
 from ftkit.prediction.predict import predict
 from ftkit.prediction.trained import load_trained
 from ftkit.publishing.push import contents

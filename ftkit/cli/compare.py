@@ -75,13 +75,13 @@ def compare(
     speak(quieten=False)
     recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
     kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
-    from ftkit.compare.rungs import ladder
+    from ftkit.compare.ladder import build_ladder
 
-    rungs = ladder(recipes, kinds)
+    rungs = build_ladder(recipes, kinds)
     speak()
     from ftkit.compare.report import write
-    from ftkit.compare.run import compare as run_all
-    from ftkit.compare.run import free_folder
+    from ftkit.compare.run_ladder import compare as run_all
+    from ftkit.compare.run_ladder import free_folder
     from ftkit.compare.tables import overview
     from ftkit.machine.runtime import stop
 
@@ -108,8 +108,8 @@ def compare(
 
 def _show(folders: list[Path], out: Path | None, margin: float) -> None:
     """Print a table of finished runs, and what tells them apart where they can be compared."""
+    from ftkit.compare.finished_runs import read_runs
     from ftkit.compare.report import write
-    from ftkit.compare.runs import read_runs
     from ftkit.compare.summary import summarize
     from ftkit.compare.tables import table
 

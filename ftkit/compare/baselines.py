@@ -37,7 +37,7 @@ NEIGHBOURS = (1, 5, 20)
 
 
 @dataclass(frozen=True)
-class Told:
+class BaselineAnswers:
     """What a baseline makes of the test rows."""
 
     splits: Splits
@@ -56,7 +56,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
     """Return what the baseline of that kind reaches, and leave its folder. Every rank calls this.
 
     Args:
-        recipe: whose rows, and features, it takes; see `ftkit.compare.rungs`.
+        recipe: whose rows, and features, it takes; see `ftkit.compare.ladder`.
         folder: that of a finished baseline is read.
 
     Raises:
@@ -151,7 +151,7 @@ def _open(kind: str, recipe: Recipe, folder: Path) -> None:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
 
 
-def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
+def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     """Tell of every row the mean label of the training rows: most often the frequent class.
 
     Of any number of classes a row those are told that have the best micro-F1 on the training rows.
@@ -165,10 +165,10 @@ def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     outputs = task.outputs_of_means(mean)
     task = task.with_best_threshold(targets, outputs.repeat(len(targets), 0))
     outputs = outputs.repeat(len(splits.test), 0)
-    return Told(splits, task, outputs, _threshold(task), size=mean.nbytes)
+    return BaselineAnswers(splits, task, outputs, _threshold(task), size=mean.nbytes)
 
 
-def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
+def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     """Tell of every row the weighted mean label of the nearest training rows, by cosine.
 
     Raises:
@@ -197,7 +197,7 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     outputs = task.outputs_of_means(vote(test, train, targets, k))
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
-    return Told(
+    return BaselineAnswers(
         ready.splits,
         task,
         outputs,
@@ -215,7 +215,7 @@ def _threshold(task: Task) -> dict[str, Any]:
     return {} if threshold is None else {"threshold": threshold}
 
 
-KINDS: dict[str, Callable[[Recipe, runtime.Machine], Told]] = {
+KINDS: dict[str, Callable[[Recipe, runtime.Machine], BaselineAnswers]] = {
     "majority": majority,
     "knn": nearest,
 }

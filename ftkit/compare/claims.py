@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftkit.compare.family import Family
+from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.statistics import LEVEL, Paired
 
 
@@ -43,7 +43,7 @@ class Claims:
 
 
 def claims(
-    tests: Family, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
+    tests: PairedTests, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
 ) -> Claims:
     """Return what is claimed: each claim needs a p below the level, and its sign."""
     kinds: dict[str, list[str]] = {"beaten": [], "ahead": [], "alike": [], "untested": []}
@@ -62,7 +62,7 @@ def claims(
     return Claims(**told, below=tuple(below), unclear=tuple(unclear))
 
 
-def ahead_by(tests: Family, first: str, second: str, lower: bool) -> Paired | None:
+def ahead_by(tests: PairedTests, first: str, second: str, lower: bool) -> Paired | None:
     """Return by how much the first is better than the second; None where it was not tested.
 
     Args:

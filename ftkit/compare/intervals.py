@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, moments
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
+from ftkit.compare.row_statistics import StrategyStatistics, moments
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, resamples
 from ftkit.tasks.metrics.intervals import NOTHING, cluster_sums, effective_n, wilson
@@ -22,7 +22,7 @@ RATES = ("accuracy", "micro_f1", "f1")
 """First figures of tasks that are a share of something, between 0 and 1."""
 
 
-def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
+def measured(runs: Sequence[Run], found: StrategyStatistics | None) -> Measured:
     """Return the first figure of these runs, with an interval over test rows.
 
     That of a single run is the one in its run.json. Of several seeds it is their mean, and the
@@ -41,7 +41,7 @@ def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
     return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
 
 
-def interval(found: Evidence, name: str, value: float) -> tuple[float, float, str]:
+def interval(found: StrategyStatistics, name: str, value: float) -> tuple[float, float, str]:
     """Return the ends of the 95 % interval of a mean over seeds, and how it was made.
 
     Args:
@@ -63,7 +63,7 @@ def interval(found: Evidence, name: str, value: float) -> tuple[float, float, st
     return one.low, one.high, one.method
 
 
-def by_row(found: Evidence) -> tuple[np.ndarray, np.ndarray | None]:
+def by_row(found: StrategyStatistics) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (N, S, K) what S seeds made of each of N rows, 0 where one has no such row.
 
     And the rows' groups (N,), None where each is its own.
@@ -109,7 +109,7 @@ def _of_rate(
 
 
 def _of_bleu(
-    found: Evidence, value: float, parts: np.ndarray, groups: np.ndarray | None
+    found: StrategyStatistics, value: float, parts: np.ndarray, groups: np.ndarray | None
 ) -> Measured:
     """Return the mean over seeds of BLEU, as `ftkit.tasks.metrics.translation` has that of one."""
     sums = cluster_sums(parts, groups)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
 from ftkit.errors import RunError
 from ftkit.hub.errors import loading_errors
 

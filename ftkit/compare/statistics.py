@@ -61,7 +61,7 @@ class Paired:
         return Paired(-self.difference, -self.high, -self.low, self.p, self.n, self.method)
 
 
-def paired_family(
+def paired_differences(
     parts: np.ndarray,
     figure: Figure,
     pairs: np.ndarray,
@@ -166,7 +166,7 @@ def influence(parts: np.ndarray, figure: Figure) -> np.ndarray:
     none without a unit.
 
     Args:
-        parts: (L, S, U, K), see `paired_family`.
+        parts: (L, S, U, K), see `paired_differences`.
     """
     U = parts.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ftkit.compare.chosen_setting import Chosen, best_by_validation
 from ftkit.compare.claims import Cost
-from ftkit.compare.evidence import Evidence, evidence
-from ftkit.compare.family import Family, family
+from ftkit.compare.finished_runs import Run, by_label
 from ftkit.compare.intervals import measured
-from ftkit.compare.rungs import listed
-from ftkit.compare.runs import Run, by_label
-from ftkit.compare.settings import Chosen, best_by_validation
+from ftkit.compare.paired_tests import PairedTests, run_paired_tests
+from ftkit.compare.perplexity_ranking import why_not_ranked
+from ftkit.compare.row_statistics import StrategyStatistics, read_row_statistics
 from ftkit.compare.statistics import Paired
-from ftkit.compare.tokens import why_not_ranked
 from ftkit.compare.verdict import MARGIN, verdict
 from ftkit.errors import RunError
+from ftkit.errors.names import listed
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.runs.result import Measured
 
@@ -112,10 +112,10 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = (), margin: float = MA
             raise RunError(f"runs of {' and of '.join(kinds)} cannot be compared")
     groups = by_label(runs)
     said = list(notes)
-    found: dict[str, Evidence] = {}
+    found: dict[str, StrategyStatistics] = {}
     for label, group in groups.items():
         try:
-            found[label] = evidence(group)
+            found[label] = read_row_statistics(group)
         except RunError as error:
             said.append(f"{label}: {error}")
     said += _own_rows(found, groups)
@@ -124,7 +124,7 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = (), margin: float = MA
 
 def compared(
     groups: Mapping[str, Sequence[Run]],
-    found: Mapping[str, Evidence],
+    found: Mapping[str, StrategyStatistics],
     notes: Sequence[str],
     margin: float = MARGIN,
     chosen: Chosen | None = None,
@@ -146,7 +146,7 @@ def compared(
             figure, n, first.result.dataset, tuple(rows), None, None, why_not, tuple(notes)
         )
     picked = chosen.label if chosen else None
-    tests = family(found, figure, about=picked)
+    tests = run_paired_tests(found, figure, about=picked)
     rows = [replace(row, shared=tests.values.get(row.label)) for row in rows]
     sign = -1 if figure in LOWER_IS_BETTER else 1
     best = picked or _best(rows, sign).label
@@ -208,12 +208,14 @@ def _best(rows: Sequence[Row], sign: int) -> Row:
     return max([first, *untested] if first else untested, key=lambda row: sign * row.score.value)
 
 
-def _picked(tests: Family, rows: Sequence[Row], best: str) -> list[str]:
+def _picked(tests: PairedTests, rows: Sequence[Row], best: str) -> list[str]:
     """Return what choosing the best on test rows does to its own figure."""
     return [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
 
 
-def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]) -> list[str]:
+def _own_rows(
+    found: Mapping[str, StrategyStatistics], groups: Mapping[str, Sequence[Run]]
+) -> list[str]:
     """Return a sentence where seeds have test rows of their own: the data have no test split."""
     for label, one in found.items():
         single = groups[label][0].result.n
@@ -226,7 +228,7 @@ def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]
     return []
 
 
-def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
+def _row(label: str, runs: Sequence[Run], found: StrategyStatistics | None) -> Row:
     results = [run.result for run in runs]
     values = [run.score.value for run in runs]
     timed = sorted(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.statistics import Paired
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.verdict import shown_p

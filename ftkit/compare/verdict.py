@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftkit.compare.claims import Claims, Cost, ahead_by, claims
-from ftkit.compare.family import Family
-from ftkit.compare.rungs import listed
+from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.statistics import Paired
+from ftkit.errors.names import listed
 from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
@@ -47,7 +47,7 @@ def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
 class Judged:
     """What `verdict` speaks of."""
 
-    tests: Family
+    tests: PairedTests
     costs: dict[str, Cost]
     best: str
     figure: str
@@ -84,7 +84,7 @@ class Judged:
 
 
 def verdict(
-    tests: Family,
+    tests: PairedTests,
     costs: Sequence[Cost],
     best: str,
     baseline: str | None,

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,29 +47,38 @@ def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
     return found, ""
 
 
+def inputs_alone(rows: Dataset) -> Dataset:
+    """Return the rows without their labels and their numbers in the source."""
+    return rows.remove_columns([name for name in ("label", "index") if name in rows.column_names])
+
+
 def _inputs_of(splits: Sequence[Dataset]) -> Dataset:
     """Return the inputs of all splits as one table, in the types that the first one has."""
-    first, *others = (
-        rows.remove_columns([name for name in ("label", "index") if name in rows.column_names])
-        for rows in splits
-    )
+    first, *others = map(inputs_alone, splits)
     same = [o if o.features == first.features else o.cast(first.features) for o in others]
     return concatenate_datasets([first, *same]) if same else first
 
 
 def _numbers(rows: Dataset) -> tuple[np.ndarray | None, str]:
-    inputs = [name for name in rows.column_names if name not in ("label", "index")]
-    if inputs == ["image"]:
+    if rows.column_names == ["image"]:
         return _of_images(rows)
-    if all(is_text(rows, name) for name in inputs):
-        columns = [rows[name][:] for name in inputs]
-        texts = ("\n".join(map(as_text, row)) for row in zip(*columns, strict=True))
-        return numbered(hash(normalised(text) or text) for text in texts), ""
-    if inputs == ["features"]:
-        values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
-        return numbered(hash(row.tobytes()) for row in values), ""
-    columns = [rows[name][:] for name in inputs]
-    return numbered(hash(repr(row)) for row in zip(*columns, strict=True)), ""
+    inputs = (normalised(one) or one if isinstance(one, str) else one for one in contents(rows))
+    return numbered(map(hash, inputs)), ""
+
+
+def contents(rows: Dataset) -> Iterator[str | bytes]:
+    """Return what each row without an image holds: its texts as one, or else its values as bytes.
+
+    Args:
+        rows: of inputs alone.
+    """
+    columns = [rows[name][:] for name in rows.column_names]
+    if all(_holds_text(kind) for kind in rows.features.values()):
+        return ("\n".join(map(_as_text, row)) for row in zip(*columns, strict=True))
+    if rows.column_names == ["features"]:
+        values = np.asarray(columns[0], np.float64) + 0.0  # -0 is 0
+        return (row.tobytes() for row in values)
+    return (repr(row).encode("utf-8", "surrogatepass") for row in zip(*columns, strict=True))
 
 
 def numbered(values: Iterable[Hashable]) -> np.ndarray:
@@ -85,16 +94,15 @@ def normalised(text: str) -> str:
     return " ".join(WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-def as_text(value: str | list[str] | None) -> str:
+def _as_text(value: str | list[str] | None) -> str:
     """Return a text, or words as one."""
     return " ".join(word or "" for word in value) if isinstance(value, list) else value or ""
 
 
-def is_text(rows: Dataset, column: str) -> bool:
-    """Return whether the column holds texts, or lists of words."""
-    feature = rows.features[column]
-    feature = feature.feature if isinstance(feature, List) else feature
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+def _holds_text(kind: Any) -> bool:
+    """Return whether a column holds texts, or lists of words."""
+    kind = kind.feature if isinstance(kind, List) else kind
+    return isinstance(kind, Value) and kind.dtype in ("string", "large_string")
 
 
 def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:

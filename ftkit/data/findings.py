@@ -70,10 +70,6 @@ def rows_are(count: int) -> str:
     return f"{rows_of(count)} {'is' if count == 1 else 'are'}"
 
 
-def first_few(names: list[str]) -> str:
-    return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
-
-
 def with_files(findings: Iterable[Finding], splits: Splits) -> tuple[Finding, ...]:
     """Return the findings with the names of the files of their examples."""
     numbers = {role: np.asarray(getattr(splits, role)["index"][:]) for role in ROLES}

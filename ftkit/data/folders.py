@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftkit.data.image_formats import is_image_file
-from ftkit.errors.names import HIDDEN
+from ftkit.errors.names import HIDDEN, first_few
 from ftkit.machine.cache_folder import cache_folder
 
 MOST_NAMED = 5
@@ -43,7 +43,7 @@ class Left:
         """Return one note for each kind."""
         return tuple(
             f"not used: {len(paths):,} {_singular(kind) if len(paths) == 1 else kind} "
-            f"({named(paths, self.root)})"
+            f"({_named(paths, self.root)})"
             for kind, paths in self.kinds.items()
         )
 
@@ -108,11 +108,12 @@ def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
     return False
 
 
-def named(paths: list[str], root: Path | None = None) -> str:
+def _named(paths: list[str], root: Path | None) -> str:
     """Return the first few paths, below `root` without it, on one line."""
-    short = [os.path.relpath(path, root) if root is not None else path for path in paths]
-    shown = [HIDDEN.sub(lambda found: ascii(found[0])[1:-1], path) for path in short[:MOST_NAMED]]
-    return ", ".join(shown) + (", ..." if len(paths) > MOST_NAMED else "")
+    few = paths[: MOST_NAMED + 1]
+    short = [os.path.relpath(path, root) if root is not None else path for path in few]
+    shown = [HIDDEN.sub(lambda found: ascii(found[0])[1:-1], path) for path in short]
+    return first_few(shown, MOST_NAMED)
 
 
 def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]:

@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Features
 
 from ftkit.data.duplicates import numbered
 from ftkit.errors import DataError, nearest
+from ftkit.recipe import Data
 
 
 def without_group(features: Features, column: str | None, task: Any) -> Features:
@@ -36,7 +37,34 @@ def without_group(features: Features, column: str | None, task: Any) -> Features
     return Features({name: kind for name, kind in features.items() if name != column})
 
 
-def read_groups(
+def grouped_rows(
+    data: Data,
+    source: dict[str, Dataset],
+    roles: dict[str, str],
+    known: dict[str, np.ndarray],
+    group: str | None,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the group of each row of `known`, by role, and notes; leaves out rows without one.
+
+    Raises:
+        DataError: two splits share a group, or a row has none.
+    """
+    if group is None:
+        return {}, []
+    splits = {name: source[name].select(known[role]) for role, name in roles.items()}
+    found, notes = _read_groups(splits, group, data.on_bad_row == "skip")
+    _require_apart(found, splits, group)
+    groups = {}
+    for role, name in roles.items():
+        if name in found:
+            there = found[name] >= 0
+            known[role], groups[role] = known[role][there], found[name][there]
+    count = len(np.unique(groups["train"]))
+    notes.append(f"rows of one {group} stay together: {count:,} in '{roles['train']}'")
+    return groups, notes
+
+
+def _read_groups(
     rows: Mapping[str, Dataset], column: str, skip: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Return for each split that has the column a number (N,) per row, and what there is to say.
@@ -90,13 +118,13 @@ def read_groups(
     }, notes
 
 
-def require_apart(
+def _require_apart(
     groups: Mapping[str, np.ndarray], rows: Mapping[str, Dataset], column: str
 ) -> None:
     """Refuse splits of the source that share a group.
 
     Args:
-        groups: of each split, from `read_groups`, by its name in the source.
+        groups: of each split, from `_read_groups`, by its name in the source.
 
     Raises:
         DataError: two of them do.

@@ -6,17 +6,19 @@ less than they look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ftkit.data.class_names import odd_names
 from ftkit.data.encoders import is_constant
-from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
+from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, rows_are, rows_of
 from ftkit.data.row_fingerprints import Prints, near_pairs
 from ftkit.data.splits import ROLES, Splits
+from ftkit.errors.names import first_few
 
 UNEVEN = 10
 """Rows of the largest class for each of the smallest, from which classes are imbalanced."""
@@ -37,10 +39,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
         odd_names(splits),
         _imbalance(splits, seen),
         _one_number(seen),
-        _odd_images(seen),
-        _blank_images(seen),
-        _long_texts(seen),
-        _untranslated(seen),
+        _odd_rows(seen),
         _duplicates(seen["train"]),
         _in_two_splits(seen),
         _nearly_in_two_splits(seen),
@@ -68,6 +67,10 @@ class _Seen:
 
     def at(self, rows: Iterable[Any]) -> Rows:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
+
+    def images_that_are(self, what: str) -> np.ndarray:
+        """Return of which images an oddity was seen."""
+        return self.prints.odd.get(what, np.zeros(len(self.index), bool))
 
     def rows_of_each(self, classes: int) -> np.ndarray:
         """Return in how many rows each class is."""
@@ -145,41 +148,23 @@ def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
             yield Finding("warning", f"all {rows} rows have the number {labels[0]:g}: {what}")
 
 
-def _odd_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    for what in sorted({what for one in seen.values() for what in one.prints.odd}):
-        nobody = {role: np.zeros(len(one.index), bool) for role, one in seen.items()}
-        yield from _marked(
-            seen, {r: s.prints.odd.get(what, nobody[r]) for r, s in seen.items()}, what
-        )
-
-
-def _blank_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    yield from _marked(seen, {r: s.prints.empty for r, s in seen.items()}, "of one colour only")
-
-
-def _long_texts(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    marks = {role: one.prints.length > LONG for role, one in seen.items()}
+def _odd_rows(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+    """Yield what a user may not expect of rows that can be read, one finding for each kind."""
     longest = max(int(one.prints.length.max(initial=0)) for one in seen.values())
-    about = f"longer than {LONG:,} characters (the longest has {longest:,})"
-    yield from _marked(seen, marks, about)
-
-
-def _untranslated(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    marks = {role: one.same for role, one in seen.items()}
-    yield from _marked(seen, marks, "the same before and after translation")
-
-
-def _marked(
-    seen: Mapping[str, _Seen], marks: Mapping[str, np.ndarray], about: str
-) -> Iterator[Finding]:
-    count = sum(int(mark.sum()) for mark in marks.values())
-    if count:
-        rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
-        yield Finding(
-            "warning",
-            f"{rows_are(count)} {about}",
-            tuple(seen[role].at([row]) for role, row in islice(rows, MOST_EXAMPLES)),
-        )
+    too_long = f"longer than {LONG:,} characters (the longest has {longest:,})"
+    kinds: dict[str, Callable[[_Seen], np.ndarray]] = {
+        what: partial(_Seen.images_that_are, what=what)
+        for what in sorted({what for one in seen.values() for what in one.prints.odd})
+    }
+    kinds |= {
+        "of one colour only": lambda one: one.prints.empty,
+        too_long: lambda one: one.prints.length > LONG,
+        "the same before and after translation": lambda one: one.same,
+    }
+    for what, marks in kinds.items():
+        rows = [one.at([row]) for one in seen.values() for row in np.flatnonzero(marks(one))]
+        if rows:
+            yield Finding("warning", f"{rows_are(len(rows))} {what}", tuple(rows[:MOST_EXAMPLES]))
 
 
 def _duplicates(train: _Seen) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from ftkit.data.csv_tables import Uses
 from ftkit.data.file_cache import load
 from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.errors import DataError
+from ftkit.recipe import Data
 
 EXPECTED = "expected a list of objects with named columns, one for each row"
 WHOLE_FILE = 1 << 30
@@ -21,7 +22,7 @@ WHOLE_FILE = 1 << 30
 
 
 def read_json(
-    files: Sequence[Path], encoding: str | None, uses: Uses | None = None
+    files: Sequence[Path], data: Data, uses: Uses | None = None
 ) -> tuple[Dataset, list[str]]:
     """Return the rows of JSON files that are one split, and what was found out about them.
 
@@ -34,7 +35,7 @@ def read_json(
     Raises:
         DataError: the files cannot be read.
     """
-    return joined(files, [_read(file, encoding) for file in files], uses)
+    return joined(files, [_read(file, data.encoding) for file in files], uses)
 
 
 def joined(
@@ -43,25 +44,25 @@ def joined(
     """Return the rows of files that are one split as one table, and notes; see `read_json`."""
     if len(parts) == 1:
         return parts[0], []
-    kinds: dict[str, list[Any]] = {}
-    for rows in parts:
+    kinds: dict[str, list[tuple[Path, Any]]] = {}
+    for file, rows in zip(files, parts, strict=True):
         for name, kind in rows.features.items():
-            kinds.setdefault(name, []).append(kind)
-    types = {name: _common(found) for name, found in kinds.items()}
-    known = Features({name: kind or kinds[name][0] for name, kind in types.items()})
+            kinds.setdefault(name, []).append((file, kind))
+    types = {name: _common([kind for _, kind in found]) for name, found in kinds.items()}
+    known = Features({name: kind or kinds[name][0][1] for name, kind in types.items()})
     needed = {} if uses is None else uses(known)
     notes = []
     for name in [name for name, kind in types.items() if kind is None]:
-        first, other = _two_files(files, parts, name)
+        (first, kind), *others = [found for found in kinds[name] if not _is_empty(found[1])]
+        file, other = next(found for found in others if found[1] != kind)
         if name in needed:
             raise DataError(
-                f"data '{other}': column '{name}' holds {_shown(parts[files.index(other)], name)}, "
-                f"in {first.name} {_shown(parts[files.index(first)], name)}; write it in one way"
+                f"data '{file}': column '{name}' holds {_shown(other)}, in {first.name} "
+                f"{_shown(kind)}; write it in one way"
             )
-        notes.append(f"not used: column '{name}', of another type in {other.name}")
+        notes.append(f"not used: column '{name}', of another type in {file.name}")
         del types[name]
-    features = Features(types)
-    return concatenate_datasets([_with(rows, features) for rows in parts]), notes
+    return concatenate_datasets([_in_types(rows, Features(types)) for rows in parts]), notes
 
 
 def _read(file: Path, encoding: str | None) -> Dataset:
@@ -98,39 +99,16 @@ def _is_empty(kind: Any) -> bool:
     return isinstance(kind, Value) and kind.dtype == "null"
 
 
-def _with(rows: Dataset, features: Features) -> Dataset:
-    """Return the rows with these columns alone, of these types."""
-    there = [name for name in features if name in rows.features]
+def _in_types(rows: Dataset, features: Features) -> Dataset:
+    """Return the rows with those of these columns that they have, in these types."""
+    there = Features({name: kind for name, kind in features.items() if name in rows.features})
     if not there:  # a table without a column has no rows
         return Dataset.from_dict({name: [None] * len(rows) for name in features}, features)
-    table = rows.select_columns(there)
-    for name, kind in features.items():
-        if name not in table.features or _is_empty(table.features[name]) != _is_empty(kind):
-            nothing = _nothing(table, name, kind, len(rows))
-            table = table.remove_columns(name) if name in table.features else table
-            table = table.add_column(name, nothing, feature=kind)
-    return table.select_columns(list(features)).cast(features)
+    rows = rows.select_columns(list(there))
+    return rows if rows.features == there else rows.cast(there)
 
 
-def _nothing(rows: Dataset, name: str, kind: Any, count: int) -> Any:
-    """Return a column of no values: None, or empty lists where there are such."""
-    if name not in rows.features:
-        return [None] * count
-    return [[] if value == [] else None for value in rows[name][:]]
-
-
-def _two_files(files: Sequence[Path], parts: Sequence[Dataset], name: str) -> tuple[Path, Path]:
-    """Return the first file that has the column, and the first of another type."""
-    there = [
-        (file, rows.features[name])
-        for file, rows in zip(files, parts, strict=True)
-        if name in rows.features and not _is_empty(rows.features[name])
-    ]
-    return there[0][0], next(file for file, kind in there if kind != there[0][1])
-
-
-def _shown(rows: Dataset, name: str) -> str:
-    kind = rows.features[name]
+def _shown(kind: Any) -> str:
     return kind.dtype if isinstance(kind, Value) else type(kind).__name__
 
 

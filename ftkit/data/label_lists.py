@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from ftkit.data.columns import is_text
 from ftkit.data.labels import in_order, plain_name, refuse_unknown
-from ftkit.data.list_separators import parts_of, separator_in
 from ftkit.data.sources import TEXT
 from ftkit.data.splits import objects
 from ftkit.data.usual_columns import LABEL_NAMES, named
 from ftkit.errors import DataError
 
 TOKEN_NAMES = ("tokens", "words")
+BETWEEN = (";", "|", ",", " / ", "/", "+", "&", " ")
+"""What may stand between the classes in one text, as in good;long."""
 TAG_NAMES = ("ner_tags", "tags", "pos_tags", "chunk_tags", *LABEL_NAMES)
 
 
@@ -125,3 +127,24 @@ def read_marks(rows: Dataset, column: str, split: str) -> list[bool | None]:
                 f"column '{column}', split '{split}', row {row}: expected 0 or 1, got {value!r}"
             )
     return [None if value is None else bool(value) for value in values]
+
+
+def separator_in(labels: Iterable[str | None]) -> str | None:
+    """Return what stands between classes where some labels hold several; None where none do.
+
+    That is so where most parts of such labels stand alone, or in others of them, too.
+    """
+    there = {label for label in labels if label}
+    for between in BETWEEN:
+        several = {label for label in there if between in label}
+        alone = there - several
+        parts = Counter(part.strip() for label in several for part in label.split(between))
+        again = sum(n for part, n in parts.items() if n > 1 or part in alone)
+        if several and all(parts) and again > 0.8 * parts.total() and alone & {*parts}:
+            return between.strip() or between
+    return None
+
+
+def parts_of(label: str, between: str) -> list[str]:
+    """Return the classes in one text, each once, in their order."""
+    return list(dict.fromkeys(part for part in map(str.strip, label.split(between)) if part))

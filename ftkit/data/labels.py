@@ -13,13 +13,16 @@ from datasets import ClassLabel, Dataset
 
 from ftkit.data.column_kinds import TRUTH
 from ftkit.data.encoders import is_constant
-from ftkit.data.numeric_columns import (
+from ftkit.data.findings import rows_of
+from ftkit.data.table_columns import (
     as_people_write,
     looks_like_number,
     number_of,
     reads_as_number,
 )
 from ftkit.errors import DataError, nearest
+from ftkit.errors.names import first_few
+from ftkit.recipe import Data
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 """Share of a number by which float32 rounds it at most."""
@@ -86,6 +89,27 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind == "O":
         return np.array([label is not None for label in labels], bool)
     return np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def labelled_rows(
+    data: Data, source: dict[str, Dataset], roles: dict[str, str], labels: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return which rows have a label, by role, and notes; drops a test split without any."""
+    known, notes = {}, []
+    for role, name in list(roles.items()):
+        known[role] = np.flatnonzero(is_labelled(labels[role]))
+        unlabelled = len(source[name]) - len(known[role])
+        if role == "test" and not len(known[role]):
+            notes.append("the test split has no labels and is not used; ftkit predict answers it")
+            del known["test"], roles["test"]
+        elif unlabelled:
+            first = int(np.flatnonzero(~is_labelled(labels[role]))[0])
+            have = "has" if unlabelled == 1 else "have"
+            problem = f"split '{name}': {rows_of(unlabelled)} {have} no label, the first is {first}"
+            if data.on_bad_row == "error" and role != "test":
+                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
+            notes.append(f"left out: {problem}")
+    return known, notes
 
 
 def name_labels(
@@ -182,8 +206,7 @@ def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: 
     raise DataError(
         f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
         f"the training rows lack: {', '.join(map(quoted, unknown[:5]))} (row {row}); the classes "
-        f"in training are {', '.join(map(quoted, names[:10]))}"
-        f"{', ...' if len(names) > 10 else ''}{hint}"
+        f"in training are {first_few([*map(quoted, names)], 10)}{hint}"
     )
 
 

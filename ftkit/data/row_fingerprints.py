@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
-from ftkit.data.duplicates import as_text, is_text, normalised
+from ftkit.data.duplicates import contents, inputs_alone, normalised
 from ftkit.data.images import Opened, find_bad_images
 
 SIDE = 16
@@ -59,25 +59,20 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
     Args:
         near: also make what finds near-copies.
     """
-    inputs = [name for name in rows.column_names if name not in ("label", "index")]
-    if inputs == ["image"]:
+    inputs = inputs_alone(rows)
+    if inputs.column_names == ["image"]:
         return _look_at_images(rows, near)
     bad = find_bad_rows(rows)
-    positions = np.array([row for row in range(len(rows)) if row not in bad], dtype=int)
-    nothing, none = np.empty((len(positions), 0)), np.zeros(len(positions), bool)
-    if all(is_text(rows, name) for name in inputs):
-        columns = [rows[name][:] for name in inputs]
-        texts = ["\n".join(as_text(column[row]) for column in columns) for row in positions]
-        plain = _hashes(normalised(text) or text for text in texts) if near else nothing
-        length = np.array([len(text) for text in texts], dtype=int)
-        return Prints(positions, _hashes(texts), plain, none, length), bad
-    if inputs == ["features"]:
-        values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
-        contents: Iterable[bytes | str] = (values[row].tobytes() for row in positions)
-    else:
-        others = [rows[name][:] for name in inputs]
-        contents = (repr([column[row] for column in others]) for row in positions)
-    return Prints(positions, _hashes(contents), nothing, none, np.zeros(len(none), int)), bad
+    there = {row: one for row, one in enumerate(contents(inputs)) if row not in bad}
+    positions, none = np.array(list(there), int), np.zeros(len(there), bool)
+    texts = [one for one in there.values() if isinstance(one, str)]  # all of them, or none
+    plain = (
+        _hashes(normalised(text) or text for text in texts)
+        if near and texts
+        else np.empty((len(there), 0))
+    )
+    length = np.array([len(one) if texts else 0 for one in there.values()], int)
+    return Prints(positions, _hashes(there.values()), plain, none, length), bad
 
 
 def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset
 from ftkit.data.table_files import SPLITS, meanings
 from ftkit.data.usual_columns import SPLIT_NAMES, named
 from ftkit.errors import DataError, nearest
+from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 
@@ -110,5 +111,4 @@ def unused(source: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, ..
     left = [name for name in source if name not in roles.values() and "[" not in name]
     parts = {name.partition("[")[0] for role in roles.values() for name in role.split("+")}
     left = [name for name in left if name not in parts]
-    shown = ", ".join(left[:5]) + (", ..." if left[5:] else "")
-    return (f"not used: split{'s' if left[1:] else ''} {shown}",) if left else ()
+    return (f"not used: split{'s' if left[1:] else ''} {first_few(left)}",) if left else ()

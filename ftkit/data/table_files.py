@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ftkit.data.file_cache import load
 from ftkit.data.json_rows import joined, read_json, read_text_form
 from ftkit.data.table_formats import ARCHIVES, is_packed, unpacked
 from ftkit.errors import DataError
+from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 READERS = {
@@ -136,29 +137,30 @@ def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> 
     Raises:
         DataError: files cannot be read, or those of one split differ in kind or columns.
     """
-    tables, notes = [], []
-    for file in files:
-        inside, said_of_it = unpacked([file], data)
-        tables += [Table(one, file) for one in inside]
-        notes += said_of_it
+    tables, notes = _tables_in(files, data)
     if not tables:
         raise DataError(f"data '{files[0]}': there is no table in it")
     if len(tables) == 1 and len(files) == 1:
         return read_splits({"train": tables}, data, uses, notes)
-    splits, said_of_them = by_split(tables)
-    return read_splits(splits, data, uses, [*notes, *said_of_them])
+    splits, notes_of_names = by_split(tables)
+    return read_splits(splits, data, uses, [*notes, *notes_of_names])
 
 
 def read_named(files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None) -> Source:
     """Return the rows of files that are of splits whatever their names are."""
-    splits: dict[str, list[Table]] = {}
-    notes: list[str] = []
-    for split, given in files.items():
-        for file in given:
-            inside, said = unpacked([file], data)
-            splits.setdefault(split, []).extend(Table(one, file) for one in inside)
-            notes += said
-    return read_splits(splits, data, uses, notes)
+    found = {split: _tables_in(of_split, data) for split, of_split in files.items()}
+    notes = [note for _, of_split in found.values() for note in of_split]
+    return read_splits({split: tables for split, (tables, _) in found.items()}, data, uses, notes)
+
+
+def _tables_in(files: Sequence[Path], data: Data) -> tuple[list[Table], list[str]]:
+    """Return the tables that these files are or hold, and what is not used of them."""
+    tables, notes = [], []
+    for file in files:
+        inside, not_used = unpacked(file, data)
+        tables += [Table(one, file) for one in inside]
+        notes += not_used
+    return tables, notes
 
 
 def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
@@ -187,7 +189,7 @@ def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]
     others = [table for table, word in zip(tables, words, strict=True) if word is None]
     if not others:
         return found, []
-    there = ", ".join(table.file.name for table in others[:5]) + (", ..." if others[5:] else "")
+    there = first_few([table.file.name for table in others])
     if "train" in found:
         whose = "its name" if len(others) == 1 else "each name"
         return found, [f"not used: {there}; {whose} says no split, beside files that name one"]
@@ -204,43 +206,21 @@ def read_splits(
         DataError: files cannot be read, or those of one split differ in kind or columns.
     """
     readers = {split: _reader(tables) for split, tables in splits.items()}
+    files = {split: [table.file for table in tables] for split, tables in splits.items()}
     said = list(notes)
     try:
-        csv = {
-            split: [t.file for t in splits[split]] for split in splits if readers[split] == "csv"
-        }
-        found: dict[str, Dataset] = {}
-        no_header = ""
-        if csv:
-            found, said_of_it, no_header = read_csv(csv, data, uses)
-            said += said_of_it
-        for split, tables in splits.items():
-            files = [table.file for table in tables]
-            if readers[split] == "json":
-                found[split], said_of_it = read_json(files, data.encoding, uses)
-            elif readers[split] == "text":
-                found[split], said_of_it = _read_lines(files, data)
-            elif readers[split] == "parquet":
-                found[split], said_of_it = _read_parquet(files, uses)
-            else:
-                continue
-            said += said_of_it
+        csv = {split: files[split] for split in splits if readers[split] == "csv"}
+        found, of_csv, no_header = read_csv(csv, data, uses) if csv else ({}, [], "")
+        said += of_csv
+        for split in [split for split in splits if split not in csv]:
+            found[split], more = OTHER_READERS[readers[split]](files[split], data, uses)
+            said += more
     except DataError as error:
         raise DataError(_as_given(str(error), splits)) from error
     first = next(iter(splits.values()))[0]
     inside = first.given.suffix.lower() in ARCHIVES
     folder = (first.file if inside else first.given).parent.resolve()
     return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
-
-
-def _read_parquet(files: list[Path], uses: Uses | None) -> tuple[Dataset, list[str]]:
-    """Return the rows of files, of one type or of several, and what was found out."""
-    try:
-        return load("parquet", files), []
-    except DataError:
-        if len(files) == 1:
-            raise
-    return joined(files, [load("parquet", [file]) for file in files], uses)
 
 
 def _reader(tables: Sequence[Table]) -> str:
@@ -263,17 +243,37 @@ def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
     return message
 
 
-def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
+def _read_parquet(
+    files: Sequence[Path], data: Data, uses: Uses | None
+) -> tuple[Dataset, list[str]]:
+    """Return the rows of files, of one type or of several, and what was found out."""
+    try:
+        return load("parquet", files), []
+    except DataError:
+        if len(files) == 1:
+            raise
+    return joined(files, [load("parquet", [file]) for file in files], uses)
+
+
+def _read_lines(files: Sequence[Path], data: Data, uses: Uses | None) -> tuple[Dataset, list[str]]:
     """Return a row for each line with something on it, as `text`, and what was left out."""
-    encodings = [read_text_form(table, data.encoding) for table in tables]
-    for table in tables:
-        if not table.stat().st_size:
-            raise DataError(f"data '{table}': there are no rows in it")
-    parts = [load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
+    encodings = [read_text_form(file, data.encoding) for file in files]
+    for file in files:
+        if not file.stat().st_size:
+            raise DataError(f"data '{file}': there are no rows in it")
+    parts = [load("text", [f], encoding=e) for f, e in zip(files, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
     if not kept:
-        raise DataError(f"data '{tables[0]}': there are no rows in it")
+        raise DataError(f"data '{files[0]}': there are no rows in it")
     empty = len(lines) - len(kept)
-    notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
+    notes = [f"{files[0].name}: {empty:,} empty lines are left out"] if empty else []
     return lines.select(kept) if empty else lines, notes
+
+
+OTHER_READERS: dict[str, Callable[..., tuple[Dataset, list[str]]]] = {
+    "json": read_json,
+    "parquet": _read_parquet,
+    "text": _read_lines,
+}
+"""What reads the files of one split; those of CSV are read together for all splits."""

@@ -12,7 +12,7 @@ import lzma
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from ftkit.data.column_kinds import MISSING
 from ftkit.data.file_cache import place_for
 from ftkit.data.json_rows import rows_of_object
 from ftkit.errors import DataError
+from ftkit.errors.names import first_few
 from ftkit.hub.errors import said
 from ftkit.recipe import Data
 
@@ -37,20 +38,6 @@ def is_packed(file: Path) -> bool:
     """Return whether a file may hold tables that `unpacked` takes out of it."""
     suffix = file.suffix.lower()
     return suffix in PACKED or suffix in (*EXCEL, *FEATHER, *ARCHIVES)
-
-
-def unpacked(files: Iterable[Path], data: Data) -> tuple[list[Path], list[str]]:
-    """Return the plain files that these are or hold, in their order, and what is not used of them.
-
-    Raises:
-        DataError: one cannot be unpacked.
-    """
-    found, notes = [], []
-    for file in files:
-        inside, said_of_it = _inside(file, data)
-        found += inside
-        notes += said_of_it
-    return found, notes
 
 
 def unzipped(file: Path) -> Path:
@@ -67,22 +54,28 @@ def unzipped(file: Path) -> Path:
     return _once(file, "unzipped", write)
 
 
-def _inside(file: Path, data: Data) -> tuple[list[Path], list[str]]:
+def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
+    """Return the plain files that this one is or holds, in their order, and what is not used of it.
+
+    Raises:
+        DataError: it cannot be unpacked.
+    """
     suffix = file.suffix.lower()
     if suffix in PACKED:
         plain = _once(file, file.stem, lambda part: _decompress(PACKED[suffix], file, part))
-        return _inside(plain, data)
+        return unpacked(plain, data)
     if suffix in ARCHIVES:
         folder = unzipped(file)
         inside = sorted(path for path in folder.rglob("*") if path.is_file())
-        return unpacked((path for path in inside if not _is_noise(path, folder)), data)
+        each = [unpacked(path, data) for path in inside if not _is_noise(path, folder)]
+        return [one for files, _ in each for one in files], [note for _, of in each for note in of]
     if suffix in FEATHER:
         return [_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))], []
     if suffix in EXCEL:
         rows = _once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
         others = rows.with_suffix(".json")
         sheets = json.loads(others.read_text(encoding="utf-8")) if others.exists() else []
-        named = ", ".join(map(repr, sheets[:5])) + (", ..." if sheets[5:] else "")
+        named = first_few([*map(repr, sheets)])
         note = f"not used: sheets {named} of {file.name}, all but the first"
         return [rows], [note] if sheets else []
     if suffix == ".json":

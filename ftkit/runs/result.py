@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.addresses import shown
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe.settings import Settings, read_json
 
 FILE = "run.json"
@@ -136,9 +137,7 @@ class RunResult(Settings):
 
     def write(self, folder: Path) -> None:
         """Write run.json into a run folder, whole or not at all."""
-        unfinished = folder / (FILE + ".part")
-        unfinished.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(folder / FILE)
+        write_whole(folder / FILE, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> RunResult:

@@ -12,10 +12,9 @@ from datasets import ClassLabel, Dataset, Features
 
 from ftkit.data.columns import has_column, shown
 from ftkit.data.findings import Finding, unreadable, with_files
-from ftkit.data.groups import without_group
+from ftkit.data.groups import grouped_rows, without_group
 from ftkit.data.inspect import inspect
-from ftkit.data.labelled_rows import grouped_rows, labelled_rows
-from ftkit.data.labels import class_numbers
+from ftkit.data.labels import class_numbers, labelled_rows
 from ftkit.data.paths_outside import require_inside
 from ftkit.data.row_fingerprints import look
 from ftkit.data.sources import read

@@ -21,7 +21,7 @@ from ftkit.perceptron.network import Moments, Network, Training
 from ftkit.perceptron.training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runs.checkpoint import newest_checkpoint
-from ftkit.runs.journal import Lines
+from ftkit.runs.journal import JournalFile
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fitted import Fitted
@@ -50,7 +50,7 @@ def fit_by_hand(
     keeper = Keeper(folder / "checkpoints", recipe.train, machine)
     found = on_main(lambda: newest_checkpoint(keeper.folder)) if resume else None
     state = read_state(found) if found else State()
-    journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
+    journal = JournalFile(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
     if recipe.backbone.start:  # type: ignore[union-attr]
         scaler.unfold(network)

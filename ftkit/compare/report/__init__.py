@@ -19,24 +19,32 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.predictions import read_predictions
-from ftkit.compare.report import charts, classes, details, labels, numbers, texts
+from ftkit.compare.report import (
+    charts,
+    classes,
+    curves_and_settings,
+    numbers,
+    tags_and_words,
+    texts,
+)
 from ftkit.compare.report.drawing import STYLE, standalone
 from ftkit.compare.report.sections import Section
-from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.tables import cells, headings, p_value, with_bounds
 from ftkit.errors import RunError
 from ftkit.errors.names import in_markdown, visible
 from ftkit.hub.errors import loading_errors
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import LOWER_IS_BETTER, TASKS
 from ftkit.recipe.task import Answer
 
 log = logging.getLogger(__name__)
 SECTIONS: dict[Answer, Callable[..., list[Section]]] = {
     "class": classes.sections,
-    "tags": labels.tags,
-    "words": labels.words,
+    "tags": tags_and_words.tags,
+    "words": tags_and_words.words,
     "number": numbers.sections,
     "translation": texts.translations,
     "continuation": texts.language,
@@ -84,7 +92,7 @@ class Page:
 
     @property
     def over_baseline(self) -> list[Row]:
-        """The rows tested against the baseline whose test does not stand among those of the best."""
+        """Rows with a test against the baseline that does not stand among those of the best."""
         best, baseline = self.found.best, self.found.baseline
         return [
             row
@@ -113,16 +121,16 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report").mkdir(exist_ok=True)
     for name, svg in page.pictures.items():
-        _whole(folder / "report" / f"{name}.svg", standalone(svg))
+        write_whole(folder / "report" / f"{name}.svg", standalone(svg))
     for section in page.sections:
         for number, picture in enumerate(section.pictures):
             if picture.svg:
-                _whole(folder / file_of(section, number), standalone(picture.svg))
+                write_whole(folder / file_of(section, number), standalone(picture.svg))
     values = json.dumps(as_values(found), indent=2, allow_nan=False)
-    _whole(folder / "comparison.json", values + "\n")
+    write_whole(folder / "comparison.json", values + "\n")
     files = [folder / "report.html", folder / "report.md"]
     for file, template in zip(files, ("page.html.jinja", "page.md.jinja"), strict=True):
-        _whole(file, render(page, template))
+        write_whole(file, render(page, template))
     return files
 
 
@@ -137,7 +145,7 @@ def page_of(found: Comparison) -> Page:
     firsts = [row.runs[0] for row in found.rows]
     labels_of_rows = [row.label for row in found.rows]
     best = labels_of_rows.index(found.best) if found.best else None
-    curve = details.curve_figure(firsts)
+    curve = curves_and_settings.curve_figure(firsts)
     return Page(
         found,
         headings(found),
@@ -145,7 +153,7 @@ def page_of(found: Comparison) -> Page:
         _pictures(found, firsts, curve),
         curve,
         tuple(sections_of(firsts, best)),
-        tuple(details.settings_that_differ(firsts)),
+        tuple(curves_and_settings.settings_that_differ(firsts)),
     )
 
 
@@ -188,7 +196,7 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
             for series, row in enumerate(found.rows)
         ]
         pictures[name] = charts.costs(points, title, found.figure, lower)
-    drawn = [details.line_of(run, series, curve) for series, run in enumerate(firsts)]
+    drawn = [curves_and_settings.line_of(run, series, curve) for series, run in enumerate(firsts)]
     lines = [line for line in drawn if line]
     if any(len(line.x) > 1 for line in lines):  # points alone show no course
         pictures["curves"] = charts.curves(
@@ -248,9 +256,3 @@ def as_values(found: Comparison) -> dict[str, Any]:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _whole(file: Path, text: str) -> None:
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.report.sections import Example, Picture, Section, Table
-from ftkit.compare.runs import Run
+from ftkit.compare.report.sections import Picture, Section, Table
+from ftkit.compare.report.shown_rows import examples_of
 
 BINS = 15
 """Of the calibration error (Guo et al. 2017)."""
@@ -88,15 +88,10 @@ def wrong_examples(table: pa.Table, run: Run) -> Section:
     truth, told = answers(table)
     sure = np.array(table["probability"].to_pylist()).max(1)
     wrong = np.flatnonzero(truth != told)
-    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
-    index = table["index"].to_numpy()[chosen].tolist()
-    found = inputs_of(run, index)
-    examples = tuple(
-        Example(i, f"{truth[row]}, taken for {told[row]} ({sure[row]:.2f})", **found.get(i, {}))
-        for i, row in zip(index, chosen, strict=True)
-    )
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN].tolist()
+    said = {row: f"{truth[row]}, taken for {told[row]} ({sure[row]:.2f})" for row in chosen}
     about = f"Test rows that {run.label}, the best, has wrong, those of which it is surest first."
-    return Section("wrong", "Most confidently wrong", about, examples=examples)
+    return Section("wrong", "Most confidently wrong", about, examples=examples_of(table, run, said))
 
 
 def table_of_classes(

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
 from ftkit.compare.report.classes import SHOWN
 from ftkit.compare.report.sections import Example, Picture, Section, Table, cut
-from ftkit.compare.runs import Run
 from ftkit.tasks.metrics.translation import chrf_counts, chrf_of
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
+from ftkit.errors.names import listed
 from ftkit.recipe import (
     STRATEGIES,
     Augment,
@@ -78,7 +79,7 @@ class Ladder:
     """One sentence for each recipe that lacks some."""
 
 
-def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
+def build_ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
     """Return the rungs of these recipes, for the first seed.
 
     Args:
@@ -129,11 +130,6 @@ def _fits(kind: str, recipe: Recipe) -> bool:
     with suppress(RecipeError):
         return bool(_recipe_of(kind, recipe))
     return False
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _check_rows(recipes: Sequence[Recipe]) -> None:

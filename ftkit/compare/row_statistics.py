@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.predictions import PREDICTIONS, read_predictions
-from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
 from ftkit.hub.errors import loading_errors
@@ -38,7 +38,7 @@ Of = tuple[np.ndarray, Figure]
 
 
 @dataclass(frozen=True)
-class Answers:
+class RunStatistics:
     """What one run made of its test rows."""
 
     index: np.ndarray
@@ -50,15 +50,15 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StrategyStatistics:
     """What one strategy made of test rows, seed by seed."""
 
-    seeds: Mapping[int, Answers]
+    seeds: Mapping[int, RunStatistics]
     figure: Figure
 
 
 @dataclass(frozen=True)
-class Cells:
+class SharedRows:
     """Test rows that some strategies share, seed by seed."""
 
     labels: tuple[str, ...]
@@ -72,7 +72,7 @@ class Cells:
         return np.unique(np.concatenate([*self.rows.values()]))
 
 
-def evidence(runs: Sequence[Run]) -> Evidence:
+def read_row_statistics(runs: Sequence[Run]) -> StrategyStatistics:
     """Return what these runs, of one strategy and different seeds, made of each test row.
 
     Raises:
@@ -94,11 +94,11 @@ def evidence(runs: Sequence[Run]) -> Evidence:
         index = table.column("index").to_numpy()
         order = np.argsort(index, kind="stable")
         group = table.column("group").to_numpy()[order] if "group" in table.column_names else None
-        seeds[run.result.seed] = Answers(index[order], parts[order], group)
-    return Evidence(seeds, figure)
+        seeds[run.result.seed] = RunStatistics(index[order], parts[order], group)
+    return StrategyStatistics(seeds, figure)
 
 
-def shared(found: Mapping[str, Evidence]) -> Cells:
+def shared_rows(found: Mapping[str, StrategyStatistics]) -> SharedRows:
     """Return the cells that all strategies share, or that as many of them as possible share.
 
     Of several sets of equally many strategies it is the one that shares the most cells. There is no
@@ -108,14 +108,14 @@ def shared(found: Mapping[str, Evidence]) -> Cells:
     sets = {labels: None for seed in every for labels in _together(found, seed)}
     most = max(map(len, sets), default=0)
     if most < min(2, len(found)):
-        return Cells((), {})
+        return SharedRows((), {})
     candidates = [_cells(found, labels, every) for labels in sets if len(labels) == most]
     return max(
-        candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=Cells((), {})
+        candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=SharedRows((), {})
     )
 
 
-def _together(found: Mapping[str, Evidence], seed: int) -> list[tuple[str, ...]]:
+def _together(found: Mapping[str, StrategyStatistics], seed: int) -> list[tuple[str, ...]]:
     """Return which strategies have a test row of this seed: the sets of the rows that most have."""
     labels = [label for label, each in found.items() if seed in each.seeds]
     every = [found[label].seeds[seed].index for label in labels]
@@ -126,7 +126,9 @@ def _together(found: Mapping[str, Evidence], seed: int) -> list[tuple[str, ...]]
     return [tuple(np.array(labels)[one].tolist()) for one in distinct]
 
 
-def _cells(found: Mapping[str, Evidence], labels: tuple[str, ...], seeds: Sequence[int]) -> Cells:
+def _cells(
+    found: Mapping[str, StrategyStatistics], labels: tuple[str, ...], seeds: Sequence[int]
+) -> SharedRows:
     """Return what these strategies share in these seeds."""
     rows = {}
     for seed in seeds:
@@ -134,7 +136,7 @@ def _cells(found: Mapping[str, Evidence], labels: tuple[str, ...], seeds: Sequen
             index = _common([found[label].seeds[seed].index for label in labels])
             if len(index):
                 rows[seed] = index
-    return Cells(labels, rows)
+    return SharedRows(labels, rows)
 
 
 def _common(every: Sequence[np.ndarray]) -> np.ndarray:
@@ -145,7 +147,7 @@ def _common(every: Sequence[np.ndarray]) -> np.ndarray:
     return rows
 
 
-def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
+def sums_by_unit(found: Mapping[str, StrategyStatistics], cells: SharedRows) -> np.ndarray:
     """Return (L, S, U, K) the numbers of these cells, summed over the rows of each of U units.
 
     A unit is a test row, or a group of them: rows of one group are no independent witnesses, so
@@ -170,7 +172,9 @@ def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
     return parts
 
 
-def _groups(found: Mapping[str, Evidence], cells: Cells, rows: np.ndarray) -> np.ndarray:
+def _groups(
+    found: Mapping[str, StrategyStatistics], cells: SharedRows, rows: np.ndarray
+) -> np.ndarray:
     """Return (N,) the group of each row, as the first run that knows it says; else its own."""
     group = -1 - np.arange(len(rows))
     for label in cells.labels:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import confusion_matrix
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report.classes import (
     SHOWN,
     Scores,
@@ -21,9 +22,8 @@ from ftkit.compare.report.classes import (
     reliability,
     table_of_classes,
 )
-from ftkit.compare.report.inputs import inputs_of
 from ftkit.compare.report.sections import Example, Section, Table, cut
-from ftkit.compare.runs import Run
+from ftkit.compare.report.shown_rows import examples_of
 from ftkit.tasks.metrics.words import as_iob
 
 NONE = "O"
@@ -45,15 +45,9 @@ def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Sec
         for run, table, (truth, _) in zip(runs, tables, pairs, strict=True)
     ]
     truth, told = pairs[best]
-    counts = zip(
-        names,
-        *(
-            (a & b).sum(0)
-            for a, b in ((truth, told), (truth, ~told), (~truth, told), (~truth, ~told))
-        ),
-        strict=True,
-    )
-    lines = tuple((name, *map(str, row)) for name, *row in counts)
+    sides = (truth & told, truth & ~told, ~truth & told, ~truth & ~told)
+    counts = np.stack([side.sum(0) for side in sides], 1)
+    lines = tuple((name, *map(str, row)) for name, row in zip(names, counts, strict=True))
     return [
         _surest(tables[best], runs[best], truth, told, names),
         table_of_classes("Classes", names, scores, labels, best),
@@ -78,15 +72,14 @@ def _surest(
     off = np.where(told == truth, 0.0, np.abs(probability - truth))
     chosen = np.argsort(-off.max(1), kind="stable")[:SHOWN]
     chosen = chosen[off[chosen].max(1) > 0]
-    index = table["index"].to_numpy()[chosen].tolist()
-    found, examples = inputs_of(run, index), []
-    for i, row in zip(index, chosen.tolist(), strict=True):
+    said = {}
+    for row in chosen.tolist():
         c = int(off[row].argmax())
         wrong = f"{names[c]} {'missed' if truth[row, c] else 'told'} ({probability[row, c]:.2f})"
-        is_, said = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
-        examples.append(Example(i, f"{wrong}. Is: {is_}. Told: {said}.", **found.get(i, {})))
+        true, found = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
+        said[row] = f"{wrong}. Is: {true}. Told: {found}."
     about = f"Test rows in which {run.label}, the best, is surest of something wrong."
-    return Section("wrong", "Most confidently wrong", about, examples=tuple(examples))
+    return Section("wrong", "Most confidently wrong", about, examples=examples_of(table, run, said))
 
 
 def words(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:

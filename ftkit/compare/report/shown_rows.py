@@ -8,9 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from ftkit.compare.baselines import read_baseline
-from ftkit.compare.report.sections import cut
-from ftkit.compare.runs import Run, recipe_in
+from ftkit.compare.finished_runs import Run, recipe_in
+from ftkit.compare.report.sections import Example, cut
 from ftkit.data.images import open_rgb
 from ftkit.errors import FtkitError
 from ftkit.errors.addresses import is_address
@@ -21,6 +23,18 @@ from ftkit.tasks.loading import load_splits
 log = logging.getLogger(__name__)
 THUMBNAIL = 96
 """Pixels of the longer side of a shown image."""
+
+
+def examples_of(table: pa.Table, run: Run, said: Mapping[int, str]) -> tuple[Example, ...]:
+    """Return test rows with their inputs, and with what is said of each.
+
+    Args:
+        table: predictions of the run.
+        said: by the number of a row in the table.
+    """
+    index = {row: table["index"][row].as_py() for row in said}
+    found = inputs_of(run, list(index.values()))
+    return tuple(Example(i, said[row], **found.get(i, {})) for row, i in index.items())
 
 
 def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report.charts import Line
-from ftkit.compare.report.inputs import recipe_of
-from ftkit.compare.runs import Run
+from ftkit.compare.report.shown_rows import recipe_of
 from ftkit.errors import RunError
 from ftkit.runs.finished import read_journal
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftkit.compare.runs import Run, recipe_in
+from ftkit.compare.finished_runs import Run, recipe_in
 from ftkit.errors import RunError
 from ftkit.runs.validation import Validated, order, validated
 
