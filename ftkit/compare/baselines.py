@@ -66,7 +66,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
     clock, machine = Clock(), runtime.start(recipe.train.seed)
     if runtime.on_main(lambda: holds(kind, recipe, folder)):
         return RunResult.read(folder)
-    runtime.on_main(lambda: _open(kind, recipe, folder))
+    runtime.on_main(lambda: _begin_folder(kind, recipe, folder))
     clock.lap("data")
     told = KINDS[kind](recipe, machine)
     clock.lap("evaluate")
@@ -139,14 +139,11 @@ def read_baseline(folder: Path) -> tuple[str, Recipe] | None:
         return None
 
 
-def _about(kind: str, recipe: Recipe) -> str:
-    return json.dumps({"baseline": kind, "recipe": recipe.model_dump(mode="json")}, indent=2) + "\n"
-
-
-def _open(kind: str, recipe: Recipe, folder: Path) -> None:
+def _begin_folder(kind: str, recipe: Recipe, folder: Path) -> None:
+    values = {"baseline": kind, "recipe": recipe.model_dump(mode="json")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / BASELINE).write_text(_about(kind, recipe), encoding="utf-8")
+        (folder / BASELINE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
 

@@ -83,7 +83,7 @@ def read_row_statistics(runs: Sequence[Run]) -> StrategyStatistics:
         raise RunError(f"no paired test for a task of kind {kind}")
     reader, seeds = READERS[TASKS[kind].tells], {}
     if runs[0].figure == "pearson":  # what earlier versions showed first of numbers told of texts
-        reader = _pearson
+        reader = partial(_numbers, figure=pearson_of)
     for run in runs:
         table = read_predictions(run)
         with loading_errors("predictions of run", str(run.folder), RunError):
@@ -198,20 +198,20 @@ def _share(sums: np.ndarray) -> np.ndarray:
 
 
 def _classes(table: pa.Table, task: Task) -> Of:
-    """Accuracy."""
+    """Return accuracy, from right answers."""
     right = np.array(table["label"].to_pylist()) == np.array(table["prediction"].to_pylist())
     return np.stack([right, np.ones(len(right))], 1), _mean
 
 
 def _tags(table: pa.Table, task: Task) -> Of:
-    """Micro-F1."""
+    """Return micro-F1, from classes that are told rightly, told, and there."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     counts = [(2 * len({*true} & {*told}), len(true) + len(told)) for true, told in rows]
     return np.array(counts, float), _share
 
 
 def _words(table: pa.Table, task: Task) -> Of:
-    """F1 of names; a word that the model did not see is told to be in no name.
+    """Return F1 of names; a word that the model did not see is told to be in no name.
 
     The names of all classes say whether tags tell where a name begins: those that occur in the
     test rows of one run may not.
@@ -226,19 +226,9 @@ def _words(table: pa.Table, task: Task) -> Of:
     return np.array(counts, float), _share
 
 
-def _r2(table: pa.Table, task: Task) -> Of:
-    """R squared, from labels and predictions; see `MOMENTS`."""
-    return _numbers(table), r2_of
-
-
-def _pearson(table: pa.Table, task: Task) -> Of:
-    """Pearson's correlation, in the same way."""
-    return _numbers(table), pearson_of
-
-
-def _numbers(table: pa.Table) -> np.ndarray:
-    """Return (N, 2) labels and predictions."""
-    return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T
+def _numbers(table: pa.Table, task: Task, figure: Figure = r2_of) -> Of:
+    """Return R squared or Pearson's correlation, from labels and predictions; see `MOMENTS`."""
+    return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T, figure
 
 
 MOMENTS: dict[Figure, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -259,16 +249,14 @@ def moments(figure: Figure, every: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _perplexity(table: pa.Table, task: Task) -> Of:
-    """Perplexity, from nats and tokens."""
+    """Return perplexity, from nats and tokens."""
     nats, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
-    there = tokens > 0
-    return np.stack([np.where(there, nats * tokens, 0), tokens], 1), lambda sums: np.exp(
-        _mean(sums)
-    )
+    sums = np.stack([np.where(tokens > 0, nats * tokens, 0), tokens], 1)
+    return sums, lambda sums: np.exp(_mean(sums))
 
 
 def _bleu(table: pa.Table, task: Task) -> Of:
-    """BLEU, from counts of n-grams."""
+    """Return BLEU, from counts of n-grams."""
     overlap = Overlap(tokenizer_of(Translation(**task)))
     counts = overlap.bleu_counts(table["prediction"].to_pylist(), table["label"].to_pylist())
     return counts, partial(bleu_of, overlap)
@@ -294,7 +282,7 @@ READERS: dict[Answer, Callable[[pa.Table, Task], Of]] = {
     "class": _classes,
     "tags": _tags,
     "words": _words,
-    "number": _r2,
+    "number": _numbers,
     "continuation": _perplexity,
     "translation": _bleu,
 }

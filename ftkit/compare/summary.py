@@ -11,7 +11,7 @@ from ftkit.compare.chosen_setting import Chosen, best_by_validation
 from ftkit.compare.claims import Cost
 from ftkit.compare.finished_runs import Run, by_label
 from ftkit.compare.intervals import measured
-from ftkit.compare.paired_tests import PairedTests, run_paired_tests
+from ftkit.compare.paired_tests import run_paired_tests
 from ftkit.compare.perplexity_ranking import why_not_ranked
 from ftkit.compare.row_statistics import StrategyStatistics, read_row_statistics
 from ftkit.compare.statistics import Paired
@@ -163,6 +163,7 @@ def compared(
         Cost(row.label, row.trained, row.total, row.seconds, len(row.runs), row.spread)
         for row in rows
     ]
+    picked_note = [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
     said = verdict(tests, costs, best, baseline, figure, margin, chosen is not None)
     return Comparison(
         figure,
@@ -172,7 +173,7 @@ def compared(
         best,
         baseline,
         said,
-        (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, rows, best))),
+        (*notes, *_clock(rows), *([chosen.note] if chosen else picked_note)),
         tests.seeds if tests.pairs else (),
     )
 
@@ -206,11 +207,6 @@ def _best(rows: Sequence[Row], sign: int) -> Row:
     untested = [row for row in rows if row.shared is None]
     first = max(tested, key=lambda row: sign * (row.shared or 0.0), default=None)
     return max([first, *untested] if first else untested, key=lambda row: sign * row.score.value)
-
-
-def _picked(tests: PairedTests, rows: Sequence[Row], best: str) -> list[str]:
-    """Return what choosing the best on test rows does to its own figure."""
-    return [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
 
 
 def _own_rows(

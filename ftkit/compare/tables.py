@@ -136,11 +136,11 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
         duration(row.seconds),
         size(row.memory),
         size(row.model_bytes) if row.model_bytes else "–",
-        waited(row),
+        latency_of(row),
     )
 
 
-def waited(row: Row) -> str:
+def latency_of(row: Row) -> str:
     """Return the median latency, and its quartiles where they were measured."""
     if row.latency is None:
         return "–"

@@ -123,7 +123,8 @@ def verdict(
     else:
         said = [_of_one(judged)]
     if found.below and not chosen:
-        said.append(f"{listed(found.below)} {_are(found.below)} worse than {baseline}.")
+        are = "is" if len(found.below) == 1 else "are"
+        said.append(f"{listed(found.below)} {are} worse than {baseline}.")
     if found.unclear and not chosen:
         said.append(f"{listed(found.unclear)} could not be shown to beat {baseline}.")
     if found.untested:
@@ -231,10 +232,6 @@ def _of_settings(judged: Judged) -> str:
 
 def _some(labels: Sequence[str]) -> str:
     return listed(labels) if len(labels) <= FEW else f"{len(labels)} other settings"
-
-
-def _are(labels: Sequence[str]) -> str:
-    return "is" if len(labels) == 1 else "are"
 
 
 def _overlap(one: Cost, other: Cost) -> bool:

@@ -7,7 +7,7 @@ as its neighbours do, it is a class.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
@@ -163,13 +163,9 @@ def _why_none(root: Path, inside: Inside, otherwise: str) -> str:
 def _deeper(inside: Inside) -> Path | None:
     """Return the folder with the class folders, where the only one with images is not theirs."""
     found = None
-    while not inside.images and len(below := _with_images(inside.folders)) == 1:
+    while not inside.images and len(below := [*filter(_has_image, inside.folders)]) == 1:
         found, inside = below[0], look_into(below[0], Left(below[0]))
     return found if inside.folders and not inside.images else None
-
-
-def _with_images(folders: Iterable[Path]) -> list[Path]:
-    return [folder for folder in folders if _has_image(folder)]
 
 
 def _has_image(folder: Path) -> bool:

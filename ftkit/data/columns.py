@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,13 @@ MAY_BE_NUMBERS = ("text", "sentence", "tweet", "document")
 """Names of texts, such as codes, whose values may look like numbers."""
 AS_TEXT = ("image", "text", "pair", "source", "target", "prompt", "answer", "tokens", "messages")
 """Fields of a task that name columns of texts, or of names of files."""
+EMPTY = {
+    "pair": "the pair is empty",
+    "label": "the translation is empty",
+    "text": "the text is empty",
+    "source": "the text is empty",
+}
+"""What is said of an empty text, by its column; the last one that holds is said of a row."""
 
 
 def pick_texts(
@@ -136,9 +142,28 @@ def only(rows: Dataset, column: str, name: str) -> Dataset:
 
 def find_bad_rows(rows: Dataset) -> dict[int, str]:
     """Return the position of every row that cannot be learned from, with the reason."""
-    for column, find in FIND_BAD.items():
-        if column in rows.column_names:
-            return find(rows)
+    names = rows.column_names
+    if "image" in names:
+        return find_bad_images(rows, "image")
+    if "messages" in names:
+        return find_bad_conversations(rows)
+    if "features" in names:
+        return _find_bad_numbers(rows)
+    if "tokens" in names:
+        return {
+            position: "it has no words" if not words else "one of its words is empty"
+            for position, words in enumerate(rows["tokens"][:])
+            if not words or not all((word or "").strip() for word in words)
+        }
+    found: dict[int, str] = {}
+    for column, reason in EMPTY.items():
+        if column in names and (column != "label" or "source" in names):
+            texts = rows[column][:]
+            found |= {n: reason for n, text in enumerate(texts) if not (text or "").strip()}
+    return found
+
+
+def _find_bad_numbers(rows: Dataset) -> dict[int, str]:
     numbers = np.asarray(rows["features"][:], np.float64)
     bad = np.abs(numbers) > np.finfo(np.float32).max  # in which perceptrons calculate
     return {
@@ -146,36 +171,3 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
         + ("infinite" if np.isinf(numbers[row]).any() else "too large for float32")
         for row in np.flatnonzero(bad.any(1))
     }
-
-
-def _find_empty_texts(rows: Dataset) -> dict[int, str]:
-    empty = _empty(rows["text"][:], "the text is empty")
-    pairs = _empty(rows["pair"][:], "the pair is empty") if "pair" in rows.column_names else {}
-    return pairs | empty
-
-
-def _find_empty_words(rows: Dataset) -> dict[int, str]:
-    return {
-        position: "it has no words" if not words else "one of its words is empty"
-        for position, words in enumerate(rows["tokens"][:])
-        if not words or not all((word or "").strip() for word in words)
-    }
-
-
-def _find_empty_translations(rows: Dataset) -> dict[int, str]:
-    targets = _empty(rows["label"][:], "the translation is empty")
-    return targets | _empty(rows["source"][:], "the text is empty")
-
-
-def _empty(texts: list[Any], reason: str) -> dict[int, str]:
-    return {row: reason for row, text in enumerate(texts) if not (text or "").strip()}
-
-
-FIND_BAD: dict[str, Callable[[Dataset], dict[int, str]]] = {
-    "image": partial(find_bad_images, column="image"),
-    "text": _find_empty_texts,
-    "tokens": _find_empty_words,
-    "source": _find_empty_translations,
-    "messages": find_bad_conversations,
-}
-"""What finds the rows that cannot be learned from, by the column that it looks at."""

@@ -90,7 +90,7 @@ def _read_groups(
             )
             continue
         values = _values(table, column)
-        lists = next((row for row, value in enumerate(values) if not _is_single(value)), None)
+        lists = next((n for n, value in enumerate(values) if not isinstance(value, Hashable)), None)
         if lists is not None:
             raise DataError(
                 f"column '{column}', split '{split}', row {lists}: expected one value, "
@@ -150,7 +150,7 @@ def _values(table: Dataset, column: str) -> list[Any]:
     feature, values = table.features[column], table[column][:]
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return [None if _is_missing(value) else value for value in values]
+    return [None if value == "" or value != value else value for value in values]  # "" and NaN
 
 
 def _as_text(value: Any) -> str | None:
@@ -158,11 +158,3 @@ def _as_text(value: Any) -> str | None:
     if value is None:
         return None
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or value != value  # the last one is NaN
-
-
-def _is_single(value: Any) -> bool:
-    return value is None or isinstance(value, Hashable)

@@ -87,7 +87,8 @@ def open_image(row: Mapping[str, Any] | None) -> Opened:
     except BadImage:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        raise BadImage(f"it cannot be read ({_plain(error)})") from None
+        cause = getattr(error, "strerror", None) or str(error)  # its name is said elsewhere
+        raise BadImage(f"it cannot be read ({cause})") from None
     return Opened(right, smaller or several)
 
 
@@ -171,11 +172,6 @@ def _missing(name: str) -> str:
     if suffix is None:
         return "there is no such file"
     return f"there is no such file, but one that ends in {suffix}: --set 'data.images=*{suffix}'"
-
-
-def _plain(error: BaseException) -> str:
-    """Return what went wrong, without the name of the file, which is said elsewhere."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -109,13 +109,9 @@ def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[
                 f"{where}: {values} holds {other}, where row {first} has {kind}; write all labels "
                 f"in one way"
             )
-        name = classes.int2str if known else _name
-        found.append(None if values is None else [name(value) for value in values])
+        texts = [classes.int2str(v) if known else plain_name(str(v)) for v in values or ()]
+        found.append(None if values is None else texts)
     return found
-
-
-def _name(value: Any) -> str:
-    return plain_name(str(value))
 
 
 def read_marks(rows: Dataset, column: str, split: str) -> list[bool | None]:

@@ -78,7 +78,9 @@ def in_brackets(text: str) -> str:
 
 def labels_of(rows: Dataset) -> np.ndarray:
     """Return (N,) the labels of the rows: numbers, or objects where a label is a list or a text."""
-    found = rows.with_format("numpy")["label"][:] if _are_numbers(rows) else rows["label"][:]
+    kind = rows.features["label"]
+    numbers = isinstance(kind, Value) and kind.dtype.startswith(("int", "float"))
+    found = rows.with_format("numpy")["label"][:] if numbers else rows["label"][:]
     return found if isinstance(found, np.ndarray) else objects(found)
 
 
@@ -95,8 +97,3 @@ def objects(values: list[Any]) -> np.ndarray:
     for place, value in enumerate(values):
         found[place] = value
     return found
-
-
-def _are_numbers(rows: Dataset) -> bool:
-    feature = rows.features["label"]
-    return isinstance(feature, Value) and feature.dtype.startswith(("int", "float"))

@@ -49,7 +49,8 @@ class Drawn:
                 self.groups |= dict(zip(there, np.split(found, ends[:-1]), strict=True))
             elif cut and "train" in there:
                 self.notes.append(f"rows of train that are equal are not kept together: {why}")
-        repeated = _repeated(self.groups.get("train"))
+        groups = self.groups.get("train")
+        repeated = 0 if groups is None else len(groups) - len(np.unique(groups))
         if repeated and cut:
             self.notes.append(
                 f"{repeated:,} training rows repeat another one, texts perhaps in other case or "
@@ -140,8 +141,3 @@ def draw(
     if found["train"] is not None and found["validation"] is None:  # each row is its own
         found["validation"] = -1 - np.arange(len(drawn.rows["validation"]))
     return drawn.rows, found | {"test": own_groups(found["test"])}, drawn.notes
-
-
-def _repeated(groups: np.ndarray | None) -> int:
-    """Return how many rows repeat an earlier one."""
-    return 0 if groups is None else len(groups) - len(np.unique(groups))

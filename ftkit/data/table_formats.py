@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow import feather, parquet
 
 from ftkit.data.column_kinds import MISSING
@@ -67,7 +68,7 @@ def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
     if suffix in ARCHIVES:
         folder = unzipped(file)
         inside = sorted(path for path in folder.rglob("*") if path.is_file())
-        each = [unpacked(path, data) for path in inside if not _is_noise(path, folder)]
+        each = [unpacked(path, data) for path in inside if not _is_hidden(path, folder)]
         return [one for files, _ in each for one in files], [note for _, of in each for note in of]
     if suffix in FEATHER:
         return [_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))], []
@@ -125,16 +126,13 @@ def _decompress(opened: Callable[..., Any], file: Path, part: Path) -> None:
 
 
 def _from_feather(file: Path, part: Path) -> None:
+    """Write a table as parquet, pandas' categories as the values that they stand for."""
     table = feather.read_table(file)
-    parquet.write_table(table.cast(_without_dictionaries(table.schema)), part)
-
-
-def _without_dictionaries(schema: Any) -> Any:
-    """Return the schema with pandas' categories as the values that they stand for."""
+    schema = table.schema.remove_metadata()
     for place, kind in enumerate(schema):
-        if str(kind.type).startswith("dictionary"):
+        if pa.types.is_dictionary(kind.type):
             schema = schema.set(place, kind.with_type(kind.type.value_type))
-    return schema.remove_metadata()
+    parquet.write_table(table.cast(schema), part)
 
 
 def _from_excel(file: Path, part: Path) -> None:
@@ -174,5 +172,5 @@ def _as_lines(found: dict[str, list[Any]], file: Path, data: Data, part: Path) -
         (part / f"{name}.jsonl").write_text(lines, encoding=data.encoding or "utf-8")
 
 
-def _is_noise(path: Path, folder: Path) -> bool:
+def _is_hidden(path: Path, folder: Path) -> bool:
     return any(name.startswith((".", "__")) for name in path.relative_to(folder).parts)

@@ -107,11 +107,7 @@ def _dimension(change: str, text: str) -> Range | Choices | None:
             f"--set {change}: an address with more than host and path is not tried, for the study "
             f"would keep it; give one by --data"
         )
-    return Choices(tuple(map(_value, parts)))
-
-
-def _value(text: str) -> Any:
-    return read_json(text) if _is_json(text) else text
+    return Choices(tuple(read_json(part) if _is_json(part) else part for part in parts))
 
 
 def _is_json(text: str) -> bool:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,7 @@ from ftkit.hub.names import is_hub_id
 from ftkit.machine import runtime
 from ftkit.prediction.answers import Predictions
 from ftkit.prediction.trained import load_trained
-from ftkit.recipe import (
-    Backbone,
-    Mlp,
-    Recipe,
-)
+from ftkit.recipe import Mlp, Recipe
 from ftkit.recipe.strangers import harmless
 from ftkit.runs.finished import (
     BASELINE,
@@ -44,7 +39,7 @@ from ftkit.runs.finished import (
 )
 from ftkit.runs.result import FILE, RunResult
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import Given, names_data, read_given
+from ftkit.tasks.rows_to_answer import names_data, read_given
 from ftkit.tasks.writing import go_on
 
 log = logging.getLogger(__name__)
@@ -88,8 +83,9 @@ def predict(
     )
     for note in given.notes:
         log.info("data: %s", note)
-    splits = _as_splits(given, names)
-    outputs = answers(recipe.backbone, recipe, splits, folder, machine)
+    one = given.rows.select([0])  # a task also asks for training and validation rows
+    splits = Splits(one, one, given.rows, names, test_split="given", task=given.task)
+    outputs = answers(recipe, splits, folder, machine)
     found = {**_shown(splits), **task.columns(splits, outputs)}
     metrics, measured = {}, given.labelled
     if given.labelled.all():
@@ -113,37 +109,20 @@ def predict(
     return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))
 
 
-@singledispatch
-def answers(
-    backbone: Any, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> Any:
+def answers(recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine) -> Any:
     """Return the outputs of the saved model on the test rows of the splits, in order.
 
     Args:
         folder: of the model.
     """
-    raise TypeError(f"no backbone of type {type(backbone).__name__}")
-
-
-@answers.register
-def _(
-    backbone: Backbone, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> Any:
-    model, processor = runtime.main_first(
-        lambda: load_trained(folder, backbone, task_of(recipe.task))
-    )
+    backbone, task = recipe.backbone, task_of(recipe.task)
+    if isinstance(backbone, Mlp):
+        return load_perceptron(folder).outputs(task.raw_inputs(splits.test))
+    model, processor = runtime.main_first(lambda: load_trained(folder, backbone, task))
     place(model, recipe.train.channels_last, machine.device)
-    task = task_of(recipe.task)
     inputs = task.suited(task.prepare(splits, processor, 0), model)
     with runtime.exact_float32():
         return task.predict(model, inputs.test, recipe.train, machine)
-
-
-@answers.register
-def _(
-    backbone: Mlp, recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machine
-) -> np.ndarray:
-    return load_perceptron(folder).outputs(task_of(recipe.task).raw_inputs(splits.test))
 
 
 def _written(
@@ -213,12 +192,6 @@ def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
         return tuple(names[number] for number in range(len(names)))
 
 
-def _as_splits(given: Given, names: tuple[str, ...]) -> Splits:
-    """Return splits whose test rows are those given; a task also asks for other ones."""
-    one = given.rows.select([0])
-    return Splits(one, one, given.rows, names, test_split="given", task=given.task)
-
-
 def _shown(splits: Splits) -> dict[str, Any]:
     """Return what tells a person which row it is."""
     rows = splits.test
@@ -235,7 +208,5 @@ def _without_labels(found: dict[str, Any], labelled: np.ndarray) -> dict[str, An
     kept = {name: values for name, values in found.items() if name not in resting}
     if labelled.any():
         for name, values in resting.items():
-            kept[name] = [
-                value if known else None for value, known in zip(values, labelled, strict=True)
-            ]
+            kept[name] = [v if known else None for v, known in zip(values, labelled, strict=True)]
     return kept

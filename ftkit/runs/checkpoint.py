@@ -183,11 +183,8 @@ def keep_newest(folder: Path, count: int, best: str | None = None) -> None:
 def _in_order(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder by their step, the newest last."""
     steps = {path: path.name.rpartition("-")[2] for path in folder.glob("checkpoint-*")}
-    return sorted((path for path, step in steps.items() if step.isdigit()), key=_step_of)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+    known = {path: int(step) for path, step in steps.items() if step.isdigit()}
+    return sorted(known, key=known.__getitem__)
 
 
 def _discard(checkpoint: Path) -> None:

@@ -248,11 +248,10 @@ def as_values(found: Comparison) -> dict[str, Any]:
         own = {name: value for name, value in vars(row).items() if name != "runs"}
         for name in ("to_best", "over_baseline"):
             test = asdict(own[name]) if own[name] else None
-            own[name] = test and {key: _finite(value) for key, value in test.items()}
+            own[name] = test and {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in test.items()
+            }
         own["score"] = row.score.model_dump()
         rows.append({**own, "runs": runs})
     return {**values, "rows": rows}
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
