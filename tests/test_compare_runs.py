@@ -15,7 +15,7 @@ from ftkit.cli.main import main
 from ftkit.cli.options import seconds_of
 from ftkit.compare.finished_runs import Run, read_runs
 from ftkit.compare.ladder import Ladder, build_ladder
-from ftkit.compare.run_ladder import Done, climb, compare, note_on_seeds
+from ftkit.compare.run_ladder import LadderRuns, climb, compare, note_on_seeds
 from ftkit.compare.summary import summarize
 from ftkit.registry import find
 
@@ -211,7 +211,7 @@ def test_with_a_budget_one_of_two_seeds_may_be_left_to_test(tiny_recipe, tmp_pat
         done = climb(rungs, seeds[:1], out)
         (tmp_path / "more").mkdir()
         more = climb(Ladder(rungs.rungs[:1], ()), seeds[1:], tmp_path / "more")
-        return Done([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
+        return LadderRuns([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
 
     monkeypatch.setattr("ftkit.compare.run_ladder.climb", climbed)
     rungs = build_ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])

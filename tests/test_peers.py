@@ -85,7 +85,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
         text=True,
         env=os.environ | environment,
     )
-    here, there = processes.key("sign", "0"), processes.key("sign", "1")
+    here, there = processes.store_key("sign", "0"), processes.store_key("sign", "1")
     kept.wait([here], timedelta(seconds=100))  # this machine gives signs
     for count in range(10):  # and so does the other one
         kept.set(there, str(count))

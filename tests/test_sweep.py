@@ -17,7 +17,7 @@ from ftkit.finetuning.verify import Verified
 from ftkit.planning.search_space import Choices, Range, parse_space, require_allowed
 from ftkit.planning.sweep import Ended, Study, run_trial, sweep
 from ftkit.runs.result import Measured
-from ftkit.runs.validation import Validated, validated
+from ftkit.runs.validation import KeptValidation, kept_validation
 
 SPACE = {
     "strategy.learning_rate": Range(1e-4, 1e-1, log=True),
@@ -94,7 +94,7 @@ def assert_is_run(trial):
     assert written["train"]["batch_size"] == trial.values["train.batch_size"]
     lines = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
     assert trial.figure in [line.get("validation_accuracy") for line in lines]
-    kept = validated(trial.folder, RunResult.read(trial.folder), "accuracy")
+    kept = kept_validation(trial.folder, RunResult.read(trial.folder), "accuracy")
     assert kept == (trial.figure, trial.loss)
 
 
@@ -131,12 +131,12 @@ def test_the_figure_is_that_of_the_kept_model_and_of_older_runs_the_best_of_the_
     leave_run(tmp_path / "new", {"accuracy": 0.7, "loss": 0.9}, 0.6)
     leave_run(tmp_path / "old", {}, 0.6)
     new, old = (RunResult.read(tmp_path / name) for name in ("new", "old"))
-    assert validated(tmp_path / "new", new, "accuracy") == Validated(0.7, 0.9)
-    assert validated(tmp_path / "old", old, "accuracy") == Validated(0.75, 0.9)
-    assert validated(tmp_path / "old", old, "loss") == Validated(0.7, 0.7)
-    assert validated(tmp_path / "old", old, "f1") is None
+    assert kept_validation(tmp_path / "new", new, "accuracy") == KeptValidation(0.7, 0.9)
+    assert kept_validation(tmp_path / "old", old, "accuracy") == KeptValidation(0.75, 0.9)
+    assert kept_validation(tmp_path / "old", old, "loss") == KeptValidation(0.7, 0.7)
+    assert kept_validation(tmp_path / "old", old, "f1") is None
     (tmp_path / "old" / "log.jsonl").unlink()
-    assert validated(tmp_path / "old", old, "accuracy") is None
+    assert kept_validation(tmp_path / "old", old, "accuracy") is None
 
 
 def test_the_choice_is_by_validation_though_another_trial_is_better_on_test_rows(recipe, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ftkit.compare.finished_runs import Run, recipe_in
 from ftkit.errors import RunError
-from ftkit.runs.validation import Validated, order, validated
+from ftkit.runs.validation import KeptValidation, kept_validation, sorting_key
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
         return None
     recipes = [recipe_in(run.folder) for run in runs]
     names = [r.best_by if r else run.figure for r, run in zip(recipes, runs, strict=True)]
-    name, found = names[0], dict[str, dict[int, Validated]]()
+    name, found = names[0], dict[str, dict[int, KeptValidation]]()
     if len(set(names)) > 1:
         return None
     for label, group in groups.items():
         for run in group:
             try:
-                kept = validated(run.folder, run.result, name)
+                kept = kept_validation(run.folder, run.result, name)
             except RunError as error:
                 log.warning("%s: the validation rows say nothing of it: %s", run.folder, error)
                 return None
@@ -60,7 +60,7 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
             found.setdefault(label, {})[run.result.seed] = kept
     common = sorted(set.intersection(*(set(seeds) for seeds in found.values())))
     means = {label: _mean(seeds, common or sorted(seeds)) for label, seeds in found.items()}
-    best = min(means, key=lambda label: order(means[label].figure, means[label].loss, name))
+    best = min(means, key=lambda label: sorting_key(means[label].figure, means[label].loss, name))
     equal = sum(mean.figure == means[best].figure for mean in means.values()) > 1
     by_loss = equal and means[best].loss is not None
     note = (
@@ -72,11 +72,11 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
     return Chosen(best, note)
 
 
-def _mean(seeds: Mapping[int, Validated], of: Sequence[int]) -> Validated:
+def _mean(seeds: Mapping[int, KeptValidation], of: Sequence[int]) -> KeptValidation:
     """Return the mean over these seeds."""
     losses = [seeds[seed].loss for seed in of]
     known = [loss for loss in losses if loss is not None]
-    return Validated(
+    return KeptValidation(
         float(np.mean([seeds[seed].figure for seed in of])),
         float(np.mean(known)) if len(known) == len(losses) else None,
     )

@@ -75,7 +75,7 @@ def compare(
     for sentence in ladder.left_out:
         log.info("%s", sentence)
 
-    def say(done: Done) -> None:
+    def say(done: LadderRuns) -> None:
         line = runtime.on_main(lambda: rung_line(done.runs))
         log.info("%s", line)
 
@@ -108,7 +108,7 @@ def free_folder(ladder: Ladder, usual: Path) -> Path:
 
 
 @dataclass
-class Done:
+class LadderRuns:
     """What came out of the ladder."""
 
     runs: list[Run] = field(default_factory=list)
@@ -127,8 +127,8 @@ def climb(
     seeds: Sequence[int],
     out: Path,
     budget: float | None = None,
-    say: Callable[[Done], None] = lambda done: None,
-) -> Done:
+    say: Callable[[LadderRuns], None] = lambda done: None,
+) -> LadderRuns:
     """Return all runs of the ladder, of which only those that are not there yet are run.
 
     A run that fails is named, and the others go on; under `accelerate launch`, where every process
@@ -141,7 +141,7 @@ def climb(
         say: called after every run.
     """
     machine = runtime.start(seeds[0])
-    begin, done = time.monotonic(), Done()
+    begin, done = time.monotonic(), LadderRuns()
     for rung in (rung.with_seed(seed) for seed in seeds for rung in ladder.rungs):
         try:
             recipe = runtime.on_main(partial(pin, rung.recipe))

@@ -23,7 +23,7 @@ from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
 """How much better another strategy may be at most where a cheaper one is recommended."""
-FEW = 4
+MOST_NAMED = 4
 """Strategies whose bounds are said one by one."""
 
 
@@ -169,7 +169,7 @@ def _of_several(judged: Judged) -> str:
     if not np.isfinite(max(map(judged.at_most, alike))):
         return f"{said}; so few rows do not say how much better it may be."
     said += ": it is at most "
-    if len(alike) <= FEW:
+    if len(alike) <= MOST_NAMED:
         said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
     else:
         said += f"{max(map(judged.at_most, alike)):.3f} better than any of them"
@@ -199,7 +199,7 @@ def _cheaper(judged: Judged) -> list[str]:
     alike = [cost.trained == best.trained for cost in cheaper]
     less = "train less" if not any(alike) else "train less, or as much in less time"
     less = "take less time" if all(alike) else less
-    if len(cheaper) <= FEW:
+    if len(cheaper) <= MOST_NAMED:
         return [f"{listed([cost.label for cost in cheaper])} {less}, but are not {no}."]
     return [f"None of those that {less} is {no}."]
 
@@ -231,7 +231,7 @@ def _of_settings(judged: Judged) -> str:
 
 
 def _some(labels: Sequence[str]) -> str:
-    return listed(labels) if len(labels) <= FEW else f"{len(labels)} other settings"
+    return listed(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} other settings"
 
 
 def _overlap(one: Cost, other: Cost) -> bool:

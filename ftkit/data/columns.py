@@ -12,7 +12,7 @@ from datasets import Translation as Languages
 from ftkit.data.conversations import find_bad_conversations
 from ftkit.data.images import find_bad_images
 from ftkit.data.sources import TEXT
-from ftkit.data.usual_columns import LABEL_NAMES, TEXT_NAMES, named
+from ftkit.data.usual_columns import LABEL_NAMES, TEXT_NAMES, usually_named
 from ftkit.errors import DataError, nearest
 
 MAY_BE_NUMBERS = ("text", "sentence", "tweet", "document")
@@ -41,11 +41,11 @@ def pick_texts(
     pair = pair and pick("pair", pair, [], features)
     taken = (*labels, pair)
     texts = [name for name in features if name not in taken and is_text(features[name])]
-    if not named(TEXT_NAMES, texts):
+    if not usually_named(TEXT_NAMES, texts):
         codes = [name for name in features if name not in taken and is_number(features[name])]
-        texts += named(MAY_BE_NUMBERS, codes)
+        texts += usually_named(MAY_BE_NUMBERS, codes)
     if len(texts) != 1:
-        texts = named(TEXT_NAMES, texts) or texts
+        texts = usually_named(TEXT_NAMES, texts) or texts
     text = pick("text", text, texts, features)
     if text in taken:
         raise DataError(f"column '{text}' cannot be text and {'pair' if text == pair else 'label'}")
@@ -58,7 +58,7 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     Raises:
         DataError: it is not there, or there is not one candidate.
     """
-    there = shown(features)
+    there = listed_columns(features)
     if asked is not None:
         if asked not in features:
             raise DataError(
@@ -77,7 +77,7 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     return candidates[0]
 
 
-def shown(columns: Iterable[str]) -> str:
+def listed_columns(columns: Iterable[str]) -> str:
     """Return names of columns for a message, in quotes where spaces would not be seen."""
     return ", ".join(map(_quoted, columns))
 
@@ -90,7 +90,7 @@ def label_candidates(features: Features) -> list[str]:
     """Return the columns that may be the label: of classes, or with a usual name."""
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     if len(classes) != 1:
-        classes = named(LABEL_NAMES, features) or classes
+        classes = usually_named(LABEL_NAMES, features) or classes
     return classes
 
 
@@ -105,7 +105,7 @@ def is_text(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype in TEXT
 
 
-def fields(feature: Any) -> tuple[str, ...]:
+def text_fields(feature: Any) -> tuple[str, ...]:
     """Return the names of the texts in a column of several, as datasets.Translation has them."""
     if isinstance(feature, Languages):
         return tuple(feature.languages)
@@ -115,7 +115,7 @@ def fields(feature: Any) -> tuple[str, ...]:
 def has_column(features: Features, name: str) -> bool:
     """Return whether there is such a column; `translation.de` is a field of `translation`."""
     outer, _, inner = name.partition(".")
-    return name in features or inner in fields(features.get(outer))
+    return name in features or inner in text_fields(features.get(outer))
 
 
 def is_number(feature: Any) -> bool:
@@ -134,7 +134,7 @@ def canonical(inputs: Dataset, labels: np.ndarray) -> Dataset:
     return inputs.cast_column("index", Value("int64"))
 
 
-def only(rows: Dataset, column: str, name: str) -> Dataset:
+def single_column(rows: Dataset, column: str, name: str) -> Dataset:
     """Return the rows with that column alone, under another name."""
     rows = rows.select_columns([column])
     return rows if column == name else rows.rename_column(column, name)

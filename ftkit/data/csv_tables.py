@@ -19,7 +19,7 @@ from typing import Any
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from ftkit.data.column_kinds import BROKEN, Column, Use, has_commas, has_points, merged
-from ftkit.data.file_cache import load
+from ftkit.data.file_cache import load_files
 from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.data.usual_columns import KNOWN
 from ftkit.errors import DataError
@@ -77,7 +77,7 @@ def read_csv(
             split have other columns.
     """
     forms = {
-        split: [read_form(table, data.encoding, data.separator) for table in tables]
+        split: [read_csv_form(table, data.encoding, data.separator) for table in tables]
         for split, tables in files.items()
     }
     for of_split in forms.values():
@@ -101,7 +101,7 @@ def _read(
     """Return the rows of a file, whose columns have the types of all files together."""
     seen = {name: columns[name] for name in form.columns}
     types = {name: Value(of.dtype(wanted.get(name), decimal)) for name, of in seen.items()}
-    return load(
+    return load_files(
         "csv",
         [form.file],
         encoding=form.encoding,
@@ -161,7 +161,7 @@ def _require_same_columns(forms: Sequence[CsvForm]) -> None:
             )
 
 
-def read_form(file: Path, encoding: str | None, separator: str | None) -> CsvForm:
+def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> CsvForm:
     """Return how this file is written; reads all of it.
 
     Args:

@@ -19,12 +19,12 @@ ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n 
 """Small letters and digits for themselves, a space for everything else."""
 MOST_BYTES = 5e9
 """Of images of equal size, above which they are not compared; a disk may take a minute for them."""
-FEW = 10
+FEWEST_DIFFERENT = 10
 """Different rows, and rows for each of them, from which equal rows are copies: those of a table of
 three columns with two values each are not, nor are yes and no as texts."""
 
 
-def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
+def number_copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
     """Return (N,) int, equal for rows with equal inputs, and why there is none where it is None.
 
     N counts the rows of all splits, one split after the other.
@@ -42,7 +42,9 @@ def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
     if found is None:
         return None, why
     different = int(found.max(initial=-1)) + 1
-    if different < len(rows) and (different < FEW or len(rows) > FEW * different):
+    if different < len(rows) and (
+        different < FEWEST_DIFFERENT or len(rows) > FEWEST_DIFFERENT * different
+    ):
         return None, f"only {different} of {len(rows):,} are different"
     return found, ""
 

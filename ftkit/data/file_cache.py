@@ -13,15 +13,15 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value, load_dataset
 
 from ftkit.errors import DataError
-from ftkit.hub.checksums import of_files
-from ftkit.hub.errors import said
+from ftkit.hub.checksums import checksum_of_files
+from ftkit.hub.errors import one_line
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import private
+from ftkit.machine.permissions import private_folder
 
 BYTES = (Value("binary"), Value("large_binary"))
 
 
-def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
+def load_files(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
     """Return the rows of files of one kind, kept in $FTKIT_CACHE under the names of their contents.
 
     `datasets` takes names for patterns, and a file for the one that it knows where name and time
@@ -35,7 +35,7 @@ def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
         DataError: they cannot be read.
     """
     try:
-        home = place_for(files)
+        home = cache_folder_of(files)
         names = [_named(home, number, file) for number, file in enumerate(files)]
         rows = load_dataset(
             reader, data_files=names, split="train", cache_dir=str(home / "read"), **options
@@ -45,7 +45,7 @@ def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
         return _in_plain_types(rows)
     except Exception as error:  # libraries raise anything over a file that is not what it says
         empty = isinstance(error.__cause__ or error, StopIteration)
-        cause = "there are no rows in it" if empty else said(error)
+        cause = "there are no rows in it" if empty else one_line(error)
         raise DataError(f"data '{files[0]}': {cause}") from error
 
 
@@ -81,9 +81,9 @@ def _are_texts(column: pa.ChunkedArray) -> bool:
     return column.null_count < len(column)
 
 
-def place_for(files: Sequence[Path]) -> Path:
+def cache_folder_of(files: Sequence[Path]) -> Path:
     """Return the folder of what is made of files with these contents."""
-    return private(cache_folder() / "rows" / of_files(files)[:32])
+    return private_folder(cache_folder() / "rows" / checksum_of_files(files)[:32])
 
 
 def _named(home: Path, number: int, file: Path) -> str:

@@ -37,11 +37,13 @@ class Finding:
         return f"{self.severity}: {self.message}{_shown(self.examples, self.files)}"
 
 
-def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
+def unreadable_rows(
+    splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool
+) -> list[Finding]:
     """Return a finding for each reason for which rows cannot be read.
 
     Args:
-        bad: of each split {position: reason}, from `ftkit.data.row_fingerprints.look`.
+        bad: of each split {position: reason}, from `ftkit.data.row_fingerprints.fingerprint_rows`.
         skip: whether such rows are left out instead of refused.
     """
     reasons: dict[str, list[tuple[str, int]]] = {}

@@ -1,6 +1,6 @@
 """What lies in a folder: images below it in order, folders, tables, and all that is left out.
 
-Nothing is left out without a word: `Left` remembers what, and says it in one note for each kind.
+Nothing is left out without a word: `LeftOut` remembers what, and says it in one note for each kind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPORTS = ("comparison.json", "baseline.json", "study.journal")
 """Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
 
 
-class Left:
+class LeftOut:
     """What is left out of a folder, by kind."""
 
     def __init__(self, root: Path | None) -> None:
@@ -49,7 +49,7 @@ class Left:
 
 
 @dataclass
-class Inside:
+class FolderContent:
     """What lies in one folder, not below it; all sorted by name."""
 
     folders: list[Path] = field(default_factory=list)
@@ -57,9 +57,9 @@ class Inside:
     others: list[Path] = field(default_factory=list)
 
 
-def look_into(folder: Path, left: Left) -> Inside:
+def look_into(folder: Path, left: LeftOut) -> FolderContent:
     """Return what lies in a folder; what is never data is left out."""
-    found = Inside()
+    found = FolderContent()
     for entry, is_folder in _entries(str(folder), left):
         path = folder / entry.name
         if is_folder:
@@ -71,7 +71,7 @@ def look_into(folder: Path, left: Left) -> Inside:
     return found
 
 
-def images_below(folder: str, left: Left, above: tuple[str, ...] = ()) -> Iterator[str]:
+def images_below(folder: str, left: LeftOut, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the images below a folder in the order of their paths, those behind links too.
 
     Args:
@@ -116,7 +116,7 @@ def _named(paths: list[str], root: Path | None) -> str:
     return first_few(shown, MOST_NAMED)
 
 
-def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]:
+def _entries(folder: str, left: LeftOut) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Yield the entries of a folder that may be data, by name, and whether each is a folder."""
     try:
         with os.scandir(folder) as there:

@@ -41,7 +41,7 @@ class BadImage(ValueError):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedImage:
     """An image, ready to be used."""
 
     image: Image.Image
@@ -55,7 +55,7 @@ def open_rgb(row: Mapping[str, Any] | None) -> Image.Image:
     return open_image(row).image
 
 
-def open_image(row: Mapping[str, Any] | None) -> Opened:
+def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
     """Return the image of a row as 8-bit RGB, turned as its EXIF orientation says.
 
     Alpha is dropped, as `transformers` does when it loads an image: what is trained on is what a
@@ -89,7 +89,7 @@ def open_image(row: Mapping[str, Any] | None) -> Opened:
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         cause = getattr(error, "strerror", None) or str(error)  # its name is said elsewhere
         raise BadImage(f"it cannot be read ({cause})") from None
-    return Opened(right, smaller or several)
+    return OpenedImage(right, smaller or several)
 
 
 def _stream(row: Mapping[str, Any]) -> BinaryIO:
@@ -207,7 +207,7 @@ def _scale(mode: str, values: np.ndarray) -> float:
 
 
 def find_bad_images(
-    rows: Dataset, column: str, see: Callable[[int, Opened], None] | None = None
+    rows: Dataset, column: str, see: Callable[[int, OpenedImage], None] | None = None
 ) -> dict[int, str]:
     """Return {position: reason} for every row whose image cannot be read. Decodes each one.
 

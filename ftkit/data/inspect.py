@@ -16,7 +16,7 @@ import numpy as np
 from ftkit.data.class_names import odd_names
 from ftkit.data.encoders import is_constant
 from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, rows_are, rows_of
-from ftkit.data.row_fingerprints import Prints, near_pairs
+from ftkit.data.row_fingerprints import RowFingerprints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors.names import first_few
 
@@ -26,12 +26,12 @@ LONG = 100_000
 """Characters; no model here reads so many."""
 
 
-def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]:
+def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:
     """Return what is wrong or odd with the rows, errors first. Pure; prints nothing.
 
     Args:
         splits: whose `label_names` may name classes that no training row has.
-        prints: of each split, from `ftkit.data.row_fingerprints.look`.
+        prints: of each split, from `ftkit.data.row_fingerprints.fingerprint_rows`.
     """
     seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
     found = chain(
@@ -51,7 +51,7 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
 class _Seen:
     """The rows of a split that can be read: prints, numbers in the source, labels."""
 
-    def __init__(self, splits: Splits, role: str, prints: Prints) -> None:
+    def __init__(self, splits: Splits, role: str, prints: RowFingerprints) -> None:
         rows = getattr(splits, role)
         self.role, self.prints = role, prints
         self.index = np.asarray(rows["index"][:])[prints.positions]

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from ftkit.data.csv_tables import Uses
-from ftkit.data.file_cache import load
+from ftkit.data.file_cache import load_files
 from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.errors import DataError
 from ftkit.recipe import Data
@@ -35,10 +35,10 @@ def read_json(
     Raises:
         DataError: the files cannot be read.
     """
-    return joined(files, [_read(file, data.encoding) for file in files], uses)
+    return join_files(files, [_read(file, data.encoding) for file in files], uses)
 
 
-def joined(
+def join_files(
     files: Sequence[Path], parts: Sequence[Dataset], uses: Uses | None = None
 ) -> tuple[Dataset, list[str]]:
     """Return the rows of files that are one split as one table, and notes; see `read_json`."""
@@ -66,10 +66,10 @@ def joined(
 
 
 def _read(file: Path, encoding: str | None) -> Dataset:
-    encoding = read_text_form(file, encoding)
+    encoding = checked_encoding(file, encoding)
     options = {} if encoding == "utf-8" else {"encoding": encoding}
     try:
-        return load("json", [file], **options)
+        return load_files("json", [file], **options)
     except DataError as error:
         if file.suffix.lower() != ".json" or file.read_bytes()[:1] != b"[":
             cause = find_bad_json(file, encoding)
@@ -77,7 +77,7 @@ def _read(file: Path, encoding: str | None) -> Dataset:
                 raise DataError(f"data '{file}', {cause}") from error
         if file.stat().st_size <= 10 << 20:  # what `datasets` looks at together
             raise
-        return load("json", [file], chunksize=WHOLE_FILE, **options)
+        return load_files("json", [file], chunksize=WHOLE_FILE, **options)
 
 
 def _common(kinds: list[Any]) -> Any:
@@ -186,7 +186,7 @@ def _are_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
-def read_text_form(file: Path, encoding: str | None) -> str:
+def checked_encoding(file: Path, encoding: str | None) -> str:
     """Return the encoding of a file, every line of which was read in it.
 
     Raises:

@@ -10,10 +10,10 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from ftkit.data.columns import is_text
-from ftkit.data.labels import in_order, plain_name, refuse_unknown
+from ftkit.data.labels import ordered_names, plain_name, refuse_unknown
 from ftkit.data.sources import TEXT
 from ftkit.data.splits import objects
-from ftkit.data.usual_columns import LABEL_NAMES, named
+from ftkit.data.usual_columns import LABEL_NAMES, usually_named
 from ftkit.errors import DataError
 
 TOKEN_NAMES = ("tokens", "words")
@@ -28,7 +28,7 @@ def list_candidates(features: Features, usual: tuple[str, ...]) -> list[str]:
     classes = [name for name in found if isinstance(features[name].feature, ClassLabel)]
     if len(classes) == 1:
         return classes
-    return found if len(found) == 1 else named(usual, features) or found
+    return found if len(found) == 1 else usually_named(usual, features) or found
 
 
 def holds_words(kind: Any) -> bool:
@@ -59,7 +59,7 @@ def name_lists(
             f"column '{column}': the training rows have {len(present)} class"
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; two or more are needed"
         )
-    names = in_order(getattr(splits["train"].features[column], "feature", None), present)
+    names = ordered_names(getattr(splits["train"].features[column], "feature", None), present)
     for split, rows in text.items():
         unknown = sorted({name for row in rows for name in row or ()} - {*present, *names})
         if unknown and not strict:
@@ -82,7 +82,7 @@ def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[
     kinds: dict[str, int] = {}
     labels: list[Any] = rows[column][:]
     if between is not None and is_text(rows.features[column]) and any(labels):
-        labels = [parts_of(label or "", between) for label in labels]  # no text: none of them
+        labels = [classes_in(label or "", between) for label in labels]  # no text: none of them
     for row, values in enumerate(labels):
         where = f"column '{column}', split '{split}', row {row}"
         if isinstance(rows.features[column], ClassLabel):
@@ -141,6 +141,6 @@ def separator_in(labels: Iterable[str | None]) -> str | None:
     return None
 
 
-def parts_of(label: str, between: str) -> list[str]:
+def classes_in(label: str, between: str) -> list[str]:
     """Return the classes in one text, each once, in their order."""
     return list(dict.fromkeys(part for part in map(str.strip, label.split(between)) if part))

@@ -15,7 +15,7 @@ from ftkit.data.column_kinds import TRUTH
 from ftkit.data.encoders import is_constant
 from ftkit.data.findings import rows_of
 from ftkit.data.table_columns import (
-    as_people_write,
+    advice_on_number,
     looks_like_number,
     number_of,
     reads_as_number,
@@ -52,7 +52,7 @@ def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.nda
             row = next(row for row, value in enumerate(values) if not reads_as_number(value))
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected a number, got "
-                f"{values[row]!r}{as_people_write(values[row])}"
+                f"{values[row]!r}{advice_on_number(values[row])}"
             ) from None
         _require_size(column, split, found[split])
     if "train" in found:
@@ -154,13 +154,13 @@ def name_labels(
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
         )
     if len(present) > 20 and len(present) > len(text["train"]) / 2:
-        numbers = measure and all(looks_like_number(n) or as_people_write(n) for n in present)
+        numbers = measure and all(looks_like_number(n) or advice_on_number(n) for n in present)
         raise DataError(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
             f"rows cannot be classes; {f'{measure}, or ' if numbers else ''}name the right column "
             f"with --set task.label=COLUMN"
         )
-    names = in_order(splits["train"].features[column], present)
+    names = ordered_names(splits["train"].features[column], present)
     number = {same(name): position for position, name in enumerate(names)}
     for split, labels in text.items():
         unknown = sorted({label for label in labels if label is not None} - {*present, *number})
@@ -204,13 +204,13 @@ def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: 
     """Refuse classes of a split that the training rows lack, the first of them in that row."""
     hint = nearest(unknown[0], names) if len(unknown) == 1 else ""
     raise DataError(
-        f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
-        f"the training rows lack: {', '.join(map(quoted, unknown[:5]))} (row {row}); the classes "
-        f"in training are {first_few([*map(quoted, names)], 10)}{hint}"
+        f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the "
+        f"training rows lack: {', '.join(map(quoted_name, unknown[:5]))} (row {row}); the "
+        f"classes in training are {first_few([*map(quoted_name, names)], 10)}{hint}"
     )
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """Return a name for a message, in quotes where its ends could not be seen."""
     return name if name and name == plain_name(name) and "," not in name else repr(name)
 
@@ -222,7 +222,7 @@ def class_numbers(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.array([n for row in labels if row is not None for n in row], int))
 
 
-def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
+def ordered_names(feature: Any, present: set[str]) -> tuple[str, ...]:
     """Return the class names: a ClassLabel's own, numbers by size, text by the alphabet."""
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)

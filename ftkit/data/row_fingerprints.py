@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
 from ftkit.data.duplicates import contents, inputs_alone, normalised
-from ftkit.data.images import Opened, find_bad_images
+from ftkit.data.images import OpenedImage, find_bad_images
 
 SIDE = 16
 ALIKE = 0.997
@@ -33,7 +33,7 @@ PLANES = 12
 
 
 @dataclass(frozen=True)
-class Prints:
+class RowFingerprints:
     """What was seen of the rows of a split that can be read, M of N."""
 
     positions: np.ndarray
@@ -51,7 +51,7 @@ class Prints:
     """What an image's owner may not expect: {what: (M,) whether an image is so}."""
 
 
-def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
+def fingerprint_rows(rows: Dataset, near: bool = True) -> tuple[RowFingerprints, dict[int, str]]:
     """Return the prints of the rows that can be read, and the reason for every row that cannot.
 
     Decodes each image once.
@@ -72,10 +72,10 @@ def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
         else np.empty((len(there), 0))
     )
     length = np.array([len(one) if texts else 0 for one in there.values()], int)
-    return Prints(positions, _hashes(there.values()), plain, none, length), bad
+    return RowFingerprints(positions, _hashes(there.values()), plain, none, length), bad
 
 
-def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:
+def near_pairs(some: RowFingerprints, others: RowFingerprints) -> Iterator[tuple[int, int]]:
     """Yield (row of `some`, row of `others`), numbers among the M, that are nearly but not equal.
 
     One pair for each row of `others`.
@@ -101,14 +101,14 @@ def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:
                 yield candidates[int(likeness.argmax())], row
 
 
-def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
+def _look_at_images(rows: Dataset, near: bool) -> tuple[RowFingerprints, dict[int, str]]:
     exact = np.zeros(len(rows), np.int64)
     empty = np.zeros(len(rows), bool)
     thumbnails = np.zeros((len(rows), SIDE * SIDE if near else 0), np.float32)
 
     oddities: dict[int, str] = {}
 
-    def see(row: int, opened: Opened) -> None:
+    def see(row: int, opened: OpenedImage) -> None:
         image = opened.image
         pixels = image.tobytes()
         if opened.oddity:
@@ -126,7 +126,7 @@ def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
         for what in sorted(set(oddities.values()))
     }
     prints = (positions, exact[positions], thumbnails[positions], empty[positions], zero, odd)
-    return Prints(*prints), bad
+    return RowFingerprints(*prints), bad
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:

@@ -27,7 +27,7 @@ def fingerprint(splits: Splits) -> dict[str, dict[str, Any]]:
     return {role: _of_split(getattr(splits, role), names) for role in ROLES}
 
 
-def changed(before: Fingerprint, now: Fingerprint) -> str:
+def what_changed(before: Fingerprint, now: Fingerprint) -> str:
     """Return in which splits rows are others than before, and how; "" where none is."""
     found = []
     for role, split in now.items():

@@ -54,7 +54,7 @@ def _part(splits: Mapping[str, Dataset], name: str, path: str) -> Dataset:
     return concatenate_datasets(parts) if len(parts) > 1 else parts[0]
 
 
-def streamed(data: Data, commit: str) -> dict[str, Dataset]:
+def stream_splits(data: Data, commit: str) -> dict[str, Dataset]:
     """Return some rows of each split of a Hub data set, without a copy of the others on the disk.
 
     As many as `data.train_rows`, `validation_rows` and `test_rows` ask for, and what is cut from

@@ -84,7 +84,7 @@ def labels_of(rows: Dataset) -> np.ndarray:
     return found if isinstance(found, np.ndarray) else objects(found)
 
 
-def own_groups(groups: np.ndarray | None) -> np.ndarray | None:
+def group_numbers(groups: np.ndarray | None) -> np.ndarray | None:
     """Return the groups (N,) as int64, or None where every row is its own."""
     if groups is None or len(np.unique(groups)) == len(groups):
         return None

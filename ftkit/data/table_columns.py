@@ -46,7 +46,7 @@ def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.nd
         row = next(row for row, value in enumerate(values) if not reads_as_number(value))
         raise DataError(
             f"column '{name}', row {row}: expected a number, got {str(values[row])[:40]!r}"
-            f"{as_people_write(values[row])}"
+            f"{advice_on_number(values[row])}"
         ) from None
 
 
@@ -71,7 +71,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def as_people_write(value: Any) -> str:
+def advice_on_number(value: Any) -> str:
     """Return what to do where a text is a number as people write it, to follow a message; or ""."""
     text = value.strip() if isinstance(value, str) else ""
     ways = []
@@ -117,14 +117,14 @@ def categories_of(values: list[Any]) -> tuple[tuple[str, ...], str | None]:
     found = tuple(sorted(set(texts)))
     if not texts:
         return (), "empty"
-    numbers = sum(looks_like_number(text) or bool(as_people_write(text)) for text in texts)
+    numbers = sum(looks_like_number(text) or bool(advice_on_number(text)) for text in texts)
     if numbers > len(texts) / 2:
         stripped = ((row, str(value or "").strip()) for row, value in enumerate(values))
         odd = ((row, text) for row, text in stripped if text and not looks_like_number(text))
         row, text = next(odd, (0, ""))
         if not text:
             return found, "numbers as text"
-        return found, f"row {row} is {text[:40]!r}{as_people_write(text)}"
+        return found, f"row {row} is {text[:40]!r}{advice_on_number(text)}"
     if len(found) > MOST_WORDS or len(found) > len(texts) / 2:
         return found, f"words, {len(found):,} different ones"
     return found, None

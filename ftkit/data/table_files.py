@@ -11,8 +11,8 @@ from pathlib import Path
 from datasets import Dataset, concatenate_datasets
 
 from ftkit.data.csv_tables import Uses, read_csv
-from ftkit.data.file_cache import load
-from ftkit.data.json_rows import joined, read_json, read_text_form
+from ftkit.data.file_cache import load_files
+from ftkit.data.json_rows import checked_encoding, join_files, read_json
 from ftkit.data.table_formats import ARCHIVES, is_packed, unpacked
 from ftkit.errors import DataError
 from ftkit.errors.names import first_few
@@ -40,7 +40,7 @@ SPLITS = {
     "evaluation": "test",
     "holdout": "test",
 }
-PERHAPS = ("eval", "evaluation")
+TEST_OR_VALIDATION = ("eval", "evaluation")
 """Words for the test split that mean validation where another one says test."""
 
 
@@ -119,12 +119,12 @@ def split_word(name: str) -> str | None:
     return known[0] if len({SPLITS[word] for word in known}) == 1 else None
 
 
-def meanings(words: Iterable[str | None]) -> dict[str, str]:
+def split_meanings(words: Iterable[str | None]) -> dict[str, str]:
     """Return which split each word of `SPLITS` means where these, in small letters, are there."""
     there = {word for word in words if word in SPLITS}
     tests = {word for word in there if SPLITS[word] == "test"}
-    if tests - {*PERHAPS} and "validation" not in {SPLITS[word] for word in there}:
-        return SPLITS | dict.fromkeys(PERHAPS, "validation")
+    if tests - {*TEST_OR_VALIDATION} and "validation" not in {SPLITS[word] for word in there}:
+        return SPLITS | dict.fromkeys(TEST_OR_VALIDATION, "validation")
     return SPLITS
 
 
@@ -142,7 +142,7 @@ def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> 
         raise DataError(f"data '{files[0]}': there is no table in it")
     if len(tables) == 1 and len(files) == 1:
         return read_splits({"train": tables}, data, uses, notes)
-    splits, notes_of_names = by_split(tables)
+    splits, notes_of_names = group_by_split(tables)
     return read_splits(splits, data, uses, [*notes, *notes_of_names])
 
 
@@ -163,7 +163,7 @@ def _tables_in(files: Sequence[Path], data: Data) -> tuple[list[Table], list[str
     return tables, notes
 
 
-def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
+def group_by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
     """Group files by the split that their name says, as in train-00000-of-00002.parquet.
 
     Those that name none are for training where no other is; else they are not used, and said.
@@ -172,7 +172,7 @@ def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]
         DataError: two words for one split are there, as val and validation.
     """
     words = [table.word() for table in tables]
-    means = meanings(words)
+    means = split_meanings(words)
     found: dict[str, list[Table]] = {}
     named: dict[str, tuple[str, Table]] = {}
     for table, word in zip(tables, words, strict=True):
@@ -248,20 +248,20 @@ def _read_parquet(
 ) -> tuple[Dataset, list[str]]:
     """Return the rows of files, of one type or of several, and what was found out."""
     try:
-        return load("parquet", files), []
+        return load_files("parquet", files), []
     except DataError:
         if len(files) == 1:
             raise
-    return joined(files, [load("parquet", [file]) for file in files], uses)
+    return join_files(files, [load_files("parquet", [file]) for file in files], uses)
 
 
 def _read_lines(files: Sequence[Path], data: Data, uses: Uses | None) -> tuple[Dataset, list[str]]:
     """Return a row for each line with something on it, as `text`, and what was left out."""
-    encodings = [read_text_form(file, data.encoding) for file in files]
+    encodings = [checked_encoding(file, data.encoding) for file in files]
     for file in files:
         if not file.stat().st_size:
             raise DataError(f"data '{file}': there are no rows in it")
-    parts = [load("text", [f], encoding=e) for f, e in zip(files, encodings, strict=True)]
+    parts = [load_files("text", [f], encoding=e) for f, e in zip(files, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
     if not kept:

@@ -22,11 +22,11 @@ import pyarrow as pa
 from pyarrow import feather, parquet
 
 from ftkit.data.column_kinds import MISSING
-from ftkit.data.file_cache import place_for
+from ftkit.data.file_cache import cache_folder_of
 from ftkit.data.json_rows import rows_of_object
 from ftkit.errors import DataError
 from ftkit.errors.names import first_few
-from ftkit.hub.errors import said
+from ftkit.hub.errors import one_line
 from ftkit.recipe import Data
 
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -95,7 +95,7 @@ def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
         DataError: it cannot.
     """
     try:
-        target = place_for([file]) / name
+        target = cache_folder_of([file]) / name
         if not target.exists():
             part = target.with_name(f".{os.getpid()}.part.{name}")
             shutil.rmtree(part, ignore_errors=True)  # of a process that ended while it wrote
@@ -115,8 +115,8 @@ def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
         ) from None
     except Exception as error:  # libraries raise anything over a file that is not what it says
         raise DataError(
-            f"data '{file}': it is no {file.suffix} file that can be read ({said(error)}); save "
-            f"it anew, or as CSV"
+            f"data '{file}': it is no {file.suffix} file that can be read ({one_line(error)}); "
+            f"save it anew, or as CSV"
         ) from error
 
 
@@ -145,7 +145,7 @@ def _from_excel(file: Path, part: Path) -> None:
     if len(twice):
         raise DataError(f"data '{file}': two columns are called '{twice[0]}'; rename one")
     frame.apply(_of_one_kind).to_parquet(part, index=False)
-    beside = place_for([file]) / f"{file.stem}.json"
+    beside = cache_folder_of([file]) / f"{file.stem}.json"
     beside.write_text(json.dumps(list(map(str, others))), encoding="utf-8")
 
 

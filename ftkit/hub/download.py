@@ -98,12 +98,12 @@ def fetch(
                 )
             )
 
-    folder = Path(whole("model", name, commit, download))
+    folder = Path(download_whole("model", name, commit, download))
     _sweep(folder.parents[1] / "blobs")
     return folder
 
 
-def whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:
+def download_whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:
     """Return what `download` gives; fetch again, once, what came damaged.
 
     Args:

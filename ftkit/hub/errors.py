@@ -84,11 +84,11 @@ def loading_errors(what: str, name: str, broken: type[FtkitError]) -> Iterator[N
     except FtkitError:
         raise
     except Exception as error:  # libraries raise anything over a file that is not what it says
-        words = CODE if "trust_remote_code" in str(error) else said(error)
+        words = CODE if "trust_remote_code" in str(error) else one_line(error)
         raise broken(f"{what} '{name}' cannot be loaded: {words}") from error
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's message as one line of bounded length, with its kind where that helps."""
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
         error = error.__cause__  # it says itself no more than that there was an error

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ftkit.machine import fresh_process
-from ftkit.machine.processes import key, store
+from ftkit.machine.processes import shared_store, store_key
 from ftkit.machine.terminal import GO_ON
 
 SILENCE_SECONDS = 60.0
@@ -62,9 +62,9 @@ class Signs:
         Hangs where the machine that keeps the signs is gone; then none is heard.
         """
         self.count += 1
-        self.kept.set(key("sign", str(self.here)), str(self.count))
+        self.kept.set(store_key("sign", str(self.here)), str(self.count))
         for other in self.heard:
-            name = key("sign", str(other))
+            name = store_key("sign", str(other))
             sign = self.kept.get(name) if self.kept.check([name]) else b""
             if sign and sign != self.last.get(other):
                 self.last[other], self.heard[other] = sign, time.monotonic()
@@ -77,7 +77,7 @@ class Signs:
 def main() -> None:
     """Watch until the process that trains has ended, or a machine is gone."""
     silence, parent = float(sys.argv[1]), os.getppid()
-    kept = store()
+    kept = shared_store()
     if kept is None:
         return
     machines, here = int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["GROUP_RANK"])

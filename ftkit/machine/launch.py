@@ -23,7 +23,7 @@ STARTED = {"RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_W
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedProcesses:
     """The processes that accelerate was asked for, by its own names."""
 
     num_processes: int = 1
@@ -43,7 +43,7 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
     """
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() not in {"true", "1"}:
         return
-    wanted = asked_for(psutil.Process(os.getppid()).cmdline())
+    wanted = requested_processes(psutil.Process(os.getppid()).cmdline())
     if wanted.num_processes < 2 or STARTED & os.environ.keys():
         return
     if wanted.num_machines > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
@@ -52,9 +52,9 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
     os.execv(sys.executable, [*torchrun, script, *words])
 
 
-def asked_for(command: Sequence[str]) -> Wanted:
+def requested_processes(command: Sequence[str]) -> RequestedProcesses:
     """Return what this command line of accelerate asks for, and the file that it reads."""
-    names = [field.name for field in fields(Wanted)]
+    names = [field.name for field in fields(RequestedProcesses)]
     given = {}
     for word, following in zip(command, [*command[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
@@ -66,10 +66,10 @@ def asked_for(command: Sequence[str]) -> Wanted:
     for name in names:
         if chosen.get(name) not in (None, ""):
             found[name] = chosen[name] if name.endswith("_ip") else int(chosen[name])
-    return Wanted(**found)
+    return RequestedProcesses(**found)
 
 
-def torchrun_flags(wanted: Wanted) -> list[str]:
+def torchrun_flags(wanted: RequestedProcesses) -> list[str]:
     """Return the flags of torchrun that start this machine's share of the processes."""
     share = f"--nproc_per_node={wanted.num_processes // wanted.num_machines}"
     if wanted.num_machines == 1:

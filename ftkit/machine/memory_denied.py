@@ -32,7 +32,7 @@ def denied_in_one_line() -> Iterator[None]:
     except Exception as error:
         if not is_denied(error):
             raise
-        raise TrainingError(told(error)) from error
+        raise TrainingError(advice_on_memory(error)) from error
 
 
 def is_denied(error: BaseException) -> bool:
@@ -43,7 +43,7 @@ def is_denied(error: BaseException) -> bool:
     return any(words in text for words in WORDS)
 
 
-def told(error: BaseException) -> str:
+def advice_on_memory(error: BaseException) -> str:
     """Return what to say of such an error, and what to do."""
     said = " ".join(str(error).split())[:160] or type(error).__name__
     return (

@@ -17,7 +17,7 @@ from typing import Any
 
 import rich.console
 
-GONE = 141
+READER_GONE = 141
 """128 + SIGPIPE."""
 DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
@@ -58,7 +58,7 @@ def guarded(command: Callable[[], int], refused: Callable[[str], int]) -> int:
     lost = _drain(sys.stdout)
     _drain(sys.stderr)
     if isinstance(lost or error, BrokenPipeError):
-        return GONE
+        return READER_GONE
     if lost is not None:
         return refused(f"stdout cannot be written: {lost.strerror}; nothing else is lost")
     if error is None:

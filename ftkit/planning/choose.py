@@ -112,7 +112,7 @@ def choose(
     said, head = "", None
     if strategy and not recipe.task.writes:
         head, said = _head_first(recipe, ready, machine)
-        if head is not None and enough(recipe, head, ready.inputs.validation.labels):
+        if head is not None and head_is_enough(recipe, head, ready.inputs.validation.labels):
             return Choice(recipe.with_strategy("head"), f"head: {said}, nothing more is needed")
         gone = runtime.on_main(clock.elapsed)
         if head is not None and gone > LOOKING * clock.budget:
@@ -218,7 +218,7 @@ def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple
     return value, f"the head alone has {recipe.best_by} {value:.3f} after {duration(seconds)}"
 
 
-def enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
+def head_is_enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
     """Return whether a head that reaches this figure on validation rows leaves nothing to gain.
 
     Only accuracy says so, and only by the lower end of its interval (Wilson 1927): 16 of 16 rows

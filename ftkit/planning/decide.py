@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LeftToMeasure:
     """What a command leaves to measurement."""
 
     strategy: bool = False
@@ -43,7 +43,7 @@ class Wanted:
         return self.strategy or self.learning_rate or self.budget is not None
 
 
-def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -> Recipe:
+def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = False) -> Recipe:
     """Return the recipe with what was wanted settled, and write it into the new run folder.
 
     With `resume`, what an earlier call wrote there stands. Every rank must call this.
@@ -55,7 +55,7 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     """
     there = folder / "recipe.json"
     if resume and runtime.on_main(there.is_file):
-        return as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
+        return recipe_as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
     imports = time.time() - psutil.Process().create_time()
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))
@@ -92,7 +92,7 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     return recipe
 
 
-def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
+def recipe_as_decided(recipe: Recipe, wanted: LeftToMeasure, before: Recipe) -> Recipe:
     """Return the recipe with what was wanted as it was settled before; the rest may differ."""
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)

@@ -36,7 +36,7 @@ class Cluster:
                 raise RecipeError(f"{flag} {value}: at least one")
 
 
-def share(
+def share_cluster(
     cluster: Cluster, machines: Sequence[Mapping[str, float]], trials: int
 ) -> tuple[int, float, int]:
     """Return (CPUs of each trial, its GPUs, trials at once) for the resources of some machines.

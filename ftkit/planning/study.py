@@ -35,7 +35,7 @@ from ftkit.errors import RecipeError, RunError
 from ftkit.errors.addresses import without_secrets
 from ftkit.planning.search_space import Choices, Range, Space
 from ftkit.recipe import LOWER_IS_BETTER, Recipe
-from ftkit.runs.validation import order
+from ftkit.runs.validation import sorting_key
 
 log = logging.getLogger(__name__)
 WARMUP = 1
@@ -59,7 +59,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialEnd:
     """How a trial ended."""
 
     state: str
@@ -72,7 +72,7 @@ class Ended:
     """Validation loss of one that is complete."""
 
 
-PRUNED = Ended("pruned", None, "cut off, it was below the median of those before it")
+PRUNED = TrialEnd("pruned", None, "cut off, it was below the median of those before it")
 
 
 class Study:
@@ -134,7 +134,7 @@ class Study:
         self.reports[number] += 1
         return math.isnan(value) or trial.should_prune()
 
-    def end(self, number: int, ended: Ended) -> None:
+    def end(self, number: int, ended: TrialEnd) -> None:
         """Tell the study how a trial ended."""
         log.info("trial %d: %s", number, ended.why)
         trial = self.running.pop(number)
@@ -165,7 +165,9 @@ class Study:
         if not any(trial.state == "complete" for trial in found):
             last = self.study.trials[-1].user_attrs.get("ended", "") if self.study.trials else ""
             raise RunError(f"no trial of the sweep in {self.out} is complete; the last one {last}")
-        return sorted(found, key=lambda trial: order(trial.figure, trial.loss, self.recipe.best_by))
+        return sorted(
+            found, key=lambda trial: sorting_key(trial.figure, trial.loss, self.recipe.best_by)
+        )
 
     def _run_again_what_was_cut_off(self) -> None:
         """Queue the values of trials whose process on this machine is gone."""

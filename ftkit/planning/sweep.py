@@ -17,11 +17,11 @@ from ftkit.errors import RecipeError, TrainingError, VerificationError
 from ftkit.finetuning.finetune import finetune
 from ftkit.machine.runtime import on_main
 from ftkit.planning.search_space import Space, require_allowed
-from ftkit.planning.study import PRUNED, Ended, Study, Trial, folder_of
+from ftkit.planning.study import PRUNED, Study, Trial, TrialEnd, folder_of
 from ftkit.recipe import Recipe
 from ftkit.runs.journal import watched
 from ftkit.runs.result import RunResult
-from ftkit.runs.validation import validated
+from ftkit.runs.validation import kept_validation
 
 
 def sweep(
@@ -64,7 +64,7 @@ def run_trial(
     folder: Path,
     cut_off: Callable[[float], bool],
     resume: bool = False,
-) -> Ended:
+) -> TrialEnd:
     """Train with these values, and return how that ended.
 
     Args:
@@ -86,8 +86,8 @@ def run_trial(
     except optuna.TrialPruned:
         return PRUNED
     except (RecipeError, TrainingError, VerificationError) as error:
-        return Ended("fail", None, f"failed: {error}")
-    kept = on_main(lambda: validated(folder, RunResult.read(folder), recipe.best_by))
+        return TrialEnd("fail", None, f"failed: {error}")
+    kept = on_main(lambda: kept_validation(folder, RunResult.read(folder), recipe.best_by))
     assert kept is not None  # this version writes it
     said = f"validation {recipe.best_by} {kept.figure:.4f}"
-    return Ended("complete", kept.figure, said, kept.loss)
+    return TrialEnd("complete", kept.figure, said, kept.loss)

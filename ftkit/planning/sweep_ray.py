@@ -24,9 +24,9 @@ from ray.tune.search import Searcher
 
 from ftkit.errors import FtkitError, RecipeError, RunError
 from ftkit.machine.terminal import speak
-from ftkit.planning.ray_cluster import Cluster, share
+from ftkit.planning.ray_cluster import Cluster, share_cluster
 from ftkit.planning.search_space import Space, require_allowed
-from ftkit.planning.study import PRUNED, Ended, Study, Trial, folder_of
+from ftkit.planning.study import PRUNED, Study, Trial, TrialEnd, folder_of
 from ftkit.planning.sweep import run_trial
 from ftkit.recipe import Recipe
 
@@ -74,7 +74,7 @@ def sweep_on_ray(
 def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
     """Run the missing trials, and return what stopped the search, if anything did."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus, gpus, at_once = share(cluster, machines, missing)
+    cpus, gpus, at_once = share_cluster(cluster, machines, missing)
     said = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     log.info("ray: %d trials at once, each with %s", at_once, said)
     out = search.out.resolve()
@@ -150,13 +150,15 @@ class Search(Searcher):
         number, result = self.numbers.pop(trial_id), result or {}
         if error:
             file = self.out / "ray" / _folder(number) / "error.txt"
-            self.study.end(number, Ended("fail", None, f"failed, tried {TRIES} times: see {file}"))
+            self.study.end(
+                number, TrialEnd("fail", None, f"failed, tried {TRIES} times: see {file}")
+            )
         elif number in self.cut:
             self.study.end(number, PRUNED)
         elif FATAL in result:
             self.stopped = True
         elif "state" in result:
-            self.study.end(number, Ended(*(result[field.name] for field in fields(Ended))))
+            self.study.end(number, TrialEnd(*(result[field.name] for field in fields(TrialEnd))))
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the study is on the disk."""

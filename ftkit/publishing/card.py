@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ftkit.errors.names import as_code, in_markdown, visible
 from ftkit.hub.names import PREFIX, is_pinned
-from ftkit.publishing.card_metadata import metadata, split_of
+from ftkit.publishing.card_metadata import metadata, tested_split
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
@@ -18,7 +18,7 @@ PLOTS = "../plots/"
 """Where a card in model/ finds the pictures; in a repository they lie beside it."""
 
 
-def card(
+def model_card(
     recipe: Recipe,
     result: RunResult,
     label_names: tuple[str, ...],
@@ -57,7 +57,7 @@ def card(
 ## Intended use and limits
 
 For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
-hold for the split {as_code(split_of(recipe, result.split))}; on {noun} of another origin they \
+hold for the split {as_code(tested_split(recipe, result.split))}; on {noun} of another origin they \
 have to be measured again. Nothing was tested for fairness between groups of people, or for use \
 where a wrong answer does harm.
 {_licence_text(licences)}
@@ -106,7 +106,7 @@ repository.
 """
 
 
-def beside(result: RunResult, baseline: RunResult) -> str:
+def comparison_section(result: RunResult, baseline: RunResult) -> str:
     """Return the section of a card that holds a model against a baseline on the same rows."""
     name = next(iter(result.metrics))
     rows = "\n".join(

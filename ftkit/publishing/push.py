@@ -31,11 +31,11 @@ from ftkit.errors import HubError, RunError
 from ftkit.hub.checksums import git_sha1, sha256_of
 from ftkit.hub.errors import hub_errors, patiently
 from ftkit.hub.names import is_pinned
-from ftkit.publishing.card import PLOTS, beside
+from ftkit.publishing.card import PLOTS, comparison_section
 from ftkit.publishing.card_metadata import eval_results, metadata
 from ftkit.recipe import Recipe
 from ftkit.recipe.explain import shown
-from ftkit.runs.finished import difference, read_recipe
+from ftkit.runs.finished import changed_file, read_recipe
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
 from ftkit.tasks.wording import HERE
@@ -48,7 +48,7 @@ OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_result
 """What an earlier run may have left in a repository, and a later one replaces."""
 
 
-def claim(
+def claim_repository(
     repo_id: str,
     private: bool = False,
     revision: str | None = None,
@@ -145,12 +145,14 @@ def publish(
     result = RunResult.read(folder)
     recipe = read_recipe(folder)
     _check_verified(folder, result)
-    against = "" if baseline is None else beside(result, _comparable(Path(baseline), result))
+    against = (
+        "" if baseline is None else comparison_section(result, _comparable(Path(baseline), result))
+    )
     title, figure = next(iter(result.metrics.items()))
     message = f"{recipe.name}, {recipe.strategy.kind}: {title} {figure.value:.4f}"
     try:
-        name = claim(repo_id, private, revision)
-        files = contents(folder, recipe, result, name, against)
+        name = claim_repository(repo_id, private, revision)
+        files = repository_files(folder, recipe, result, name, against)
         with hub_errors("repository", name, revision):
             commit = patiently(lambda: _commit(files, name, revision or "main", message))
     except HubError as error:
@@ -163,7 +165,7 @@ def publish(
     return address
 
 
-def contents(
+def repository_files(
     folder: Path, recipe: Recipe, result: RunResult, repo_id: str, against: str = ""
 ) -> Files:
     """Return what a repository gets: {path in it: a file, or its content}.
@@ -254,7 +256,7 @@ def _comparable(folder: Path, result: RunResult) -> RunResult:
 
 def _check_verified(folder: Path, result: RunResult) -> None:
     """Refuse a model that is not the one that the run verified."""
-    reason = difference(folder / "model", result.model_sha256, deep=True)
+    reason = changed_file(folder / "model", result.model_sha256, deep=True)
     if reason or not result.model_sha256:
         raise RunError(
             f"{folder / 'model'} is not the model that its run verified: "

@@ -30,7 +30,7 @@ from torch import nn
 
 from ftkit.errors import RunError, TrainingError
 from ftkit.hub.checksums import sha256_of
-from ftkit.machine.permissions import as_others_files
+from ftkit.machine.permissions import give_usual_rights
 
 log = logging.getLogger(__name__)
 FILE, STATE = "moving.safetensors", "state.pt"
@@ -40,7 +40,7 @@ BEST = "best"
 UNFINISHED = ".part"
 
 
-def moving(model: nn.Module) -> dict[str, torch.Tensor]:
+def moving_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the trainable parameters and all buffers of `model` by name, the tensors themselves.
 
     One that stands in two places is there once, under the first name.
@@ -55,7 +55,7 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_moving(tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write what `moving` gave into a checkpoint's folder."""
+    """Write what `moving_tensors` gave into a checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / FILE
@@ -68,7 +68,7 @@ def load_moving(model: nn.Module, folder: Path) -> None:
     Raises:
         RunError: the checkpoint is of a model in which other parameters move.
     """
-    saved, wanted = load_file(folder / FILE), moving(model)
+    saved, wanted = load_file(folder / FILE), moving_tensors(model)
     odd = sorted(saved.keys() ^ wanted.keys()) or sorted(
         name for name in saved if saved[name].shape != wanted[name].shape
     )
@@ -88,9 +88,9 @@ def write_checkpoint(
     """Write a checkpoint of the weights and the state in `content`, and of texts by file name.
 
     Raises:
-        TrainingError: see `written`.
+        TrainingError: see `whole_checkpoint`.
     """
-    with written(checkpoint, best) as folder:
+    with whole_checkpoint(checkpoint, best) as folder:
         save_moving(content["weights"], folder)
         with (folder / STATE).open("wb") as file:
             torch.save(content["state"], file)
@@ -99,7 +99,7 @@ def write_checkpoint(
 
 
 @contextmanager
-def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
+def whole_checkpoint(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
     """Give a folder to write into, which takes the place of `checkpoint` whole or not at all.
 
     Args:
@@ -113,7 +113,7 @@ def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
-        as_others_files(unfinished)
+        give_usual_rights(unfinished)
         files = sorted(path for path in unfinished.iterdir() if path.is_file())
         sums = {path.name: sha256_of(path) for path in files}
         text = json.dumps({"files": sums, BEST: best}, indent=2)

@@ -99,7 +99,7 @@ def require_verified(folder: Path) -> None:
         if (run / FILE).is_file() and here.is_relative_to(root):
             inside = here.relative_to(root).as_posix()
             wanted = _below(RunResult.read(run).model_sha256, inside)
-            if reason := difference(folder, wanted):
+            if reason := changed_file(folder, wanted):
                 raise RunError(
                     f"{reason}: it is not the model that its run verified; bring that file back, "
                     f"or train again"
@@ -112,7 +112,7 @@ def knows_all_files(result: RunResult) -> bool:
     return _knows_all(result.model_sha256)
 
 
-def difference(folder: Path, wanted: Mapping[str, str], deep: bool = False) -> str:
+def changed_file(folder: Path, wanted: Mapping[str, str], deep: bool = False) -> str:
     """Return which file of a folder is not the one of this checksum, and why; "" where all are.
 
     Args:

@@ -68,7 +68,7 @@ class JournalFile:
         """Add a line."""
         self.count += 1
         if self.writes:
-            append(self.file, entry)
+            append_entry(self.file, entry)
 
     def validation(
         self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
@@ -77,7 +77,7 @@ class JournalFile:
         named = {f"validation_{name}": value for name, value in figures.items()}
         self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
         if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
-            say(epoch, epochs, named, step, seconds)
+            say_epoch(epoch, epochs, named, step, seconds)
         _show(named)
 
 
@@ -135,13 +135,13 @@ class Journal(TrainerCallback):
                 k.replace("eval_", "validation_"): v for k, v in logs.items() if "eval_" in k
             }
             self.lines.write(**entry, **figures, validation_seconds=round(lap, 3))
-            say(state.epoch or 0, args.num_train_epochs, figures, step, seconds)
+            say_epoch(state.epoch or 0, args.num_train_epochs, figures, step, seconds)
             _show(figures)
         elif "loss" in logs:
             self.lines.write(**entry, loss=logs["loss"], learning_rate=logs["learning_rate"])
 
 
-def append(file: Path, entry: dict[str, Any]) -> None:
+def append_entry(file: Path, entry: dict[str, Any]) -> None:
     """Write one line at the end of log.jsonl."""
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(entry) + "\n")
@@ -158,7 +158,7 @@ def _first_lines(file: Path, count: int) -> list[str]:
     return whole
 
 
-def say(
+def say_epoch(
     epoch: float, epochs: float, figures: Mapping[str, float], step: int, seconds: float
 ) -> None:
     """Put the line of an epoch on the screen: its validation loss and the task's first figure."""

@@ -11,7 +11,7 @@ from ftkit.runs.finished import read_journal
 from ftkit.runs.result import RunResult
 
 
-class Validated(NamedTuple):
+class KeptValidation(NamedTuple):
     """Validation figure and loss of the weights that a run kept."""
 
     figure: float
@@ -19,7 +19,7 @@ class Validated(NamedTuple):
     """None where it is not known."""
 
 
-def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
+def kept_validation(folder: Path, result: RunResult, name: str) -> KeptValidation | None:
     """Return what the weights reached that a run kept; None where that is not known.
 
     It is in run.json. Runs of earlier versions have it in log.jsonl alone, where the best
@@ -35,17 +35,17 @@ def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
     """
     kept = result.validation
     if name in kept:
-        return Validated(kept[name], kept.get("loss"))
+        return KeptValidation(kept[name], kept.get("loss"))
     key = f"validation_{name}"
     found = [
-        Validated(float(entry[key]), entry.get("validation_loss"))
+        KeptValidation(float(entry[key]), entry.get("validation_loss"))
         for entry in read_journal(folder)
         if key in entry
     ]
-    return min(found, key=lambda each: order(each.figure, each.loss, name), default=None)
+    return min(found, key=lambda each: sorting_key(each.figure, each.loss, name), default=None)
 
 
-def order(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
+def sorting_key(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
     """Return what sorts runs, the best first: by the figure, of equal ones by the lower loss.
 
     What is not known comes last.
