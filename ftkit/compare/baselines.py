@@ -33,7 +33,7 @@ from ftkit.tasks.loading import load_splits, screen
 
 log = logging.getLogger(__name__)
 NEIGHBOURS = (1, 5, 20)
-"""Tried on the validation rows; 20 is DINO's."""
+"""Numbers of neighbours that are tried on the validation rows; 20 is DINO's."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class BaselineAnswers:
     splits: Splits
     task: Task
     outputs: np.ndarray
-    """As a model of the task would give them."""
+    """What a model of the task would give for the test rows."""
     settings: dict[str, Any]
     parameters: int = 0
     features_seconds: float = 0.0
     size: int = 0
-    """Bytes that it needs to answer."""
+    """The bytes that the baseline needs to answer."""
     latency: Latency | None = None
 
 

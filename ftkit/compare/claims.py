@@ -16,13 +16,13 @@ class Cost:
     label: str
     trained: int
     total: int
-    """Parameters."""
+    """Numbers of parameters."""
     seconds: float
-    """Of training."""
+    """Seconds of training."""
     seeds: int = 1
-    """How many it was run with."""
+    """The number of seeds that it was run with."""
     spread: tuple[float, float] | None = None
-    """Lowest and highest figure of its seeds; None of one seed."""
+    """The lowest and the highest figure over seeds; None for a single seed."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,17 @@ class Claims:
     """What the tests say of the best strategy and of the baseline."""
 
     beaten: tuple[str, ...]
-    """Shown to be worse than the best."""
+    """Strategies that are shown to be worse than the best."""
     ahead: tuple[str, ...]
-    """Shown to be better than it, which can be where it was chosen on validation rows."""
+    """Strategies that are shown to be better than the best. That happens when the best was chosen
+    on validation rows."""
     alike: tuple[str, ...]
-    """Neither."""
+    """Strategies that are shown to be neither."""
     untested: tuple[str, ...]
     below: tuple[str, ...] = ()
-    """Trained, and shown to be worse than the baseline."""
+    """Trained strategies that are shown to be worse than the baseline."""
     unclear: tuple[str, ...] = ()
-    """Trained, and not shown to be better than the baseline."""
+    """Trained strategies that are not shown to be better than the baseline."""
 
 
 def claims(

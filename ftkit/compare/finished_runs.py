@@ -25,8 +25,8 @@ class Run:
     folder: Path
     result: RunResult
     data: Data | None = None
-    """Where this command takes its rows from; None in a folder that was given, which may be a
-    stranger's."""
+    """Where this command takes the rows from. None for a folder that the user gave, which may be
+    somebody else's."""
 
     @property
     def figure(self) -> str:

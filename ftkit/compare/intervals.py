@@ -19,7 +19,7 @@ from ftkit.tasks.metrics.numbers import interval_of
 from ftkit.tasks.metrics.translation import overlap_interval
 
 RATES = ("accuracy", "micro_f1", "f1")
-"""First figures of tasks that are a share of something, between 0 and 1."""
+"""First figures of tasks that are a share, between 0 and 1."""
 
 
 def measured(runs: Sequence[Run], found: StrategyStatistics | None) -> Measured:

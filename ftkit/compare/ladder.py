@@ -26,11 +26,11 @@ from ftkit.recipe import (
 )
 
 BASELINES = ("majority", "knn")
-"""Rungs without training."""
+"""Rungs that train nothing."""
 SHARED = ("majority", "mlp")
-"""Rungs that do not look at the backbone: one for all recipes."""
+"""Rungs that do not use the backbone. All recipes share one of them."""
 CHEAPEST_FIRST = ("head", "lora", "lpft", "full")
-"""Strategies in the order of what they usually take; those that are not named here come last."""
+"""Strategies in the order of their usual cost. Strategies that are not named here come last."""
 LADDER = (
     *(*BASELINES, "mlp", *CHEAPEST_FIRST),
     *(kind for kind in STRATEGIES if kind not in CHEAPEST_FIRST),
@@ -40,7 +40,7 @@ USUAL_MLP = {
     "images": (Mlp(hidden=(256, 128), image_size=32, update="adamw", dropout=0.2), 1e-3, 20),
     "texts": (Mlp(hidden=(128,), update="adamw", dropout=0.2), 2e-3, 12),
 }
-"""Perceptron, learning rate and epochs for data that no installed recipe has one for."""
+"""The perceptron, its learning rate and its epochs for data that no installed recipe knows."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ class Rung:
     """One run of a comparison."""
 
     kind: str
-    """Of `LADDER`."""
+    """One of `LADDER`."""
     recipe: Recipe
-    """What is run, its strategy and seed in it; of a baseline, whose rows and features it takes."""
+    """The recipe that is run, with its strategy and seed. A baseline takes rows and features from
+    it."""
     label: str
-    """What tables call it."""
+    """Its name in tables."""
 
     @property
     def seed(self) -> int:
@@ -76,7 +77,7 @@ class Ladder:
 
     rungs: tuple[Rung, ...]
     left_out: tuple[str, ...]
-    """One sentence for each recipe that lacks some."""
+    """A sentence for each recipe that lacks some rungs."""
 
 
 def build_ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:

@@ -15,18 +15,18 @@ from ftkit.compare.statistics import FLIPS, Paired, paired_differences
 
 @dataclass(frozen=True)
 class PairedTests:
-    """Strategies on the common that they share, and what sets each two of them apart."""
+    """The strategies that share test rows, and how each two of them differ."""
 
     seeds: tuple[int, ...] = ()
-    """That all of them have."""
+    """The seeds that all strategies have."""
     n: int = 0
-    """Test rows that all of them have."""
+    """The number of test rows that all strategies have."""
     units: int = 0
-    """Groups of these rows, as many as rows where each is its own."""
+    """The number of groups of these rows; as many as rows when each row is its own group."""
     values: Mapping[str, float] = field(default_factory=dict)
-    """The figure of each strategy on these common."""
+    """The figure of each strategy on these rows."""
     pairs: Mapping[tuple[str, str], Paired] = field(default_factory=dict)
-    """Of two labels what sets the second apart from the first."""
+    """How the second of two strategies differs from the first, by their labels."""
 
     def between(self, first: str, second: str) -> Paired | None:
         """Return what sets the second apart from the first; None where it was not tested."""

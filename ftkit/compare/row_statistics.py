@@ -32,9 +32,10 @@ from ftkit.tasks.metrics.translation import Overlap, tokenizer_of
 from ftkit.tasks.metrics.words import NONE, as_iob, counted
 
 Task = Mapping[str, Any]
-"""As run.json has it."""
+"""The settings of a task as run.json has them."""
 Of = tuple[np.ndarray, Figure]
-"""(N, K) numbers of each test row, and the figure (...) of their sums (..., K)."""
+"""(N, K) numbers of each test row, and the function from their sums (..., K) to the figure (...).
+"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class RunStatistics:
     """What one run made of its test rows."""
 
     index: np.ndarray
-    """(N,) of the test rows, rising."""
+    """(N,) the indices of the test rows, rising."""
     parts: np.ndarray
-    """(N, K) numbers whose sums make the figure, or from which `moments` makes these."""
+    """(N, K) the numbers whose sums make the figure, or from which `moments` makes them."""
     group: np.ndarray | None = None
-    """(N,) int64 of rows that belong together, such as photos of one patient."""
+    """(N,) int64, equal for rows that belong together, such as photos of one patient."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class SharedRows:
     """Test rows that some strategies share, seed by seed."""
 
     labels: tuple[str, ...]
-    """Of the strategies."""
+    """The labels of the strategies."""
     rows: Mapping[int, np.ndarray]
-    """Of each seed that all of them have, the test rows that all of them have."""
+    """The test rows that all strategies have, for each seed that all strategies have."""
 
     @property
     def all_rows(self) -> np.ndarray:
@@ -286,4 +287,4 @@ READERS: dict[Answer, Callable[[pa.Table, Task], Of]] = {
     "continuation": _perplexity,
     "translation": _bleu,
 }
-"""By what is told of each row: the numbers of the figure that such runs show first."""
+"""What reads the numbers behind the first figure of a run, by what is told of a row."""

@@ -113,7 +113,7 @@ class LadderRuns:
 
     runs: list[Run] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
-    """One sentence for each run that was not started, or failed."""
+    """A sentence for each run that was not started, or failed."""
     failed: int = 0
 
     def leave_out(self, sentence: str) -> None:

@@ -26,18 +26,19 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 LEVEL = 0.05
-"""Of all tests of a comparison together; their intervals hold together in 95 of 100."""
+"""The level of all tests of a comparison together. Their intervals hold together in 95 of 100
+comparisons."""
 FLIPS = 10_000
-"""Exchanges that are drawn; all of them are taken where there are no more."""
+"""So many exchanges are drawn. All of them are taken when there are no more."""
 MOST_TOLD = 13
-"""Rows that tell, of which all 2^13 exchanges are taken."""
+"""All 2^13 exchanges are taken when so many rows differ between strategies, or fewer."""
 AT_ONCE = 2 * 10**6
-"""Exchanges times rows that are in memory together."""
+"""The most exchanges times rows that are in memory together."""
 GAUSSIAN = 20_000
-"""Draws of the largest of correlated normal numbers."""
+"""So often the largest of correlated normal numbers is drawn."""
 
 Figure = Callable[[np.ndarray], np.ndarray]
-"""From sums (..., K) over rows to a figure (...)."""
+"""A function from sums (..., K) over rows to a figure (...)."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,15 @@ class Paired:
     """What sets the second of two strategies apart from the first, on the same test rows."""
 
     difference: float
-    """Second less first."""
+    """The figure of the second less that of the first."""
     low: float
     high: float
-    """Ends of its interval, which holds together with those of all other pairs."""
+    """The ends of the interval of the difference. It holds together with those of all other pairs.
+    """
     p: float
-    """How often a difference as large would be seen in any pair if there were none."""
+    """The probability that a pair of equal strategies shows a difference as large, in any pair."""
     n: int
-    """Test rows."""
+    """The number of test rows."""
     method: str
 
     @property

@@ -34,34 +34,34 @@ class Row:
     label: str
     runs: tuple[Run, ...]
     score: Measured
-    """Mean over seeds, with a 95 % interval over test examples."""
+    """The mean over seeds, with a 95 % interval over test rows."""
     spread: tuple[float, float] | None
-    """Lowest and highest of the seeds; None of one seed."""
+    """The lowest and the highest figure of the seeds; None for a single seed."""
     trained: int
     total: int
-    """Parameters."""
+    """Numbers of parameters."""
     seconds: float
-    """Of training, features included, the mean over seeds."""
+    """Seconds of training with features, the mean over seeds."""
     memory: int
-    """Peak in bytes, on the device where it has memory of its own, else on the host; the least of
-    the seeds, as later ones count what runs before them have left in the process."""
+    """The peak in bytes, on the device when it has memory of its own, else on the host. It is the
+    least of the seeds, because later seeds count what earlier runs left in the process."""
     model_bytes: int
     latency: float | None
-    """Seconds an example at batch 1, of the middle seed."""
+    """Seconds for one example at batch 1, of the seed in the middle."""
     quartiles: tuple[float, float] | None = None
-    """Of the same; None of runs of earlier versions."""
+    """The quartiles of the latency; None for runs of earlier versions."""
     threads: int | None = None
-    """CPU threads that it was measured with; None where that is not known."""
+    """The CPU threads that it was measured with; None when that is not known."""
     shared: float | None = None
-    """The figure on the seeds and rows of the tests; None of a strategy that shares none."""
+    """The figure on the seeds and rows of the tests; None for a strategy that was not tested."""
     to_best: Paired | None = None
-    """What sets the best apart from this one; None of the best."""
+    """How the best differs from this one; None for the best."""
     over_baseline: Paired | None = None
-    """What sets this one apart from the baseline; None of the baseline."""
+    """How this one differs from the baseline; None for the baseline."""
     front_of_seconds: bool = False
-    """No other is as good in less time."""
+    """Whether no other strategy is as good in less time."""
     front_of_trained: bool = False
-    """No other is as good with fewer trained parameters."""
+    """Whether no other strategy is as good with fewer trained parameters."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,21 @@ class Comparison:
     """All of it."""
 
     figure: str
-    """What is compared, such as accuracy."""
+    """The name of what is compared, such as accuracy."""
     n: int
-    """Test rows that all share."""
+    """The number of test rows that all strategies share."""
     dataset: str
     rows: tuple[Row, ...]
     best: str | None
-    """Of the best figure on these rows, in the table where it does not share them, or, of settings
-    of one strategy, on validation rows; None where they cannot be ranked."""
+    """The label of the best strategy: by the figure on these rows, by the table for a strategy that
+    does not share them, or by validation rows when all are settings of one strategy. None when they
+    cannot be ranked."""
     baseline: str | None
     verdict: str
     notes: tuple[str, ...] = ()
     """What was left out, not run, or cannot be tested."""
     seeds: tuple[int, ...] = ()
-    """That all tested strategies have; none where nothing is tested."""
+    """The seeds that all tested strategies have; empty when nothing is tested."""
 
     @property
     def lower_is_better(self) -> bool:

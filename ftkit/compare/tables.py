@@ -105,7 +105,7 @@ def overview(found: Comparison, width: int) -> list[Table]:
 
 CAPTION = "in brackets: 95 % interval over test rows; p: paired tests, adjusted for all together"
 WIDE = 118
-"""Characters of a table in one piece."""
+"""The characters of a table in one piece."""
 
 
 def headings(found: Comparison) -> tuple[str, ...]:

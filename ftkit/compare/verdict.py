@@ -22,9 +22,10 @@ from ftkit.errors.names import listed
 from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
-"""How much better another strategy may be at most where a cheaper one is recommended."""
+"""A cheaper strategy is recommended when every other one can be better than it by so much at most.
+"""
 MOST_NAMED = 4
-"""Strategies whose bounds are said one by one."""
+"""Bounds are told for each strategy when there are at most so many."""
 
 
 def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:

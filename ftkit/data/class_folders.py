@@ -17,7 +17,7 @@ from ftkit.data.table_files import SPLITS, Source, split_meanings
 from ftkit.errors import DataError
 
 TablesOf = Callable[[FolderContent], list[Path]]
-"""Returns the tables in a folder that are data."""
+"""A function that returns those tables in a folder that are data."""
 FEATURES = Features({"image": Image()})
 
 

@@ -13,7 +13,7 @@ from ftkit.errors.names import first_few
 
 PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?]+$""")
 TAGGING = {"image-classification": "image-tagging", "text-classification": "text-tagging"}
-"""What tells any number of classes of a row, instead of one."""
+"""The kind of task that tells any number of classes for a row, by the kind that tells one."""
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 

@@ -16,16 +16,17 @@ from ftkit.data.usual_columns import LABEL_NAMES, TEXT_NAMES, usually_named
 from ftkit.errors import DataError, nearest
 
 MAY_BE_NUMBERS = ("text", "sentence", "tweet", "document")
-"""Names of texts, such as codes, whose values may look like numbers."""
+"""Usual names of texts, such as codes, whose values may look like numbers."""
 AS_TEXT = ("image", "text", "pair", "source", "target", "prompt", "answer", "tokens", "messages")
-"""Fields of a task that name columns of texts, or of names of files."""
+"""Fields of a task that name a column of texts or of file names."""
 EMPTY = {
     "pair": "the pair is empty",
     "label": "the translation is empty",
     "text": "the text is empty",
     "source": "the text is empty",
 }
-"""What is said of an empty text, by its column; the last one that holds is said of a row."""
+"""The reason why a row whose text is empty cannot be used, by column. The last reason that holds is
+given."""
 
 
 def pick_texts(

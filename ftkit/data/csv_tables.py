@@ -28,11 +28,11 @@ from ftkit.recipe import Data
 
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r"\s*\ufeff?sep=([^\r\n])\s*", re.IGNORECASE)
-"""Excel's line before the header that says the separator."""
+"""The line by which Excel names the separator, before the header."""
 SNIFFED = 50
-"""Rows by which the separator is told."""
+"""The separator is found from so many rows."""
 Uses = Callable[[Features], Mapping[str, Use]]
-"""Of the columns of a table, what some are read for."""
+"""A function from the columns of a table to what some of them are read for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CsvForm:
     separator: str
     quoted: bool
     preamble: tuple[str, ...]
-    """Lines before the header."""
+    """The lines before the header."""
     columns: Mapping[str, Column]
     first_rows: tuple[tuple[str, ...], ...] = ()
 

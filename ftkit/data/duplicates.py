@@ -16,12 +16,15 @@ from datasets import Dataset, List, Value, concatenate_datasets
 
 WORDS = re.compile(r"[^\W_]+")
 ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256))
-"""Small letters and digits for themselves, a space for everything else."""
+"""A table for `bytes.translate`: letters become small, digits stay, every other sign becomes a
+space."""
 MOST_BYTES = 5e9
-"""Of images of equal size, above which they are not compared; a disk may take a minute for them."""
+"""Images of equal size are not compared when they have more bytes together; reading them may take a
+minute."""
 FEWEST_DIFFERENT = 10
-"""Different rows, and rows for each of them, from which equal rows are copies: those of a table of
-three columns with two values each are not, nor are yes and no as texts."""
+"""Equal rows are copies only where there are so many different rows, and at most so many rows for
+each of them. Rows of three columns with two values each are no copies, nor are the texts yes and
+no."""
 
 
 def number_copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:

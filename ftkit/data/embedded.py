@@ -182,4 +182,4 @@ DATA: dict[str, Callable[[], dict[str, Dataset]]] = {
     "tictactoe": tictactoe,
 }
 GROUPS = {"tictactoe": "board"}
-"""Column of which rows with equal values stay together, of the sets that have one."""
+"""The column whose equal values keep rows together, for each set that has one."""

@@ -35,8 +35,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
 
 
 AT_ONCE = 10_000
-"""Texts whose n-grams are counted together; before they are hashed into buckets, the counts of long
-texts take several times the memory of the vectors."""
+"""The n-grams of so many texts are counted together. Before they are hashed into buckets, the
+counts of long texts take several times the memory of the vectors."""
 
 
 @dataclass(frozen=True)

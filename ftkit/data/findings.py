@@ -22,11 +22,12 @@ class Finding:
 
     severity: Literal["error", "warning"]
     message: str
-    """One line."""
+    """A sentence in one line."""
     examples: tuple[Rows, ...] = ()
-    """The first few: row numbers in the source by split; rows that stand together are one."""
+    """The first examples: row numbers in the source by split. Rows that belong together are one
+    example."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Of the examples that are files: {"train 3": name}."""
+    """The file of each example that is a file, as in {"train 3": name}."""
 
     def values(self) -> dict[str, Any]:
         """Return all of it as JSON has it; `files` only where there are any."""

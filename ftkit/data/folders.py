@@ -17,16 +17,17 @@ from ftkit.machine.cache_folder import cache_folder
 
 MOST_NAMED = 5
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
-"""What stands before and after a file's name in a table, or in the name itself."""
+"""What separates the name of a file from other text in a table, or from the folders before it."""
 SYSTEM = {
     *("@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle"),
     *("#snapshot", "__macosx", "__pycache__", "thumbs.db", "desktop.ini", "icon\r"),
 }
-"""What file managers, storage systems and version control leave behind, beside hidden names."""
+"""Names that file managers, storage systems and version control leave behind, beside hidden ones.
+"""
 RUN = ("run.json", "checks.json", "log.jsonl", "checkpoints", "model", "plots")
-"""One of which lies beside the recipe.json of a run."""
+"""A folder with recipe.json and one of these is a run."""
 REPORTS = ("comparison.json", "baseline.json", "study.journal")
-"""Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
+"""A folder with one of these was written by `ftkit compare` or `ftkit sweep`."""
 
 
 class LeftOut:

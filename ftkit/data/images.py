@@ -23,15 +23,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from ftkit.data.image_formats import is_heif, is_raw, why_no_image
 
 NARROWEST = 200
-"""Most times that an image may be longer than it is wide. Processors that scale the short side, as
-ConvNeXt's to 256, made 10 GB and 36 s of one image of 20,000 by 1 (2 cores)."""
+"""An image may be at most so many times longer than it is wide. Processors that scale the short
+side, as ConvNeXt's to 256, made 10 GB and 36 s of one image of 20,000 by 1 (2 cores)."""
 MOST_REDUCED = 4
-"""Times the safe number of pixels that a JPEG may have, as it is decoded at half the width."""
+"""A JPEG may have so many times the safe number of pixels, because it is decoded at half the width.
+"""
 JPEG = b"\xff\xd8\xff"
 HEAD = 256
-"""Bytes by which a file is told that Pillow does not know."""
+"""The first bytes of a file, by which ftkit tells what it is when Pillow does not know it."""
 ONE_PICTURE = {"MPO", "PSD", "ICO"}
-"""Formats whose other frames are depths, layers or sizes of the first."""
+"""Formats whose other frames are depths, layers or sizes of the first one."""
 USUAL = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
 """Suffixes that a table may leave out."""
 
@@ -45,9 +46,9 @@ class OpenedImage:
     """An image, ready to be used."""
 
     image: Image.Image
-    """8-bit RGB, upright."""
+    """The image as 8-bit RGB, upright."""
     oddity: str = ""
-    """What its owner may not expect, to follow "it is" or "they are"."""
+    """What the user may not expect of it, in words that follow "it is" or "they are"."""
 
 
 def open_rgb(row: Mapping[str, Any] | None) -> Image.Image:

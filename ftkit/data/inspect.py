@@ -21,9 +21,9 @@ from ftkit.data.splits import ROLES, Splits
 from ftkit.errors.names import first_few
 
 UNEVEN = 10
-"""Rows of the largest class for each of the smallest, from which classes are imbalanced."""
+"""Classes are uneven when the largest has so many times the rows of the smallest."""
 LONG = 100_000
-"""Characters; no model here reads so many."""
+"""Texts of more characters are reported; no model here reads so many."""
 
 
 def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:

@@ -18,7 +18,7 @@ from ftkit.recipe import Data
 
 EXPECTED = "expected a list of objects with named columns, one for each row"
 WHOLE_FILE = 1 << 30
-"""Bytes that are looked at together where types change within a file."""
+"""So many bytes are read together when types change within a file."""
 
 
 def read_json(

@@ -18,7 +18,7 @@ from ftkit.errors import DataError
 
 TOKEN_NAMES = ("tokens", "words")
 BETWEEN = (";", "|", ",", " / ", "/", "+", "&", " ")
-"""What may stand between the classes in one text, as in good;long."""
+"""What may separate the classes in one text, as in good;long."""
 TAG_NAMES = ("ner_tags", "tags", "pos_tags", "chunk_tags", *LABEL_NAMES)
 
 

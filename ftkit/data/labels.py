@@ -25,11 +25,11 @@ from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 ROUNDING = float(np.finfo(np.float32).eps) / 2
-"""Share of a number by which float32 rounds it at most."""
+"""The largest share of a number by which float32 rounds it."""
 UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
 COARSEST = 3e-2
-"""Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
-its square, 3e-4, is what R2 loses by them at most."""
+"""Rounding errors may be at most this share of the labels' deviation. Their variance is a third of
+its square, 3e-4, so R2 loses that much at most."""
 
 
 def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ hash does not part digits: 95 of the 360 for testing have another within 2 bits 
 training, and JPEG moves half of them by 7 bits or more.
 """
 PLANES = 12
-"""Principal components by which pairs are found before they are compared in full."""
+"""Pairs are looked for in so many principal components before they are compared in full."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ class RowFingerprints:
     """What was seen of the rows of a split that can be read, M of N."""
 
     positions: np.ndarray
-    """(M,) where they stand in the split."""
+    """(M,) the positions of these rows in the split."""
     exact: np.ndarray
-    """(M,) int64, equal where the inputs are equal."""
+    """(M,) int64, equal for rows with equal inputs."""
     near: np.ndarray
-    """Of texts (M,) int64, equal but for case, spaces and punctuation; of images (M, 256) float32,
-    thumbnails of mean 0 and norm 1; of anything else, or where it was not asked for, (M, 0)."""
+    """For texts (M,) int64, equal for texts that differ in case, spaces and punctuation alone. For
+    images (M, 256) float32, thumbnails of mean 0 and norm 1. For other inputs, or when near-copies
+    were not asked for, (M, 0)."""
     empty: np.ndarray
-    """(M,) whether an image has one colour only."""
+    """(M,) whether an image has a single colour."""
     length: np.ndarray
-    """(M,) characters of a text, else 0."""
+    """(M,) the characters of a text, 0 for other inputs."""
     odd: dict[str, np.ndarray] = field(default_factory=dict)
-    """What an image's owner may not expect: {what: (M,) whether an image is so}."""
+    """What the user may not expect of images: {what: (M,) whether an image is so}."""
 
 
 def fingerprint_rows(rows: Dataset, near: bool = True) -> tuple[RowFingerprints, dict[int, str]]:

@@ -41,12 +41,12 @@ from ftkit.hub.names import PREFIX, is_hub_id
 from ftkit.recipe import Data
 
 ROWS_FILE = "rows.parquet"
-"""What each split's folder of `ftkit.data_of` holds."""
+"""The file that `ftkit.data_of` writes into the folder of each split."""
 TEXT = {"string", "large_string"}
 PLAIN = re.compile(r"[\w./ -]+", re.ASCII)
-"""Names of files that are the same however they are read."""
+"""Names of files that mean the same on every system."""
 IMAGES = "expected the folder above the class folders, or a table that names images"
-"""What is asked for where images themselves are given."""
+"""The advice to a user who names images instead of a folder or a table."""
 
 
 def read_source(data: Data, uses: Uses | None = None) -> Source:

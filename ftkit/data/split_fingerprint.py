@@ -12,8 +12,8 @@ from datasets import Dataset
 from ftkit.data.splits import ROLES, Splits
 
 BEGINNING = 1 << 18
-"""Bytes of an image file that are looked at, beside its size: 50,000 photos of 2 MB would else be
-read once more."""
+"""So many bytes of an image file are hashed, beside its size. Hashing whole files would read 50,000
+photos of 2 MB once more."""
 AT_ONCE = 1000
 Fingerprint = Mapping[str, Mapping[str, Any]]
 

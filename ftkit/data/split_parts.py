@@ -22,7 +22,7 @@ from ftkit.recipe import Data
 log = logging.getLogger(__name__)
 
 MOST_HELD = 10_000
-"""Rows held at once, of which the next one is drawn."""
+"""So many rows of a stream are held at once; the next row is drawn from them."""
 
 
 def with_parts(splits: Mapping[str, Dataset], data: Data) -> dict[str, Dataset]:

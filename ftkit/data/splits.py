@@ -29,26 +29,26 @@ class Splits:
     test: Dataset
     label_names: tuple[str, ...]
     test_split: str
-    """Name of the source split whose rows are the test rows."""
+    """The name of the source split whose rows are the test rows."""
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
     lacking: tuple[str, ...] = ()
-    """Classes that the source has in another split and not in train: training refuses them."""
+    """Classes that occur in another split of the source and not in train. Training refuses them."""
     findings: tuple[Finding, ...] = ()
-    """What `ftkit.tasks.loading.screen` saw in passing."""
+    """What `ftkit.tasks.loading.screen` found in passing."""
     task: Any = None
     """The task with its columns filled in."""
     groups: np.ndarray | None = None
-    """(N,) int64, equal for the test rows of a group: `data.group`, or copies of each other. None
-    where every row is its own group."""
+    """(N,) int64, equal for test rows of one group: those of `data.group`, or copies of each other.
+    None when every row is its own group."""
     train_groups: np.ndarray | None = None
-    """(N,) int64, likewise of the training rows, in one numbering with `validation_groups`; None
-    where groups are not known."""
+    """(N,) int64, the same for training rows. The numbers agree with `validation_groups`. None when
+    groups are not known."""
     validation_groups: np.ndarray | None = None
-    """(N,) int64, not None where `train_groups` is not."""
+    """(N,) int64; it is None exactly when `train_groups` is."""
 
     folder: Path | None = None
-    """Of the data, from which files of rows are named."""
+    """The folder of the data. Messages name the files of rows relative to it."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""

@@ -15,7 +15,7 @@ from ftkit.errors import DataError
 from ftkit.recipe import Data
 
 CUT_ROLES = ("test", "validation")
-"""In this order."""
+"""The splits that are cut off from train where the source lacks them, in this order."""
 
 
 class Drawn:

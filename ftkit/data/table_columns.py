@@ -20,9 +20,9 @@ from ftkit.errors import DataError
 from ftkit.errors.names import first_few
 
 THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
-"""Numbers with a sign between thousands."""
+"""A number with signs between its thousands."""
 MOST_WORDS = 20
-"""Different values of a column, above which they are no categories."""
+"""A column with more different words holds no categories."""
 
 
 def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.ndarray:

@@ -41,7 +41,7 @@ SPLITS = {
     "holdout": "test",
 }
 TEST_OR_VALIDATION = ("eval", "evaluation")
-"""Words for the test split that mean validation where another one says test."""
+"""Words for the test split that mean validation when another word for the test split is there."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class Source:
     notes: tuple[str, ...] = ()
     """What was decided about it, one sentence each."""
     group: str | None = None
-    """Column of which rows with equal values belong together, where the source says so itself."""
+    """The column whose equal values keep rows together, when the source itself names it."""
     hint: str = ""
-    """What may have been meant, where it has too few classes."""
+    """What the user may have meant, for a source that has too few classes."""
     no_header: str = ""
-    """What to say where a column is missed: that the first line looks like a row."""
+    """What a message about a missing column adds when the first line looks like a row."""
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Where the relative file names of a split start, if not from `folder`."""
+    """Where the relative file names of a split start, for splits that do not use `folder`."""
     roots: tuple[Path, ...] = ()
-    """Below which the files lie that its rows name."""
+    """The files that rows name must lie below these folders."""
     found: frozenset[str] = frozenset()
-    """Splits whose files were found in folders, and are named by no table."""
+    """Splits whose files were found by walking through folders; no table names them."""
 
     def folder_of(self, split: str) -> Path | None:
         """Return where the file names of a split start, or of a part, as in train[:80%]."""

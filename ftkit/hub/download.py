@@ -27,11 +27,11 @@ Kind = Literal["model", "dataset"]
 Value = TypeVar("Value")
 WORDS = {"model": "backbone", "dataset": "data set"}
 TOKENIZERS = ("*.jinja", "*.model", "*.spm", "*.txt")
-"""Chat templates and vocabularies that are no JSON."""
+"""Chat templates and vocabularies that are not JSON."""
 ANSWER_SECONDS = 10.0
 """How long the Hub may take to say which commit a name means."""
 LEFTOVER_SECONDS = 24 * 3600.0
-"""Parts of downloads that were cut off, and are older than this, are removed."""
+"""Parts of downloads that were cut off are removed when they are older."""
 
 
 def resolve(kind: Kind, name: str, revision: str | None, what: str | None = None) -> str:

@@ -36,7 +36,7 @@ Value = TypeVar("Value")
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try."""
 LONGEST_WAIT = 60.0
-"""A Hub that asks for more patience than this is not waited for."""
+"""ftkit does not wait for a Hub that asks for more seconds."""
 SILENCE_SECONDS = 60.0
 """A server that sends nothing for so long has gone; the client itself would wait for ever."""
 CLIENT_ERRORS = (
@@ -47,7 +47,7 @@ CLIENT_ERRORS = (
     httpx.HTTPError,
     RuntimeError,
 )
-"""What huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
+"""Errors that huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
 CODE = (
     "it comes with Python code of its own, which runs only with "
     "--set backbone.trust_remote_code=true; add that if you trust its author"

@@ -22,8 +22,8 @@ from ftkit.machine.terminal import GO_ON
 SILENCE_SECONDS = 60.0
 """A machine that gives no sign for so long is gone."""
 START_SECONDS = 300.0
-"""What its first sign may take: it imports torch from its own disk. A machine that vanishes before
-is missed only then."""
+"""The first sign of a machine may take so long, because it imports torch from its own disk. A
+machine that vanishes before its first sign is missed only then."""
 BEAT_SECONDS = 2.0
 
 

@@ -27,12 +27,12 @@ class RequestedProcesses:
     """The processes that accelerate was asked for, by its own names."""
 
     num_processes: int = 1
-    """On all machines together."""
+    """The processes on all machines together."""
     num_machines: int = 1
     machine_rank: int = 0
-    """Which of the machines this is."""
+    """The number of this machine."""
     main_process_ip: str = "127.0.0.1"
-    """Address of machine 0."""
+    """The address of machine 0."""
     main_process_port: int = 29500
 
 

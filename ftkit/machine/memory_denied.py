@@ -17,7 +17,7 @@ WORDS = (
     "failed to map segment",
     "can't start new thread",
 )
-"""In small letters, of torch, the system's loader and C++ libraries."""
+"""What torch, the system's loader and C++ libraries say, in small letters."""
 
 
 @contextmanager

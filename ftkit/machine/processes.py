@@ -29,7 +29,7 @@ LOST = (
     "gloo",
     "NCCL",
 )
-"""What gloo and NCCL say where the other end is gone."""
+"""What gloo and NCCL say when the other end is gone."""
 
 
 def is_first_to_say(message: str) -> bool:

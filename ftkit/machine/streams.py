@@ -18,12 +18,12 @@ from typing import Any
 import rich.console
 
 READER_GONE = 141
-"""128 + SIGPIPE."""
+"""The exit status 128 + SIGPIPE."""
 DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EIO,
 }  # fmt: skip
-"""What a disk or a name on it refuses."""
+"""Errors by which a disk, or a name on it, refuses a file."""
 
 
 class Console(rich.console.Console):

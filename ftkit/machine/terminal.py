@@ -18,7 +18,7 @@ GO_ON = (
 )
 
 NOISY = ("matplotlib", "PIL", "fontTools", "torch", "accelerate", "peft", "timm", "py.warnings")
-"""Libraries that log warnings, which Python writes to stderr where nobody else takes them."""
+"""Libraries that log warnings. Python writes these to stderr when nobody else takes them."""
 
 
 def rank() -> int:

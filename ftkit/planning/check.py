@@ -34,7 +34,7 @@ class Plan:
     parameters_total: int
     parameters_trained: int
     batch: tuple[int, int, int]
-    """Processes, rows in each at once, accumulation."""
+    """Processes, rows in each at once, and steps of accumulation."""
     precision: str
     estimate: Estimate
 
@@ -47,13 +47,13 @@ class Report:
     strategy: str
     machine: str
     command: str
-    """What trains as checked."""
+    """The command that trains what was checked."""
     splits: dict[str, dict[str, int | str]]
-    """Of each split its rows, and how they spread over the classes."""
+    """The rows of each split, and how they are spread over the classes."""
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     plan: Plan | None
-    """None where an error stops the run."""
+    """None when an error stops the run."""
 
     @property
     def errors(self) -> tuple[str, ...]:

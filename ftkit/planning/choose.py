@@ -34,16 +34,18 @@ from ftkit.tasks.verified_rows import MOST_ROWS
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.99
-"""Lower end of the 95 % interval of a head's accuracy, from which on nothing else is tried."""
+"""Nothing more is tried when the lower end of the 95 % interval of a head's accuracy reaches this.
+"""
 LEAST_STEPS = 120
 """Fewer steps do not move a backbone far enough to pass its head: effnet-digits, whose head alone
 has 0.953, fully had 0.931 after 82 steps at 48 px. These were test rows (docs/choosing.md)."""
 SMALLER = (1.0, 0.75, 0.5)
-"""Image sides that are tried, as shares of the recipe's."""
+"""Image sides that are tried, as shares of the recipe's own."""
 LOOKING = 1 / 3
-"""Share of the budget after which nothing more is tried than the head: the machine is too busy."""
+"""The head is taken when so much of the budget is gone after it: the machine is too busy for more.
+"""
 CAREFUL = 0.9
-"""Share of the time left that is planned with."""
+"""The share of the time left that is planned with."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class Clock:
     """What of the budget is left, the start of this process counted in."""
 
     budget: float
-    """Seconds; infinite where none was given."""
+    """Seconds; infinite when the user gave none."""
     imports: float
-    """Seconds that a fresh process takes before it works."""
+    """Seconds that a fresh process takes before it starts to work."""
     loading: float = 0.0
-    """Seconds for data and backbone."""
+    """Seconds for loading data and backbone."""
 
     def elapsed(self) -> float:
         """Return the seconds since the command was given."""

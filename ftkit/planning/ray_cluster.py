@@ -15,13 +15,14 @@ class Cluster:
     """Where trials run, and what each of them gets."""
 
     address: str
-    """As Ray takes it: local for one on this machine alone, auto, HOST:PORT or ray://HOST:PORT."""
+    """The address as Ray takes it: local for a cluster on this machine alone, auto, HOST:PORT or
+    ray://HOST:PORT."""
     at_once: int | None = None
-    """Trials at a time; as many as there are GPUs, or CPUs, when not given."""
+    """Trials that run at a time; as many as there are GPUs, or CPUs, when None."""
     cpus: int | None = None
-    """Of each trial; an equal share when not given."""
+    """CPUs of each trial; an equal share when None."""
     gpus: float | None = None
-    """Of each trial, at most 1; where the cluster has GPUs, one, else none, when not given."""
+    """GPUs of each trial, at most 1. When None it is one on a cluster with GPUs, else none."""
 
     def __post_init__(self) -> None:
         """Refuse what no cluster can give.

@@ -39,7 +39,7 @@ from ftkit.runs.validation import sorting_key
 
 log = logging.getLogger(__name__)
 WARMUP = 1
-"""Validations of a trial before it may be cut off."""
+"""A trial may be cut off after so many validations."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Trial:
     state: str
     """complete, pruned or fail."""
     values: dict[str, Any]
-    """Of the fields that were tried."""
+    """The values of the fields that are tried."""
     figure: float | None
     """Validation figure of the model that was kept."""
     folder: Path
     loss: float | None = None
-    """Its validation loss, which decides between equal figures; None where it is not known."""
+    """Its validation loss, which decides between equal figures; None when it is not known."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TrialEnd:
     figure: float | None
     """Validation figure of one that is complete."""
     why: str
-    """The same in words."""
+    """How it ended, in words."""
     loss: float | None = None
     """Validation loss of one that is complete."""
 

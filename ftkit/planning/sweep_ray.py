@@ -32,7 +32,7 @@ from ftkit.recipe import Recipe
 
 log = logging.getLogger(__name__)
 TRIES = 3
-"""How often a trial is begun whose process ends: machines of a cluster may be taken away."""
+"""A trial whose process ends is begun so often: machines of a cluster may be taken away."""
 CONNECT_SECONDS = 10.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,9 +40,10 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep as without Ray
 }
-"""What Ray reads from the environment: it tells its makers nothing, and leaves speaking to us."""
+"""Variables of the environment that Ray reads: it reports nothing to its makers, and ftkit speaks.
+"""
 FATAL = "fatal"
-"""Under which a trial reports an error that no other values would change."""
+"""The key under which a trial reports an error that no other values would change."""
 
 
 def sweep_on_ray(
@@ -115,7 +116,7 @@ class Search(Searcher):
         )  # fmt: skip
         self.study = Study(recipe, space, out, storage)
         self.numbers: dict[str, int] = {}
-        """Of trials under way, by Tune's name for them."""
+        """The number of each trial under way, by Tune's name for it."""
         self.cut: set[int] = set()
         self.stopped = False
 

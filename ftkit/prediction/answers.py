@@ -20,7 +20,7 @@ from ftkit.runs.result import Measured
 
 TABLES = (".csv", ".jsonl", ".parquet")
 OF_A_RUN = ("predictions.parquet", "log.jsonl")
-"""Files of a run that are called as those for answers are."""
+"""Files of a run whose names a user may give to files of answers."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Predictions:
     """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
     and what `ftkit.tasks.base.Task.columns` says of it; `label` where it is known."""
     metrics: dict[str, Measured]
-    """With 95 % intervals over the rows that have labels."""
+    """Figures with 95 % intervals over the rows that have labels."""
     label_names: tuple[str, ...] = ()
     """The classes that the model knows, in the order of the probabilities."""
     measured: int = 0
-    """Rows that have labels."""
+    """The number of rows that have labels."""
 
     def __len__(self) -> int:
         return len(self.columns["index"])

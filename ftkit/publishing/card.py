@@ -15,7 +15,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.wording import HERE
 
 PLOTS = "../plots/"
-"""Where a card in model/ finds the pictures; in a repository they lie beside it."""
+"""The folder in which a card in model/ finds the pictures. In a repository they lie beside it."""
 
 
 def model_card(

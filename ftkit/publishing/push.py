@@ -43,9 +43,9 @@ from ftkit.tasks.wording import HERE
 log = logging.getLogger(__name__)
 Files = dict[str, "Path | bytes"]
 PUBLISHED = {".safetensors", ".json", ".md", ".txt", ".png", ".jinja", ".model", ".yaml"}
-"""Suffixes of the files that are published; others in model/ are refused."""
+"""Suffixes of the files that are published. Other files in model/ are refused."""
 OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_results/*")
-"""What an earlier run may have left in a repository, and a later one replaces."""
+"""Files that an earlier run may have left in a repository, and that a later run replaces."""
 
 
 def claim_repository(

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 FILE, STATE = "moving.safetensors", "state.pt"
 SUMS = "checksums.json"
 BEST = "best"
-"""In checksums.json beside the files: the name of the checkpoint with the best weights."""
+"""The key in checksums.json beside the files: the name of the checkpoint with the best weights."""
 UNFINISHED = ".part"
 
 

@@ -20,13 +20,13 @@ from ftkit.runs.result import FILE, RunResult
 log = logging.getLogger(__name__)
 RECIPE, JOURNAL, MODEL = "recipe.json", "log.jsonl", "model"
 BASELINE = "baseline.json"
-"""What a baseline of a comparison has instead of a recipe."""
+"""The file that a baseline of a comparison has instead of a recipe."""
 OLDER = (
     "an earlier version wrote this run, and noted the checksums of weights at most; the other "
     "files of its model are taken as they are"
 )
 LOADED = ("*.safetensors", "*config.json")
-"""Files that decide what is loaded; one that the run did not write changes its model."""
+"""Files that decide what is loaded. One that the run did not write would change its model."""
 
 
 def read_finished(folder: Path) -> RunResult:

@@ -18,9 +18,9 @@ from ftkit.runs.finished import read_journal
 
 MOST_CLASSES_WITH_NUMBERS = 20
 MOST_LETTERS = 24
-"""Of the name of a class."""
+"""The most letters of the name of a class."""
 MOST_BARS = 40
-"""Classes with a bar, those of most rows."""
+"""The most classes with a bar; those with most rows have one."""
 
 
 def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, loss: str) -> None:

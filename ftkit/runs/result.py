@@ -38,7 +38,7 @@ def _of_host(values: dict[str, int]) -> dict[str, int]:
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Time = Annotated[float, Field(ge=0, lt=1e12)]
-"""Seconds, of which nobody has so many."""
+"""Seconds, in a range that no run leaves."""
 Kind = Annotated[dict[str, Any], AfterValidator(_named)]
 
 
@@ -53,7 +53,8 @@ class Measured(Settings):
     method: str
     """How the interval was made."""
     signature: str | None = None
-    """What exactly was computed, of a figure that is computed in several ways (sacrebleu's)."""
+    """How exactly the figure was computed, for figures that are computed in several ways
+    (sacrebleu's)."""
 
 
 class Seconds(Settings):
@@ -97,12 +98,13 @@ class RunResult(Settings):
     n: Count
     """Test examples, each counted once."""
     unseen_words: Count = 0
-    """Of the test texts, words beyond the tokens that the model reads; told to be in no name."""
+    """Words of the test texts beyond the tokens that the model reads. They count as told to be in
+    no name."""
     metrics: Annotated[dict[str, Measured], Field(min_length=1)]
-    """Of the test rows; the first stands for the run."""
+    """Figures of the test rows. The first one stands for the run."""
     validation: dict[str, float] = Field(default_factory=dict)
-    """Loss and figures on the validation rows, of the weights that were kept; empty in runs of
-    versions that did not write them."""
+    """Loss and figures of the kept weights on the validation rows; empty in runs of versions that
+    did not write them."""
     parameters_total: Count
     parameters_trained: Count
     seconds: Seconds
@@ -112,13 +114,13 @@ class RunResult(Settings):
     model_bytes: Count
     """Size of the weights in model/, without an adapter kept beside them."""
     latency_seconds: Time | None = None
-    """An example at batch 1, from what a user has to the answer, by the saved model in a fresh
-    process on the CPU, the median of `latency`; None where nobody measured it."""
+    """Seconds from one example, as a user has it, to its answer, by the saved model in a fresh
+    process on the CPU: the median of `latency`. None when nobody measured it."""
     latency: Latency | None = None
-    """The same with its quartiles, threads and repetitions; None where nobody measured it."""
+    """The same with quartiles, threads and repetitions; None when nobody measured it."""
     model_sha256: dict[str, str] = Field(default_factory=dict)
-    """Checksum of each file below model/ but its card, as it was verified; earlier versions wrote
-    those of weights alone."""
+    """The checksum of each verified file below model/ except its card. Earlier versions wrote those
+    of weights alone."""
     seed: Count
     world_size: Count
     device: str

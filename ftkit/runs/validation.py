@@ -16,7 +16,7 @@ class KeptValidation(NamedTuple):
 
     figure: float
     loss: float | None = None
-    """None where it is not known."""
+    """None when it is not known."""
 
 
 def kept_validation(folder: Path, result: RunResult, name: str) -> KeptValidation | None:

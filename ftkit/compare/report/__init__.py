@@ -49,12 +49,11 @@ SECTIONS: dict[Answer, Callable[..., list[Section]]] = {
     "translation": texts.translations,
     "continuation": texts.language,
 }
-"""By what is told of a row: what there is to see of the predictions of runs and of the best one.
-
-The place of the best is None for a language model alone, where perplexities cannot be ranked.
-"""
+"""What shows the predictions of runs, by what is told of a row. It is given the tables of
+predictions, the runs, and the place of the best run. That place is None for language models whose
+perplexities cannot be ranked."""
 LONGEST_LABEL = 60
-"""Characters of a label in the name of a file."""
+"""The most characters of a label in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ class Page:
     found: Comparison
     headings: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
-    """Of the table: label and cells."""
+    """The lines of the table: a label and its cells."""
     pictures: dict[str, str]
-    """SVG by name."""
+    """The SVG of each chart by its name."""
     curve: str
-    """What learning curves show."""
+    """The name of the figure that learning curves show."""
     sections: tuple[Section, ...]
-    """What the task has to show."""
+    """What there is to see of this kind of task."""
     settings: tuple[tuple[str, list[str]], ...]
 
     @property

@@ -31,13 +31,13 @@ from ftkit.compare.report.drawing import (
 )
 
 MOST_MARKS = 15
-"""Points of a line that are marked."""
+"""The points of a line are marked when there are at most so many."""
 SERIES = 8
-"""Colours of lines; the ninth line has the first one's again, in dashes."""
+"""The number of colours. The ninth line has the colour of the first, in dashes."""
 MOST_DOTS = 500
-"""Of a chart with a point for each test row."""
+"""The most points of a chart that has one for each test row."""
 BARS = 25
-"""Of a histogram."""
+"""The bars of a histogram."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Point:
     low: float
     high: float
     front: bool
-    """Whether it is on the Pareto front, and so is filled."""
+    """Whether it is on the Pareto front, and so its point is filled."""
     series: int = 0
     """Number of its colour."""
 

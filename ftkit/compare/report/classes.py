@@ -19,19 +19,19 @@ from ftkit.compare.report.sections import Picture, Section, Table
 from ftkit.compare.report.shown_rows import examples_of
 
 BINS = 15
-"""Of the calibration error (Guo et al. 2017)."""
+"""The bins of the calibration error (Guo et al. 2017)."""
 SAMPLES = 1000
-"""Drawn to see what error there is by chance."""
+"""Samples are drawn so often to see which error chance alone gives."""
 MOST_DRAWN = 2 * 10**7
-"""Samples times rows; beyond it there are fewer samples, 100 at least."""
+"""The most samples times rows. Larger data have fewer samples, 100 at least."""
 SHOWN = 12
-"""Examples."""
+"""The examples that are shown."""
 MOST_CLASSES = 40
-"""Of a confusion matrix that is drawn."""
+"""A confusion matrix of more classes is not drawn."""
 MOST_ROWS = 60
-"""Classes in the table of classes, the hardest."""
+"""The table of classes has at most so many lines, those of the hardest classes."""
 MOST_PAIRS = 5
-"""Classes taken for each other that are named."""
+"""So many pairs of confused classes are named."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scores:
     recall: np.ndarray
     f1: np.ndarray
     support: np.ndarray
-    """How often each is there."""
+    """How often each class occurs."""
 
 
 def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:

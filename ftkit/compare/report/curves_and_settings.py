@@ -14,7 +14,7 @@ from ftkit.runs.finished import read_journal
 
 log = logging.getLogger(__name__)
 LONGEST = 1e12
-"""Seconds of training, which no run has."""
+"""A run never takes so many seconds; an entry that says so is damaged."""
 NOT_SETTINGS = ("name", "description", "alternatives", "expect")
 
 

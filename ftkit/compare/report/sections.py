@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LONGEST = 300
-"""Characters of a shown text."""
+"""The most characters of a text that is shown."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Picture:
     """One strategy's picture."""
 
     label: str
-    """Of the strategy."""
+    """The label of the strategy."""
     svg: str
     caption: str = ""
 
@@ -37,9 +37,9 @@ class Example:
     index: int
     said: str
     image: str | None = None
-    """As a data URI."""
+    """The image as a data URI."""
     texts: tuple[tuple[str, str], ...] = ()
-    """By name: what goes in, what should come out, what did."""
+    """Texts by name: the input, the right output, the output of the model."""
 
     @property
     def as_text(self) -> str:
@@ -52,14 +52,14 @@ class Section:
     """A part of a report."""
 
     name: str
-    """One word for links and files."""
+    """One word, for links and files."""
     title: str
     about: str = ""
     table: Table | None = None
     pictures: tuple[Picture, ...] = ()
-    """Of each strategy, one below the other; that of the best is unfolded."""
+    """A picture of each strategy, one below the other. The one of the best is unfolded."""
     small: bool = False
-    """The pictures stand side by side instead."""
+    """Whether the pictures stand side by side instead."""
     examples: tuple[Example, ...] = ()
 
     @property

@@ -22,7 +22,7 @@ from ftkit.tasks.loading import load_splits
 
 log = logging.getLogger(__name__)
 THUMBNAIL = 96
-"""Pixels of the longer side of a shown image."""
+"""The pixels of the longer side of an image that is shown."""
 
 
 def examples_of(table: pa.Table, run: Run, said: Mapping[int, str]) -> tuple[Example, ...]:

@@ -27,9 +27,9 @@ from ftkit.compare.report.shown_rows import examples_of
 from ftkit.tasks.metrics.words import as_iob
 
 NONE = "O"
-"""Class of a word that is in no name."""
+"""The class of a word that belongs to no name."""
 MOST_WORDS = 5
-"""Wrong words of a sentence that are named."""
+"""So many wrong words of a sentence are named."""
 
 
 def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:

@@ -16,7 +16,7 @@ from ftkit.tasks.metrics.translation import chrf_counts, chrf_of
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 HEADINGS = ("strategy", "10 %", "25 %", "median", "75 %", "90 %")
 MOST_WRITTEN = 6
-"""Answers that are shown of each strategy."""
+"""So many answers of each strategy are shown."""
 
 
 def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
