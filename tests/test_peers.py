@@ -99,7 +99,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
 def test_one_process_alone_speaks_and_watches_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     before = set(psutil.Process().children())
-    with heartbeat.watched():
+    with heartbeat.watching_machines():
         assert not set(psutil.Process().children()) - before
     assert processes.is_first_to_say("anything")
     assert not processes.is_lost(RuntimeError("Connection closed by peer"))

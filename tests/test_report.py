@@ -97,7 +97,7 @@ def test_it_shows_what_is_wrong_as_an_image(runs):
     table = pq.read_table(run.folder / "predictions.parquet")
     truth, told = classes.answers(table)
     examples = classes.wrong_examples(table, run).examples
-    assert len(examples) == min(classes.SHOWN, int((truth != told).sum()))
+    assert len(examples) == min(classes.EXAMPLES, int((truth != told).sum()))
     for example in examples:
         assert base64.b64decode(example.image.partition("base64,")[2])[:4] in (
             b"\x89PNG",
@@ -130,7 +130,7 @@ def test_the_error_of_perfect_calibration_is_that_of_chance(n):
         right = random.random(n) < confidence
         seen.append(classes.calibration(confidence, right)[1])
         if len(seen) <= 60:
-            usual, most = classes.by_chance(confidence)
+            usual, most = classes.error_by_chance(confidence)
             beyond += seen[-1] > most
     assert usual == pytest.approx(np.mean(seen), rel=0.15)
     assert beyond <= 9

@@ -88,7 +88,7 @@ def compare(
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
     usual = Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
-        with heartbeat.watched(), watched():
+        with heartbeat.watching_machines(), watched():
             folder = out or free_folder(rungs, usual)
             found, failed = run_all(rungs, range(seeds), folder, limit, margin)
     finally:

@@ -214,7 +214,7 @@ def train(
     if resolved.train.push_checkpoints is not None and rank() == 0:
         claim_repository(resolved.train.push_checkpoints, private)
     try:
-        with heartbeat.watched(), watched():
+        with heartbeat.watching_machines(), watched():
             again = resume or resume_anyway
             if wanted := LeftToMeasure(*automatic, limit):
                 resolved, again = decide(resolved, wanted, folder, again), True

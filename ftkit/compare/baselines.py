@@ -38,7 +38,7 @@ NEIGHBOURS = (1, 5, 20)
 
 @dataclass(frozen=True)
 class BaselineAnswers:
-    """What a baseline makes of the test rows."""
+    """What a baseline tells of the test rows."""
 
     splits: Splits
     task: Task
@@ -149,7 +149,7 @@ def _begin_folder(kind: str, recipe: Recipe, folder: Path) -> None:
 
 
 def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
-    """Tell of every row the mean label of the training rows: most often the frequent class.
+    """Tell the mean label of the training rows for every row: most often the frequent class.
 
     Of any number of classes a row those are told that have the best micro-F1 on the training rows.
     The best set is always that of the commonest classes, so a threshold of their shares gives it.
@@ -166,7 +166,7 @@ def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
 
 
 def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
-    """Tell of every row the weighted mean label of the nearest training rows, by cosine.
+    """Tell for every row the weighted mean label of the nearest training rows, by cosine.
 
     Raises:
         ModelError: the backbone gives no features of whole rows.
@@ -207,7 +207,7 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
 
 
 def _threshold(task: Task) -> dict[str, Any]:
-    """Return what the table of settings says of the threshold."""
+    """Return the threshold for the table of settings, when there is one."""
     threshold = getattr(task.settings, "threshold", None)
     return {} if threshold is None else {"threshold": threshold}
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """The setting that validation rows say is best."""
+    """The setting that is best on validation rows."""
 
     label: str
     note: str

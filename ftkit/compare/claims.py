@@ -11,7 +11,7 @@ from ftkit.compare.statistics import LEVEL, Paired
 
 @dataclass(frozen=True)
 class Cost:
-    """What a strategy takes."""
+    """What a strategy costs."""
 
     label: str
     trained: int
@@ -64,7 +64,7 @@ def claims(
 
 
 def ahead_by(tests: PairedTests, first: str, second: str, lower: bool) -> Paired | None:
-    """Return by how much the first is better than the second; None where it was not tested.
+    """Return by how much the first is better than the second; None when that was not tested.
 
     Args:
         lower: whether the lower figure is the better one.

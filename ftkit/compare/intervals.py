@@ -64,7 +64,7 @@ def interval(found: StrategyStatistics, name: str, value: float) -> tuple[float,
 
 
 def by_row(found: StrategyStatistics) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return (N, S, K) what S seeds made of each of N rows, 0 where one has no such row.
+    """Return (N, S, K) what S seeds made of each of N rows; 0 for a seed that lacks the row.
 
     And the rows' groups (N,), None where each is its own.
     """
@@ -88,7 +88,7 @@ def _of_rate(
     seeds: int,
     complete: bool,
 ) -> tuple[float, float, str]:
-    """Return Wilson's interval; that of F1 is the one of Jaccard's share, as of a single run.
+    """Return Wilson's interval. That of F1 is the interval of Jaccard's share, as for a single run.
 
     Args:
         means: (N, 2) over seeds, what is divided by what.
@@ -111,7 +111,7 @@ def _of_rate(
 def _of_bleu(
     found: StrategyStatistics, value: float, parts: np.ndarray, groups: np.ndarray | None
 ) -> Measured:
-    """Return the mean over seeds of BLEU, as `ftkit.tasks.metrics.translation` has that of one."""
+    """Return the mean of BLEU over seeds, as `ftkit.tasks.metrics.translation` has one seed's."""
     sums = cluster_sums(parts, groups)
     drawn = [
         found.figure(np.tensordot(weights, sums, 1)).mean(1)

@@ -57,7 +57,7 @@ class Rung:
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run."""
         return self.recipe.train.seed
 
     @property
@@ -73,7 +73,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What is compared, and what cannot be."""
+    """The rungs that are compared, and those that cannot be."""
 
     rungs: tuple[Rung, ...]
     left_out: tuple[str, ...]
@@ -155,7 +155,7 @@ def _check_rows(recipes: Sequence[Recipe]) -> None:
 
 
 def _usual(recipe: Recipe) -> Iterator[str]:
-    """Yield what is compared where nothing is asked for."""
+    """Yield the rungs that are compared when the user asks for none."""
     yield from BASELINES
     yield "mlp"
     if not isinstance(recipe.backbone, Mlp):
@@ -163,7 +163,7 @@ def _usual(recipe: Recipe) -> Iterator[str]:
 
 
 def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
-    """Return what this rung of a recipe runs.
+    """Return the recipe that this rung runs.
 
     Raises:
         RecipeError: the recipe's task or backbone does not have it.

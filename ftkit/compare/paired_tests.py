@@ -29,7 +29,7 @@ class PairedTests:
     """How the second of two strategies differs from the first, by their labels."""
 
     def between(self, first: str, second: str) -> Paired | None:
-        """Return what sets the second apart from the first; None where it was not tested."""
+        """Return how the second differs from the first; None when that was not tested."""
         if (first, second) in self.pairs:
             return self.pairs[first, second]
         other = self.pairs.get((second, first))

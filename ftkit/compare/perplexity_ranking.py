@@ -14,7 +14,7 @@ from ftkit.errors.names import listed
 def why_not_ranked(
     groups: Mapping[str, Sequence[Run]], found: Mapping[str, StrategyStatistics]
 ) -> str:
-    """Return why these runs cannot be ranked, "" where they can.
+    """Return why these runs cannot be ranked, or "".
 
     A perplexity is one of tokens, so it depends on what a token is, and on how many of them stand
     before it: only that of one tokenizer and one length is comparable (transformers'

@@ -33,7 +33,7 @@ from ftkit.tasks.metrics.words import NONE, as_iob, counted
 
 Task = Mapping[str, Any]
 """The settings of a task as run.json has them."""
-Of = tuple[np.ndarray, Figure]
+PartsAndFigure = tuple[np.ndarray, Figure]
 """(N, K) numbers of each test row, and the function from their sums (..., K) to the figure (...).
 """
 
@@ -52,7 +52,7 @@ class RunStatistics:
 
 @dataclass(frozen=True)
 class StrategyStatistics:
-    """What one strategy made of test rows, seed by seed."""
+    """What one strategy made of test rows, for each seed."""
 
     seeds: Mapping[int, RunStatistics]
     figure: Figure
@@ -60,7 +60,7 @@ class StrategyStatistics:
 
 @dataclass(frozen=True)
 class SharedRows:
-    """Test rows that some strategies share, seed by seed."""
+    """Test rows that some strategies share, for each seed."""
 
     labels: tuple[str, ...]
     """The labels of the strategies."""
@@ -69,12 +69,12 @@ class SharedRows:
 
     @property
     def all_rows(self) -> np.ndarray:
-        """Each test row once, rising."""
+        """Each test row once, in rising order."""
         return np.unique(np.concatenate([*self.rows.values()]))
 
 
 def read_row_statistics(runs: Sequence[Run]) -> StrategyStatistics:
-    """Return what these runs, of one strategy and different seeds, made of each test row.
+    """Return what these runs made of each test row. They are of one strategy and different seeds.
 
     Raises:
         RunError: their predictions are gone or damaged, or the task has no figure of single rows.
@@ -100,24 +100,26 @@ def read_row_statistics(runs: Sequence[Run]) -> StrategyStatistics:
 
 
 def shared_rows(found: Mapping[str, StrategyStatistics]) -> SharedRows:
-    """Return the cells that all strategies share, or that as many of them as possible share.
+    """Return the rows that all strategies share, or that as many strategies as possible share.
 
     Of several sets of equally many strategies it is the one that shares the most cells. There is no
     cell, and no strategy, where no two of several strategies share any.
     """
     every = sorted({seed for each in found.values() for seed in each.seeds})
-    sets = {labels: None for seed in every for labels in _together(found, seed)}
+    sets = {labels: None for seed in every for labels in _sets_of_strategies(found, seed)}
     most = max(map(len, sets), default=0)
     if most < min(2, len(found)):
         return SharedRows((), {})
-    candidates = [_cells(found, labels, every) for labels in sets if len(labels) == most]
+    candidates = [_shared_by(found, labels, every) for labels in sets if len(labels) == most]
     return max(
         candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=SharedRows((), {})
     )
 
 
-def _together(found: Mapping[str, StrategyStatistics], seed: int) -> list[tuple[str, ...]]:
-    """Return which strategies have a test row of this seed: the sets of the rows that most have."""
+def _sets_of_strategies(
+    found: Mapping[str, StrategyStatistics], seed: int
+) -> list[tuple[str, ...]]:
+    """Return the sets of strategies that have those test rows of this seed which most have."""
     labels = [label for label, each in found.items() if seed in each.seeds]
     every = [found[label].seeds[seed].index for label in labels]
     rows = np.unique(np.concatenate(every))
@@ -127,7 +129,7 @@ def _together(found: Mapping[str, StrategyStatistics], seed: int) -> list[tuple[
     return [tuple(np.array(labels)[one].tolist()) for one in distinct]
 
 
-def _cells(
+def _shared_by(
     found: Mapping[str, StrategyStatistics], labels: tuple[str, ...], seeds: Sequence[int]
 ) -> SharedRows:
     """Return what these strategies share in these seeds."""
@@ -149,7 +151,7 @@ def _common(every: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sums_by_unit(found: Mapping[str, StrategyStatistics], cells: SharedRows) -> np.ndarray:
-    """Return (L, S, U, K) the numbers of these cells, summed over the rows of each of U units.
+    """Return (L, S, U, K) the numbers of these rows, summed over the rows of each of U units.
 
     A unit is a test row, or a group of them: rows of one group are no independent witnesses, so
     they are drawn and exchanged together (Cameron, Gelbach and Miller 2008).
@@ -176,7 +178,7 @@ def sums_by_unit(found: Mapping[str, StrategyStatistics], cells: SharedRows) -> 
 def _groups(
     found: Mapping[str, StrategyStatistics], cells: SharedRows, rows: np.ndarray
 ) -> np.ndarray:
-    """Return (N,) the group of each row, as the first run that knows it says; else its own."""
+    """Return (N,) the group of each row by the first run that knows it, else a group of its own."""
     group = -1 - np.arange(len(rows))
     for label in cells.labels:
         for seed in cells.rows:
@@ -194,24 +196,24 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 def _share(sums: np.ndarray) -> np.ndarray:
-    """Return the same, 0 where there is nothing to count."""
+    """Return the same; 0 when there is nothing to count."""
     return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
-def _classes(table: pa.Table, task: Task) -> Of:
+def _classes(table: pa.Table, task: Task) -> PartsAndFigure:
     """Return accuracy, from right answers."""
     right = np.array(table["label"].to_pylist()) == np.array(table["prediction"].to_pylist())
     return np.stack([right, np.ones(len(right))], 1), _mean
 
 
-def _tags(table: pa.Table, task: Task) -> Of:
+def _tags(table: pa.Table, task: Task) -> PartsAndFigure:
     """Return micro-F1, from classes that are told rightly, told, and there."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     counts = [(2 * len({*true} & {*told}), len(true) + len(told)) for true, told in rows]
     return np.array(counts, float), _share
 
 
-def _words(table: pa.Table, task: Task) -> Of:
+def _words(table: pa.Table, task: Task) -> PartsAndFigure:
     """Return F1 of names; a word that the model did not see is told to be in no name.
 
     The names of all classes say whether tags tell where a name begins: those that occur in the
@@ -227,7 +229,7 @@ def _words(table: pa.Table, task: Task) -> Of:
     return np.array(counts, float), _share
 
 
-def _numbers(table: pa.Table, task: Task, figure: Figure = r2_of) -> Of:
+def _numbers(table: pa.Table, task: Task, figure: Figure = r2_of) -> PartsAndFigure:
     """Return R squared or Pearson's correlation, from labels and predictions; see `MOMENTS`."""
     return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T, figure
 
@@ -242,21 +244,21 @@ them and a number that is taken from all of them. Squares of large numbers, such
 
 
 def moments(figure: Figure, every: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return what is summed over rows, for each of these parts that are compared."""
+    """Return what is summed over rows, for each of the parts that are compared."""
     if figure not in MOMENTS:
         return list(every)
     centre = float(np.mean(np.concatenate([parts[:, 0] for parts in every])))
     return [MOMENTS[figure](parts, centre) for parts in every]
 
 
-def _perplexity(table: pa.Table, task: Task) -> Of:
+def _perplexity(table: pa.Table, task: Task) -> PartsAndFigure:
     """Return perplexity, from nats and tokens."""
     nats, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
     sums = np.stack([np.where(tokens > 0, nats * tokens, 0), tokens], 1)
     return sums, lambda sums: np.exp(_mean(sums))
 
 
-def _bleu(table: pa.Table, task: Task) -> Of:
+def _bleu(table: pa.Table, task: Task) -> PartsAndFigure:
     """Return BLEU, from counts of n-grams."""
     overlap = Overlap(tokenizer_of(Translation(**task)))
     counts = overlap.bleu_counts(table["prediction"].to_pylist(), table["label"].to_pylist())
@@ -279,7 +281,7 @@ def bleu_of(overlap: Overlap, sums: np.ndarray) -> np.ndarray:
     return found
 
 
-READERS: dict[Answer, Callable[[pa.Table, Task], Of]] = {
+READERS: dict[Answer, Callable[[pa.Table, Task], PartsAndFigure]] = {
     "class": _classes,
     "tags": _tags,
     "words": _words,

@@ -54,7 +54,7 @@ def compare(
     budget: float | None = None,
     margin: float = MARGIN,
 ) -> tuple[Comparison, int]:
-    """Return what a comparison found, and how many of its runs failed. Goes on where it was.
+    """Return what a comparison found, and how many of its runs failed. Finished runs are kept.
 
     Under `accelerate launch` every process calls this; rank 0 speaks and writes.
 
@@ -90,7 +90,7 @@ def compare(
 
 
 def note_on_seeds(count: int) -> list[str]:
-    """Return what tests on so many seeds know of training; nothing where there is no test."""
+    """Return what tests on so many seeds know of training; empty when there is no test."""
     return [ONE_SEED if count == 1 else SEVERAL_SEEDS.format(count)] if count else []
 
 
@@ -109,7 +109,7 @@ def free_folder(ladder: Ladder, usual: Path) -> Path:
 
 @dataclass
 class LadderRuns:
-    """What came out of the ladder."""
+    """The runs of a ladder, and those that were not made."""
 
     runs: list[Run] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ def climb(
     budget: float | None = None,
     say: Callable[[LadderRuns], None] = lambda done: None,
 ) -> LadderRuns:
-    """Return all runs of the ladder, of which only those that are not there yet are run.
+    """Return all runs of the ladder. Only those that are not there yet are run.
 
     A run that fails is named, and the others go on; under `accelerate launch`, where every process
     calls this, it ends all of them.
@@ -215,7 +215,7 @@ def _holds(rung: Rung, folder: Path, recipe: Recipe) -> bool:
 
 
 def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: float) -> float:
-    """Return what a run will take, as far as it can be known. Every rank must call this.
+    """Return how long a run will take, as far as that is known. Every rank must call this.
 
     As long as the last run of its rung; what comes first of a rung that trains the backbone is
     tried in two real steps, where the time left allows that much, and has the rest of the dearest

@@ -43,7 +43,7 @@ Figure = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Paired:
-    """What sets the second of two strategies apart from the first, on the same test rows."""
+    """How the second of two strategies differs from the first on the same test rows."""
 
     difference: float
     """The figure of the second less that of the first."""
@@ -59,7 +59,7 @@ class Paired:
 
     @property
     def reversed(self) -> Paired:
-        """What sets the first apart from the second."""
+        """How the first differs from the second."""
         return Paired(-self.difference, -self.high, -self.low, self.p, self.n, self.method)
 
 
@@ -72,7 +72,7 @@ def paired_differences(
     seed: int = 0,
     count: int = FLIPS,
 ) -> list[Paired]:
-    """Return the difference of each pair of strategies, with intervals and p-values of the family.
+    """Return the difference of each pair of strategies, with intervals and p-values for all pairs.
 
     Args:
         parts: (L, S, U, K) what each of L strategies made in each of S seeds of each of U units,
@@ -87,11 +87,13 @@ def paired_differences(
     values = figure(parts.sum(2)).mean(1)
     seen = values[pairs[:, 1]] - values[pairs[:, 0]]
     tell = (parts != parts[:1]).any((0, 1, 3))
-    drawn, complete = _exchanged(parts, tell, figure, pairs, seed, count)
+    drawn, complete = _differences_after_exchanges(parts, tell, figure, pairs, seed, count)
     scale = np.sqrt((drawn**2).mean(0))
     scale[scale == 0] = 1
     p = step_down(np.abs(seen) / scale, np.abs(drawn) / scale, complete)
-    low, high = _in_accord(seen, *_intervals(seen, influence(parts, figure), pairs, rate), p)
+    low, high = _agreeing_with_tests(
+        seen, *_intervals(seen, influence(parts, figure), pairs, rate), p
+    )
     unit = "rows" if n == parts.shape[2] else "groups"
     method = f"exchange of answers, {tell.sum():,} {unit} tell, max-T over {len(pairs):,} "
     method += "pair" if len(pairs) == 1 else "pairs"
@@ -99,7 +101,7 @@ def paired_differences(
     return [Paired(*each, n, method) for each in found]
 
 
-def _exchanged(
+def _differences_after_exchanges(
     parts: np.ndarray, tell: np.ndarray, figure: Figure, pairs: np.ndarray, seed: int, count: int
 ) -> tuple[np.ndarray, bool]:
     """Return (B, P) the differences after each exchange, and whether these are all exchanges.
@@ -123,12 +125,12 @@ def _exchanged(
 
 
 def _every_sign(units: int) -> Iterator[np.ndarray]:
-    """Yield (2^units, units) every row of signs."""
+    """Yield (2^units, units): every row of signs."""
     yield 1.0 - 2 * (np.arange(2**units)[:, None] >> np.arange(units) & 1)
 
 
 def _drawn_signs(units: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield (B, units) signs by chance, `count` rows in all."""
+    """Yield (B, units) random signs, `count` rows in all."""
     random, size = np.random.default_rng(seed), max(1, AT_ONCE // units)
     for start in range(0, count, size):
         shape = min(size, count - start), units
@@ -230,10 +232,10 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
     return max(float(np.quantile(largest, 1 - LEVEL)), float(norm.ppf(1 - LEVEL / 2)))
 
 
-def _in_accord(
+def _agreeing_with_tests(
     seen: np.ndarray, low: np.ndarray, high: np.ndarray, p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of intervals that do not pass 0 where the test excludes it, and else hold it.
+    """Return ends of intervals that hold 0 exactly when the test does not exclude it.
 
     An interval that passes 0 though the test excludes it ends there: that is the interval that goes
     with a step-down test (Hayter and Hsu 1994), which is open at 0. One that excludes 0 though the

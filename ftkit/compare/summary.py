@@ -29,7 +29,7 @@ PICKED = (
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy: what it reached, over its seeds, and what that took."""
+    """One strategy: its figure over seeds, and its costs."""
 
     label: str
     runs: tuple[Run, ...]
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it."""
+    """All that a comparison found."""
 
     figure: str
     """The name of what is compared, such as accuracy."""
@@ -119,18 +119,18 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = (), margin: float = MA
             found[label] = read_row_statistics(group)
         except RunError as error:
             said.append(f"{label}: {error}")
-    said += _own_rows(found, groups)
-    return compared(groups, found, said, margin, best_by_validation(groups))
+    said += _note_on_test_rows(found, groups)
+    return compare_strategies(groups, found, said, margin, best_by_validation(groups))
 
 
-def compared(
+def compare_strategies(
     groups: Mapping[str, Sequence[Run]],
     found: Mapping[str, StrategyStatistics],
     notes: Sequence[str],
     margin: float = MARGIN,
     chosen: Chosen | None = None,
 ) -> Comparison:
-    """Return what runs show of which the evidence is at hand.
+    """Return what runs show whose row statistics are known.
 
     Args:
         groups: runs by label.
@@ -170,16 +170,16 @@ def compared(
         figure,
         tests.n or n,
         first.result.dataset,
-        tuple(_marked(rows, sign)),
+        tuple(_with_fronts(rows, sign)),
         best,
         baseline,
         said,
-        (*notes, *_clock(rows), *([chosen.note] if chosen else picked_note)),
+        (*notes, *_latency_notes(rows), *([chosen.note] if chosen else picked_note)),
         tests.seeds if tests.pairs else (),
     )
 
 
-def _clock(rows: Sequence[Row]) -> list[str]:
+def _latency_notes(rows: Sequence[Row]) -> list[str]:
     """Return how latency was measured, and of which rows it was measured otherwise."""
     timed = [row for row in rows if row.latency is not None]
     known = sorted({row.threads for row in timed if row.threads is not None})
@@ -199,7 +199,7 @@ def _clock(rows: Sequence[Row]) -> list[str]:
 
 
 def _best(rows: Sequence[Row], sign: int) -> Row:
-    """Return the best of the rows that are tested, or one that is not and stands above it.
+    """Return the best of the tested rows, or one that was not tested and stands above it.
 
     What was tested is ranked by its figure on the shared rows. What was not has its figure in the
     table alone, which is held against that of the best of the others.
@@ -210,10 +210,10 @@ def _best(rows: Sequence[Row], sign: int) -> Row:
     return max([first, *untested] if first else untested, key=lambda row: sign * row.score.value)
 
 
-def _own_rows(
+def _note_on_test_rows(
     found: Mapping[str, StrategyStatistics], groups: Mapping[str, Sequence[Run]]
 ) -> list[str]:
-    """Return a sentence where seeds have test rows of their own: the data have no test split."""
+    """Return a sentence when seeds have test rows of their own, as in data without a test split."""
     for label, one in found.items():
         single = groups[label][0].result.n
         every = len(np.unique(np.concatenate([seed.index for seed in one.seeds.values()])))
@@ -254,13 +254,13 @@ def _row(label: str, runs: Sequence[Run], found: StrategyStatistics | None) -> R
 
 
 def _baseline(rows: Sequence[Row]) -> str | None:
-    """Return the label of the perceptron, else the first; None of a single row."""
+    """Return the label of the perceptron, else the first label; None for a single row."""
     by_hand = [row for row in rows if row.runs[0].by_hand]
     return None if len(rows) < 2 else (by_hand or list(rows))[0].label
 
 
-def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
-    """Return the rows, those of the Pareto fronts marked: on the rows that all share, if any."""
+def _with_fronts(rows: Sequence[Row], sign: int) -> list[Row]:
+    """Return the rows with the Pareto fronts marked, by the shared rows if there are any."""
     alike = all(row.shared is not None for row in rows)
 
     def figure(row: Row) -> float:

@@ -46,7 +46,7 @@ def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What `verdict` speaks of."""
+    """What the sentences of a verdict speak of."""
 
     tests: PairedTests
     costs: dict[str, Cost]
@@ -67,7 +67,7 @@ class Judged:
 
     @property
     def where(self) -> str:
-        """On how many test rows."""
+        """The number of test rows, and of groups."""
         groups = f" in {self.tests.units:,} groups" if self.tests.units != self.tests.n else ""
         return f"n = {self.tests.n:,}{groups}"
 
@@ -93,7 +93,7 @@ def verdict(
     margin: float = MARGIN,
     chosen: bool = False,
 ) -> str:
-    """Return what the evidence supports, in a few sentences.
+    """Return what the tests support, in a few sentences.
 
     Args:
         costs: of all strategies, in the order in which they are listed.
@@ -134,7 +134,7 @@ def verdict(
 
 
 def _on_seeds(judged: Judged) -> str:
-    """Return on which seeds the figures are, where some strategy has others too."""
+    """Return the seeds of the figures, when some strategy has other seeds too."""
     seeds, more = judged.tests.seeds, max(cost.seeds for cost in judged.costs.values())
     if more <= len(seeds):
         return ""
@@ -178,7 +178,7 @@ def _of_several(judged: Judged) -> str:
 
 
 def _cheaper(judged: Judged) -> list[str]:
-    """Return a sentence on the cheapest that is within the margin, or on why none is named."""
+    """Return a sentence on the cheapest strategy within the margin, or on why none is named."""
     best = judged.costs[judged.best]
     order = sorted(
         (judged.costs[label] for label in (*judged.claims.alike, judged.best)),

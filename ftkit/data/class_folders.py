@@ -50,7 +50,8 @@ def read_class_folders(
         )
         alike = [path.name for path in inside.folders if _is_split(path)]
         note = f"folders called like splits are classes here: {', '.join(alike)}"
-        hint = f"did you mean {_deeper(inside)}?" if _deeper(inside) else ""
+        deeper = _folder_of_class_folders(inside)
+        hint = f"did you mean {deeper}?" if deeper else ""
         said = (note,) if alike else ()
         found_here = frozenset({"train"})
         return Source({"train": rows}, folder.resolve(), said, hint=hint, found=found_here)
@@ -65,8 +66,8 @@ def read_class_folders(
             for image in there.images:
                 left.add("images beside the class folders, in none of them", image)
             found[role] = _classes_of(root, there, left, "--set data.folders=classes takes all")
-            if role == "train" and _deeper(there):
-                hint = f"the class folders are in {_deeper(there)}; move them one folder up"
+            if role == "train" and (deeper := _folder_of_class_folders(there)):
+                hint = f"the class folders are in {deeper}; move them one folder up"
         elif there.images and role != "test":
             left.add("folders of a split whose images have no class", root)
         elif there.images:  # for `ftkit predict`
@@ -84,7 +85,7 @@ def read_class_folders(
 def _splits_among(
     folder: Path, inside: FolderContent, left: LeftOut, tables_of: TablesOf
 ) -> dict[str, Path]:
-    """Return the folder of each split; none where the folders are classes.
+    """Return the folder of each split; empty when the folders are classes.
 
     Raises:
         DataError: there are both, or a split is there twice, or there is none for training.
@@ -162,8 +163,8 @@ def _why_none(root: Path, inside: FolderContent, otherwise: str) -> str:
     return "expected a folder for each class, or parquet, CSV, JSONL or text files; it has neither"
 
 
-def _deeper(inside: FolderContent) -> Path | None:
-    """Return the folder with the class folders, where the only one with images is not theirs."""
+def _folder_of_class_folders(inside: FolderContent) -> Path | None:
+    """Return the folder that holds the class folders, if all images lie deeper than one folder."""
     found = None
     while not inside.images and len(below := [*filter(_has_image, inside.folders)]) == 1:
         found, inside = below[0], look_into(below[0], LeftOut(below[0]))

@@ -39,7 +39,7 @@ Use = Literal["text", "class"]
 
 @dataclass
 class Column:
-    """What was seen of a column."""
+    """What was seen of the values of a column."""
 
     kinds: set[str] = field(default_factory=lambda: set(KINDS))
     """The types of `KINDS` that every value seen so far has; empty when the column holds words."""
@@ -83,7 +83,7 @@ class Column:
         return {"int64": "float64", "bool": "string"}.get(kind, kind) if self.gaps else kind
 
     def _kind(self, broken: str) -> str:
-        """Return its narrowest type, `broken` being how numbers that are not whole are written."""
+        """Return its narrowest type; `broken` says how numbers that are not whole are written."""
         if not self.some or not self.kinds:
             return "string"
         if "int64" in self.kinds:
@@ -91,13 +91,13 @@ class Column:
         return "float64" if broken in self.kinds else "bool" if "bool" in self.kinds else "string"
 
     def missing(self, use: Use | None) -> list[str]:
-        """Return what stands for no value in it."""
+        """Return the texts that stand for a missing value in it."""
         numbers = self.some and bool(self.kinds) and use != "text"
         return sorted(MISSING) if numbers else [""]
 
 
 def merged(seen: Iterable[Mapping[str, Column]]) -> dict[str, Column]:
-    """Return the columns of several files, each with what was seen of it in all of them."""
+    """Return each column with what was seen of it in all files."""
     found: dict[str, Column] = {}
     for columns in seen:
         for name, column in columns.items():

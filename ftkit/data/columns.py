@@ -32,7 +32,7 @@ given."""
 def pick_texts(
     text: str | None, pair: str | None, labels: tuple[str, ...], features: Features
 ) -> dict[str, str | None]:
-    """Return the names of the columns with the text, and with its pair where one is asked for.
+    """Return the column of the text, and the column of its pair when one was asked for.
 
     Args:
         text: column that was asked for.
@@ -107,7 +107,7 @@ def is_text(feature: Any) -> bool:
 
 
 def text_fields(feature: Any) -> tuple[str, ...]:
-    """Return the names of the texts in a column of several, as datasets.Translation has them."""
+    """Return the names of the texts in a column that holds several, as datasets.Translation."""
     if isinstance(feature, Languages):
         return tuple(feature.languages)
     return tuple(n for n, f in feature.items() if is_text(f)) if isinstance(feature, dict) else ()

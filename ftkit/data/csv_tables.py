@@ -29,7 +29,7 @@ from ftkit.recipe import Data
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r"\s*\ufeff?sep=([^\r\n])\s*", re.IGNORECASE)
 """The line by which Excel names the separator, before the header."""
-SNIFFED = 50
+SNIFFED_ROWS = 50
 """The separator is found from so many rows."""
 Uses = Callable[[Features], Mapping[str, Use]]
 """A function from the columns of a table to what some of them are read for."""
@@ -118,7 +118,7 @@ def _read(
 
 
 def _decimal(columns: Mapping[str, Column], data: Data) -> tuple[str, list[str]]:
-    """Return what stands before the fraction of a number, and a note where that is a comma."""
+    """Return the sign before the fraction of a number, and a note when it is a comma."""
     if data.decimal is not None:
         return data.decimal, []
     commas = [name for name, column in columns.items() if has_commas(column)]
@@ -128,7 +128,7 @@ def _decimal(columns: Mapping[str, Column], data: Data) -> tuple[str, list[str]]
 
 
 def _no_header(form: CsvForm) -> str:
-    """Return what is wrong with a header that looks like a row: its values come again below it.
+    """Return a warning when the header looks like a row, because its values come again below it.
 
     Or they are numbers, or as long as a sentence.
     """
@@ -162,7 +162,7 @@ def _require_same_columns(forms: Sequence[CsvForm]) -> None:
 
 
 def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> CsvForm:
-    """Return how this file is written; reads all of it.
+    """Return how this file is written. All of it is read.
 
     Args:
         encoding: UTF-8 when None, or UTF-16 where the file begins by saying so.
@@ -220,7 +220,7 @@ def _likely_separator(file: Path, encoding: str, skipped: int) -> str:
 
     def fit(separator: str) -> tuple[float, int]:
         rows = csv.reader(islice(lines_of(file, encoding), skipped, None), delimiter=separator)
-        widths = [len(row) for row in islice(rows, SNIFFED) if row]
+        widths = [len(row) for row in islice(rows, SNIFFED_ROWS) if row]
         if not widths or widths[0] < 2:
             return 0.0, 0
         return sum(width == widths[0] for width in widths) / len(widths), widths[0]
@@ -236,7 +236,7 @@ def _usual_separator(file: Path) -> str:
 def _read_all(
     file: Path, encoding: str, separator: str, quoted: bool, preamble: tuple[str, ...]
 ) -> CsvForm:
-    """Return how a file is written, with what its columns hold in all rows."""
+    """Return how a file is written, and what its columns hold in all rows."""
     quotes: dict[str, Any] = {"strict": True} if quoted else {"quoting": csv.QUOTE_NONE}
     skipped = len(preamble)
     lines = islice(lines_of(file, encoding), skipped, None)
@@ -261,7 +261,7 @@ def _read_all(
                 if column.kinds:
                     column.see(value)
             number += 1
-            if number <= SNIFFED:
+            if number <= SNIFFED_ROWS:
                 first.append(tuple(row))
     except csv.Error as error:
         raise csv.Error(f"line {begin + skipped}: {error}") from None

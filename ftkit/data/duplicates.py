@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, List, Value, concatenate_datasets
 
 WORDS = re.compile(r"[^\W_]+")
-ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256))
+ASCII_TO_WORDS = bytes(
+    ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256)
+)
 """A table for `bytes.translate`: letters become small, digits stay, every other sign becomes a
 space."""
 MOST_BYTES = 5e9
@@ -28,7 +30,7 @@ no."""
 
 
 def number_copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
-    """Return (N,) int, equal for rows with equal inputs, and why there is none where it is None.
+    """Return (N,) int, equal for rows with equal inputs; or None, and why there are no numbers.
 
     N counts the rows of all splits, one split after the other.
 
@@ -95,7 +97,7 @@ def numbered(values: Iterable[Hashable]) -> np.ndarray:
 def normalised(text: str) -> str:
     """Return the words of a text, without case, punctuation and Unicode's variant forms."""
     if text.isascii():  # the same in a fifth of the time
-        return b" ".join(text.encode().translate(ASCII).split()).decode()
+        return b" ".join(text.encode().translate(ASCII_TO_WORDS).split()).decode()
     return " ".join(WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
@@ -111,7 +113,7 @@ def _holds_text(kind: Any) -> bool:
 
 
 def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:
-    """Compare the bytes of images, of those alone that have as many bytes as another."""
+    """Compare the bytes of those images that have as many bytes as another one."""
     column = rows.with_format("arrow")["image"][:]
     content = pc.struct_field(column, "bytes")
     lengths = pc.binary_length(content).to_pylist()
@@ -137,7 +139,7 @@ def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:
 
 
 def _size(path: Any) -> int:
-    """Return the bytes of a file, -1 where there is none; a pipe could block for ever."""
+    """Return the bytes of a file; -1 for what is no file: a pipe could block for ever."""
     with suppress(OSError, TypeError, ValueError):
         about = os.stat(path)
         return about.st_size if stat.S_ISREG(about.st_mode) else -1

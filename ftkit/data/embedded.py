@@ -51,7 +51,7 @@ def digits() -> dict[str, Dataset]:
     features = Features(
         {"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])}
     )
-    return _parted(
+    return _with_test_split(
         Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
     )
 
@@ -75,7 +75,7 @@ def langid(together: bool = True) -> dict[str, Dataset]:
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LANGUAGES))})
     rows = {"text": [name for name, _ in own], "label": [language for _, language in own]}
     groups = numbered(normalised(name) or name for name, _ in own) if together else None
-    return _parted(Dataset.from_dict(rows, features=features), groups)
+    return _with_test_split(Dataset.from_dict(rows, features=features), groups)
 
 
 def cldr_en_de() -> dict[str, Dataset]:
@@ -89,11 +89,11 @@ def cldr_en_de() -> dict[str, Dataset]:
         if name and german.get(key):
             pairs.setdefault(name, german[key])
     source, target = zip(*sorted(pairs.items()), strict=True)
-    return _parted(Dataset.from_dict({"source": list(source), "target": list(target)}))
+    return _with_test_split(Dataset.from_dict({"source": list(source), "target": list(target)}))
 
 
 def _names(language: str) -> dict[Any, str]:
-    """Return what has a name in a language, by kind and code."""
+    """Return what has a name in a language, by its kind and code."""
     locale = _locale(language)
     kinds = ("territories", "languages", "currencies", "scripts", "variants")
     names = {(kind, code): name for kind in kinds for code, name in getattr(locale, kind).items()}
@@ -126,7 +126,7 @@ def diabetes() -> dict[str, Dataset]:
 
     found = load_diabetes(scaled=False)
     columns = {name: found.data[:, i].tolist() for i, name in enumerate(found.feature_names)}
-    return _parted(Dataset.from_dict({**columns, "target": found.target.tolist()}))
+    return _with_test_split(Dataset.from_dict({**columns, "target": found.target.tolist()}))
 
 
 def tictactoe() -> dict[str, Dataset]:
@@ -160,8 +160,8 @@ def tictactoe() -> dict[str, Dataset]:
     return {"train": rows(known), "test": rows(unseen)}
 
 
-def _parted(rows: Dataset, groups: np.ndarray | None = None) -> dict[str, Dataset]:
-    """Cut off a fifth as the test split, always the same rows, by class where there are any.
+def _with_test_split(rows: Dataset, groups: np.ndarray | None = None) -> dict[str, Dataset]:
+    """Cut off a fifth as the test split, always the same rows, by class when rows have classes.
 
     Args:
         groups: (N,) equal for rows that stay together; None where each is by itself.

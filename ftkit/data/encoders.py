@@ -113,7 +113,7 @@ class ColumnEncoder:
 
     @classmethod
     def of(cls, values: np.ndarray) -> ColumnEncoder:
-        """Return the encoder for rows like these (N, D); a constant column becomes zero."""
+        """Return the encoder for rows like these (N, D). A constant column becomes zero."""
         there = np.where(np.isnan(values).all(0), 0.0, values)  # a column of gaps alone is 0
         return cls(tuple(np.nanmean(there, 0).tolist()), tuple(deviations(there).tolist()))
 

@@ -30,7 +30,7 @@ class Finding:
     """The file of each example that is a file, as in {"train 3": name}."""
 
     def values(self) -> dict[str, Any]:
-        """Return all of it as JSON has it; `files` only where there are any."""
+        """Return all of it as JSON has it, with `files` when there are any."""
         found = asdict(self)
         return found if self.files else {k: v for k, v in found.items() if k != "files"}
 

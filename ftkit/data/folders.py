@@ -31,7 +31,7 @@ REPORTS = ("comparison.json", "baseline.json", "study.journal")
 
 
 class LeftOut:
-    """What is left out of a folder, by kind."""
+    """The files and folders that are left out, by kind."""
 
     def __init__(self, root: Path | None) -> None:
         self.root, self.kinds = root, dict[str, list[str]]()
@@ -51,7 +51,7 @@ class LeftOut:
 
 @dataclass
 class FolderContent:
-    """What lies in one folder, not below it; all sorted by name."""
+    """What lies in one folder, not deeper, sorted by name."""
 
     folders: list[Path] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
@@ -59,7 +59,7 @@ class FolderContent:
 
 
 def look_into(folder: Path, left: LeftOut) -> FolderContent:
-    """Return what lies in a folder; what is never data is left out."""
+    """Return what lies in a folder, and add what can never be data to `left`."""
     found = FolderContent()
     for entry, is_folder in _entries(str(folder), left):
         path = folder / entry.name
@@ -73,7 +73,7 @@ def look_into(folder: Path, left: LeftOut) -> FolderContent:
 
 
 def images_below(folder: str, left: LeftOut, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the images below a folder in the order of their paths, those behind links too.
+    """Yield the images below a folder in the order of their paths, also those behind links.
 
     Args:
         above: the real paths of the folders that lead here: a link back to one has no end.
@@ -100,7 +100,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
-    """Return whether one of these tables names one of these images, from the start."""
+    """Return whether the beginning of one of these tables names one of these images."""
     names = {BETWEEN_NAMES.split(file)[-1] for file in images}
     for table in tables:
         with table.open(encoding="utf-8", errors="replace") as text:
@@ -143,7 +143,7 @@ def _entries(folder: str, left: LeftOut) -> Iterator[tuple[os.DirEntry[str], boo
 
 
 def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
-    """Return whether an entry, or what it is a link to, is a folder, and whether it is a file."""
+    """Return whether an entry, or the target of a link, is a folder, and whether it is a file."""
     try:
         return entry.is_dir(), entry.is_file()
     except OSError:  # a link to itself
@@ -155,7 +155,7 @@ def _singular(kind: str) -> str:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether the bytes of a name were UTF-8; others stand in it as lone surrogates."""
+    """Return whether the bytes of a name are UTF-8. Other bytes stand in it as lone surrogates."""
     return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 

@@ -15,7 +15,7 @@ from ftkit.recipe import Data
 
 
 def without_group(features: Features, column: str | None, task: Any) -> Features:
-    """Return the columns that inputs and labels can be: all but that of the groups.
+    """Return the columns that may be inputs or labels: all except the column of groups.
 
     Raises:
         DataError: there is no such column, or the task was told to read it.
@@ -44,7 +44,7 @@ def grouped_rows(
     known: dict[str, np.ndarray],
     group: str | None,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the group of each row of `known`, by role, and notes; leaves out rows without one.
+    """Return the group of each row of `known` by role, and notes; rows without one are left out.
 
     Raises:
         DataError: two splits share a group, or a row has none.
@@ -67,7 +67,7 @@ def grouped_rows(
 def _read_groups(
     rows: Mapping[str, Dataset], column: str, skip: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return for each split that has the column a number (N,) per row, and what there is to say.
+    """Return a number (N,) per row for each split that has the column, and notes.
 
     Equal values have equal numbers in all splits; -1 stands for no value. Classes are compared by
     their names, which may have other numbers in another split. Where any split holds text, the
@@ -146,7 +146,7 @@ def _require_apart(
 
 
 def _values(table: Dataset, column: str) -> list[Any]:
-    """Return the value of each row, of a class its name; None where there is none."""
+    """Return the value of each row, for a class its name; None for a missing value."""
     feature, values = table.features[column], table[column][:]
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
@@ -154,7 +154,7 @@ def _values(table: Dataset, column: str) -> list[Any]:
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value as a table of text has it: 7.0, which gaps make of 7, is 7 again."""
+    """Return a value as a table of text has it: 7.0, which gaps make of 7, becomes 7 again."""
     if value is None:
         return None
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -19,7 +19,7 @@ from ftkit.hub.names import PREFIX
 
 
 def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | None:
-    """Return the images that these words name, and None where they name a data set or nothing.
+    """Return the images that these words name; None when they name a data set or nothing.
 
     What is no image among them is left out with a note. A folder is a data set where it says the
     labels of its images: by a table, or by folders that are called as splits or known classes.
@@ -53,7 +53,7 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
 
 
 def named_paths(text: str) -> Iterator[Path]:
-    """Yield what a word names; it is a pattern where nothing has it as its name."""
+    """Yield the paths that a word names. It is a pattern only when no file has it as its name."""
     path = os.path.expanduser(text)
     matches = [] if os.path.exists(path) or not has_magic(path) else glob(path, recursive=True)
     yield from map(Path, sorted(matches) or (path,))

@@ -50,17 +50,17 @@ def image_suffixes() -> frozenset[str]:
 
 
 def has_image_name(name: str) -> bool:
-    """Return whether a file is called as pictures are."""
+    """Return whether the suffix of a file is that of a picture."""
     return PurePath(name).suffix.lower() in image_suffixes()
 
 
 def is_read(name: str) -> bool:
-    """Return whether a file is called as images are that can be read."""
+    """Return whether the suffix of a file is that of an image which ftkit reads."""
     return has_image_name(name) and PurePath(name).suffix.lower() not in ADVICE
 
 
 def is_image_file(path: str, name: str) -> bool:
-    """Return whether a file is a picture: by its name, or where that says nothing by its start."""
+    """Return whether a file is a picture: by its name, or by its start if the name is silent."""
     lower = name.lower()
     suffix = lower[lower.rfind(".") :] if "." in lower else ""
     if suffix in image_suffixes():

@@ -29,11 +29,11 @@ MOST_REDUCED = 4
 """A JPEG may have so many times the safe number of pixels, because it is decoded at half the width.
 """
 JPEG = b"\xff\xd8\xff"
-HEAD = 256
+HEAD_BYTES = 256
 """The first bytes of a file, by which ftkit tells what it is when Pillow does not know it."""
 ONE_PICTURE = {"MPO", "PSD", "ICO"}
 """Formats whose other frames are depths, layers or sizes of the first one."""
-USUAL = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
+USUAL_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
 """Suffixes that a table may leave out."""
 
 
@@ -74,11 +74,11 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
     name = row["path"] or ""
     try:
         with _stream(row) as file:
-            start = file.read(HEAD)
+            start = file.read(HEAD_BYTES)
             if row["bytes"] is None and is_raw(name):
                 raise BadImage(why_no_image(start, name))
             file.seek(0)
-            with _identified(file, start, name) as image:
+            with _open_unread(file, start, name) as image:
                 smaller = _limit_size(image)
                 several = _has_frames(image)
                 image.load()
@@ -94,7 +94,7 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
 
 
 def _stream(row: Mapping[str, Any]) -> BinaryIO:
-    """Return the open file of a row; nothing else than a file, which could block for ever."""
+    """Return the open file of a row. Anything but a file is refused: it could block for ever."""
     if row["bytes"] is not None:
         return io.BytesIO(row["bytes"])
     mode = os.stat(row["path"]).st_mode
@@ -105,8 +105,8 @@ def _stream(row: Mapping[str, Any]) -> BinaryIO:
     return open(row["path"], "rb")
 
 
-def _identified(file: BinaryIO, start: bytes, name: str) -> Image.Image:
-    """Return the image in a file, its pixels not yet read.
+def _open_unread(file: BinaryIO, start: bytes, name: str) -> Image.Image:
+    """Return the image in a file, with its pixels not yet read.
 
     Raises:
         BadImage: Pillow knows no such file, or it is far too large.
@@ -145,7 +145,7 @@ def _limit_size(image: Image.Image) -> str:
 
 
 def _too_large(pixels: int | None, size: tuple[int, int] | None = None) -> str:
-    """Return what is said of an image that would take too much memory."""
+    """Return the reason for refusing an image that would take too much memory."""
     shape = f" ({size[0]:,} by {size[1]:,})" if size else ""
     count = f"{pixels:,} pixels{shape}, " if pixels else ""
     return (
@@ -155,7 +155,7 @@ def _too_large(pixels: int | None, size: tuple[int, int] | None = None) -> str:
 
 
 def _has_frames(image: Image.Image) -> str:
-    """Return what is said of an image of several frames or pages, or nothing."""
+    """Return a remark on an image of several frames or pages, or nothing."""
     if image.format in ONE_PICTURE:
         return ""
     try:
@@ -166,10 +166,10 @@ def _has_frames(image: Image.Image) -> str:
 
 
 def _missing(name: str) -> str:
-    """Return what is said of a file that is not there."""
+    """Return the reason for refusing a file that is not there."""
     if os.path.islink(name):
         return "there is no such file: it is a link that leads nowhere"
-    suffix = next((suffix for suffix in USUAL if os.path.exists(name + suffix)), None)
+    suffix = next((suffix for suffix in USUAL_SUFFIXES if os.path.exists(name + suffix)), None)
     if suffix is None:
         return "there is no such file"
     return f"there is no such file, but one that ends in {suffix}: --set 'data.images=*{suffix}'"
@@ -186,7 +186,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale(mode: str, values: np.ndarray) -> float:
-    """Return what makes 8-bit values of deep ones.
+    """Return the factor that makes 8-bit values of deeper ones.
 
     Raises:
         BadImage: they lie in no usual range, and would be clipped.

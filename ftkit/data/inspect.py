@@ -20,20 +20,20 @@ from ftkit.data.row_fingerprints import RowFingerprints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors.names import first_few
 
-UNEVEN = 10
+UNEVEN_FACTOR = 10
 """Classes are uneven when the largest has so many times the rows of the smallest."""
-LONG = 100_000
+LONGEST_TEXT = 100_000
 """Texts of more characters are reported; no model here reads so many."""
 
 
 def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:
-    """Return what is wrong or odd with the rows, errors first. Pure; prints nothing.
+    """Return what is wrong or odd with the rows, errors first. Nothing is printed or changed.
 
     Args:
         splits: whose `label_names` may name classes that no training row has.
         prints: of each split, from `ftkit.data.row_fingerprints.fingerprint_rows`.
     """
-    seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
+    seen = {role: _SplitRows(splits, role, prints[role]) for role in ROLES}
     found = chain(
         _missing_classes(splits, seen),
         odd_names(splits),
@@ -48,8 +48,8 @@ def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Find
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
 
-class _Seen:
-    """The rows of a split that can be read: prints, numbers in the source, labels."""
+class _SplitRows:
+    """The readable rows of a split: fingerprints, numbers in the source, labels."""
 
     def __init__(self, splits: Splits, role: str, prints: RowFingerprints) -> None:
         rows = getattr(splits, role)
@@ -69,11 +69,11 @@ class _Seen:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
 
     def images_that_are(self, what: str) -> np.ndarray:
-        """Return of which images an oddity was seen."""
+        """Return (M,) whether each image has an oddity."""
         return self.prints.odd.get(what, np.zeros(len(self.index), bool))
 
     def rows_of_each(self, classes: int) -> np.ndarray:
-        """Return in how many rows each class is."""
+        """Return how many rows each class has."""
         return np.bincount(self.classes, minlength=classes)
 
 
@@ -93,7 +93,7 @@ def _classes(labels: Any, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return classes, np.arange(len(classes))
 
 
-def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _missing_classes(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     names = splits.label_names
     if not _has_classes(splits, seen):
         return
@@ -116,7 +116,7 @@ def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Find
         )
 
 
-def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _imbalance(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     if not _has_classes(splits, seen):
         return
     if "tokens" in splits.train.column_names:  # most words have no tag, and are no mistake
@@ -129,7 +129,7 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     most, fewest = there[counts[there].argmax()], there[counts[there].argmin()]
     single = len(seen["train"].classes) == len(seen["train"].labels)
     advice = "balanced_accuracy too, and try --set train.class_weights=balanced"
-    if counts[most] >= UNEVEN * counts[fewest]:
+    if counts[most] >= UNEVEN_FACTOR * counts[fewest]:
         yield Finding(
             "warning",
             f"classes are uneven: '{names[most]}' has {rows_of(counts[most])} in train, "
@@ -137,7 +137,7 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         )
 
 
-def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _one_number(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for role, one in seen.items():
         labels = one.labels
         if labels.dtype.kind == "f" and len(labels) and is_constant(labels[:, None])[0]:
@@ -148,17 +148,17 @@ def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
             yield Finding("warning", f"all {rows} rows have the number {labels[0]:g}: {what}")
 
 
-def _odd_rows(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _odd_rows(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     """Yield what a user may not expect of rows that can be read, one finding for each kind."""
     longest = max(int(one.prints.length.max(initial=0)) for one in seen.values())
-    too_long = f"longer than {LONG:,} characters (the longest has {longest:,})"
-    kinds: dict[str, Callable[[_Seen], np.ndarray]] = {
-        what: partial(_Seen.images_that_are, what=what)
+    too_long = f"longer than {LONGEST_TEXT:,} characters (the longest has {longest:,})"
+    kinds: dict[str, Callable[[_SplitRows], np.ndarray]] = {
+        what: partial(_SplitRows.images_that_are, what=what)
         for what in sorted({what for one in seen.values() for what in one.prints.odd})
     }
     kinds |= {
         "of one colour only": lambda one: one.prints.empty,
-        too_long: lambda one: one.prints.length > LONG,
+        too_long: lambda one: one.prints.length > LONGEST_TEXT,
         "the same before and after translation": lambda one: one.same,
     }
     for what, marks in kinds.items():
@@ -167,7 +167,7 @@ def _odd_rows(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
             yield Finding("warning", f"{rows_are(len(rows))} {what}", tuple(rows[:MOST_EXAMPLES]))
 
 
-def _duplicates(train: _Seen) -> Iterator[Finding]:
+def _duplicates(train: _SplitRows) -> Iterator[Finding]:
     exact = train.prints.exact
     if train.pairs:  # a text may have several translations
         exact = np.array([hash(pair) for pair in zip(exact.tolist(), train.labels, strict=True)])
@@ -186,7 +186,7 @@ def _duplicates(train: _Seen) -> Iterator[Finding]:
         )
 
 
-def _in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
         unique, first = np.unique(some.prints.exact, return_index=True)
         if not len(unique):
@@ -197,7 +197,7 @@ def _in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         yield from _leak(some, others, pairs, "also in")
 
 
-def _nearly_in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _nearly_in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
         texts = some.prints.near.ndim == 1
         how = "equal but for case, spaces and punctuation to rows of" if texts else "nearly in"
@@ -205,7 +205,9 @@ def _nearly_in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         yield from _leak(some, others, pairs, how)
 
 
-def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) -> Iterator[Finding]:
+def _leak(
+    some: _SplitRows, others: _SplitRows, pairs: list[tuple[int, int]], how: str
+) -> Iterator[Finding]:
     if pairs:
         yield Finding(
             "warning",
@@ -215,8 +217,8 @@ def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) ->
         )
 
 
-def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    """Equal inputs with different classes, in all splits together; numbers and texts may differ."""
+def _conflicts(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
+    """Yield equal inputs with different classes, over all splits; numbers and texts may differ."""
     if seen["train"].pairs:
         return
     labels = np.concatenate([one.labels for one in seen.values()])
@@ -244,12 +246,12 @@ def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     )
 
 
-def _pairs_of_splits(seen: Mapping[str, _Seen]) -> list[tuple[_Seen, _Seen]]:
+def _pairs_of_splits(seen: Mapping[str, _SplitRows]) -> list[tuple[_SplitRows, _SplitRows]]:
     train, validation, test = (seen[role] for role in ROLES)
     return [(train, validation), (train, test), (validation, test)]
 
 
-def _has_classes(splits: Splits, seen: Mapping[str, _Seen]) -> bool:
+def _has_classes(splits: Splits, seen: Mapping[str, _SplitRows]) -> bool:
     return bool(splits.label_names) and any(len(one.classes) for one in seen.values())
 
 

@@ -81,7 +81,7 @@ def _read(file: Path, encoding: str | None) -> Dataset:
 
 
 def _common(kinds: list[Any]) -> Any:
-    """Return the type of a column that has these in several files; None where there is none."""
+    """Return the type of a column that has these types in several files; None if there is none."""
     there = [kind for kind in kinds if not _is_empty(kind)] or kinds[:1]
     if all(kind == there[0] for kind in there):
         return there[0]
@@ -94,13 +94,13 @@ def _common(kinds: list[Any]) -> Any:
 
 
 def _is_empty(kind: Any) -> bool:
-    """Return whether a type is that of no value at all: null, or lists of nothing."""
+    """Return whether a type holds no value at all: null, or lists of nothing."""
     kind = getattr(kind, "feature", kind)
     return isinstance(kind, Value) and kind.dtype == "null"
 
 
 def _in_types(rows: Dataset, features: Features) -> Dataset:
-    """Return the rows with those of these columns that they have, in these types."""
+    """Return the rows with these columns alone, as far as they have them, in these types."""
     there = Features({name: kind for name, kind in features.items() if name in rows.features})
     if not there:  # a table without a column has no rows
         return Dataset.from_dict({name: [None] * len(rows) for name in features}, features)
@@ -113,7 +113,7 @@ def _shown(kind: Any) -> str:
 
 
 def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | None:
-    """Return {split: rows} of a file that is one JSON object; None where it holds lines or a list.
+    """Return {split: rows} of a file that is one JSON object; None for a file of lines or a list.
 
     The object may have a list of rows under one name, or under the name of each split; a list for
     each column; or be what pandas writes with orient="columns", "index", "split" or "table".
@@ -187,7 +187,7 @@ def _are_rows(value: Any) -> bool:
 
 
 def checked_encoding(file: Path, encoding: str | None) -> str:
-    """Return the encoding of a file, every line of which was read in it.
+    """Return the encoding of a file, after every line was read in it.
 
     Raises:
         DataError: the bytes do not fit the encoding.
@@ -199,7 +199,7 @@ def checked_encoding(file: Path, encoding: str | None) -> str:
 
 
 def find_bad_json(file: Path, encoding: str | None) -> str | None:
-    """Return what is wrong with a file of JSON lines, by its line, or None where each is JSON."""
+    """Return what is wrong with a file of JSON lines, and in which line; None when nothing is."""
     for number, line in enumerate(lines_of(file, encoding_of(file, encoding)), 1):
         try:
             row = json.loads(line) if line.strip() else {}

@@ -23,7 +23,7 @@ TAG_NAMES = ("ner_tags", "tags", "pos_tags", "chunk_tags", *LABEL_NAMES)
 
 
 def list_candidates(features: Features, usual: tuple[str, ...]) -> list[str]:
-    """Return the column of lists, of several the one that says its classes, or has a usual name."""
+    """Return the columns of lists that may be meant; one alone, if one names its classes."""
     found = [name for name, kind in features.items() if isinstance(kind, List)]
     classes = [name for name in found if isinstance(features[name].feature, ClassLabel)]
     if len(classes) == 1:
@@ -52,7 +52,7 @@ def name_lists(
         DataError: fewer than two classes, lists of something else, or a class that another split
             has and the training rows lack.
     """
-    text = {split: _named(rows, column, split, between) for split, rows in splits.items()}
+    text = {split: _class_names(rows, column, split, between) for split, rows in splits.items()}
     present = {name for row in text["train"] for name in row or ()}
     if len(present) < 2:
         raise DataError(
@@ -74,8 +74,10 @@ def name_lists(
     }
 
 
-def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[list[str] | None]:
-    """Return the names of each row's classes; None where all are hidden, as -1."""
+def _class_names(
+    rows: Dataset, column: str, split: str, between: str | None
+) -> list[list[str] | None]:
+    """Return the names of each row's classes; None when all are hidden, as -1."""
     classes: Any = getattr(rows.features[column], "feature", None)
     known = isinstance(classes, ClassLabel)
     found: list[list[str] | None] = []
@@ -115,7 +117,7 @@ def _named(rows: Dataset, column: str, split: str, between: str | None) -> list[
 
 
 def read_marks(rows: Dataset, column: str, split: str) -> list[bool | None]:
-    """Return of each row whether it has the class, None where the row does not say it."""
+    """Return whether each row has the class; None when the row does not say so."""
     values = rows[column][:]
     for row, value in enumerate(values):
         if value is not None and (isinstance(value, str) or value not in (0, 1)):
@@ -126,7 +128,7 @@ def read_marks(rows: Dataset, column: str, split: str) -> list[bool | None]:
 
 
 def separator_in(labels: Iterable[str | None]) -> str | None:
-    """Return what stands between classes where some labels hold several; None where none do.
+    """Return what separates classes when some labels hold several; None when no label does.
 
     That is so where most parts of such labels stand alone, or in others of them, too.
     """
@@ -142,5 +144,5 @@ def separator_in(labels: Iterable[str | None]) -> str | None:
 
 
 def classes_in(label: str, between: str) -> list[str]:
-    """Return the classes in one text, each once, in their order."""
+    """Return the classes in one text in their order, each once."""
     return list(dict.fromkeys(part for part in map(str.strip, label.split(between)) if part))

@@ -24,7 +24,7 @@ from ftkit.errors import DataError, nearest
 from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
-ROUNDING = float(np.finfo(np.float32).eps) / 2
+ROUNDING_SHARE = float(np.finfo(np.float32).eps) / 2
 """The largest share of a number by which float32 rounds it."""
 UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
 COARSEST = 3e-2
@@ -33,7 +33,7 @@ its square, 3e-4, so R2 loses that much at most."""
 
 
 def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.ndarray]:
-    """Return for each split the numbers to be told (NaN where none).
+    """Return for each split the numbers to be told; NaN for a row without one.
 
     Of a column of classes, as folders called 10 and 20 make one, the names are the numbers: how the
     classes are counted says nothing.
@@ -70,12 +70,12 @@ def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
 
 
 def _require_digits(column: str, numbers: np.ndarray) -> None:
-    """Refuse training labels whose differences are lost where a model answers in float32."""
+    """Refuse training labels whose differences are lost in float32, in which a model answers."""
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers) or is_constant(numbers[:, None])[0]:
         return
     mean, deviation = float(numbers.mean()), float(numbers.std())
-    if abs(mean) * ROUNDING > COARSEST * deviation:
+    if abs(mean) * ROUNDING_SHARE > COARSEST * deviation:
         raise DataError(
             f"column '{column}': its numbers are about {mean:.6g} with a deviation of "
             f"{deviation:.2g}, and a model answers with 7 digits; "
@@ -85,7 +85,7 @@ def _require_digits(column: str, numbers: np.ndarray) -> None:
 
 
 def is_labelled(labels: np.ndarray) -> np.ndarray:
-    """Return (N,) whether each row has a label; of lists and texts None is none."""
+    """Return (N,) whether each row has a label. None is no label in lists and texts."""
     if labels.dtype.kind == "O":
         return np.array([label is not None for label in labels], bool)
     return np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
@@ -94,7 +94,7 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 def labelled_rows(
     data: Data, source: dict[str, Dataset], roles: dict[str, str], labels: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return which rows have a label, by role, and notes; drops a test split without any."""
+    """Return which rows have a label, by role, and notes; a test split without any is dropped."""
     known, notes = {}, []
     for role, name in list(roles.items()):
         known[role] = np.flatnonzero(is_labelled(labels[role]))
@@ -146,7 +146,7 @@ def name_labels(
     present = {label for label in text["train"] if label is not None}
     if "-1" not in present:  # the usual sign of a hidden label
         text = {k: [None if label == "-1" else label for label in v] for k, v in text.items()}
-    text = _in_one_way(text)
+    text = _spelled_as_in_training(text)
     present = {label for label in text["train"] if label is not None}
     if len(present) < 2:
         raise DataError(
@@ -181,8 +181,8 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
-    """Return labels as training spells them where all of its are true or false, or whole numbers.
+def _spelled_as_in_training(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
+    """Return labels as training spells them, if all of its are true or false, or whole.
 
     A gap makes 1.0 of 1 in one file, and one program writes True where another writes true.
     """
@@ -201,7 +201,7 @@ def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str |
 
 
 def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: int) -> None:
-    """Refuse classes of a split that the training rows lack, the first of them in that row."""
+    """Refuse classes of a split that the training rows lack; the first of them is in that row."""
     hint = nearest(unknown[0], names) if len(unknown) == 1 else ""
     raise DataError(
         f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the "
@@ -211,7 +211,7 @@ def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: 
 
 
 def quoted_name(name: str) -> str:
-    """Return a name for a message, in quotes where its ends could not be seen."""
+    """Return a name for a message, in quotes when its ends could not be seen."""
     return name if name and name == plain_name(name) and "," not in name else repr(name)
 
 
@@ -223,7 +223,7 @@ def class_numbers(labels: np.ndarray) -> np.ndarray:
 
 
 def ordered_names(feature: Any, present: set[str]) -> tuple[str, ...]:
-    """Return the class names: a ClassLabel's own, numbers by size, text by the alphabet."""
+    """Return the class names: a ClassLabel's own order, numbers by size, texts by the alphabet."""
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in present):
@@ -234,7 +234,7 @@ def ordered_names(feature: Any, present: set[str]) -> tuple[str, ...]:
 def _as_text(
     rows: Dataset, column: str, split: str, measure: str = "", several: str = ""
 ) -> list[str | None]:
-    """Return the name of each row's class, None where the row has no label."""
+    """Return the name of each row's class; None for a row without a label."""
     feature = rows.features[column]
     values: list[Any] = rows[column][:]
     if isinstance(feature, ClassLabel):

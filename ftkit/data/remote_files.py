@@ -72,5 +72,5 @@ def _state(info: dict[str, Any]) -> list[str]:
 
 
 def _name(file: str) -> str:
-    """Return the last part of a path or URL, without what a URL asks for."""
+    """Return the last part of a path or URL, without its query."""
     return file.rstrip("/").rpartition("/")[2].partition("?")[0] or "file"

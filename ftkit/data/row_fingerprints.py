@@ -18,7 +18,7 @@ from ftkit.data.duplicates import contents, inputs_alone, normalised
 from ftkit.data.images import OpenedImage, find_bad_images
 
 SIDE = 16
-ALIKE = 0.997
+NEAR_COPY_CORRELATION = 0.997
 """Correlation of two images' thumbnails above which they are near-copies.
 
 Chosen on three sets, and not tried on others. Between their splits scikit-learn's digits reach
@@ -34,7 +34,7 @@ PLANES = 12
 
 @dataclass(frozen=True)
 class RowFingerprints:
-    """What was seen of the rows of a split that can be read, M of N."""
+    """The fingerprints of the M readable rows of a split, out of N."""
 
     positions: np.ndarray
     """(M,) the positions of these rows in the split."""
@@ -53,7 +53,7 @@ class RowFingerprints:
 
 
 def fingerprint_rows(rows: Dataset, near: bool = True) -> tuple[RowFingerprints, dict[int, str]]:
-    """Return the prints of the rows that can be read, and the reason for every row that cannot.
+    """Return the fingerprints of the readable rows, and the reason for every other row.
 
     Decodes each image once.
 
@@ -77,7 +77,7 @@ def fingerprint_rows(rows: Dataset, near: bool = True) -> tuple[RowFingerprints,
 
 
 def near_pairs(some: RowFingerprints, others: RowFingerprints) -> Iterator[tuple[int, int]]:
-    """Yield (row of `some`, row of `others`), numbers among the M, that are nearly but not equal.
+    """Yield (row of `some`, row of `others`), numbers among the M, of nearly equal rows.
 
     One pair for each row of `others`.
     """
@@ -93,12 +93,12 @@ def near_pairs(some: RowFingerprints, others: RowFingerprints) -> Iterator[tuple
     # unit vectors of correlation c lie sqrt(2 - 2c) apart, and no farther in a projection
     _, axes = np.linalg.eigh(some.near.T @ some.near)
     planes = axes[:, -PLANES:]
-    tree, reach = cKDTree(some.near @ planes), np.sqrt(2 - 2 * ALIKE)
+    tree, reach = cKDTree(some.near @ planes), np.sqrt(2 - 2 * NEAR_COPY_CORRELATION)
     found = tree.query_ball_point(others.near[left] @ planes, reach)
     for row, candidates in zip(left.tolist(), found, strict=True):
         if candidates:
             likeness = some.near[candidates] @ others.near[row]
-            if likeness.max() > ALIKE:
+            if likeness.max() > NEAR_COPY_CORRELATION:
                 yield candidates[int(likeness.argmax())], row
 
 
@@ -140,5 +140,5 @@ def thumbnail(image: Image.Image) -> np.ndarray:
 
 
 def _hashes(contents: Iterable[bytes | str]) -> np.ndarray:
-    """Return (N,) Python's own 64-bit hashes: quick, salted anew in every process."""
+    """Return (N,) Python's own 64-bit hashes, which are quick and differ between processes."""
     return np.fromiter(map(hash, contents), np.int64)

@@ -37,7 +37,7 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def cut_off(labels: np.ndarray, groups: np.ndarray | None, size: int, seed: int) -> np.ndarray:
-    """Return about `size` rows, rising: whole groups, with the classes in proportion.
+    """Return about `size` rows in rising order: whole groups, with the classes in proportion.
 
     The number of rows misses `size` by less than the rows of the largest group. At least one group
     is cut off where `size` is not 0, and at least one stays. Where every row is a group of its own,
@@ -65,7 +65,7 @@ def cut_off(labels: np.ndarray, groups: np.ndarray | None, size: int, seed: int)
 
 
 def limit_rows(labels: np.ndarray, groups: np.ndarray | None, most: int, seed: int) -> np.ndarray:
-    """Return `most` rows, rising: whole groups as long as they fit, with the classes in proportion.
+    """Return `most` rows in rising order: whole groups while they fit, classes in proportion.
 
     The rows that are then still missing come from groups of which others are left out.
 
@@ -90,7 +90,7 @@ def limit_rows(labels: np.ndarray, groups: np.ndarray | None, most: int, seed: i
 
 
 class _Groups:
-    """Groups by their order, those that are taken, and how many rows each class still lacks."""
+    """Groups in their order, which of them are taken, and how many rows each class still lacks."""
 
     def __init__(
         self, labels: np.ndarray, groups: np.ndarray, order: np.ndarray, size: int
@@ -114,11 +114,11 @@ class _Groups:
         self.taken = np.zeros(len(first), bool)
 
     def rows(self) -> np.ndarray:
-        """Return the rows of the groups that are taken, rising."""
+        """Return the rows of the groups that are taken, in rising order."""
         return np.flatnonzero(self.taken[self.of_row])
 
     def take_what_fits(self) -> None:
-        """Take, in their order, the groups that fit every class; then those that fit the whole."""
+        """Take in their order the groups that fit every class, then those that fit the whole."""
         starts, inside, counts = (a.tolist() for a in (self.starts, self.inside, self.counts))
         room, left = self.room.tolist(), int(self.room.sum())
 

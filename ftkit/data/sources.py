@@ -116,7 +116,7 @@ def _below_its_folder(source: Source) -> Source:
 
 
 def local(name: str) -> Path:
-    """Return the path of what is called so: ~ is the home folder, accents are composed or not."""
+    """Return the path of a name: ~ is the home folder, and accents may be composed or not."""
     path = os.path.expanduser(name)
     forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
     return Path(next(filter(os.path.lexists, forms), path))
@@ -148,7 +148,7 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
 
 
 def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
-    """Read what `save_to_disk` wrote, tables, or class folders, in this order.
+    """Read what `save_to_disk` wrote, else tables, else class folders.
 
     Tables that name no image lose to class folders beside them.
     """
@@ -194,21 +194,21 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
 
 
 def _only_folder(folder: Path) -> Path:
-    """Return the one folder in which all else lies, as archives often have it, or the folder."""
+    """Return the one folder that holds all else, as in many archives; else the folder itself."""
     inside = look_into(folder, LeftOut(folder))
     alone = len(inside.folders) == 1 and not inside.images and not inside.others
     return _only_folder(inside.folders[0]) if alone else folder
 
 
 def _tables_in(inside: FolderContent) -> list[Path]:
-    """Return the tables in a folder, or its .txt files where there is nothing else in it."""
+    """Return the tables in a folder, or its .txt files when nothing else is in it."""
     readable = [path for path in inside.others if is_table(path)]
     tables = [path for path in readable if READERS.get(path.suffix.lower()) != "text"]
     return tables or (readable if not inside.folders and not inside.images else [])
 
 
 def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
-    """True for text tables that name none of the images in two or more folders beside them."""
+    """Return whether text tables name none of the images in two or more folders beside them."""
     if not all(READERS.get(table.suffix.lower()) in ("csv", "json") for table in tables):
         return False
     images = [list(images_below(str(folder), LeftOut(folder))) for folder in subfolders]
@@ -249,7 +249,7 @@ def as_images(
 
 
 def _require_files(names: list[Any], column: str) -> None:
-    """Refuse addresses: nothing is fetched that a table names, which may be another's."""
+    """Refuse addresses: a table may be a stranger's, so nothing that it names is fetched."""
     for row, name in enumerate(names):
         if isinstance(name, str) and is_address(name):
             raise DataError(

@@ -17,7 +17,7 @@ from ftkit.recipe import Data
 def splits_by_column(
     splits: Mapping[str, Dataset], data: Data
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """Return the splits that `data.split_column` says, without that column, and notes.
+    """Return the splits that `data.split_column` names, without that column, and notes.
 
     Where it is not given, the splits as they are, and a note where a column looks like it.
 
@@ -26,7 +26,7 @@ def splits_by_column(
     """
     column = data.split_column
     if column is None:
-        return dict(splits), _unused(splits)
+        return dict(splits), _note_unused_column(splits)
     rows, *others = splits.values()
     if others or column not in rows.features:
         there = f"splits {', '.join(splits)}" if others else f"columns {', '.join(rows.features)}"
@@ -53,7 +53,7 @@ def splits_by_column(
     return {word: rows.select(numbers) for word, numbers in places.items()}, tuple(notes)
 
 
-def _unused(splits: Mapping[str, Dataset]) -> tuple[str, ...]:
+def _note_unused_column(splits: Mapping[str, Dataset]) -> tuple[str, ...]:
     if [*splits] != ["train"]:
         return ()
     rows = splits["train"]

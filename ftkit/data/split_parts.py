@@ -76,13 +76,13 @@ def stream_splits(data: Data, commit: str) -> dict[str, Dataset]:
                 f"Streaming takes whole splits; use --set data.train=SPLIT"
             )
         rows = load_dataset(data.path, data.config, revision=commit, split=name, streaming=True)
-        found[name] = _taken(rows, most)
+        found[name] = _take_rows(rows, most)
         log.info("data: %d rows of split '%s' taken from its stream", len(found[name]), name)
     return found
 
 
-def _taken(rows: IterableDataset, most: int | None) -> Dataset:
-    """Return so many rows (all, where None) as they are stored: images are not decoded."""
+def _take_rows(rows: IterableDataset, most: int | None) -> Dataset:
+    """Return so many rows, or all when None, as they are stored: images are not decoded."""
     for column, feature in (rows.features or {}).items():
         if isinstance(feature, Image):
             rows = rows.cast_column(column, Image(decode=False))

@@ -72,7 +72,7 @@ def file_of(rows: Dataset, position: int, folder: Path | None = None) -> str:
 
 
 def in_brackets(text: str) -> str:
-    """Return " (text)", or nothing where there is none."""
+    """Return " (text)", or nothing for an empty text."""
     return f" ({text})" if text else ""
 
 
@@ -85,14 +85,14 @@ def labels_of(rows: Dataset) -> np.ndarray:
 
 
 def group_numbers(groups: np.ndarray | None) -> np.ndarray | None:
-    """Return the groups (N,) as int64, or None where every row is its own."""
+    """Return the groups (N,) as int64, or None when every row is its own group."""
     if groups is None or len(np.unique(groups)) == len(groups):
         return None
     return groups.astype(np.int64)
 
 
 def objects(values: list[Any]) -> np.ndarray:
-    """Return (N,) objects, also where they are lists of one length."""
+    """Return (N,) objects, even when all of them are lists of one length."""
     found = np.empty(len(values), object)
     for place, value in enumerate(values):
         found[place] = value

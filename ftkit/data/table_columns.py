@@ -72,7 +72,7 @@ def reads_as_number(value: Any) -> bool:
 
 
 def advice_on_number(value: Any) -> str:
-    """Return what to do where a text is a number as people write it, to follow a message; or ""."""
+    """Return what to do about a text that people write for a number, to end a message; or ""."""
     text = value.strip() if isinstance(value, str) else ""
     ways = []
     if THOUSANDS.fullmatch(text):
@@ -112,7 +112,7 @@ def unknown_words(
 
 
 def categories_of(values: list[Any]) -> tuple[tuple[str, ...], str | None]:
-    """Return the different words of a column, and why they are none that can be learned from."""
+    """Return the different words of a column, and why nothing can be learned from them, if so."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
     found = tuple(sorted(set(texts)))
     if not texts:

@@ -46,7 +46,7 @@ TEST_OR_VALIDATION = ("eval", "evaluation")
 
 @dataclass(frozen=True)
 class Source:
-    """Every split of a source as it is there, and the folder its relative file names start from."""
+    """All splits of a source, and the folder from which its relative file names start."""
 
     splits: dict[str, Dataset]
     folder: Path | None = None
@@ -66,14 +66,14 @@ class Source:
     """Splits whose files were found by walking through folders; no table names them."""
 
     def folder_of(self, split: str) -> Path | None:
-        """Return where the file names of a split start, or of a part, as in train[:80%]."""
+        """Return where the file names of a split start, or of a part such as train[:80%]."""
         places = {self.folders.get(p.partition("[")[0], self.folder) for p in split.split("+")}
         if len(places) > 1:
             raise DataError(f"the file names of {split} start from several folders; take one split")
         return places.pop()
 
     def roots_of(self, split: str, images: str | None) -> tuple[Path, ...]:
-        """Return below which folders the files of a split, or of a part, must lie; () for any.
+        """Return the folders below which the files of a split must lie; () for any.
 
         Args:
             images: `data.images`, by which the user himself names a folder.
@@ -87,18 +87,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Table:
-    """A file that can be read, and the one that it was unpacked from."""
+    """A file that can be read, and the file that it was unpacked from."""
 
     file: Path
     given: Path
 
     @property
     def reader(self) -> str | None:
-        """What reads it; None where nothing does."""
+        """What reads it; None when nothing does."""
         return READERS.get(self.file.suffix.lower())
 
     def word(self) -> str | None:
-        """Return the word for a split in its name, else in that of what it was unpacked from."""
+        """Return the word for a split in its name, else in that of the file that was unpacked."""
         return split_word(self.file.stem) or split_word(self.given.stem)
 
 
@@ -108,7 +108,7 @@ def is_table(file: Path) -> bool:
 
 
 def split_word(name: str) -> str | None:
-    """Return the word for a split that a name has between its separators, as in a_test-1 test.
+    """Return the word for a split between the separators of a name: test in a_test-1.
 
     The first word decides; else all that are there must mean one split.
     """
@@ -120,7 +120,7 @@ def split_word(name: str) -> str | None:
 
 
 def split_meanings(words: Iterable[str | None]) -> dict[str, str]:
-    """Return which split each word of `SPLITS` means where these, in small letters, are there."""
+    """Return which split each word of `SPLITS` means beside these words, in small letters."""
     there = {word for word in words if word in SPLITS}
     tests = {word for word in there if SPLITS[word] == "test"}
     if tests - {*TEST_OR_VALIDATION} and "validation" not in {SPLITS[word] for word in there}:
@@ -129,7 +129,7 @@ def split_meanings(words: Iterable[str | None]) -> dict[str, str]:
 
 
 def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> Source:
-    """Return the rows of files, each in the split that its name says; of one file as train.
+    """Return the rows of files, each in the split that its name says. A single file is train.
 
     Args:
         uses: what columns are read for, given those of the training split.
@@ -147,7 +147,7 @@ def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> 
 
 
 def read_named(files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None) -> Source:
-    """Return the rows of files that are of splits whatever their names are."""
+    """Return the rows of files whose splits are known, whatever their names are."""
     found = {split: _tables_in(of_split, data) for split, of_split in files.items()}
     notes = [note for _, of_split in found.values() for note in of_split]
     return read_splits({split: tables for split, (tables, _) in found.items()}, data, uses, notes)
@@ -224,7 +224,7 @@ def read_splits(
 
 
 def _reader(tables: Sequence[Table]) -> str:
-    """Return what reads these files, which are of one split."""
+    """Return what reads these files of one split."""
     readers = {table.reader for table in tables}
     if len(readers) > 1 or None in readers:
         kinds = {table.file.suffix for table in tables}
@@ -236,7 +236,7 @@ def _reader(tables: Sequence[Table]) -> str:
 
 
 def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
-    """Return a message with the names of the files that were given, not of those unpacked."""
+    """Return a message with the names that the user gave instead of those of unpacked files."""
     for table in [table for tables in splits.values() for table in tables]:
         if table.file != table.given:
             message = message.replace(str(table.file), str(table.given))
@@ -246,7 +246,7 @@ def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
 def _read_parquet(
     files: Sequence[Path], data: Data, uses: Uses | None
 ) -> tuple[Dataset, list[str]]:
-    """Return the rows of files, of one type or of several, and what was found out."""
+    """Return the rows of files, of one type or of several, and notes."""
     try:
         return load_files("parquet", files), []
     except DataError:
@@ -256,7 +256,7 @@ def _read_parquet(
 
 
 def _read_lines(files: Sequence[Path], data: Data, uses: Uses | None) -> tuple[Dataset, list[str]]:
-    """Return a row for each line with something on it, as `text`, and what was left out."""
+    """Return a row, as `text`, for each line that is not empty, and notes."""
     encodings = [checked_encoding(file, data.encoding) for file in files]
     for file in files:
         if not file.stat().st_size:

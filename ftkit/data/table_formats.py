@@ -52,7 +52,7 @@ def unzipped(file: Path) -> Path:
         with zipfile.ZipFile(file) as archive:
             archive.extractall(part)
 
-    return _once(file, "unzipped", write)
+    return _make_once(file, "unzipped", write)
 
 
 def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
@@ -63,7 +63,7 @@ def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
     """
     suffix = file.suffix.lower()
     if suffix in PACKED:
-        plain = _once(file, file.stem, lambda part: _decompress(PACKED[suffix], file, part))
+        plain = _make_once(file, file.stem, lambda part: _decompress(PACKED[suffix], file, part))
         return unpacked(plain, data)
     if suffix in ARCHIVES:
         folder = unzipped(file)
@@ -71,9 +71,11 @@ def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
         each = [unpacked(path, data) for path in inside if not _is_hidden(path, folder)]
         return [one for files, _ in each for one in files], [note for _, of in each for note in of]
     if suffix in FEATHER:
-        return [_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))], []
+        return [
+            _make_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))
+        ], []
     if suffix in EXCEL:
-        rows = _once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
+        rows = _make_once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
         others = rows.with_suffix(".json")
         sheets = json.loads(others.read_text(encoding="utf-8")) if others.exists() else []
         named = first_few([*map(repr, sheets)])
@@ -83,13 +85,13 @@ def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
         found = rows_of_object(file, data.encoding)
         if found is not None:
             name = f"{file.stem} as {quote(data.encoding or 'found', safe='')}"
-            folder = _once(file, name, lambda part: _as_lines(found, file, data, part))
+            folder = _make_once(file, name, lambda part: _as_lines(found, file, data, part))
             return sorted(folder.iterdir()), []
     return [file], []
 
 
-def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Return the file or folder of that name that `make` writes of a file, the first time.
+def _make_once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Return the file or folder of that name, which `make` writes the first time.
 
     Raises:
         DataError: it cannot.
@@ -150,7 +152,7 @@ def _from_excel(file: Path, part: Path) -> None:
 
 
 def _of_one_kind(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of Excel, as texts where cells are of several kinds.
+    """Return a column of Excel; as texts when its cells are of several kinds.
 
     Beside numbers alone NA is a gap, as in CSV; beside texts it is a text, as the name of a class.
     """

@@ -98,7 +98,7 @@ def one_line(error: BaseException) -> str:
 
 
 def patiently(work: Callable[[], Value]) -> Value:
-    """Return what `work` gives, tried up to three times where another try may help.
+    """Return what `work` gives. It is tried up to three times when another try may help.
 
     That is a broken connection, an error of the server, or a rate limit, which is waited for as
     long as the server asks. A server that nobody answers for is not tried again.
@@ -140,7 +140,7 @@ def _may_pass(chain: list[BaseException]) -> bool:
 
 
 def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
-    """Return why it failed and what to do, looking through the errors that clients wrap."""
+    """Return why it failed and what to do. Errors that clients wrap are looked through."""
     endpoint, chain = constants.ENDPOINT, list(_chain(error))
     status = _status(chain)
     if any(_is_full_disk(e) for e in chain):
@@ -216,7 +216,7 @@ def _any(chain: list[BaseException], kind: type[BaseException]) -> bool:
 
 
 def _named(chain: list[BaseException], *names: str) -> bool:
-    """True where an error's class has one of these names: the HTTP library changes, names stay."""
+    """Return whether an error's class has such a name: the HTTP library changes, names stay."""
     return any(type(error).__name__ in names for error in chain)
 
 
@@ -249,6 +249,6 @@ def _reason(chain: list[BaseException]) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Return the message as one line, without what an address carries after its path."""
+    """Return the message as one line, without what stands after the path of an address."""
     line = without_secrets(" ".join(str(error).split()))
     return re.sub(r"hf_\w+", "hf_***", line)[:300]

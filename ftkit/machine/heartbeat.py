@@ -28,8 +28,8 @@ BEAT_SECONDS = 2.0
 
 
 @contextmanager
-def watched(silence: float = SILENCE_SECONDS) -> Iterator[None]:
-    """Watch the other machines of this run, where it has several, inside the block.
+def watching_machines(silence: float = SILENCE_SECONDS) -> Iterator[None]:
+    """Watch the other machines of this run, if it has several, inside the block.
 
     Where one has given no sign for so long, this process is killed, and it is said why.
     """
@@ -47,7 +47,7 @@ def watched(silence: float = SILENCE_SECONDS) -> Iterator[None]:
 
 
 class Signs:
-    """The signs of life that machines give each other, in the store where processes meet."""
+    """The signs of life that machines give each other in the store where processes meet."""
 
     def __init__(self, kept: Any, here: int, machines: int) -> None:
         """Watch the others from machine `here`."""

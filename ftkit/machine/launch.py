@@ -53,7 +53,7 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
 
 
 def requested_processes(command: Sequence[str]) -> RequestedProcesses:
-    """Return what this command line of accelerate asks for, and the file that it reads."""
+    """Return the processes that this command line of accelerate, or its file, asks for."""
     names = [field.name for field in fields(RequestedProcesses)]
     given = {}
     for word, following in zip(command, [*command[1:], ""], strict=True):
@@ -84,7 +84,7 @@ def torchrun_flags(wanted: RequestedProcesses) -> list[str]:
 
 
 def _usual_file() -> Path | None:
-    """Return the file that `accelerate config` has written, if it has."""
+    """Return the file that `accelerate config` has written, if there is one."""
     usual = Path.home() / ".cache" / "huggingface"
     file = Path(os.environ.get("HF_HOME") or usual) / "accelerate" / "default_config.yaml"
     return file if file.is_file() else None
@@ -97,7 +97,7 @@ def _read(file: str | Path) -> dict[str, str]:
 
 
 def _interface_to(address: str) -> str:
-    """Return the network interface that leads to an address; gloo takes the host name's else.
+    """Return the network interface that leads to an address; else gloo takes that of the host name.
 
     A host name stands for 127.0.1.1 on many systems, where no other machine gets an answer.
     """

@@ -22,7 +22,7 @@ WORDS = (
 
 @contextmanager
 def denied_in_one_line() -> Iterator[None]:
-    """Turn what is raised inside the block where the system gives no memory into one line.
+    """Turn an error that says that the system gives no memory into one line.
 
     Raises:
         TrainingError: it gave none.
@@ -44,7 +44,7 @@ def is_denied(error: BaseException) -> bool:
 
 
 def advice_on_memory(error: BaseException) -> str:
-    """Return what to say of such an error, and what to do."""
+    """Return a message for such an error, with what to do."""
     said = " ".join(str(error).split())[:160] or type(error).__name__
     return (
         f"the memory that this process may use does not suffice ({said}); use --set "

@@ -47,7 +47,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def give_usual_rights(folder: Path) -> None:
-    """Give the weights below a folder the rights that files made there have by the user's umask.
+    """Give the weights below a folder the rights that the user's umask gives to new files.
 
     safetensors gives them to their owner alone.
     """

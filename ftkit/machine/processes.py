@@ -33,7 +33,7 @@ LOST = (
 
 
 def is_first_to_say(message: str) -> bool:
-    """Return whether no other process has said this; a process that is not, waits a moment.
+    """Return whether no other process has said this; a process that is not first waits.
 
     The others find out that something was said.
     """
@@ -73,7 +73,7 @@ def has_said_why() -> bool:
 
 
 def shared_store() -> Any:
-    """Return the place where torchrun's processes meet, or None without torchrun."""
+    """Return the store in which torchrun's processes meet; None without torchrun."""
     given = os.environ
     if int(given.get("WORLD_SIZE", 1)) == 1 or "TORCHELASTIC_RUN_ID" not in given:
         return None

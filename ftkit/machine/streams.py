@@ -27,7 +27,7 @@ DISK = {
 
 
 class Console(rich.console.Console):
-    """Rich's, but that a broken pipe is the command's to end by, and remarks on stderr may fail."""
+    """Rich's console; a broken pipe ends the command, and remarks on stderr may fail."""
 
     def on_broken_pipe(self) -> None:
         """Raise the error on; rich would leave with status 1."""
@@ -113,7 +113,7 @@ def _makes_a_folder(error: OSError) -> bool:
 
 
 def _drain(stream: Any) -> OSError | None:
-    """Write what waits in a stream; where that fails, forget it, so that Python's end is quiet."""
+    """Write what waits in a stream. If that fails, forget it, so that Python ends quietly."""
     try:
         stream.flush()
     except OSError as error:

@@ -67,7 +67,7 @@ class Report:
         return json.dumps(found, indent=2, ensure_ascii=False)
 
     def lines(self) -> Iterator[str]:
-        """Yield all of it for the screen."""
+        """Yield the lines for the screen."""
         yield f"recipe     {self.recipe}, strategy {self.strategy}"
         for name, split in self.splits.items():
             yield f"{name:<10} {split['rows']:,} rows, {split['spread']}"
@@ -143,7 +143,7 @@ def check(recipe: Recipe, command: str = "") -> Report:
 
 
 def _without_errors(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
-    """Return the notes without what an error says of the same rows, which are then not left out."""
+    """Return the notes without those that repeat an error: rows of an error are not left out."""
     errors = "\n".join(found.message for found in findings if found.severity == "error")
     return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 

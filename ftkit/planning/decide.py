@@ -44,7 +44,7 @@ class LeftToMeasure:
 
 
 def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = False) -> Recipe:
-    """Return the recipe with what was wanted settled, and write it into the new run folder.
+    """Return the recipe with all that was left to measurement, written into the new run folder.
 
     With `resume`, what an earlier call wrote there stands. Every rank must call this.
 
@@ -93,7 +93,7 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
 
 
 def recipe_as_decided(recipe: Recipe, wanted: LeftToMeasure, before: Recipe) -> Recipe:
-    """Return the recipe with what was wanted as it was settled before; the rest may differ."""
+    """Return the recipe with what an earlier call decided; other settings may differ."""
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)
     changes: dict[str, Any] = {}

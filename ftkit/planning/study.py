@@ -111,7 +111,7 @@ class Study:
         self._run_again_what_was_cut_off()
 
     def missing(self, trials: int) -> int:
-        """Return how many trials are yet to begin until there are so many."""
+        """Return how many trials have to begin until there are so many."""
         return max(0, trials - sum(map(_counts, self.study.trials)))
 
     def ask(self, trials: int) -> tuple[int, dict[str, Any]] | None:
@@ -181,7 +181,7 @@ class Study:
 
 
 def _is_written_as(recipe: Recipe, text: str) -> bool:
-    """Return whether the text is this recipe, fields that its version did not know left out."""
+    """Return whether the text is this recipe, apart from fields that its version did not know."""
     try:
         return Recipe.from_json(text).as_written() == recipe.as_written()
     except RecipeError:
@@ -189,7 +189,7 @@ def _is_written_as(recipe: Recipe, text: str) -> bool:
 
 
 def _counts(trial: FrozenTrial) -> bool:
-    """Return whether a trial is one of those asked for: one cut off by a dead process is not."""
+    """Return whether a trial counts. One that was cut off by a dead process does not."""
     if trial.state == TrialState.WAITING:
         return False
     return trial.state != TrialState.FAIL or "ended" in trial.user_attrs
@@ -214,7 +214,7 @@ def _storage(where: str) -> Any:
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
-    """Open a database, or make its tables; of several that make them at once all but one try again.
+    """Open a database, or make its tables; processes that make them at once try again.
 
     Raises:
         RunError: it cannot be opened.

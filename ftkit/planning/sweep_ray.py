@@ -104,7 +104,7 @@ def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
 
 
 class Search(Searcher):
-    """Optuna's study as Ray Tune asks it, in the process of Tune, which `ray://` has elsewhere."""
+    """Optuna's study as Ray Tune asks it, in Tune's process, which is elsewhere with `ray://`."""
 
     def __init__(
         self, recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None
@@ -174,7 +174,7 @@ def _reopened(given: ray.ObjectRef) -> Search:
 
 
 class MedianRule(FIFOScheduler):
-    """Cuts a trial off where the study says so."""
+    """A scheduler that cuts a trial off when the study says so."""
 
     def __init__(self, search: Search) -> None:
         """Ask this one."""

@@ -51,7 +51,7 @@ def load_trained(
 
 
 def _check_adapter(folder: Path) -> None:
-    """Refuse an adapter that no run leaves: peft would read pickled weights, or fetch for others.
+    """Refuse an adapter that no run leaves. peft would read pickled weights, or fetch others.
 
     Raises:
         ModelError: so it is.

@@ -54,7 +54,7 @@ def claim_repository(
     revision: str | None = None,
     recipe: Recipe | None = None,
 ) -> str:
-    """Return the full name of a repository that this token may write to, made where there is none.
+    """Return the full name of a repository that this token may write to; make it if missing.
 
     To be called before training, so that hours do not end in a refusal.
 
@@ -168,7 +168,7 @@ def publish(
 def repository_files(
     folder: Path, recipe: Recipe, result: RunResult, repo_id: str, against: str = ""
 ) -> Files:
-    """Return what a repository gets: {path in it: a file, or its content}.
+    """Return {path in the repository: a file, or its content}.
 
     Args:
         against: section of the card that holds it against a baseline.
@@ -218,7 +218,7 @@ def _commit(files: Mapping[str, Path | bytes], name: str, branch: str, message: 
     changes: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(path, content)
         for path, content in files.items()
-        if path not in there or not _same(content, there[path])
+        if path not in there or not _has_content(content, there[path])
     ]
     changes += [
         CommitOperationDelete(path)
@@ -232,7 +232,7 @@ def _commit(files: Mapping[str, Path | bytes], name: str, branch: str, message: 
     ).oid
 
 
-def _same(content: Path | bytes, there: RepoFile) -> bool:
+def _has_content(content: Path | bytes, there: RepoFile) -> bool:
     """Return whether a file of a repository has this content."""
     if there.lfs and isinstance(content, Path):
         return sha256_of(content) == there.lfs.sha256
@@ -243,7 +243,7 @@ def _same(content: Path | bytes, there: RepoFile) -> bool:
 
 
 def _comparable(folder: Path, result: RunResult) -> RunResult:
-    """Return the result of a baseline; refuse one of other test rows."""
+    """Return the result of a baseline. One of other test rows is refused."""
     baseline = RunResult.read(folder)
     rows = [(run.dataset, run.split, run.n, next(iter(run.metrics))) for run in (baseline, result)]
     if rows[0] != rows[1]:
@@ -277,7 +277,7 @@ def _check_card(text: str, name: str) -> None:
 
 
 def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
-    """Drop an adapter that only works with a backbone of this machine, refuse it where alone."""
+    """Drop an adapter that works only with a backbone of this machine. Alone, it is refused."""
     if is_pinned(revision_of(recipe)):
         return
     if "adapter_config.json" in files:
@@ -290,7 +290,7 @@ def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
 
 
 def _check_no_token(files: Files) -> None:
-    """Refuse to publish a text with the token in it, however it came there."""
+    """Refuse to publish a text that holds the user's token."""
     token = get_token()
     for path, content in files.items():
         if path.endswith((".safetensors", ".png")) or not token:

@@ -137,7 +137,7 @@ def whole_checkpoint(checkpoint: Path, best: str | None = None) -> Iterator[Path
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, or None; says which are damaged.
+    """Return the newest whole checkpoint, or None. The log names damaged ones.
 
     Finishes or removes what a kill has left half done.
     """
@@ -156,7 +156,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def why_damaged(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or with that of its best weights; None if nothing."""
+    """Return what is wrong with a checkpoint, or with that of its best weights; or None."""
     try:
         said = json.loads((checkpoint / SUMS).read_text(encoding="utf-8"))
         for name, expected in said["files"].items():
@@ -174,7 +174,7 @@ def why_damaged(checkpoint: Path) -> str | None:
 
 
 def keep_newest(folder: Path, count: int, best: str | None = None) -> None:
-    """Remove all checkpoints but the newest so many and the one with the best weights."""
+    """Remove all checkpoints except the newest so many and the one with the best weights."""
     for checkpoint in _in_order(folder)[:-count]:
         if checkpoint.name != best:
             _discard(checkpoint)
@@ -188,7 +188,7 @@ def _in_order(folder: Path) -> list[Path]:
 
 
 def _discard(checkpoint: Path) -> None:
-    """Remove a checkpoint; a kill meanwhile leaves none that is half there."""
+    """Remove a checkpoint. A kill meanwhile leaves none that is half there."""
     removed = checkpoint.with_name(f"removed-{checkpoint.name}")
     shutil.rmtree(removed, ignore_errors=True)
     checkpoint.rename(removed)
@@ -196,7 +196,7 @@ def _discard(checkpoint: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Have the system write out a file or a folder's list of files."""
+    """Make the system write a file, or a folder's list of files, to the disk."""
     if os.name == "nt" and path.is_dir():  # Windows opens no folders
         return
     handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
@@ -207,7 +207,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the cause of an error in one line, the system's own words where it has some."""
+    """Return the cause of an error in one line, in the system's own words if it has some."""
     known = error
     while getattr(known, "strerror", None) is None and known.__context__ is not None:
         known = known.__context__

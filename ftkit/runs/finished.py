@@ -85,7 +85,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
 
 def require_verified(folder: Path) -> None:
-    """Refuse a model's folder that is not as its run verified it. Nothing where no run is near.
+    """Refuse a model's folder that is not as its run verified it; without a run, do nothing.
 
     The run is the one whose model/ it is, or that lies in the same folder, as on the Hub. Of
     versions that wrote the checksums of weights alone, these are compared.
@@ -113,7 +113,7 @@ def knows_all_files(result: RunResult) -> bool:
 
 
 def changed_file(folder: Path, wanted: Mapping[str, str], deep: bool = False) -> str:
-    """Return which file of a folder is not the one of this checksum, and why; "" where all are.
+    """Return which file of a folder does not have its checksum, and why; "" when all have.
 
     Args:
         wanted: checksums by path in the folder.
@@ -139,7 +139,7 @@ def _knows_all(names: Iterable[str]) -> bool:
 
 
 def _below(checksums: Mapping[str, str], inside: str) -> dict[str, str]:
-    """Return those of the files that lie directly in a folder of model/, by their names there."""
+    """Return the checksums of files that lie directly in a folder of model/, by their names."""
     start = "" if inside == "." else f"{inside}/"
     names = {name: name.removeprefix(start) for name in checksums if name.startswith(start)}
     return {short: checksums[name] for name, short in names.items() if "/" not in short}

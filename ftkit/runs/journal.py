@@ -56,7 +56,7 @@ class Bar(ProgressCallback):
 
 
 class JournalFile:
-    """log.jsonl, a line for each entry. Only the process that `writes` touches the file."""
+    """log.jsonl, with a line for each entry. Only the process that `writes` touches the file."""
 
     def __init__(self, file: Path, writes: bool, kept: int) -> None:
         """Begin the file, or go on after so many of its lines."""
@@ -179,6 +179,6 @@ def _plain(epochs: float) -> str:
 
 
 def _show(figures: Mapping[str, float]) -> None:
-    """Let those who watch see the figures of a validation."""
+    """Give the figures of a validation to the watchers."""
     for watcher in WATCHERS.get():
         watcher(figures)

@@ -58,7 +58,7 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
 
 
 def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[str]:
-    """Return names as a picture can hold them: short, without formulas, in letters that it has.
+    """Return names as a picture can hold them: short, without formulas, in letters of its font.
 
     A name in a script that the font lacks becomes its number, as in "class 7".
     """
@@ -183,7 +183,7 @@ def plot_perplexities(found: np.ndarray, whole: float, file: Path, title: str) -
 
 @contextmanager
 def _picture(file: Path, width: float, height: float, framed: bool = False) -> Iterator[Axes]:
-    """Give the axes of a picture of so many inches, which is written when the block ends."""
+    """Give the axes of a picture of so many inches, and write it when the block ends."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes: Axes = figure.subplots()
     if not framed:

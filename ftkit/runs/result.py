@@ -16,7 +16,7 @@ FILE = "run.json"
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings whose kind is a name, where they have one."""
+    """Return settings; their kind, if they have one, must be a text."""
     if not isinstance(values.get("kind", ""), str):
         raise ValueError("kind is no name")
     return values

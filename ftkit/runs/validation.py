@@ -20,7 +20,7 @@ class KeptValidation(NamedTuple):
 
 
 def kept_validation(folder: Path, result: RunResult, name: str) -> KeptValidation | None:
-    """Return what the weights reached that a run kept; None where that is not known.
+    """Return the validation figures of the weights that a run kept; None when they are not known.
 
     It is in run.json. Runs of earlier versions have it in log.jsonl alone, where the best
     validation is that of the weights that were kept.
@@ -46,7 +46,7 @@ def kept_validation(folder: Path, result: RunResult, name: str) -> KeptValidatio
 
 
 def sorting_key(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
-    """Return what sorts runs, the best first: by the figure, of equal ones by the lower loss.
+    """Return a key that sorts runs, the best first: by the figure, then by the lower loss.
 
     What is not known comes last.
     """

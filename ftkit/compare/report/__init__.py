@@ -80,7 +80,7 @@ class Page:
 
     @property
     def tests(self) -> str:
-        """What p is of; "" where nothing is tested."""
+        """A sentence on what p belongs to; "" when nothing is tested."""
         found = self.found
         named = [
             f"against {name}" for name in ("the best" * bool(found.best), found.baseline) if name
@@ -101,7 +101,7 @@ class Page:
 
     @property
     def machines(self) -> str:
-        """What it ran on."""
+        """The machines and commits of the runs."""
         runs = [run.result for row in self.found.rows for run in row.runs]
         names = dict.fromkeys(
             f"{run.device}, {run.world_size} process{'es' * (run.world_size > 1)}" for run in runs
@@ -157,7 +157,7 @@ def page_of(found: Comparison) -> Page:
 
 
 def sections_of(runs: Sequence[Run], best: int | None) -> list[Section]:
-    """Return what the task of these runs has to show; nothing where predictions cannot be read.
+    """Return what there is to see of these runs' task; empty when predictions cannot be read.
 
     Args:
         best: place of the best of them; None where they cannot be ranked.
@@ -205,7 +205,7 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
 
 
 def render(page: Page, template: str) -> str:
-    """Return the page as one of the templates beside this file has it."""
+    """Return the page, written by one of the templates beside this file."""
     in_html = "html" in template
     environment = Environment(
         loader=PackageLoader("ftkit.compare.report", ""),
@@ -230,7 +230,7 @@ def _without_hidden_characters(value: Any) -> Any:
 
 
 def as_values(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON can write it: of each run its folder, seed and figures.
+    """Return a comparison as JSON can hold it, with the folder, seed and figures of each run.
 
     The ends of an interval that has none are null: JSON knows no infinite number.
     """

@@ -21,11 +21,11 @@ from ftkit.compare.report.drawing import (
     Linear,
     Log,
     axes,
+    axis_text,
     dot,
     label,
     line,
     short,
-    soft,
     svg,
     tag,
 )
@@ -144,7 +144,9 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
         place, name, edge = down + middle, short(names[row]), margin - 6
         parts.append(label(name, edge, place + 4, "end"))
         parts.append(label(name, place, edge, transform=f"rotate(-45 {place:.1f} {edge})"))
-    parts.append(soft("rows: true class; columns: predicted class", margin, height - 8, "start"))
+    parts.append(
+        axis_text("rows: true class; columns: predicted class", margin, height - 8, "start")
+    )
     wrong = int(counts.sum() - counts.trace())
     return svg(parts, f"{title}: {wrong} of {int(counts.sum())} wrong.", width, height)
 
@@ -156,8 +158,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: flo
     parts = []
     for tick in (0.0, 0.5, 1.0):
         parts.append(line(54, y(tick), side - 12, y(tick), class_="grid"))
-        parts.append(soft(f"{tick:g}", 48, y(tick) + 4, "end"))
-        parts.append(soft(f"{tick:g}", x(tick), side - 22, "middle"))
+        parts.append(axis_text(f"{tick:g}", 48, y(tick) + 4, "end"))
+        parts.append(axis_text(f"{tick:g}", x(tick), side - 22, "middle"))
     parts.append(line(x(0), y(0), x(1), y(1), class_="axis", stroke_dasharray="3 3"))
     most = max((count for _, _, count in bins), default=1)
     for confidence, right, count in bins:
@@ -166,8 +168,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: flo
             dot(x(confidence), y(right), radius, "rgba(var(--tint),.65)", stroke="var(--front)")
         )
     upright = f"translate(12 {side / 2:.0f}) rotate(-90)"
-    parts.append(soft("confidence", side / 2 + 16, side - 5, "middle"))
-    parts.append(soft("share right", 0, 0, "middle", transform=upright))
+    parts.append(axis_text("confidence", side / 2 + 16, side - 5, "middle"))
+    parts.append(axis_text("share right", 0, 0, "middle", transform=upright))
     said = f"Reliability of {title}: expected calibration error {error:.3f}."
     return svg(parts, said, side, side)
 
@@ -199,7 +201,7 @@ def _dots(x: Linear, y: Linear, across: np.ndarray, down: np.ndarray) -> list[st
 
 
 def histogram(values: np.ndarray, ends: tuple[float, float], x_name: str, title: str) -> str:
-    """Return how many of the values (N,) lie where; those beyond the ends are in the last bars."""
+    """Return how many values (N,) lie where. Those beyond the ends are in the last bars."""
     counts, edges = np.histogram(values.clip(*ends), BARS, ends)
     x = Linear(*ends, LEFT, WIDTH - RIGHT)
     y = Linear(0, int(counts.max()), HEIGHT - BOTTOM, TOP)
@@ -229,7 +231,7 @@ def _range(points: Sequence[Point], lower_is_better: bool) -> tuple[float, float
 
 
 def _free(taken: list[tuple[float, float, float]], across: float, down: float, text: str) -> float:
-    """Return a height for a label near `down` at which no other one stands.
+    """Return a height near `down` at which no other label stands.
 
     Args:
         taken: left end, right end and height of those that stand, to which this one is added.

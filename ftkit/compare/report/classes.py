@@ -24,7 +24,7 @@ SAMPLES = 1000
 """Samples are drawn so often to see which error chance alone gives."""
 MOST_DRAWN = 2 * 10**7
 """The most samples times rows. Larger data have fewer samples, 100 at least."""
-SHOWN = 12
+EXAMPLES = 12
 """The examples that are shown."""
 MOST_CLASSES = 40
 """A confusion matrix of more classes is not drawn."""
@@ -64,8 +64,8 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
     return [
         wrong_examples(tables[best], runs[best]),
         table_of_classes("Classes", names, scores, [run.label for run in runs], best),
-        confusion(matrices),
-        calibrated(
+        confusion_section(matrices),
+        calibration_section(
             "How often a strategy is right where it is so sure.",
             reliabilities,
         ),
@@ -88,7 +88,7 @@ def wrong_examples(table: pa.Table, run: Run) -> Section:
     truth, told = answers(table)
     sure = np.array(table["probability"].to_pylist()).max(1)
     wrong = np.flatnonzero(truth != told)
-    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN].tolist()
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES].tolist()
     said = {row: f"{truth[row]}, taken for {told[row]} ({sure[row]:.2f})" for row in chosen}
     about = f"Test rows that {run.label}, the best, has wrong, those of which it is surest first."
     return Section("wrong", "Most confidently wrong", about, examples=examples_of(table, run, said))
@@ -130,7 +130,7 @@ def table_of_classes(
 
 
 def matrix(label: str, counts: np.ndarray, names: Sequence[str]) -> Picture:
-    """Return a strategy's confusion matrix (C, C), and in words what is confused most."""
+    """Return a strategy's confusion matrix (C, C), and a sentence on what is confused most."""
     wrong = counts * (1 - np.eye(len(names), dtype=int))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     places = [divmod(int(place), len(names)) for place in order]
@@ -141,7 +141,7 @@ def matrix(label: str, counts: np.ndarray, names: Sequence[str]) -> Picture:
     return Picture(label, charts.confusion(counts, names, title) if drawn else "", caption)
 
 
-def confusion(matrices: Sequence[Picture], about: str = "") -> Section:
+def confusion_section(matrices: Sequence[Picture], about: str = "") -> Section:
     """Return the confusion matrices of the strategies."""
     return Section("confusion", "Confusion", about, pictures=tuple(matrices))
 
@@ -149,7 +149,7 @@ def confusion(matrices: Sequence[Picture], about: str = "") -> Section:
 def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Picture:
     """Return a strategy's reliability diagram, and whether its error is more than chance."""
     bins, error = calibration(confidence, right)
-    usual, most = by_chance(confidence)
+    usual, most = error_by_chance(confidence)
     told = "more than chance" if error > most else "no more than chance"
     caption = (
         f"{label}: ECE {error:.3f}, {told} (perfect calibration: {usual:.3f}, at most {most:.3f})"
@@ -157,7 +157,7 @@ def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Pictur
     return Picture(label, charts.reliability(bins, label, error), caption)
 
 
-def calibrated(about: str, pictures: Sequence[Picture]) -> Section:
+def calibration_section(about: str, pictures: Sequence[Picture]) -> Section:
     """Return the reliability diagrams of the strategies."""
     about += (
         " The expected calibration error (ECE) is the mean distance from the dashed line, over 15 "
@@ -187,8 +187,8 @@ def calibration(
     return tuple(bins), float(error)
 
 
-def by_chance(confidence: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the mean and the 95 % quantile of the calibration error of perfect calibration.
+def error_by_chance(confidence: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return mean and 95 % quantile of the calibration error of perfect calibration.
 
     The error over bins is above 0 for every finite sample (Kumar, Liang and Ma 2019; Roelofs et al.
     2022), so it is compared with that of samples whose rows are right with just the probability

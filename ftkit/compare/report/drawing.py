@@ -39,7 +39,7 @@ def standalone(svg: str) -> str:
 
 
 class Linear:
-    """From values to pixels; what lies outside stands at the edge."""
+    """A scale from values to pixels. Values beyond its ends stand at the edge."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self.low, self.high = low, high if high > low else low + 1
@@ -59,7 +59,7 @@ class Linear:
 
 
 class Log(Linear):
-    """From values to pixels, equal factors apart."""
+    """A scale on which equal factors have equal distances."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         super().__init__(math.log10(low), math.log10(max(high, low * 1.01)), start, end)
@@ -110,7 +110,7 @@ def label(text: str, x: float, y: float, anchor: str = "start", **style: float |
     return tag("text", text, x=x, y=y, text_anchor=anchor, **style)
 
 
-def soft(text: str, x: float, y: float, anchor: str, **style: float | str) -> str:
+def axis_text(text: str, x: float, y: float, anchor: str, **style: float | str) -> str:
     """Return a text of an axis."""
     return label(text, x, y, anchor, class_="soft", **style)
 
@@ -125,19 +125,19 @@ def axes(x: Linear, y: Linear, x_name: str, y_name: str, zero: str | None = None
     parts = []
     for value, text in y.ticks():
         parts.append(line(LEFT, y(value), right, y(value), class_="grid"))
-        parts.append(soft(text, LEFT - 8, y(value) + 4, "end"))
+        parts.append(axis_text(text, LEFT - 8, y(value) + 4, "end"))
     ticks = [(x(value), text) for value, text in x.ticks()]
     if zero:
         ticks = [(LEFT, zero), *((place, text) for place, text in ticks if place > LEFT + 30)]
     for place, text in ticks:
         parts.append(line(place, bottom, place, bottom + 5))
-        parts.append(soft(text, place, bottom + 20, "middle"))
+        parts.append(axis_text(text, place, bottom + 20, "middle"))
     upright = f"translate(15 {(TOP + bottom) / 2:.0f}) rotate(-90)"
     return [
         *parts,
         line(LEFT, bottom, right, bottom),
-        soft(x_name, (LEFT + right) / 2, HEIGHT - 8, "middle"),
-        soft(y_name, 0, 0, "middle", transform=upright),
+        axis_text(x_name, (LEFT + right) / 2, HEIGHT - 8, "middle"),
+        axis_text(y_name, 0, 0, "middle", transform=upright),
     ]
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
-from ftkit.compare.report.classes import SHOWN, answers
+from ftkit.compare.report.classes import EXAMPLES, answers
 from ftkit.compare.report.sections import Picture, Section, Table
 from ftkit.compare.report.shown_rows import examples_of
 
@@ -19,7 +19,7 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
     pairs = [answers(table) for table in tables]
     drawn = [(run.label, *pair) for run, pair in zip(runs, pairs, strict=True)]
     return [
-        _furthest(tables[best], runs[best], *pairs[best]),
+        _largest_errors(tables[best], runs[best], *pairs[best]),
         Section(
             "errors",
             "Errors",
@@ -50,11 +50,11 @@ def _errors(truth: np.ndarray, told: np.ndarray) -> tuple[str, ...]:
     return (f"{errors.mean():+.4g}", *(f"{figure:.4g}" for figure in figures))
 
 
-def _furthest(table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray) -> Section:
+def _largest_errors(table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray) -> Section:
     off = told - truth
     said = {
         row: f"{truth[row]:.4g}, predicted {told[row]:.4g} ({off[row]:+.4g})"
-        for row in np.argsort(-np.abs(off), kind="stable")[:SHOWN].tolist()
+        for row in np.argsort(-np.abs(off), kind="stable")[:EXAMPLES].tolist()
     }
     about = f"Test rows in which {run.label}, the best, is furthest off."
     return Section("wrong", "Most wrong", about, examples=examples_of(table, run, said))

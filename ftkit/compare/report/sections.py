@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Example:
-    """A test row, and what was made of it."""
+    """A test row, and what the model made of it."""
 
     index: int
     said: str
@@ -68,6 +68,6 @@ class Section:
         return not any(example.image for example in self.examples)
 
 
-def cut(text: str) -> str:
+def shortened(text: str) -> str:
     """Return a text as it is shown, its end left out where it is long."""
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"
