@@ -207,8 +207,8 @@ def test_a_published_recipe_sends_no_checkpoints(finished_run, tiny_recipe):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"peft_type": "PROMPT_TUNING"}, "not one of LoRA"),
-        ({"peft_type": "LORA", "megatron_config": {}}, "not one of LoRA"),
+        ({"peft_type": "PROMPT_TUNING"}, "not a LoRA adapter"),
+        ({"peft_type": "LORA", "megatron_config": {}}, "not a LoRA adapter"),
         ({"peft_type": "LORA"}, "no adapter_model.safetensors"),
     ],
 )

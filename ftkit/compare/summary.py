@@ -194,7 +194,7 @@ def _latency_notes(rows: Sequence[Row]) -> list[str]:
         said.append("Latencies with different numbers of threads cannot be compared.")
     older = [row.label for row in timed if row.threads is None]
     if older and known:
-        said.append(f"The latency of {listed(older)} is by the clock of an earlier version.")
+        said.append(f"The latency of {listed(older)} was measured by an earlier version.")
     return said
 
 

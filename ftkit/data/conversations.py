@@ -34,4 +34,8 @@ def fault(messages: list[dict[str, Any]]) -> str:
     spoken = [message["role"] for message in messages if message["role"] != "system"]
     if "assistant" not in spoken:
         return "no message is the assistant's, so there is nothing to learn"
-    return "the assistant speaks first, to nobody" if spoken[0] == "assistant" else ""
+    return (
+        "the assistant speaks first, so there is nothing to answer"
+        if spoken[0] == "assistant"
+        else ""
+    )

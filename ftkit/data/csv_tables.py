@@ -157,7 +157,7 @@ def _require_same_columns(forms: Sequence[CsvForm]) -> None:
         if other.columns.keys() != first.columns.keys():
             raise DataError(
                 f"data '{other.file}': its columns are {', '.join(other.columns)}, those of "
-                f"{first.file} {', '.join(first.columns)}; files of one split have the same"
+                f"{first.file} {', '.join(first.columns)}; files of one split need the same columns"
             )
 
 

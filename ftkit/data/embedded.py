@@ -31,8 +31,8 @@ def embedded_data(name: str, together: bool = True) -> dict[str, Dataset]:
     """
     if name not in DATA:
         raise DataError(
-            f"data '{PREFIX}{name}': there is none; embedded are {', '.join(DATA)}"
-            f"{nearest(name, DATA)}"
+            f"data '{PREFIX}{name}': there is no such embedded data set; known are "
+            f"{', '.join(DATA)}{nearest(name, DATA)}"
         )
     return DATA[name]() if together or name != "langid" else langid(together=False)
 
@@ -115,7 +115,7 @@ def _locale(language: str) -> Any:
         from babel import Locale
     except ImportError:
         raise DataError(
-            "the names come from the package babel; pip install 'ftkit[embedded]'"
+            "the package babel, which has these names, is missing; pip install 'ftkit[embedded]'"
         ) from None
     return Locale.parse(language)
 

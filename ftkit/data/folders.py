@@ -131,7 +131,7 @@ def _entries(folder: str, left: LeftOut) -> Iterator[tuple[os.DirEntry[str], boo
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
             left.add(f"hidden or system {what}", entry.path)
         elif not _is_text(entry.name):
-            left.add(f"{what} whose names are not UTF-8, which is to be changed", entry.path)
+            left.add(f"{what} whose names are not UTF-8 and have to be changed", entry.path)
         elif is_folder and (is_run(entry.path) or _is_cache(entry.path)):
             left.add("folders that ftkit wrote", entry.path)
         elif is_folder or is_file:

@@ -156,7 +156,9 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
     if is_run(folder):
-        raise DataError(f"data '{folder}': ftkit wrote this folder; give one with rows of yours")
+        raise DataError(
+            f"data '{folder}': ftkit wrote this folder; give a folder with your own rows"
+        )
     left, notes = LeftOut(folder), list[str]()
     inside = look_into(folder, left)
 

@@ -193,7 +193,7 @@ def group_by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], lis
     if "train" in found:
         whose = "its name" if len(others) == 1 else "each name"
         return found, [f"not used: {there}; {whose} says no split, beside files that name one"]
-    notes = [f"{there}: for training, as no name says train"] if found else []
+    notes = [f"{there}: used for training, because no name says train"] if found else []
     return {"train": others, **found}, notes
 
 

@@ -172,7 +172,7 @@ def _spread(splits: Splits, role: str) -> str:
     values = getattr(splits, role)["label"][:]
     if isinstance(values[0], str):
         middle = sorted(map(len, values))[len(values) // 2]
-        return f"{middle:,} characters to write in the middle one"
+        return f"texts to write, half of them with {middle:,} characters or fewer"
     if isinstance(values[0], (int, float)):
         labels: Any = np.asarray(values)
         counted = ""

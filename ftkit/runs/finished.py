@@ -79,7 +79,9 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             raise RunError(f"{file}, line {number}: expected an object, got {line[:40]!r}")
         for name, value in entry.items():
             if not _is_figure(name, value):
-                raise RunError(f"{file}, line {number}: {name} = {str(value)[:40]!r} is no figure")
+                raise RunError(
+                    f"{file}, line {number}: {name} = {str(value)[:40]!r} is not a figure"
+                )
         entries.append(entry)
     return entries
 

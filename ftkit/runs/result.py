@@ -15,31 +15,28 @@ from ftkit.recipe.settings import Settings, read_json
 FILE = "run.json"
 
 
-def _named(values: dict[str, Any]) -> dict[str, Any]:
+def _require_name(values: dict[str, Any]) -> dict[str, Any]:
     """Return settings; their kind, if they have one, must be a text."""
     if not isinstance(values.get("kind", ""), str):
         raise ValueError("kind is no name")
     return values
 
 
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that have a kind."""
-    if "kind" not in values:
-        raise ValueError("kind is missing")
-    return values
+def _having(key: str) -> AfterValidator:
+    """Return what refuses values without this key."""
 
+    def require(values: dict[str, Any]) -> dict[str, Any]:
+        if key not in values:
+            raise ValueError(f"{key} is missing")
+        return values
 
-def _of_host(values: dict[str, int]) -> dict[str, int]:
-    """Return bytes of memory, that of the host among them."""
-    if "host" not in values:
-        raise ValueError("host is missing")
-    return values
+    return AfterValidator(require)
 
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Time = Annotated[float, Field(ge=0, lt=1e12)]
 """Seconds, in a range that no run leaves."""
-Kind = Annotated[dict[str, Any], AfterValidator(_named)]
+Kind = Annotated[dict[str, Any], AfterValidator(_require_name)]
 
 
 class Measured(Settings):
@@ -91,7 +88,7 @@ class RunResult(Settings):
     section = "run"
 
     recipe: str
-    strategy: Annotated[Kind, AfterValidator(_known)]
+    strategy: Annotated[Kind, _having("kind")]
     task: Kind
     dataset: str
     split: str
@@ -110,7 +107,7 @@ class RunResult(Settings):
     seconds: Seconds
     examples_per_second: Annotated[float, Field(ge=0, lt=1e15)]
     """Training examples per second, over all processes, evaluation left out."""
-    peak_memory_bytes: Annotated[dict[str, Count], AfterValidator(_of_host)]
+    peak_memory_bytes: Annotated[dict[str, Count], _having("host")]
     model_bytes: Count
     """Size of the weights in model/, without an adapter kept beside them."""
     latency_seconds: Time | None = None

@@ -61,9 +61,6 @@ class Page:
     """All that a report shows."""
 
     found: Comparison
-    headings: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-    """The lines of the table: a label and its cells."""
     pictures: dict[str, str]
     """The SVG of each chart by its name."""
     curve: str
@@ -147,8 +144,6 @@ def page_of(found: Comparison) -> Page:
     curve = curves_and_settings.curve_figure(firsts)
     return Page(
         found,
-        headings(found),
-        tuple((row.label, *cells(row, found)) for row in found.rows),
         _pictures(found, firsts, curve),
         curve,
         tuple(sections_of(firsts, best)),
@@ -219,7 +214,7 @@ def render(page: Page, template: str) -> str:
     environment.filters["svg"] = Markup
     environment.filters["p"] = p_value
     environment.filters["bounds"] = with_bounds
-    environment.globals["file_of"] = file_of
+    environment.globals |= {"file_of": file_of, "headings": headings, "cells": cells}
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 
