@@ -65,8 +65,8 @@ def test_a_name_that_is_no_id_is_refused_for_a_data_set(name):
 
 def test_offline_mode_is_named():
     code = (
-        "from ftkit import Data, HubError\nfrom ftkit.data.sources import read\n"
-        "try: read(Data(path='nobody/nothing'))\nexcept HubError as error: print(error)"
+        "from ftkit import Data, HubError\nfrom ftkit.data.sources import read_source\n"
+        "try: read_source(Data(path='nobody/nothing'))\nexcept HubError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -59,9 +59,9 @@ def test_what_ends_one_process_ends_all_and_is_said_once(what, tiny_recipe, tmp_
 
 PARENT = """
 import sys, time
-from ftkit.machine.heartbeat import watched
+from ftkit.machine.heartbeat import watching_machines
 
-with watched(6.0):
+with watching_machines(6.0):
     print("watching", flush=True)
     time.sleep(120)
 """

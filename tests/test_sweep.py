@@ -15,7 +15,8 @@ from ftkit.cli.main import main
 from ftkit.cli.sweep import as_searched, chosen_lines
 from ftkit.finetuning.verify import Verified
 from ftkit.planning.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.planning.sweep import Ended, Study, run_trial, sweep
+from ftkit.planning.study import Study, TrialEnd
+from ftkit.planning.sweep import run_trial, sweep
 from ftkit.runs.result import Measured
 from ftkit.runs.validation import KeptValidation, kept_validation
 
@@ -112,7 +113,7 @@ def test_of_equal_figures_the_lower_validation_loss_is_chosen(recipe, tmp_path):
     study = Study(recipe, SPACE, tmp_path, None)
     for figure, loss in ((0.9, 0.5), (0.9, 0.3), (0.9, None), (0.8, 0.1)):
         number, _ = study.ask(4)
-        study.end(number, Ended("complete", figure, "", loss))
+        study.end(number, TrialEnd("complete", figure, "", loss))
     assert [trial.number for trial in study.trials()] == [1, 0, 2, 3]
 
 
@@ -143,7 +144,7 @@ def test_the_choice_is_by_validation_though_another_trial_is_better_on_test_rows
     study = Study(recipe, SPACE, tmp_path, None)
     for figure, test in ((0.8, 0.75), (0.9, 0.5)):
         number, _ = study.ask(2)
-        study.end(number, Ended("complete", figure, ""))
+        study.end(number, TrialEnd("complete", figure, ""))
         leave_run(tmp_path / f"trial-{number:04d}", {"accuracy": figure}, test)
     chosen, test, optimistic = chosen_lines(study.trials(), "accuracy")
     assert f"trial 1 in {tmp_path / 'trial-0001'}" in chosen
@@ -186,7 +187,7 @@ def test_a_trial_below_the_median_is_cut_off(recipe, tmp_path):
     for _ in range(5):
         number, _ = study.ask(100)
         assert not any(study.cut_off(number, value) for value in (0.9, 0.95, 0.96))
-        study.end(number, Ended("complete", 0.96, ""))
+        study.end(number, TrialEnd("complete", 0.96, ""))
     bad = {"strategy.learning_rate": 1e-4, "train.batch_size": 32}
     study.study.enqueue_trial(bad)
     found = sweep(recipe, SPACE, 6, tmp_path)
