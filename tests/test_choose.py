@@ -65,7 +65,7 @@ def test_the_head_is_what_remains_of_a_short_time(recipe, monkeypatch):
 
 
 def test_on_a_machine_that_is_too_busy_nothing_more_is_tried(recipe, monkeypatch):
-    monkeypatch.setattr(choose, "LOOKING", -1.0)
+    monkeypatch.setattr(choose, "MOST_SPENT_ON_HEAD", -1.0)
     found = chosen(recipe, 1e4, monkeypatch)
     assert found.recipe.strategy.kind == "head"
     assert "too much to try more" in found.why
