@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset
 
+from ftkit.data.splits import ROLES
 from ftkit.data.table_files import SPLITS, split_meanings
 from ftkit.data.usual_columns import SPLIT_NAMES, usually_named
 from ftkit.errors import DataError, nearest
@@ -79,22 +80,17 @@ def _words(rows: Dataset, column: str) -> list[str]:
 
 def assign_roles(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
     """Return which split of the source plays train, validation and test."""
-    there = ", ".join(source)
-    if data.train not in source:
-        raise DataError(
-            f"data '{data.path}' has no split '{data.train}'; splits are {there}. "
-            f"Use --set data.train=SPLIT"
-        )
-    roles = {"train": data.train}
-    for role in ("validation", "test"):
+    roles = {}
+    for role in ROLES:
         asked = getattr(data, role)
-        if asked != role and asked not in source:
+        if asked == role != "train":  # the usual name, which need not be there
+            continue
+        if asked not in source:
             raise DataError(
-                f"data '{data.path}' has no split '{asked}'; splits are {there}. "
+                f"data '{data.path}' has no split '{asked}'; splits are {', '.join(source)}. "
                 f"Use --set data.{role}=SPLIT"
             )
-        if asked != role:
-            roles[role] = asked
+        roles[role] = asked
     means = split_meanings(map(str.lower, source))
     for role in ("validation", "test"):  # what was not asked for by name, out of what is left
         left = [name for name in source if name not in roles.values()]

@@ -68,20 +68,20 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
         choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
         recipe = choice.recipe
         log.info("auto: %s", choice.why)
-    if not wanted.learning_rate:
-        runtime.on_main(lambda: open_folder(folder, recipe).release())
-        return recipe
-    ready = make_ready(recipe, machine)
-    strategy = strategy_of(recipe.strategy)
-    if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
-        log.info("learning rate: not looked for: %s", reason)
-        runtime.on_main(lambda: open_folder(folder, recipe).release())
-        return recipe
-    found = range_test(ready.model, ready.inputs, recipe, machine)
-    recipe = recipe.override({"strategy.learning_rate": found.chosen})
+    found = None
+    if wanted.learning_rate:
+        ready = make_ready(recipe, machine)
+        strategy = strategy_of(recipe.strategy)
+        if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
+            log.info("learning rate: not looked for: %s", reason)
+        else:
+            found = range_test(ready.model, ready.inputs, recipe, machine)
+            recipe = recipe.override({"strategy.learning_rate": found.chosen})
 
     def write() -> None:
         open_folder(folder, recipe).release()  # `finetune` takes it again
+        if found is None:
+            return
         found.write(folder / "learning_rate.json")
         title = f"{recipe.name}, {recipe.strategy.kind}: range test"
         means = smoothed(found.losses)
