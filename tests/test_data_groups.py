@@ -22,7 +22,7 @@ from ftkit import (
     registry,
 )
 from ftkit.data.duplicates import normalised, number_copies
-from ftkit.data.games import canonical, positions
+from ftkit.data.tic_tac_toe import canonical, positions
 from ftkit.finetuning.folder import rows_as_begun, write_predictions
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of

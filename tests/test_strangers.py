@@ -23,7 +23,7 @@ from ftkit.cli.request import resolve
 from ftkit.compare.finished_runs import read_runs
 from ftkit.compare.report.shown_rows import inputs_of
 from ftkit.prediction.predict import predict
-from ftkit.prediction.trained import load_trained
+from ftkit.prediction.trained_model import load_trained
 from ftkit.publishing.push import repository_files
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.registry import find, is_own

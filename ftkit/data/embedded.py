@@ -136,25 +136,25 @@ def tictactoe() -> dict[str, Dataset]:
     together, so that no test row is a training row in disguise; the column `board` names them by
     the least of the eight, so that validation rows are cut off and intervals drawn in the same way.
     """
-    from ftkit.data import games
+    from ftkit.data import tic_tac_toe
 
-    known, unseen = games.split(0.7, seed=0)
+    known, unseen = tic_tac_toe.split(0.7, seed=0)
     columns = [
         f"{who}{cell}" for who in ("own", "other", "empty") for cell in range(1, 10)
-    ]  # the order of games.encode
+    ]  # the order of tic_tac_toe.encode
 
-    def rows(positions: list[games.Position]) -> Dataset:
-        cells = games.encode(positions)
+    def rows(positions: list[tic_tac_toe.Position]) -> Dataset:
+        cells = tic_tac_toe.encode(positions)
         values = {name: cells[:, i].tolist() for i, name in enumerate(columns)}
         features = Features(
             {
                 **{name: Value("float32") for name in columns},
                 "board": Value("string"),
-                "value": ClassLabel(names=list(games.VALUES)),
+                "value": ClassLabel(names=list(tic_tac_toe.VALUES)),
             }
         )
-        boards = ["".join("o.x"[cell + 1] for cell in games.canonical(p)) for p in positions]
-        labels = games.labels(positions).tolist()
+        boards = ["".join("o.x"[cell + 1] for cell in tic_tac_toe.canonical(p)) for p in positions]
+        labels = tic_tac_toe.labels(positions).tolist()
         return Dataset.from_dict({**values, "board": boards, "value": labels}, features=features)
 
     return {"train": rows(known), "test": rows(unseen)}

@@ -25,7 +25,7 @@ from ftkit.hub.errors import loading_errors
 from ftkit.hub.names import is_hub_id
 from ftkit.machine import runtime
 from ftkit.prediction.answers import Predictions
-from ftkit.prediction.trained import load_trained
+from ftkit.prediction.trained_model import load_trained
 from ftkit.recipe import Mlp, Recipe
 from ftkit.recipe.strangers import harmless
 from ftkit.runs.finished import (
