@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from attacks import KINDS, Try, World
-from attacks.field import carry_out, warm
+from attacks.commands import carry_out, warm
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from ftkit.data.games import (
+from ftkit.data.tic_tac_toe import (
     PLAYER,
     encode,
     labels,

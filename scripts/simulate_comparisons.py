@@ -21,9 +21,9 @@ import numpy as np
 from scipy.stats import binom
 
 from ftkit.compare.claims import Cost, claims
-from ftkit.compare.evidence import Answers, Evidence
-from ftkit.compare.family import Family, family
 from ftkit.compare.intervals import interval
+from ftkit.compare.paired_tests import PairedTests, run_paired_tests
+from ftkit.compare.row_statistics import RunStatistics, StrategyStatistics
 from ftkit.compare.statistics import LEVEL
 from ftkit.compare.verdict import verdict
 from ftkit.tasks.metrics.intervals import wilson
@@ -52,15 +52,17 @@ def eases(random: np.random.Generator, accuracy: float, n: int) -> np.ndarray:
 
 def of_accuracy(
     right: np.ndarray, seeds: Sequence[int], group: np.ndarray | None = None
-) -> Evidence:
+) -> StrategyStatistics:
     """Return the evidence of right answers (S, n) in these seeds."""
     index = np.arange(right.shape[1])
     parts = np.stack([right, np.ones_like(right)], -1).astype(float)
-    answers = (Answers(index, each, group) for each in parts)
-    return Evidence(dict(zip(seeds, answers, strict=True)), lambda s: s[..., 0] / s[..., 1])
+    answers = (RunStatistics(index, each, group) for each in parts)
+    return StrategyStatistics(
+        dict(zip(seeds, answers, strict=True)), lambda s: s[..., 0] / s[..., 1]
+    )
 
 
-def costs_of(found: dict[str, Evidence]) -> list[Cost]:
+def costs_of(found: dict[str, StrategyStatistics]) -> list[Cost]:
     """Return what made-up strategies cost: each more than the one before it."""
     return [
         Cost(label, 100 * place, 1000, 10.0 * place, len(each.seeds))
@@ -68,7 +70,7 @@ def costs_of(found: dict[str, Evidence]) -> list[Cost]:
     ]
 
 
-def best_of(tests: Family) -> str:
+def best_of(tests: PairedTests) -> str:
     """Return the strategy of the best figure."""
     return max(tests.values, key=lambda label: tests.values[label])
 
@@ -103,7 +105,7 @@ def alarms(experiments: int) -> None:
 def _alarms_of(right: np.ndarray, seed: int) -> np.ndarray:
     """Return whether the sentence, any pair, and any pair by Holm claims a difference."""
     found = {f"s{k}": of_accuracy(row[None], [0]) for k, row in enumerate(right)}
-    tests = family(found, "accuracy", seed=seed, count=FLIPS)
+    tests = run_paired_tests(found, "accuracy", seed=seed, count=FLIPS)
     said = claims(tests, costs_of(found), best_of(tests), "s1", False)
     pairs = np.array([*combinations(range(len(right)), 2)])
     by_holm = holm(right[pairs[:, 0]], right[pairs[:, 1]])
@@ -134,7 +136,7 @@ def power(experiments: int) -> None:
                 ease = random.beta(4.5, 0.5, n)
                 right = np.stack([_at(random, ease, accuracy) for accuracy in truth])
                 found = {f"s{k}": of_accuracy(row[None], [0]) for k, row in enumerate(right)}
-                tests = family(found, "accuracy", seed=seed, count=FLIPS)
+                tests = run_paired_tests(found, "accuracy", seed=seed, count=FLIPS)
                 told = np.array([tests.pairs[f"s{a}", f"s{b}"].p for a, b in pairs]) < LEVEL
                 by_holm = holm(right[pairs[:, 0]], right[pairs[:, 1]]) < LEVEL
                 seen += (
@@ -186,7 +188,7 @@ def bounds(experiments: int) -> None:
                     ease = random.beta(4.5, 0.5, n)
                     right = np.stack([_at(random, ease, one) for one in truth])
                     found = {f"s{k}": of_accuracy(row[None], [0]) for k, row in enumerate(right)}
-                    tests = family(found, "accuracy", seed=seed, count=FLIPS)
+                    tests = run_paired_tests(found, "accuracy", seed=seed, count=FLIPS)
                     level = dict(zip(found, truth, strict=True))
                     holds = {
                         pair: one.low - 1e-9 <= level[pair[1]] - level[pair[0]] <= one.high + 1e-9
@@ -237,7 +239,7 @@ def unequal_claims(experiments: int) -> tuple[int, int, int]:
             right = np.stack([_at(random, ease, luck) for luck in random.uniform(0.75, 0.99, 3)])
             have = sorted({0, *random.choice(3, random.integers(1, 4)).tolist()})
             found[label] = of_accuracy(right[have], have)
-        tests = family(found, "accuracy", seed=seed, count=FLIPS)
+        tests = run_paired_tests(found, "accuracy", seed=seed, count=FLIPS)
         text = verdict(tests, costs_of(found), best_of(tests), "mlp", "accuracy")
         for place, (better, worse) in claimed(text, [*found]):
             counts[place] += 1

@@ -17,7 +17,7 @@ from hub_server import OWNER, STRANGER
 from huggingface_hub import HfApi, constants
 
 from ftkit import Data, publish
-from ftkit.data.sources import read
+from ftkit.data.sources import read_source
 from ftkit.hub.checksums import sha256_of
 from ftkit.hub.download import fetch
 
@@ -55,7 +55,7 @@ class Stage:
         return fetch(self.source)
 
     def pull_data(self):
-        return read(Data(path="alice/colours")).splits
+        return read_source(Data(path="alice/colours")).splits
 
     def push(self):
         return publish(self.run, self.target, private=self.private)

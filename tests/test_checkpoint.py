@@ -14,10 +14,10 @@ from ftkit.runs.checkpoint import (
     SUMS,
     keep_newest,
     load_moving,
-    moving,
+    moving_tensors,
     newest_checkpoint,
     save_moving,
-    written,
+    whole_checkpoint,
 )
 from ftkit.strategies import strategy_of
 from ftkit.tasks import task_of
@@ -31,7 +31,7 @@ def test_every_moving_weight_and_statistic_comes_back(family, strategy, checkpoi
     model, _ = load_model(Backbone(id=str(checkpoint(family))), ("a", "b", "c"), 0, task=IMAGES)
     model = strategy_of(strategy).adapt(model)
     saved = copy.deepcopy(model.state_dict())
-    save_moving(moving(model), tmp_path)
+    save_moving(moving_tensors(model), tmp_path)
     movable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     statistics = [b for name, b in model.named_buffers() if "running" in name]
     with torch.no_grad():
@@ -48,21 +48,21 @@ def test_an_adapters_checkpoint_is_small(checkpoint, tmp_path):
         model, _ = load_model(
             Backbone(id=str(checkpoint("timm-vit"))), ("a", "b", "c"), 0, task=IMAGES
         )
-        save_moving(moving(strategy_of(strategy).adapt(model)), tmp_path / strategy.kind)
+        save_moving(moving_tensors(strategy_of(strategy).adapt(model)), tmp_path / strategy.kind)
         sizes[strategy.kind] = (tmp_path / strategy.kind / FILE).stat().st_size
     assert sizes["head"] < sizes["full"] / 100
 
 
 def test_a_checkpoint_of_another_strategy_is_refused(checkpoint, tmp_path):
     model, _ = load_model(Backbone(id=str(checkpoint("vit"))), ("a", "b"), 0, task=IMAGES)
-    save_moving(moving(strategy_of(HeadOnly()).adapt(model)), tmp_path)
+    save_moving(moving_tensors(strategy_of(HeadOnly()).adapt(model)), tmp_path)
     with pytest.raises(RunError, match="other weights"):
         load_moving(strategy_of(Full()).adapt(model), tmp_path)
 
 
 def write(folder, *steps, best=None):
     for step in steps:
-        with written(folder / f"checkpoint-{step}", best) as unfinished:
+        with whole_checkpoint(folder / f"checkpoint-{step}", best) as unfinished:
             (unfinished / "weights").write_text(f"of step {step}")
 
 
@@ -113,7 +113,7 @@ def test_an_error_leaves_the_older_checkpoint_whole(tmp_path):
     write(tmp_path, 4)
 
     def without_room():
-        with written(tmp_path / "checkpoint-5") as unfinished:
+        with whole_checkpoint(tmp_path / "checkpoint-5") as unfinished:
             (unfinished / "weights").write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
 

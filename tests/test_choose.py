@@ -65,7 +65,7 @@ def test_the_head_is_what_remains_of_a_short_time(recipe, monkeypatch):
 
 
 def test_on_a_machine_that_is_too_busy_nothing_more_is_tried(recipe, monkeypatch):
-    monkeypatch.setattr(choose, "LOOKING", -1.0)
+    monkeypatch.setattr(choose, "MOST_SPENT_ON_HEAD", -1.0)
     found = chosen(recipe, 1e4, monkeypatch)
     assert found.recipe.strategy.kind == "head"
     assert "too much to try more" in found.why
@@ -79,7 +79,7 @@ def test_what_does_not_fit_into_memory_is_passed_over(recipe, monkeypatch):
 
 
 def test_a_head_that_is_surely_right_ends_the_search(recipe, monkeypatch):
-    monkeypatch.setattr(choose, "enough", lambda *_: True)
+    monkeypatch.setattr(choose, "head_is_enough", lambda *_: True)
     found = chosen(recipe, 1e4, monkeypatch)
     assert found.recipe.strategy.kind == "head"
     assert "nothing more is needed" in found.why
@@ -89,23 +89,23 @@ def test_a_head_that_is_surely_right_ends_the_search(recipe, monkeypatch):
 def test_a_head_is_enough_by_the_lower_end_of_scipys_interval(right, rows, recipe):
     low = binomtest(right, rows).proportion_ci(method="wilson").low
     labels = np.arange(rows) % 2
-    assert choose.enough(recipe, right / rows, labels) == (low >= 0.99) == (rows == 381)
+    assert choose.head_is_enough(recipe, right / rows, labels) == (low >= 0.99) == (rows == 381)
 
 
 def test_other_figures_and_one_class_that_is_nearly_all_rows_say_nothing(recipe):
     labels = np.arange(5000) % 2
-    assert choose.enough(recipe, 1.0, labels)
-    assert not choose.enough(recipe.override({"train.best_by": "auroc"}), 1.0, labels)
-    assert not choose.enough(recipe.override({"train.best_by": "loss"}), 1.0, labels)
-    assert not choose.enough(recipe, 1.0, np.arange(5000) < 25)
+    assert choose.head_is_enough(recipe, 1.0, labels)
+    assert not choose.head_is_enough(recipe.override({"train.best_by": "auroc"}), 1.0, labels)
+    assert not choose.head_is_enough(recipe.override({"train.best_by": "loss"}), 1.0, labels)
+    assert not choose.head_is_enough(recipe, 1.0, np.arange(5000) < 25)
 
 
 def test_accuracy_of_words_or_of_rows_in_groups_says_nothing(recipe):
     texts = np.empty(5000, object)
     texts[:] = [[0, 1]] * 5000
-    assert not choose.enough(recipe, 1.0, texts)
+    assert not choose.head_is_enough(recipe, 1.0, texts)
     grouped = recipe.override({"data.group": "patient"})
-    assert not choose.enough(grouped, 1.0, np.arange(5000) % 2)
+    assert not choose.head_is_enough(grouped, 1.0, np.arange(5000) % 2)
 
 
 def test_sixteen_of_sixteen_right_do_not_end_the_search(recipe, monkeypatch):

@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from ftkit import Backbone, Data, Recipe, RunError, RunResult, TextTagging
 from ftkit.compare.baselines import run_baseline
+from ftkit.compare.ladder import build_ladder
 from ftkit.compare.neighbours import TEMPERATURE, vote
-from ftkit.compare.rungs import ladder
 from ftkit.data.splits import labels_of
 from ftkit.registry import find
 from ftkit.tasks import task_of
@@ -22,7 +22,7 @@ from ftkit.tasks.loading import load_splits
 
 
 def rung(recipe, kind):
-    return ladder([recipe], [kind]).rungs[0].recipe
+    return build_ladder([recipe], [kind]).rungs[0].recipe
 
 
 def test_the_majority_is_scikit_learns(tmp_path):

@@ -12,9 +12,9 @@ from sklearn.metrics import f1_score, r2_score
 from test_compare import make
 
 from ftkit import RunError
-from ftkit.compare.evidence import bleu_of, evidence, shared, summed
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.intervals import measured
-from ftkit.compare.runs import Run
+from ftkit.compare.row_statistics import bleu_of, read_row_statistics, shared_rows, sums_by_unit
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import rung_line
 from ftkit.runs.result import Measured
@@ -63,7 +63,7 @@ def of_classes(right, start=0):
 
 def total(found):
     """What a single run's figure is made of, summed over its rows."""
-    return summed({"": found}, shared({"": found}))[0, 0].sum(0)
+    return sums_by_unit({"": found}, shared_rows({"": found}))[0, 0].sum(0)
 
 
 TEXTS = (["the cat sat on the mat today", "dogs run far"], ["the cat sat on a mat", "dogs run"])
@@ -93,7 +93,7 @@ def test_a_figure_of_all_examples_once_is_the_figure(kind, tmp_path):
         "label": list(label),
         "prediction": list(prediction),
     }
-    found = evidence([a_run(tmp_path, "full", table, task=kind)])
+    found = read_row_statistics([a_run(tmp_path, "full", table, task=kind)])
     sums = total(found)
     assert found.figure(sums) == pytest.approx(value)
     assert found.figure(np.stack([sums, 3 * sums])) == pytest.approx([value, value])
@@ -107,8 +107,12 @@ def test_whether_tags_say_where_a_name_begins_is_known_from_all_classes(tmp_path
         "prediction": [["B-PER", "I-PER", "O"]],
     }
     of = {"task": "token-classification"}
-    within = evidence([a_run(tmp_path, "lora", table, names=("O", "B-PER", "I-PER"), **of)])
-    alone = evidence([a_run(tmp_path, "full", table, names=("O", "B-PER", "I-PER", "PER"), **of)])
+    within = read_row_statistics(
+        [a_run(tmp_path, "lora", table, names=("O", "B-PER", "I-PER"), **of)]
+    )
+    alone = read_row_statistics(
+        [a_run(tmp_path, "full", table, names=("O", "B-PER", "I-PER", "PER"), **of)]
+    )
     assert within.seeds[0].parts.tolist() == [[2, 2]]  # one name of two words
     assert alone.seeds[0].parts.tolist() == [[4, 4]]  # each word is a name
 
@@ -117,14 +121,14 @@ def test_runs_of_earlier_versions_that_show_a_correlation_first_are_compared_by_
     label, prediction = NUMBERS
     table = {"index": np.arange(len(label)), "label": list(label), "prediction": list(prediction)}
     run = a_run(tmp_path, "full", table, task="text-regression", figure="pearson")
-    found = evidence([run])
+    found = read_row_statistics([run])
     assert found.figure(total(found)) == pytest.approx(pearsonr(label, prediction)[0])
 
 
 def test_perplexity_is_that_of_all_tokens(tmp_path):
     table = {"index": [0, 1], "loss": [1.0, 2.0], "tokens": [30, 10]}
     table |= {"label": ["", ""], "prediction": ["", ""]}
-    found = evidence([a_run(tmp_path, "full", table, task="text-generation")])
+    found = read_row_statistics([a_run(tmp_path, "full", table, task="text-generation")])
     assert found.figure(found.seeds[0].parts.sum(0)) == pytest.approx(np.exp(1.25))
 
 
@@ -152,21 +156,23 @@ def test_strategies_meet_in_the_seeds_and_rows_that_all_have(tmp_path):
         return a_run(tmp_path, label, of_classes(np.ones(4, bool), start), seed=seed)
 
     found = {
-        "head": evidence([of("head", 0, 0), of("head", 1, 10)]),
-        "lora": evidence([of("lora", 0, 2), of("lora", 1, 20)]),
-        "full": evidence([of("full", 0, 1), of("full", 1, 10), of("full", 2, 0)]),
-        "far": evidence([of("far", 7, 0)]),
+        "head": read_row_statistics([of("head", 0, 0), of("head", 1, 10)]),
+        "lora": read_row_statistics([of("lora", 0, 2), of("lora", 1, 20)]),
+        "full": read_row_statistics([of("full", 0, 1), of("full", 1, 10), of("full", 2, 0)]),
+        "far": read_row_statistics([of("far", 7, 0)]),
     }
-    cells = shared(found)
+    cells = shared_rows(found)
     assert cells.labels == ("head", "lora", "full")
     assert {seed: rows.tolist() for seed, rows in cells.rows.items()} == {0: [2, 3]}
-    assert summed(found, cells).tolist() == [[[[1, 1]] * 2]] * 3
+    assert sums_by_unit(found, cells).tolist() == [[[[1, 1]] * 2]] * 3
 
 
 def test_rows_of_one_group_count_together(tmp_path):
     table = of_classes(np.array([1, 1, 0, 1], bool))
-    found = {"full": evidence([a_run(tmp_path, "full", {**table, "group": [5, 9, 5, 5]})])}
-    assert summed(found, shared(found)).tolist() == [[[[2, 3], [1, 1]]]]
+    found = {
+        "full": read_row_statistics([a_run(tmp_path, "full", {**table, "group": [5, 9, 5, 5]})])
+    }
+    assert sums_by_unit(found, shared_rows(found)).tolist() == [[[[2, 3], [1, 1]]]]
 
 
 def test_one_seed_is_as_in_run_json_and_several_are_their_mean(tmp_path):
@@ -175,7 +181,7 @@ def test_one_seed_is_as_in_run_json_and_several_are_their_mean(tmp_path):
         a_run(tmp_path, "full", of_classes(random.random(300) < 0.8), seed=seed)
         for seed in range(3)
     ]
-    found = evidence(runs)
+    found = read_row_statistics(runs)
     assert measured(runs[:1], found) == runs[0].score
     mean = measured(runs, found)
     assert mean.value == pytest.approx(np.mean([run.score.value for run in runs]))
@@ -226,7 +232,7 @@ def test_r_squared_of_timestamps_is_that_of_scikit_learn(tmp_path):
 
 @pytest.mark.parametrize("told", [[3.0, 3.0, 3.0], [3.0, 3.0, 4.0]], ids=["exact", "off"])
 def test_r_squared_of_equal_labels_is_that_of_scikit_learn(told, tmp_path):
-    found = evidence([numbers_run(tmp_path, "full", [3.0] * 3, told)])
+    found = read_row_statistics([numbers_run(tmp_path, "full", [3.0] * 3, told)])
     assert found.figure(total(found)) == r2_score([3.0] * 3, told)
 
 
@@ -235,6 +241,6 @@ def test_r_squared_of_equal_labels_is_that_of_scikit_learn(told, tmp_path):
 def test_two_seeds_of_few_rows_have_an_interval(labels, tmp_path):
     told = [label + 0.5 * place for place, label in enumerate(labels)]
     runs = [numbers_run(tmp_path, "full", labels, told, seed=seed) for seed in range(2)]
-    figure = measured(runs, evidence(runs))
+    figure = measured(runs, read_row_statistics(runs))
     assert np.isfinite([figure.low, figure.high]).all()
     assert figure.low <= figure.value <= figure.high

@@ -8,9 +8,9 @@ import pytest
 from test_compare_evidence import a_run
 
 from ftkit.compare.claims import Cost
-from ftkit.compare.family import Family
+from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.report import write
-from ftkit.compare.statistics import Paired, critical, paired_family
+from ftkit.compare.statistics import Paired, critical, paired_differences
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import with_bounds
 from ftkit.compare.verdict import verdict
@@ -68,7 +68,7 @@ def test_numbers_of_few_rows_have_a_table_and_a_report(tmp_path, name, seeds):
 
 def test_an_interval_without_ends_is_said_to_have_none():
     test = Paired(0.25, -np.inf, np.inf, 0.4, 2, "some")
-    tests = Family((0,), 2, 2, {"head": 0.5, "full": 0.75}, {("head", "full"): test})
+    tests = PairedTests((0,), 2, 2, {"head": 0.5, "full": 0.75}, {("head", "full"): test})
     costs = [Cost("head", 10, 100, 1.0), Cost("full", 100, 100, 5.0)]
     assert verdict(tests, costs, "full", "head", "r2") == (
         "full has the best r2 at n = 2, 0.750, but cannot be told apart from head; so few rows do "
@@ -93,6 +93,6 @@ def test_a_row_without_which_a_figure_is_infinite_leaves_the_others_intervals():
     moves = np.full((3, 12), np.inf)
     moves[:2] = parts[:2, 0, :, 0]
     assert np.isfinite(critical(moves, pairs))
-    first, second = paired_family(parts, figure, pairs, 12, rate=False)
+    first, second = paired_differences(parts, figure, pairs, 12, rate=False)
     assert np.isfinite([first.low, first.high]).all()
     assert (second.low, second.high) == (-np.inf, np.inf)

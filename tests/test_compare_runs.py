@@ -13,10 +13,9 @@ from test_compare import make
 from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
 from ftkit.cli.main import main
 from ftkit.cli.options import seconds_of
-from ftkit.compare.run import compare, of_seeds
-from ftkit.compare.rungs import Ladder, ladder
-from ftkit.compare.runner import Done, climb
-from ftkit.compare.runs import Run, read_runs
+from ftkit.compare.finished_runs import Run, read_runs
+from ftkit.compare.ladder import Ladder, build_ladder
+from ftkit.compare.run_ladder import LadderRuns, climb, compare, note_on_seeds
 from ftkit.compare.summary import summarize
 from ftkit.registry import find
 
@@ -29,7 +28,7 @@ def tiny_file(tiny_recipe, tmp_path):
 
 
 def kinds(recipes, wanted=None):
-    return [rung.kind for rung in ladder(recipes, wanted).rungs]
+    return [rung.kind for rung in build_ladder(recipes, wanted).rungs]
 
 
 def test_the_usual_ladder_of_a_recipe_is_its_own_strategies_and_the_baselines():
@@ -41,18 +40,18 @@ def test_the_usual_ladder_of_a_recipe_is_its_own_strategies_and_the_baselines():
 
 def test_the_perceptron_is_that_of_the_recipe_for_the_same_rows():
     recipe = find("effnet-digits").override({"train.seed": 3, "data.train_rows": 100})
-    (rung,) = ladder([recipe], ["mlp"]).rungs
+    (rung,) = build_ladder([recipe], ["mlp"]).rungs
     known = find("mlp-digits")
     assert rung.recipe == known.override({"train.seed": 3, "data.train_rows": 100})
     assert rung.folder == "mlp-digits-full-seed3"
     own = find("effnet-digits").override({"data.path": "photos"})
-    (rung,) = ladder([own], ["mlp"]).rungs
+    (rung,) = build_ladder([own], ["mlp"]).rungs
     assert (rung.recipe.name, rung.recipe.data.path) == ("mlp-effnet-digits", "photos")
     assert isinstance(rung.recipe.backbone, Mlp)
 
 
 def test_what_a_task_does_not_have_is_left_out_aloud():
-    found = ladder([find("t5-multi30k")])
+    found = build_ladder([find("t5-multi30k")])
     assert [rung.kind for rung in found.rungs] == ["lora", "full"]
     (sentence,) = found.left_out
     assert sentence.startswith(
@@ -63,22 +62,22 @@ def test_what_a_task_does_not_have_is_left_out_aloud():
     with pytest.raises(
         RecipeError, match=r"nothing to compare: .* knn .*fits it: lora, full and bitfit"
     ):
-        ladder([find("smollm-lora")], ["knn"])
+        build_ladder([find("smollm-lora")], ["knn"])
 
 
 def test_recipes_of_other_rows_and_unknown_strategies_are_refused():
     with pytest.raises(RecipeError, match=r"different rows .*--data"):
-        ladder([find("effnet-digits"), find("vit-cifar")])
+        build_ladder([find("effnet-digits"), find("vit-cifar")])
     with pytest.raises(RecipeError, match="there is no 'loar'"):
-        ladder([find("effnet-digits")], ["loar"])
+        build_ladder([find("effnet-digits")], ["loar"])
     table = Recipe(name="t", data=Data(path="t.csv"), backbone=Mlp(), task=TabularRegression())
-    assert [rung.label for rung in ladder([table], ["mlp"]).rungs] == ["mlp"]
+    assert [rung.label for rung in build_ladder([table], ["mlp"]).rungs] == ["mlp"]
 
 
 def test_recipes_on_the_same_rows_share_the_perceptron_and_the_most_frequent_class():
     first = find("effnet-digits")
     recipes = [first, first.override({"name": "other"})]
-    found = ladder(recipes, ["majority", "mlp", "head"]).rungs
+    found = build_ladder(recipes, ["majority", "mlp", "head"]).rungs
     labels = ["majority", "mlp", "effnet-digits head", "other head"]
     assert [rung.label for rung in found] == labels
 
@@ -158,7 +157,7 @@ def test_two_runs_of_one_seed_are_no_two_seeds(tmp_path):
     with pytest.raises(RunError, match=r"a and .*b are both full with seed 3"):
         summarize(runs)
     with pytest.raises(RecipeError, match="two recipes are named effnet-digits"):
-        ladder([find("effnet-digits")] * 2)
+        build_ladder([find("effnet-digits")] * 2)
 
 
 def test_a_margin_is_a_share(tiny_file, capsys):
@@ -184,7 +183,7 @@ def test_other_settings_have_another_folder(tiny_file, tmp_path, monkeypatch, ca
 
 
 def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
-    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "full"])
+    rungs = build_ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "full"])
     done = climb(rungs, [0], tmp_path, budget=1e-6)
     assert [run.label for run in done.runs] == ["majority"]
     (sentence,) = done.not_run
@@ -200,7 +199,7 @@ def test_no_run_is_started_that_would_not_fit(tiny_recipe, tmp_path):
     ],
 )
 def test_the_note_on_seeds_is_of_those_that_were_tested(shared, said):
-    notes = of_seeds(shared)
+    notes = note_on_seeds(shared)
     assert len(notes) == len(said)
     assert all(note.startswith(text) for note, text in zip(notes, said, strict=True))
 
@@ -212,17 +211,17 @@ def test_with_a_budget_one_of_two_seeds_may_be_left_to_test(tiny_recipe, tmp_pat
         done = climb(rungs, seeds[:1], out)
         (tmp_path / "more").mkdir()
         more = climb(Ladder(rungs.rungs[:1], ()), seeds[1:], tmp_path / "more")
-        return Done([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
+        return LadderRuns([*done.runs, *more.runs], ["mlp, seed 1, was not started"])
 
-    monkeypatch.setattr("ftkit.compare.run.climb", climbed)
-    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
+    monkeypatch.setattr("ftkit.compare.run_ladder.climb", climbed)
+    rungs = build_ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
     found, _ = compare(rungs, [0, 1], tmp_path / "out", budget=1.0)
     assert found.seeds == (0,)
     assert found.notes[-1].startswith("One seed that all have: ")
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tiny_recipe, tmp_path):
-    rungs = ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
+    rungs = build_ladder([tiny_recipe.override({"train.epochs": 1})], ["majority", "mlp"])
     (tmp_path / "mlp-tiny-colours-full-seed0").write_text("in the way")
     done = climb(rungs, [0], tmp_path)
     assert [run.label for run in done.runs] == ["majority"]

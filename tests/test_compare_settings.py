@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_compare_evidence import rung
 
-from ftkit.compare.runs import Run
-from ftkit.compare.settings import best_by_validation
+from ftkit.compare.chosen_setting import best_by_validation
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.summary import summarize
 
 

@@ -5,8 +5,8 @@ import pytest
 from test_compare_evidence import a_run, of_classes
 from test_compare_verdict import of_tokens
 
-from ftkit.compare.evidence import evidence, shared
 from ftkit.compare.report import write
+from ftkit.compare.row_statistics import read_row_statistics, shared_rows
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import headings
 
@@ -33,7 +33,7 @@ def test_as_many_as_possible_are_tested_together_whichever_is_listed_first(tmp_p
         of(tmp_path, "lora", 120),
         of(tmp_path, "full", 190),
     ]
-    cells = shared({run.label: evidence([run]) for run in runs})
+    cells = shared_rows({run.label: read_row_statistics([run]) for run in runs})
     assert (cells.labels, len(cells.all_rows)) == (("lora", "full"), 200)
     found = summarize(runs)
     assert found.best == "full"
@@ -47,10 +47,10 @@ def test_of_sets_of_equally_many_the_one_with_the_most_rows_is_tested(tmp_path):
     """One and two share 5 rows, two and three 15, one and three none."""
     spans = {"one": (0, 15), "two": (10, 30), "three": (15, 40)}
     found = {
-        label: evidence([of(tmp_path, label, 9, n=end - start, start=start)])
+        label: read_row_statistics([of(tmp_path, label, 9, n=end - start, start=start)])
         for label, (start, end) in spans.items()
     }
-    cells = shared(found)
+    cells = shared_rows(found)
     assert cells.labels == ("two", "three")
     assert cells.rows[0].tolist() == list(range(15, 30))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_compare_evidence import a_run, of_classes, rung
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import write
-from ftkit.compare.runs import Run
 from ftkit.compare.summary import summarize
 from ftkit.runs.result import Seconds
 

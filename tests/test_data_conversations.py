@@ -40,7 +40,7 @@ BAD = {
     ),
     "nobody asks": (
         '[{"role": "assistant", "content": "a"}]',
-        r"row 5: the assistant speaks first, to nobody",
+        r"row 5: the assistant speaks first, so there is nothing to answer",
     ),
 }
 

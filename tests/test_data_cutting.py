@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ftkit.data.sampling import cut_off, limited, spread
+from ftkit.data.sampling import cut_off, limit_rows, stratified_order
 
 
 @some.composite
@@ -43,7 +43,7 @@ def test_no_group_is_on_two_sides_and_the_size_misses_by_less_than_a_group(rows)
 @settings(max_examples=100, deadline=None)
 def test_a_limit_is_exact_and_tears_only_what_it_must(rows):
     labels, groups, size, seed = rows
-    left = limited(labels, groups, size, seed)
+    left = limit_rows(labels, groups, size, seed)
     assert len(left) == size
     assert np.all(np.diff(left) > 0)
 
@@ -54,8 +54,8 @@ def test_where_every_row_is_its_own_group_the_rows_are_those_without_groups(rows
     """So figures that were measured before groups came still hold."""
     labels, _, size, seed = rows
     alone = np.random.default_rng(seed).permutation(len(labels))
-    before = np.sort(spread(labels, seed)[:size])  # how earlier versions cut and limited
-    for draw in (cut_off, limited):
+    before = np.sort(stratified_order(labels, seed)[:size])  # how earlier versions cut and limited
+    for draw in (cut_off, limit_rows):
         np.testing.assert_array_equal(draw(labels, None, size, seed), before)
         np.testing.assert_array_equal(draw(labels, alone, size, seed), before)
 

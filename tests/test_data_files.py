@@ -9,7 +9,7 @@ import pytest
 from conftest import make_image
 
 from ftkit import Data, DataError, TextClassification
-from ftkit.data.sources import read
+from ftkit.data.sources import read_source
 from ftkit.data.table_files import split_word
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
@@ -18,7 +18,7 @@ FRAME = pd.DataFrame({"text": [f"word {n}" for n in range(20)], "label": ["a", "
 
 
 def rows_of(path):
-    source = read(Data(path=str(path)))
+    source = read_source(Data(path=str(path)))
     return {
         split: list(zip(rows["text"][:], rows["label"][:], strict=True))
         for split, rows in source.splits.items()
@@ -152,7 +152,7 @@ def test_an_object_is_read_as_it_is_called_and_encoded_now(tmp_path):
     for name in ("train.json", "test.json"):
         (tmp_path / name).write_bytes(content.encode("cp1252"))
     for encoding, dash in (("latin-1", "\x96"), ("cp1252", "\u2013")):
-        source = read(Data(path=str(tmp_path), encoding=encoding))
+        source = read_source(Data(path=str(tmp_path), encoding=encoding))
         texts = {split: rows["text"][:] for split, rows in source.splits.items()}
         assert texts == {"train": [f"a {dash} b"], "test": [f"a {dash} b"]}
 
@@ -169,7 +169,7 @@ def test_a_word_in_excel_is_a_gap_only_beside_numbers(tmp_path, cells, expected)
     pytest.importorskip("openpyxl")
     frame = pd.DataFrame({"text": [f"word {n}" for n in range(4)], "cells": cells})
     frame.to_excel(tmp_path / "rows.xlsx", index=False)
-    rows = read(Data(path=str(tmp_path / "rows.xlsx"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "rows.xlsx"))).splits["train"]
     assert rows["cells"][:] == expected
 
 
@@ -185,7 +185,7 @@ def test_class_folders_may_lie_in_an_archive(tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for name in ("photos/cat/1.png", "photos/owl/1.png"):
             archive.write(tmp_path / "x.png", name)
-    rows = read(Data(path=str(tmp_path / "photos.zip"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "photos.zip"))).splits["train"]
     assert rows.features["label"].names == ["cat", "owl"]
 
 
@@ -228,7 +228,7 @@ def test_a_column_that_nobody_needs_may_have_any_type_in_each_file(tmp_path):
     assert sum(splits.counts().values()) == 24
     assert "not used: column 'odd', of another type in 2024-03.jsonl" in splits.notes
     (tmp_path / "2024-03.jsonl").unlink()
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["train"]["odd"][:] == [[]] * 8 + [[{"k": 1}]] * 8
     assert source.notes == ()
 
@@ -236,7 +236,7 @@ def test_a_column_that_nobody_needs_may_have_any_type_in_each_file(tmp_path):
 def test_a_file_of_which_no_column_is_used_keeps_its_rows(tmp_path):
     lines(tmp_path / "a.jsonl", {"text": "a", "odd": 1}, {"text": "b", "odd": 2})
     lines(tmp_path / "b.jsonl", {"odd": {"k": 1}})
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["train"][:] == {"text": ["a", "b", None]}
     assert source.notes == ("not used: column 'odd', of another type in b.jsonl",)
 
@@ -258,7 +258,7 @@ def test_a_column_that_is_needed_names_file_and_types_where_they_differ(tmp_path
 def test_parquet_files_of_one_split_may_have_other_columns_and_types(tmp_path):
     FRAME.assign(label=[1, 2] * 10).to_parquet(tmp_path / "a.parquet")
     FRAME.assign(label=["1", "2"] * 10, more=1).to_parquet(tmp_path / "b.parquet")
-    rows = read(Data(path=str(tmp_path))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path))).splits["train"]
     assert rows["label"][:] == ["1", "2"] * 20
     assert rows["more"][:] == [None] * 20 + [1] * 20
 
@@ -267,7 +267,7 @@ def test_types_may_change_late_in_a_file(tmp_path):
     rows = [{"text": f"{n} " + "x" * 900, "label": "ab"[n % 2], "odd": []} for n in range(13_000)]
     rows[-1]["odd"] = [{"k": 1}]
     lines(tmp_path / "rows.jsonl", *rows)
-    assert len(read(Data(path=str(tmp_path))).splits["train"]) == 13_000
+    assert len(read_source(Data(path=str(tmp_path))).splits["train"]) == 13_000
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_what_stands_before_the_header_is_no_row(tmp_path, before):
     file = tmp_path / "rows.csv"
     file.write_text(before + FRAME.to_csv(index=False), encoding="utf-8")
     assert rows_of(file) == {"train": ROWS}
-    said = [note for note in read(Data(path=str(file))).notes if "not used" in note]
+    said = [note for note in read_source(Data(path=str(file))).notes if "not used" in note]
     assert bool(said) == ("#" in before or "sep" in before)
     file.write_text(before + "text,label\na,b\nc\n", encoding="utf-8")
     assert f"line {before.count(chr(10)) + 3} (row 1)" in refusal(file)

@@ -15,7 +15,7 @@ from ftkit import (
     Train,
     finetune,
 )
-from ftkit.data.split_fingerprint import changed, fingerprint
+from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.finetuning.folder import require_same_rows, write_checks
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
@@ -39,15 +39,15 @@ def prints_of(data, task=None):
 def test_rows_are_told_by_their_content(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     before = prints_of(table(tmp_path / "rows.csv"))
-    assert changed(before, prints_of(table(tmp_path / "elsewhere" / "copy.csv"))) == ""
+    assert what_changed(before, prints_of(table(tmp_path / "elsewhere" / "copy.csv"))) == ""
     every = {row: f"{WORDS[row % 7]} of day {row},{'ba'[row % 2]}" for row in range(40)}
-    labels = changed(before, prints_of(table(tmp_path / "rows.csv", every)))
+    labels = what_changed(before, prints_of(table(tmp_path / "rows.csv", every)))
     assert labels == "train has other labels, validation has other labels, test has other labels"
     text = prints_of(table(tmp_path / "rows.csv", {0: "cold day 0,a"}))
-    assert changed(before, text).endswith("has other inputs")
+    assert what_changed(before, text).endswith("has other inputs")
     more = prints_of(table(tmp_path / "rows.csv", {0: "sun,a\nice,b"}))
-    assert "rows, before" in changed(before, more)
-    assert changed({}, before) == ""
+    assert "rows, before" in what_changed(before, more)
+    assert what_changed({}, before) == ""
 
 
 def test_images_are_told_by_their_files(tmp_path):
@@ -59,9 +59,9 @@ def test_images_are_told_by_their_files(tmp_path):
     before = prints_of(data, ImageClassification())
     os.rename(tmp_path / "photos", tmp_path / "moved")
     data = Data(path=str(tmp_path / "moved"))
-    assert changed(before, prints_of(data, ImageClassification())) == ""
+    assert what_changed(before, prints_of(data, ImageClassification())) == ""
     make_image("red", 99).save(tmp_path / "moved" / "red" / "0.png")
-    assert "has other inputs" in changed(before, prints_of(data, ImageClassification()))
+    assert "has other inputs" in what_changed(before, prints_of(data, ImageClassification()))
 
 
 def test_an_unfinished_run_does_not_go_on_with_other_rows(tmp_path, caplog):

@@ -9,18 +9,18 @@ from test_data_sources import found, lay, refusal, write_table
 
 from ftkit import Data, ImageClassification
 from ftkit.data.images import open_rgb
-from ftkit.data.sources import as_images, read
+from ftkit.data.sources import as_images, read_source
 from ftkit.errors import DataError
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
 
 
 def notes(root, **settings):
-    return read(Data(path=str(root), **settings)).notes
+    return read_source(Data(path=str(root), **settings)).notes
 
 
 def classes(root, **settings):
-    splits = read(Data(path=str(root), **settings)).splits
+    splits = read_source(Data(path=str(root), **settings)).splits
     return {name: rows.features["label"].names for name, rows in splits.items()}
 
 
@@ -80,7 +80,7 @@ def test_a_class_folder_is_answered_with_the_one_above(tmp_path):
 def test_a_test_split_without_classes_is_noted_and_has_no_labels(tmp_path):
     photos(tmp_path / "train", "cat", "owl")
     lay(tmp_path, "test/0.png", "test/1.png", "val/0.png")
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["test"].column_names == ["image"]
     assert any("whose images have no class (val)" in note for note in source.notes)
     splits = load_splits(Data(path=str(tmp_path)), task_of(ImageClassification()))
@@ -99,7 +99,7 @@ def test_a_table_in_each_split_names_the_images_there(tmp_path, suffix, below):
         where = "{0}.png" if not below else below + "{1}/{0}.png"
         pairs = [(where.format(n, name), "ab"[n]) for n, name in enumerate(("cat", "owl"))]
         write_table(tmp_path / split / f"metadata{suffix}", pairs)
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["train"]["label"][:] == ["a", "b"]  # and not the folders' names
     for split, size in (("train", (4, 4)), ("test", (8, 8)), ("test[:50%]", (8, 8))):
         rows = as_images(source.splits[split[:5].strip("[")], "file", source.folder_of(split))
@@ -203,6 +203,6 @@ def test_a_path_is_a_name_and_no_pattern(tmp_path, monkeypatch, name):
     lay(tmp_path / name.replace("~", "home"), "cat/0.png", "owl/0.png")
     assert classes(name) == {"train": ["cat", "owl"]}
     write_table(tmp_path / f"{name.replace('~', 'home')}.tsv", [("x.png", "cat")])
-    assert len(read(Data(path=f"{name}.tsv")).splits["train"]) == 1
+    assert len(read_source(Data(path=f"{name}.tsv")).splits["train"]) == 1
     other = unicodedata.normalize("NFD", name)
     assert classes(other) == {"train": ["cat", "owl"]}

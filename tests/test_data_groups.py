@@ -21,8 +21,8 @@ from ftkit import (
     Translation,
     registry,
 )
-from ftkit.data.duplicates import copies, normalised
-from ftkit.data.games import canonical, positions
+from ftkit.data.duplicates import normalised, number_copies
+from ftkit.data.tic_tac_toe import canonical, positions
 from ftkit.finetuning.folder import with_rows_of_run, write_predictions
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
@@ -137,11 +137,11 @@ def test_equal_images_are_on_one_side_as_bytes_and_as_files(load, tmp_path):
                 {"image": Image(decode=False), "label": Value("string"), "index": Value("int64")}
             ),
         )
-        found, _ = copies(rows)
+        found, _ = number_copies(rows)
         assert (found[:30] == found[30:]).all()
         assert len(set(found.tolist())) == 30
     missing = rows.map(lambda row: {"image": {"bytes": None, "path": None}})
-    assert len(set(copies(missing)[0].tolist())) == 60
+    assert len(set(number_copies(missing)[0].tolist())) == 60
 
 
 def test_rows_of_few_values_are_equal_by_chance(load):

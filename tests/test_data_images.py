@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.image_utils import load_image
 
-from ftkit.data.duplicates import copies
+from ftkit.data.duplicates import number_copies
 from ftkit.data.images import BadImage, find_bad_images, open_image, open_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
@@ -224,7 +224,7 @@ def test_a_pipe_and_an_empty_cell_are_bad_and_nobody_waits(tmp_path):
     assert "a pipe" in reason({"bytes": None, "path": str(tmp_path / "a.png")})
     paths = [str(tmp_path / "a.png")] * 2
     rows = Dataset.from_dict({"image": paths}).cast_column("image", ImageFeature(decode=False))
-    assert copies(rows)[0].tolist() == [0, 1]
+    assert number_copies(rows)[0].tolist() == [0, 1]
     for row in (None, {"bytes": None, "path": ""}):
         assert "there is no image in this row" in reason(row)
 

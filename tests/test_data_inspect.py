@@ -19,7 +19,7 @@ from ftkit import (
     TokenClassification,
 )
 from ftkit.data.images import open_rgb
-from ftkit.data.row_fingerprints import ALIKE, normalised, thumbnail
+from ftkit.data.row_fingerprints import NEAR_COPY_CORRELATION, normalised, thumbnail
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits
 
@@ -173,7 +173,7 @@ def test_of_real_photos_only_the_same_pictures_are_near(shared_data):
             split = getattr(splits, part)
             position = int(np.flatnonzero(np.array(split["index"][:]) == number)[0])
             pictures.append(thumbnail(open_rgb(split[position]["image"])))
-        assert pictures[0] @ pictures[1] > ALIKE
+        assert pictures[0] @ pictures[1] > NEAR_COPY_CORRELATION
     small = Data(path=data.path, train_rows=3000, validation_rows=500, test_rows=1000)
     found = examine(load_splits(small, task_of(ImageClassification())), "error")
     assert [finding.message for finding in found] == []

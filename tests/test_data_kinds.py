@@ -13,9 +13,9 @@ from ftkit import (
     TextTagging,
 )
 from ftkit.data.column_kinds import Column
-from ftkit.data.list_separators import separator_in
-from ftkit.data.sources import read
-from ftkit.data.split_names import assign
+from ftkit.data.label_lists import separator_in
+from ftkit.data.sources import read_source
+from ftkit.data.split_names import assign_roles
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits
 from ftkit.tasks.rows_to_answer import read_rows
@@ -191,10 +191,10 @@ def test_a_comma_that_may_stand_between_thousands_is_not_taken_for_a_decimal_one
     assert "or where a comma stands before the fraction: --set data.decimal=," in message
     notes = load_splits(Data(path=str(tmp_path)), task_of(TabularRegression(label="age"))).notes
     assert any("not used: price (row 2 is '1,294'; write it without" in note for note in notes)
-    found = read(Data(path=str(tmp_path), decimal=",")).splits["train"]
+    found = read_source(Data(path=str(tmp_path), decimal=",")).splits["train"]
     assert found["price"][2] == 1.294
     (tmp_path / "rows.csv").write_text("\n".join(["size,price,age", '31,"0,5",30', *lines]))
-    assert read(Data(path=str(tmp_path))).splits["train"]["price"][3] == 1.294
+    assert read_source(Data(path=str(tmp_path))).splits["train"]["price"][3] == 1.294
 
 
 @pytest.mark.parametrize("value", ["{}\xa0", " {}"])
@@ -285,8 +285,8 @@ def test_eval_is_for_choosing_where_another_word_says_test(tmp_path):
     splits = load_splits(Data(path=str(tmp_path), split_column="fold"), task_of(TASK))
     assert splits.counts() == {"train": 20, "validation": 10, "test": 10}
     roles = {"train": "train", "validation": "eval", "test": "test"}
-    assert assign(Data(path="a/b"), dict.fromkeys(roles.values())) == roles
-    assert assign(Data(path="a/b"), dict.fromkeys(["train", "eval"])) == {
+    assert assign_roles(Data(path="a/b"), dict.fromkeys(roles.values())) == roles
+    assert assign_roles(Data(path="a/b"), dict.fromkeys(["train", "eval"])) == {
         "train": "train",
         "test": "eval",
     }

@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.metrics import r2_score
 
 from ftkit import DataError, TabularRegression, TextRegression
-from ftkit.data.labels import in_order, name_labels
+from ftkit.data.labels import name_labels, ordered_names
 from ftkit.tasks import task_of
 
 
@@ -167,7 +167,13 @@ def test_identifiers_that_are_numbers_may_be_measures():
 
 def test_numbers_of_one_size_or_of_any_length_have_one_order():
     longest = "1" * 5000
-    assert in_order(None, {"07", "7", longest, "007", "-1"}) == ("-1", "007", "07", "7", longest)
+    assert ordered_names(None, {"07", "7", longest, "007", "-1"}) == (
+        "-1",
+        "007",
+        "07",
+        "7",
+        longest,
+    )
 
 
 def test_many_classes_of_few_rows_each_are_classes():

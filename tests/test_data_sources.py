@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from ftkit import Data, DataError
 from ftkit.data.images import open_rgb
-from ftkit.data.sources import as_images, read
+from ftkit.data.sources import as_images, read_source
 
 
 def lay(root, *files):
@@ -29,7 +29,7 @@ def lay(root, *files):
 def found(root):
     """Return {split: [(class, path below root)]} of class folders."""
     pairs = {}
-    for split, rows in read(Data(path=str(root))).splits.items():
+    for split, rows in read_source(Data(path=str(root))).splits.items():
         names = rows.features["label"].names
         rows = rows.cast_column("image", Image(decode=False))
         pairs[split] = [
@@ -41,7 +41,7 @@ def found(root):
 
 def refusal(path):
     with pytest.raises(DataError) as caught:
-        read(Data(path=str(path)))
+        read_source(Data(path=str(path)))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -87,7 +87,7 @@ def test_what_file_managers_leave_is_no_row(tmp_path):
 def test_an_empty_class_folder_is_no_class(tmp_path):
     lay(tmp_path, "cat/0.png", "owl/0.png")
     (tmp_path / "bat").mkdir()
-    rows = read(Data(path=str(tmp_path))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path))).splits["train"]
     assert rows.features["label"].names == ["cat", "owl"]
 
 
@@ -134,7 +134,7 @@ def test_parquet_keeps_its_features(tmp_path):
         tmp_path / "rows.parquet"
     )
     for path in (tmp_path, tmp_path / "rows.parquet"):
-        rows = read(Data(path=str(path))).splits["train"]
+        rows = read_source(Data(path=str(path))).splits["train"]
         assert rows.features == features
         assert rows["label"][:] == [0, 1, 1]
         assert [image.getpixel((0, 0)) for image in rows["img"]] == [(n, 0, 0) for n in range(3)]
@@ -147,7 +147,7 @@ def test_shards_are_put_together_in_order(tmp_path, place):
         Dataset.from_dict({"x": [f"{split}{number}"] * 2}).to_parquet(
             tmp_path / place / f"{split}-{number:05d}-of-{count:05d}.parquet"
         )
-    splits = read(Data(path=str(tmp_path))).splits
+    splits = read_source(Data(path=str(tmp_path))).splits
     assert {split: rows["x"][:] for split, rows in splits.items()} == {
         "train": ["train0", "train0", "train1", "train1"],
         "test": ["test0", "test0"],
@@ -168,7 +168,7 @@ def test_file_names_in_a_table_are_relative_to_it(tmp_path, suffix):
     lay(tmp_path, "images/1.png", "2.png")
     pairs = [("images/1.png", "Größe"), (str(tmp_path / "2.png"), "cat")]
     write_table(tmp_path / f"rows{suffix}", pairs)
-    source = read(Data(path=str(tmp_path / f"rows{suffix}")))
+    source = read_source(Data(path=str(tmp_path / f"rows{suffix}")))
     rows = source.splits["train"]
     assert rows["label"][:] == ["Größe", "cat"]
     images = as_images(rows, "file", source.folder)
@@ -178,7 +178,7 @@ def test_file_names_in_a_table_are_relative_to_it(tmp_path, suffix):
 def test_a_table_for_each_split_is_a_split(tmp_path):
     for name in ("train", "dev", "test"):
         write_table(tmp_path / f"{name}.csv", [(f"{name}.png", "cat")])
-    splits = read(Data(path=str(tmp_path))).splits
+    splits = read_source(Data(path=str(tmp_path))).splits
     assert {split: rows["file"][:] for split, rows in splits.items()} == {
         "train": ["train.png"],
         "validation": ["dev.png"],
@@ -196,7 +196,7 @@ def test_files_of_several_kinds_are_refused(tmp_path):
 def test_every_line_of_a_text_file_is_a_row(tmp_path):
     for name, text in (("train", "Ein Satz.\r\n\r\n  zwei\u2028Zeilen \nEnde"), ("test", "a\n")):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["train"]["text"][:] == ["Ein Satz.", "  zwei\u2028Zeilen ", "Ende"]
     assert source.splits["test"]["text"][:] == ["a"]
     assert source.notes == ("train.txt: 1 empty lines are left out",)
@@ -205,7 +205,7 @@ def test_every_line_of_a_text_file_is_a_row(tmp_path):
 def test_a_text_file_of_other_bytes_is_named_by_its_line(tmp_path):
     (tmp_path / "a.txt").write_bytes("gut\nschön\n".encode("latin-1"))
     assert "a.txt', line 2: byte 0xF6 is not UTF-8" in refusal(tmp_path / "a.txt")
-    source = read(Data(path=str(tmp_path / "a.txt"), encoding="latin-1"))
+    source = read_source(Data(path=str(tmp_path / "a.txt"), encoding="latin-1"))
     assert source.splits["train"]["text"][:] == ["gut", "schön"]
 
 
@@ -218,7 +218,7 @@ def test_a_text_file_without_a_line_is_named(tmp_path, text):
 def test_a_text_file_beside_others_is_no_data(tmp_path):
     write_table(tmp_path / "rows.csv", [("x.png", "cat")])
     (tmp_path / "README.txt").write_text("about these rows")
-    assert read(Data(path=str(tmp_path))).splits["train"].column_names != ["text"]
+    assert read_source(Data(path=str(tmp_path))).splits["train"].column_names != ["text"]
 
 
 def test_two_tables_for_one_split_are_refused(tmp_path):
@@ -236,14 +236,14 @@ def test_a_stray_table_beside_class_folders_is_noted_and_not_used(tmp_path, name
     lay(tmp_path, *(f"{split}{animal}/a 0.png" for split in splits for animal in ("cat", "owl")))
     (tmp_path / name).write_text(text)
     assert [animal for animal, _ in found(tmp_path)["train"]] == ["cat", "owl"]
-    (note,) = read(Data(path=str(tmp_path))).notes
+    (note,) = read_source(Data(path=str(tmp_path))).notes
     assert f"{name} beside them names no image and is not used" in note
 
 
 def test_a_table_that_names_images_in_folders_beside_it_is_read(tmp_path):
     lay(tmp_path, "part1/a 0.png", "part2/b.png", "readme/words.txt")
     write_table(tmp_path / "rows.csv", [("part1/a 0.png", "owl"), ("part2/b.png", "cat")])
-    source = read(Data(path=str(tmp_path)))
+    source = read_source(Data(path=str(tmp_path)))
     assert source.splits["train"]["label"][:] == ["owl", "cat"]
     assert source.notes == ()
 
@@ -275,7 +275,7 @@ def test_a_data_set_saved_to_disk_is_read(tmp_path):
     rows = Dataset.from_dict({"x": [1, 2], "label": ["a", "b"]})
     DatasetDict({"train": rows, "holdout": rows.select([0])}).save_to_disk(tmp_path / "both")
     rows.save_to_disk(tmp_path / "one")
-    both, one = (read(Data(path=str(tmp_path / name))).splits for name in ("both", "one"))
+    both, one = (read_source(Data(path=str(tmp_path / name))).splits for name in ("both", "one"))
     assert {split: rows["x"][:] for split, rows in both.items()} == {
         "train": [1, 2],
         "holdout": [1],
@@ -290,7 +290,7 @@ def test_a_data_set_saved_to_disk_that_lost_a_split_is_named(tmp_path):
 
 
 def test_embedded_digits_are_scikit_learn_s():
-    splits = read(Data(path="embedded:digits")).splits
+    splits = read_source(Data(path="embedded:digits")).splits
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 1437, "test": 360}
     pixels, labels = load_digits(return_X_y=True)
     expected = sorted(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from ftkit.data.sampling import cut_off, limited, spread
+from ftkit.data.sampling import cut_off, limit_rows, stratified_order
 from ftkit.data.splits import Splits, labels_of
 
 SHARES = [
@@ -26,7 +26,7 @@ def cut(rows, size, seed):
 
 
 def limit(rows, most, seed):
-    return rows.select(limited(labels_of(rows), None, most, seed))
+    return rows.select(limit_rows(labels_of(rows), None, most, seed))
 
 
 def rows_of(labels):
@@ -39,32 +39,34 @@ def rows_of(labels):
 def test_every_beginning_is_in_proportion_to_within_one_per_class(shares, n):
     labels = draw(shares, n, seed=n)
     one_hot = np.eye(len(shares))[labels]
-    seen = one_hot[spread(labels, seed=1)].cumsum(axis=0)
+    seen = one_hot[stratified_order(labels, seed=1)].cumsum(axis=0)
     expected = np.arange(1, n + 1)[:, None] * one_hot.mean(axis=0)
     assert np.abs(seen - expected).max() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 1000])
 def test_spread_is_a_permutation(n):
-    order = spread(draw(SHARES[0], n, seed=3), seed=5)
+    order = stratified_order(draw(SHARES[0], n, seed=3), seed=5)
     assert sorted(order.tolist()) == list(range(n))
 
 
 def test_spread_is_the_same_for_the_same_seed_and_another_for_another():
     labels = draw(SHARES[0], 200, seed=0)
-    np.testing.assert_array_equal(spread(labels, seed=4), spread(labels, seed=4))
-    assert (spread(labels, seed=4) != spread(labels, seed=5)).any()
+    np.testing.assert_array_equal(
+        stratified_order(labels, seed=4), stratified_order(labels, seed=4)
+    )
+    assert (stratified_order(labels, seed=4) != stratified_order(labels, seed=5)).any()
 
 
 def test_spread_leaves_the_global_random_state_alone():
     np.random.seed(0)
     expected = np.random.RandomState(0).random()
-    spread(draw(SHARES[0], 50, seed=0), seed=4)
+    stratified_order(draw(SHARES[0], 50, seed=0), seed=4)
     assert np.random.random() == expected
 
 
 def test_which_rows_of_a_class_come_first_is_random():
-    first = {int(spread(np.zeros(20, dtype=int), seed)[0]) for seed in range(200)}
+    first = {int(stratified_order(np.zeros(20, dtype=int), seed)[0]) for seed in range(200)}
     assert len(first) == 20
 
 

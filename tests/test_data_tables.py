@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from ftkit import Data, DataError, ImageClassification, TextClassification, data_of
 from ftkit.cli.main import main
 from ftkit.data.columns import find_bad_rows
-from ftkit.data.sources import read
+from ftkit.data.sources import read_source
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
 
@@ -27,13 +27,13 @@ def write(file, separator=",", encoding="utf-8", rows=ROWS):
 
 
 def rows_of(path, **settings):
-    rows = read(Data(path=str(path), **settings)).splits["train"]
+    rows = read_source(Data(path=str(path), **settings)).splits["train"]
     return list(zip(rows["text"][:], rows["label"][:], strict=True))
 
 
 def refusal(path, **settings):
     with pytest.raises(DataError) as caught:
-        read(Data(path=str(path), **settings))
+        read_source(Data(path=str(path), **settings))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -46,10 +46,10 @@ def test_separator_and_encoding_are_found_out(tmp_path, separator, encoding, suf
 
 
 def test_an_odd_separator_is_said_aloud(tmp_path):
-    assert read(Data(path=str(write(tmp_path / "a.csv", ";")))).notes == (
+    assert read_source(Data(path=str(write(tmp_path / "a.csv", ";")))).notes == (
         "a.csv is separated by ';'",
     )
-    assert read(Data(path=str(write(tmp_path / "b.csv", ",")))).notes == ()
+    assert read_source(Data(path=str(write(tmp_path / "b.csv", ",")))).notes == ()
 
 
 def test_what_cannot_be_found_out_is_told_by_name(tmp_path):
@@ -95,7 +95,7 @@ def test_quotes_between_tabs_are_part_of_the_text(tmp_path):
     file = tmp_path / "rows.tsv"
     file.write_text('text\tlabel\n"hm" she said\ta\n"open\tb\n')
     assert rows_of(file) == [('"hm" she said', "a"), ('"open', "b")]
-    assert "quotes are part of the text" in read(Data(path=str(file))).notes[0]
+    assert "quotes are part of the text" in read_source(Data(path=str(file))).notes[0]
 
 
 def test_a_row_of_a_million_characters_is_read_and_noted(tmp_path):
@@ -122,7 +122,7 @@ def test_a_column_is_what_all_its_rows_are(tmp_path):
         }
     )
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
     assert {name: kind.dtype for name, kind in rows.features.items()} == {
         "late": "string",
         "whole": "int64",
@@ -137,7 +137,7 @@ def test_a_column_is_what_all_its_rows_are(tmp_path):
 
 def test_numbers_with_spaces_signs_and_exponents_are_numbers(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b,c,d\n 1, 1.5,1e3,true\n-2 ,.5 ,inf,false\n")
-    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
     assert [rows[name][:] for name in "abcd"] == [
         [1, -2],
         [1.5, 0.5],
@@ -148,13 +148,13 @@ def test_numbers_with_spaces_signs_and_exponents_are_numbers(tmp_path):
 
 def test_a_line_of_spaces_is_no_row(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n  \n3,4\n\t\n")
-    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
     assert rows[:] == {"a": [1, 3], "b": [2, 4]}
 
 
 def test_excel_may_say_that_tabs_separate(tmp_path):
     (tmp_path / "rows.csv").write_text("sep=\t\na\tb\n1,5\t2\n3,5\t4\n")
-    rows = read(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
+    rows = read_source(Data(path=str(tmp_path / "rows.csv"))).splits["train"]
     assert rows[:] == {"a": [1.5, 3.5], "b": [2, 4]}
 
 
@@ -205,7 +205,7 @@ def test_json_may_be_one_array(tmp_path):
 def test_a_pattern_names_files_by_split(tmp_path):
     for name in ("train-0", "train-1", "test", "other"):
         write(tmp_path / f"{name}.csv", rows=[(name, "x")])
-    splits = read(Data(path=str(tmp_path / "t*.csv"))).splits
+    splits = read_source(Data(path=str(tmp_path / "t*.csv"))).splits
     assert {split: rows["text"][:] for split, rows in splits.items()} == {
         "train": ["train-0", "train-1"],
         "test": ["test"],
@@ -227,7 +227,7 @@ def test_a_file_is_told_by_its_content_not_by_its_time(tmp_path, suffix):
     file = tmp_path / f"rows{suffix}"
     for word in ("old", "new"):
         write_with(word)
-        assert read(Data(path=str(file))).splits["train"]["text"][:] == [word] * 3
+        assert read_source(Data(path=str(file))).splits["train"]["text"][:] == [word] * 3
 
 
 @pytest.mark.parametrize("name", ["a[1].csv", "[ab].csv", "d::x.csv", "a b?.csv", "{a,b}*.csv"])
@@ -242,7 +242,7 @@ def test_what_fsspec_opens_is_read(tmp_path):
     for split in ("train", "test"):
         memory.pipe(f"/mine/{split}.csv", f"text,label\n{split},x\n".encode())
     for path in ("memory://mine", "memory://mine/*.csv"):
-        splits = read(Data(path=path)).splits
+        splits = read_source(Data(path=path)).splits
         assert {split: rows["text"][:] for split, rows in splits.items()} == {
             "train": ["train"],
             "test": ["test"],
@@ -267,7 +267,7 @@ def test_rows_in_memory_become_a_source_by_their_content():
     assert data_of(frame.copy(), test_fraction=0.5) == data
     assert data_of(frame.iloc[1:]).path != data.path
     rows = Dataset.from_pandas(frame)
-    splits = read(data_of(DatasetDict({"train": rows, "holdout": rows.select([1])}))).splits
+    splits = read_source(data_of(DatasetDict({"train": rows, "holdout": rows.select([1])}))).splits
     assert splits["holdout"]["text"][:] == [ROWS[1][0]]
     with pytest.raises(DataError, match="got list"):
         data_of([1, 2])

@@ -12,10 +12,10 @@ from perceptrons import of_flowers
 from ftkit import ModelError, RunError, RunResult, finetune, load_perceptron
 from ftkit.backbones.pretrained import source_of
 from ftkit.cli.main import main
+from ftkit.compare.finished_runs import Run, read_runs
+from ftkit.compare.ladder import build_ladder
 from ftkit.compare.predictions import read_predictions
-from ftkit.compare.rungs import ladder
-from ftkit.compare.runner import find
-from ftkit.compare.runs import Run, read_runs
+from ftkit.compare.run_ladder import find_run
 from ftkit.publishing.push import publish
 from ftkit.recipe import Backbone, Recipe
 from ftkit.runs.finished import read_finished, read_journal, require_verified
@@ -239,11 +239,11 @@ def test_of_two_damaged_runs_the_first_is_named(run, flowers, tmp_path):
 def test_a_comparison_of_recipes_takes_no_damaged_run(flowers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = Recipe.from_json((flowers / "run" / "recipe.json").read_text())
-    (rung,) = ladder([recipe], ["mlp"]).rungs
+    (rung,) = build_ladder([recipe], ["mlp"]).rungs
     usual = shutil.copytree(flowers / "run", tmp_path / "runs" / rung.folder)
-    assert find(rung, rung.recipe, tmp_path / "out") == (usual.relative_to(tmp_path), True)
+    assert find_run(rung, rung.recipe, tmp_path / "out") == (usual.relative_to(tmp_path), True)
     flip(usual / "model" / "model.safetensors")
-    assert find(rung, rung.recipe, tmp_path / "out") == (tmp_path / "out" / rung.folder, False)
+    assert find_run(rung, rung.recipe, tmp_path / "out") == (tmp_path / "out" / rung.folder, False)
 
 
 def test_a_baseline_has_no_model_to_predict_with(flowers, tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftkit.data.games import (
+from ftkit.data.tic_tac_toe import (
     EMPTY,
     PLAYER,
     canonical,

@@ -12,7 +12,7 @@ from huggingface_hub.utils import _http, httpx
 import ftkit.hub.errors
 from ftkit import Backbone, Data, DataError, HubError, ImageClassification, ModelError
 from ftkit.backbones.pretrained import load_model
-from ftkit.data.sources import read
+from ftkit.data.sources import read_source
 from ftkit.hub.errors import hub_errors, loading_errors, patiently
 from ftkit.tasks import task_of
 
@@ -34,7 +34,9 @@ def test_tests_cannot_reach_the_real_hub():
     assert constants.ENDPOINT.startswith("http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("call", [load, lambda id: read(Data(path=id))], ids=["model", "data"])
+@pytest.mark.parametrize(
+    "call", [load, lambda id: read_source(Data(path=id))], ids=["model", "data"]
+)
 def test_an_unreachable_hub_is_named_and_not_waited_for(call, hub, monkeypatch):
     def wait(seconds):
         raise AssertionError(f"waited for {seconds} s")
@@ -56,15 +58,15 @@ def test_a_name_that_is_no_id_is_refused_for_a_backbone(name):
 
 @pytest.mark.parametrize("name", ["a/b/c", "no body/no thing"])
 def test_a_name_that_is_no_id_is_refused_for_a_data_set(name):
-    message = refusal(lambda: read(Data(path=name)))
+    message = refusal(lambda: read_source(Data(path=name)))
     assert f"data set '{name}'" in message
     assert "cannot be a Hub id" in message
 
 
 def test_offline_mode_is_named():
     code = (
-        "from ftkit import Data, HubError\nfrom ftkit.data.sources import read\n"
-        "try: read(Data(path='nobody/nothing'))\nexcept HubError as error: print(error)"
+        "from ftkit import Data, HubError\nfrom ftkit.data.sources import read_source\n"
+        "try: read_source(Data(path='nobody/nothing'))\nexcept HubError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

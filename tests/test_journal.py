@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from ftkit.runs.journal import Journal, Position, say
+from ftkit.runs.journal import Journal, Position, say_epoch
 
 ENTRIES = [
     {"step": 2, "epoch": 0.5, "seconds": 1.5, "loss": 2.0, "learning_rate": 0.1},
@@ -58,5 +58,5 @@ def test_a_process_that_does_not_write_leaves_the_file_alone(log):
 )
 def test_epochs_are_said_as_they_are_counted(caplog, epoch, epochs, said):
     caplog.set_level(logging.INFO)
-    say(epoch, epochs, {"validation_loss": 1.0, "validation_accuracy": 0.5}, 7, 1.0)
+    say_epoch(epoch, epochs, {"validation_loss": 1.0, "validation_accuracy": 0.5}, 7, 1.0)
     assert caplog.messages[0].startswith(f"{said}:")

@@ -18,7 +18,7 @@ from ftkit import (
     finetune,
 )
 from ftkit.backbones.pretrained import load_model
-from ftkit.runs.checkpoint import load_moving, moving, save_moving
+from ftkit.runs.checkpoint import load_moving, moving_tensors, save_moving
 from ftkit.strategies import strategy_of
 from ftkit.strategies.lora import lora_targets
 from ftkit.tasks import task_of
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_tied_weights_comes_back(strategy, models, tmp_path):
     model, _ = load_model(Backbone(id=str(models("llama"))), (), 0, task_of(LanguageModelling()))
     model = strategy_of(strategy).adapt(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_moving(moving(model), tmp_path)
+    save_moving(moving_tensors(model), tmp_path)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

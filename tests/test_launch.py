@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ftkit import Backbone, Data, Full, LanguageModelling, Recipe, Train
-from ftkit.machine.launch import asked_for
+from ftkit.machine.launch import requested_processes
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ["accelerate", "launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
@@ -117,9 +117,9 @@ def test_a_language_model_is_the_same_for_one_and_two_processes(tmp_path):
 
 def test_the_number_of_processes_is_read_from_accelerates_command_line():
     command = ["python", "accelerate", "launch", "--cpu"]
-    assert asked_for([*command, "--num_processes", "3"]).num_processes == 3
-    assert asked_for([*command, "--num-processes=2", "x.py"]).num_processes == 2
-    assert asked_for(["bash"]).num_processes == 1
+    assert requested_processes([*command, "--num_processes", "3"]).num_processes == 3
+    assert requested_processes([*command, "--num-processes=2", "x.py"]).num_processes == 2
+    assert requested_processes(["bash"]).num_processes == 1
 
 
 def test_the_file_for_the_cpu_starts_two_processes(recipe_file, tmp_path):

@@ -9,7 +9,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
-from ftkit.machine.launch import Wanted, asked_for, torchrun_flags
+from ftkit.machine.launch import RequestedProcesses, requested_processes, torchrun_flags
 
 FOLDER = Path(__file__).resolve().parent.parent / "scripts" / "accelerate"
 KINDS = {
@@ -47,8 +47,10 @@ def test_accelerate_reads_it(name):
 def test_the_cpu_file_starts_its_processes(monkeypatch):
     _, environment = prepare_simple_launcher_cmd_env(launched("cpu"))
     assert environment["ACCELERATE_USE_CPU"] == "True"
-    wanted = asked_for(["accelerate", "launch", "--config_file", str(FOLDER / "cpu.yaml"), "x.py"])
-    assert wanted == Wanted(num_processes=2)
+    wanted = requested_processes(
+        ["accelerate", "launch", "--config_file", str(FOLDER / "cpu.yaml"), "x.py"]
+    )
+    assert wanted == RequestedProcesses(num_processes=2)
     assert torchrun_flags(wanted) == ["--standalone", "--nproc_per_node=2"]
 
 
@@ -69,8 +71,10 @@ def test_the_fsdp_file_makes_a_plugin_of_version_2(monkeypatch):
 def test_flags_come_before_the_file_and_machines_share_the_processes():
     file = str(FOLDER / "two_hosts.yaml")
     command = f"python accelerate launch --config_file={file} --cpu --machine-rank 1"
-    wanted = asked_for([*command.split(), "--num_processes", "2", "--main_process_ip", "a.b"])
-    assert wanted == Wanted(2, 2, 1, "a.b", 29500)
+    wanted = requested_processes(
+        [*command.split(), "--num_processes", "2", "--main_process_ip", "a.b"]
+    )
+    assert wanted == RequestedProcesses(2, 2, 1, "a.b", 29500)
     assert torchrun_flags(wanted) == [
         "--nproc_per_node=1",
         "--nnodes=2",
@@ -82,8 +86,10 @@ def test_flags_come_before_the_file_and_machines_share_the_processes():
 
 def test_what_accelerate_config_wrote_counts_too(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    assert asked_for(["accelerate", "launch", "x.py"]) == Wanted()
+    assert requested_processes(["accelerate", "launch", "x.py"]) == RequestedProcesses()
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "default_config.yaml").write_text("num_processes: 3\n")
-    assert asked_for(["accelerate", "launch", "x.py"]).num_processes == 3
-    assert asked_for(["accelerate", "launch", "--cpu", "x.py"]) == Wanted()  # as accelerate does
+    assert requested_processes(["accelerate", "launch", "x.py"]).num_processes == 3
+    assert (
+        requested_processes(["accelerate", "launch", "--cpu", "x.py"]) == RequestedProcesses()
+    )  # as accelerate does

@@ -59,9 +59,9 @@ def test_what_ends_one_process_ends_all_and_is_said_once(what, tiny_recipe, tmp_
 
 PARENT = """
 import sys, time
-from ftkit.machine.heartbeat import watched
+from ftkit.machine.heartbeat import watching_machines
 
-with watched(6.0):
+with watching_machines(6.0):
     print("watching", flush=True)
     time.sleep(120)
 """
@@ -85,7 +85,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
         text=True,
         env=os.environ | environment,
     )
-    here, there = processes.key("sign", "0"), processes.key("sign", "1")
+    here, there = processes.store_key("sign", "0"), processes.store_key("sign", "1")
     kept.wait([here], timedelta(seconds=100))  # this machine gives signs
     for count in range(10):  # and so does the other one
         kept.set(there, str(count))
@@ -99,7 +99,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
 def test_one_process_alone_speaks_and_watches_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     before = set(psutil.Process().children())
-    with heartbeat.watched():
+    with heartbeat.watching_machines():
         assert not set(psutil.Process().children()) - before
     assert processes.is_first_to_say("anything")
     assert not processes.is_lost(RuntimeError("Connection closed by peer"))

@@ -13,14 +13,14 @@ from test_cache import VALUES, filled
 from ftkit import Data, MlpClassifier, data_of
 from ftkit.backbones import embedded
 from ftkit.backbones.embedded import embedded_backbone
-from ftkit.data.file_cache import place_for
+from ftkit.data.file_cache import cache_folder_of
 from ftkit.data.remote_files import fetch
 from ftkit.errors import RunError
 from ftkit.machine import cache_folder as caches
 from ftkit.machine import permissions
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import as_others_files, private
-from ftkit.runs.checkpoint import written
+from ftkit.machine.permissions import give_usual_rights, private_folder
+from ftkit.runs.checkpoint import whole_checkpoint
 from ftkit.strategies import cache
 
 
@@ -56,7 +56,7 @@ def rights(path):
 def test_every_cache_is_the_user_s_alone(home, tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\na,b\n")
     filled(cache.features_folder())
-    place_for([tmp_path / "rows.csv"])
+    cache_folder_of([tmp_path / "rows.csv"])
     fetch(f"file://{tmp_path}/rows.csv", (".csv",))
     data_of(pd.DataFrame({"text": ["a"], "label": ["b"]}))
     embedded_backbone("new-bart")
@@ -99,10 +99,10 @@ def test_what_is_listed_is_the_user_s_own(home, given_away):
 
 def test_rows_of_another_user_are_not_read(home, given_away, tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\na,b\n")
-    forged = place_for([tmp_path / "rows.csv"]) / "forged"
+    forged = cache_folder_of([tmp_path / "rows.csv"]) / "forged"
     forged.write_text("text,label\nb,a\n")
     given_away(forged)
-    assert not (place_for([tmp_path / "rows.csv"]) / "forged").exists()
+    assert not (cache_folder_of([tmp_path / "rows.csv"]) / "forged").exists()
     fetched = fetch(f"file://{tmp_path}/rows.csv", (".csv",)) / "rows.csv"
     fetched.write_text("text,label\nb,a\n")
     given_away(fetched)
@@ -121,7 +121,7 @@ def test_what_cannot_be_removed_is_refused_in_one_line(home, given_away, monkeyp
     given_away(home / "some")
     monkeypatch.setattr("shutil.rmtree", lambda *_: None)
     with pytest.raises(RunError, match="holds files of another user, which are not read; remove"):
-        private(home / "some")
+        private_folder(home / "some")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json"])
@@ -156,10 +156,10 @@ def test_weights_have_the_rights_of_other_files(mask, tmp_path):
         (tmp_path / "adapter").mkdir()
         for folder in (tmp_path, tmp_path / "adapter"):
             save_file({"a": torch.zeros(2)}, folder / "model.safetensors")
-        as_others_files(tmp_path)
+        give_usual_rights(tmp_path)
         network = MlpClassifier(hidden=(4,), epochs=1).fit(VALUES, np.arange(1200) % 2)
         network.save(tmp_path / "mlp")
-        with written(tmp_path / "checkpoint-1") as folder:
+        with whole_checkpoint(tmp_path / "checkpoint-1") as folder:
             save_file({"a": torch.zeros(2)}, folder / "state.safetensors")
     finally:
         os.umask(before)

@@ -9,7 +9,7 @@ from conftest import leave_unverified
 from ftkit import ModelError, finetune, registry
 from ftkit.cli.main import main
 from ftkit.cli.play import board, load_player, play_in_terminal
-from ftkit.data.games import EMPTY, legal_moves, perfect_moves, play, play_all
+from ftkit.data.tic_tac_toe import EMPTY, legal_moves, perfect_moves, play, play_all
 
 
 @pytest.fixture(scope="module")

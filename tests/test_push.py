@@ -22,7 +22,7 @@ from ftkit import (
     publish,
 )
 from ftkit.cli.main import main
-from ftkit.publishing.push import claim
+from ftkit.publishing.push import claim_repository
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_perceptron_is_published_and_loads_by_its_name(class_folders, hub, tmp
 def test_a_card_that_the_hub_refuses_is_told_before_training(hub, tiny_recipe):
     hub.fault("POST /api/validate-yaml", "status", code=400)
     with pytest.raises(HubError, match="model card is not valid"):
-        claim("alice/colours", recipe=tiny_recipe)
+        claim_repository("alice/colours", recipe=tiny_recipe)
 
 
 def test_rights_are_checked_before_training(hub, tiny_recipe, tmp_path, monkeypatch, capsys):
@@ -156,7 +156,7 @@ def test_rights_are_checked_before_training(hub, tiny_recipe, tmp_path, monkeypa
     ],
 )
 def test_a_name_that_no_repository_can_have_is_refused_with_one_that_can(run, name, near):
-    for refused in (publish, lambda run, name: claim(name)):
+    for refused in (publish, lambda run, name: claim_repository(name)):
         with pytest.raises(HubError, match=f"expected OWNER/NAME .*; '{near}' would do"):
             refused(run, name)
     with pytest.raises(HubError) as caught:

@@ -15,9 +15,9 @@ from browser import assert_fit
 from test_compare_evidence import a_run, of_classes
 
 from ftkit.cli.main import main
+from ftkit.compare.finished_runs import read_runs
 from ftkit.compare.report import classes, write
 from ftkit.compare.report.charts import Line, Point, costs, curves
-from ftkit.compare.runs import read_runs
 from ftkit.compare.summary import summarize
 
 
@@ -97,7 +97,7 @@ def test_it_shows_what_is_wrong_as_an_image(runs):
     table = pq.read_table(run.folder / "predictions.parquet")
     truth, told = classes.answers(table)
     examples = classes.wrong_examples(table, run).examples
-    assert len(examples) == min(classes.SHOWN, int((truth != told).sum()))
+    assert len(examples) == min(classes.EXAMPLES, int((truth != told).sum()))
     for example in examples:
         assert base64.b64decode(example.image.partition("base64,")[2])[:4] in (
             b"\x89PNG",
@@ -130,7 +130,7 @@ def test_the_error_of_perfect_calibration_is_that_of_chance(n):
         right = random.random(n) < confidence
         seen.append(classes.calibration(confidence, right)[1])
         if len(seen) <= 60:
-            usual, most = classes.by_chance(confidence)
+            usual, most = classes.error_by_chance(confidence)
             beyond += seen[-1] > most
     assert usual == pytest.approx(np.mean(seen), rel=0.15)
     assert beyond <= 9
@@ -174,3 +174,37 @@ def test_curves_name_every_line():
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 390)])
 def test_an_audit_in_a_browser_finds_nothing(page, tmp_path, scheme, width):
     assert_fit(page, tmp_path, scheme, width)
+
+
+def pairs_tested(page):
+    return [row[0] for row in Cells(page).rows if row and " less " in row[0]]
+
+
+@pytest.mark.parametrize(
+    ("best", "pairs"),
+    [
+        ("knn", ["knn less majority", "knn less head", "head less majority"]),
+        ("majority", ["majority less knn", "majority less head"]),
+    ],
+)
+def test_no_pair_of_strategies_stands_twice_in_the_paired_tests(tmp_path, best, pairs):
+    right = {"majority": 30, "knn": 40, "head": 36} | {best: 45}
+    runs = [a_run(tmp_path, name, of_classes(np.arange(50) < n)) for name, n in right.items()]
+    found = summarize(runs)
+    assert (found.best, found.baseline) == (best, "majority")
+    for file in write(found, tmp_path / "out"):
+        text = file.read_text(encoding="utf-8")
+        there = pairs_tested(text) or re.findall(r"^\| ([^|]* less [^|]*) \|", text, re.MULTILINE)
+        assert there == pairs
+
+
+@pytest.mark.parametrize("validations", [1, 2])
+def test_learning_curves_of_single_points_are_left_out(tmp_path, validations):
+    runs = [
+        a_run(tmp_path, name, of_classes(np.arange(50) < n)) for name, n in (("a", 9), ("b", 8))
+    ]
+    lines = [{"seconds": n + 1.0, "validation_accuracy": 0.5} for n in range(validations)]
+    journal = "".join(json.dumps(line) + "\n" for line in lines)
+    (runs[0].folder / "log.jsonl").write_text(journal, encoding="utf-8")
+    for file in write(summarize(runs), tmp_path / "out"):
+        assert ("Learning curves" in file.read_text(encoding="utf-8")) == (validations > 1)

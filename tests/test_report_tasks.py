@@ -14,9 +14,9 @@ from sklearn.metrics import mean_absolute_error, multilabel_confusion_matrix
 from test_compare import make
 
 from ftkit import Backbone, Data, Recipe, TextClassification
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import write
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.runs import Run
+from ftkit.compare.report.shown_rows import inputs_of
 from ftkit.compare.summary import summarize
 from ftkit.registry import find
 from ftkit.runs.result import Measured

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import binomtest, permutation_test, tukey_hsd
 from scipy.stats import t as student
 
-from ftkit.compare.evidence import Answers, Evidence, bleu_of
 from ftkit.compare.intervals import interval
-from ftkit.compare.statistics import critical, influence, paired_family, step_down
+from ftkit.compare.row_statistics import RunStatistics, StrategyStatistics, bleu_of
+from ftkit.compare.statistics import critical, influence, paired_differences, step_down
 from ftkit.recipe import Translation
 from ftkit.tasks import task_of
 from ftkit.tasks.metrics.classes import measure_classes
@@ -44,7 +44,7 @@ def family_of(values, rate=True, **options):
     """Tests of all pairs of strategies, of values (L, S, N)."""
     values = np.asarray(values)
     N = values.shape[2]
-    return paired_family(parts_of(values), share, pairs_of(len(values)), N, rate, **options)
+    return paired_differences(parts_of(values), share, pairs_of(len(values)), N, rate, **options)
 
 
 def of_counts(both, lost, won, neither=0):
@@ -195,11 +195,11 @@ def test_the_intervals_of_all_differences_hold_together():
     assert np.mean(holds) >= 0.92
 
 
-def of_seeds(right):
-    """Evidence of right answers (S, N)."""
+def note_on_seeds(right):
+    """StrategyStatistics of right answers (S, N)."""
     index = np.arange(right.shape[1])
-    answers = {seed: Answers(index, part) for seed, part in enumerate(parts_of(right))}
-    return Evidence(answers, share)
+    answers = {seed: RunStatistics(index, part) for seed, part in enumerate(parts_of(right))}
+    return StrategyStatistics(answers, share)
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97, 0.99])
@@ -217,26 +217,26 @@ def test_the_interval_of_a_mean_over_seeds_covers_the_truth(n, accuracy, alike):
             right = np.repeat(random.random((1, n)) < accuracy, 3, 0)
         else:
             right = random.random((3, n)) < random.beta(5 * accuracy, 5 * (1 - accuracy), n)
-        low, high, _ = interval(of_seeds(right), "accuracy", float(right.mean()))
+        low, high, _ = interval(note_on_seeds(right), "accuracy", float(right.mean()))
         covered.append(low <= accuracy <= high)
     assert np.mean(covered) >= 0.914
 
 
 def test_seeds_that_answer_alike_are_as_sure_as_one():
     right = np.repeat(np.arange(90)[None] < 86, 3, 0)
-    low, high, method = interval(of_seeds(right), "accuracy", 86 / 90)
+    low, high, method = interval(note_on_seeds(right), "accuracy", 86 / 90)
     one = binomtest(86, 90).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((one.low, one.high))
     assert method == "Wilson score at an effective n of 90"
 
 
 def test_all_right_is_no_certainty():
-    low, high, _ = interval(of_seeds(np.ones((3, 40))), "accuracy", 1.0)
+    low, high, _ = interval(note_on_seeds(np.ones((3, 40))), "accuracy", 1.0)
     one = binomtest(40, 40).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((one.low, one.high))
     # each row right in two of three seeds: no variance is seen
     right = (np.arange(40)[None] + np.arange(3)[:, None]) % 3 > 0
-    low, high, _ = interval(of_seeds(right), "accuracy", 2 / 3)
+    low, high, _ = interval(note_on_seeds(right), "accuracy", 2 / 3)
     p, z = 2 / 3, 1.959964
     middle, reach = p + z**2 / 80, z * np.sqrt(p * (1 - p) / 40 + z**2 / 6400)
     expected = (middle - reach) / (1 + z**2 / 40), (middle + reach) / (1 + z**2 / 40)
@@ -246,7 +246,7 @@ def test_all_right_is_no_certainty():
 def test_independent_seeds_are_as_sure_as_so_many_answers():
     """Korn and Graubard's effective number is that of all answers, within what chance gives."""
     right = np.random.default_rng(6).random((3, 5000)) < 0.8
-    _, _, method = interval(of_seeds(right), "accuracy", float(right.mean()))
+    _, _, method = interval(note_on_seeds(right), "accuracy", float(right.mean()))
     assert float(method.rpartition(" ")[2]) == pytest.approx(15000, rel=0.05)
 
 
@@ -254,20 +254,22 @@ def test_groups_are_drawn_together():
     """Ten groups of twenty rows that stand or fall together tell as much as ten rows."""
     group = np.repeat(np.arange(10), 20)
     right = (group < 7)[None]
-    answers = Answers(np.arange(200), parts_of(right)[0], group)
-    _, _, method = interval(Evidence({0: answers}, share), "accuracy", 0.7)
+    answers = RunStatistics(np.arange(200), parts_of(right)[0], group)
+    _, _, method = interval(StrategyStatistics({0: answers}, share), "accuracy", 0.7)
     few, many = student.ppf(0.975, 9), student.ppf(0.975, 199)
     # variances of 10 groups and of 200 rows, each with one degree of freedom less
     wanted = 10 * (many / few) ** 2 * (9 / 10) / (199 / 200)
     assert float(method.rpartition(" ")[2]) == pytest.approx(wanted, abs=0.5)
-    sure = Answers(np.arange(200), parts_of(np.ones((1, 200)))[0], group)
-    assert interval(Evidence({0: sure}, share), "accuracy", 1.0)[2].endswith("n of 10")
+    sure = RunStatistics(np.arange(200), parts_of(np.ones((1, 200)))[0], group)
+    assert interval(StrategyStatistics({0: sure}, share), "accuracy", 1.0)[2].endswith("n of 10")
 
 
 def copies(parts, figure, group=None, seeds=2):
-    """Evidence of seeds that all answer alike."""
+    """What one strategy made of rows in seeds that all answer alike."""
     index = np.arange(len(parts))
-    return Evidence({seed: Answers(index, parts, group) for seed in range(seeds)}, figure)
+    return StrategyStatistics(
+        {seed: RunStatistics(index, parts, group) for seed in range(seeds)}, figure
+    )
 
 
 def test_names_of_seeds_that_answer_alike_have_the_interval_of_one():
@@ -323,7 +325,9 @@ def test_independent_seeds_narrow_the_interval_of_names():
     index = np.arange(200)
     worth = []
     for seeds in (1, 3):
-        found = Evidence({seed: Answers(index, parts[seed]) for seed in range(seeds)}, share)
+        found = StrategyStatistics(
+            {seed: RunStatistics(index, parts[seed]) for seed in range(seeds)}, share
+        )
         value = float(share(parts[:seeds].sum(1)).mean())
         worth.append(float(interval(found, "f1", value)[2].rpartition(" ")[2]))
     # a missed name counts twice here, told and there, of the 1.2 times five of a text
@@ -343,8 +347,8 @@ def test_r_squared_of_few_rows_is_covered():
         y = random.gamma(2, 1, 30)
         p = y + random.normal(size=(2, 30)) * np.sqrt(0.4)  # variance 2, of which 0.4 is left
         parts = np.stack([(y - p) ** 2, *np.broadcast_arrays(y * y, y, 1.0, p)[:3]], -1)
-        answers = {seed: Answers(np.arange(30), part) for seed, part in enumerate(parts)}
+        answers = {seed: RunStatistics(np.arange(30), part) for seed, part in enumerate(parts)}
         value = float(r2(parts.sum(1)).mean())
-        low, high, _ = interval(Evidence(answers, r2), "r2", value)
+        low, high, _ = interval(StrategyStatistics(answers, r2), "r2", value)
         covered.append(low <= 0.8 <= high)
     assert np.mean(covered) >= 0.91

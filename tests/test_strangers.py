@@ -21,10 +21,10 @@ from ftkit.backbones import family_of
 from ftkit.cli.main import main
 from ftkit.cli.perceptron_plots import check_network
 from ftkit.cli.request import resolve
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.runs import read_runs
+from ftkit.compare.finished_runs import read_runs
+from ftkit.compare.report.shown_rows import inputs_of
 from ftkit.prediction.predict import predict
-from ftkit.publishing.push import contents
+from ftkit.publishing.push import repository_files
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.registry import find, is_own
 from ftkit.runs.result import RunResult
@@ -193,22 +193,22 @@ def test_code_in_a_folder_runs_only_when_the_command_says_so(own_code, caplog):
 def test_code_that_is_trusted_is_published_with_the_model(own_code):
     run, _ = own_code
     recipe = Recipe.from_json((run / "recipe.json").read_text())
-    files = contents(run, recipe, RunResult.read(run), "me/mine")
+    files = repository_files(run, recipe, RunResult.read(run), "me/mine")
     assert "mine.py" in files
     assert b"`trust_remote_code=True`" in files["README.md"]
 
 
 def test_a_published_recipe_sends_no_checkpoints(finished_run, tiny_recipe):
     sending = tiny_recipe.override({"train.push_checkpoints": "me/mine"})
-    files = contents(finished_run, sending, RunResult.read(finished_run), "me/mine")
+    files = repository_files(finished_run, sending, RunResult.read(finished_run), "me/mine")
     assert json.loads(files["recipe.json"])["train"]["push_checkpoints"] is None
 
 
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"peft_type": "PROMPT_TUNING"}, "not one of LoRA"),
-        ({"peft_type": "LORA", "megatron_config": {}}, "not one of LoRA"),
+        ({"peft_type": "PROMPT_TUNING"}, "not a LoRA adapter"),
+        ({"peft_type": "LORA", "megatron_config": {}}, "not a LoRA adapter"),
         ({"peft_type": "LORA"}, "no adapter_model.safetensors"),
     ],
 )

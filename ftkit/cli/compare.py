@@ -72,20 +72,20 @@ def compare(
     speak(quieten=False)
     recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
     kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
-    from ftkit.compare.rungs import ladder
+    from ftkit.compare.ladder import build_ladder
 
-    rungs = ladder(recipes, kinds)
+    rungs = build_ladder(recipes, kinds)
     speak()
     from ftkit.compare.report import write
-    from ftkit.compare.run import compare as run_all
-    from ftkit.compare.run import free_folder
+    from ftkit.compare.run_ladder import compare as run_all
+    from ftkit.compare.run_ladder import free_folder
     from ftkit.compare.tables import overview
     from ftkit.machine.runtime import stop
 
     name = "-".join(dict.fromkeys(recipe.name for recipe in recipes))
     usual = Path("runs") / f"compare-{name}{'-smoke' if smoke else ''}"
     try:
-        with heartbeat.watched(), watched():
+        with heartbeat.watching_machines(), watched():
             folder = out or free_folder(rungs, usual)
             found, failed = run_all(rungs, range(seeds), folder, limit, margin)
     finally:
@@ -105,8 +105,8 @@ def compare(
 
 def _show(folders: list[Path], out: Path | None, margin: float) -> None:
     """Print a table of finished runs, and what tells them apart where they can be compared."""
+    from ftkit.compare.finished_runs import read_runs
     from ftkit.compare.report import write
-    from ftkit.compare.runs import read_runs
     from ftkit.compare.summary import summarize
     from ftkit.compare.tables import table
 

@@ -29,7 +29,7 @@ from ftkit.errors.addresses import without_secrets
 from ftkit.errors.names import visible
 from ftkit.machine import heartbeat, processes
 from ftkit.machine.interruption import STATUS, Interrupted, command_to_go_on, watched
-from ftkit.machine.memory_denied import is_denied, told
+from ftkit.machine.memory_denied import advice_on_memory, is_denied
 from ftkit.machine.streams import Console, guarded, json_text
 from ftkit.machine.terminal import GO_ON, rank, speak
 from ftkit.recipe.explain import shown
@@ -78,7 +78,7 @@ def _run(given: Sequence[str]) -> int:
         return _fail(console, f"stopped; go on with: {command_to_go_on(given)}", 130)
     except Exception as error:
         if is_denied(error):
-            return _fail(console, str(FtkitError(told(error))), 1)
+            return _fail(console, str(FtkitError(advice_on_memory(error))), 1)
         if not processes.is_lost(error):
             processes.is_first_to_say(repr(error))  # so that the others leave it to the traceback
             raise
@@ -204,18 +204,18 @@ def train(
     from ftkit.compare import sheet
     from ftkit.finetuning.finetune import finetune
     from ftkit.machine.runtime import stop
-    from ftkit.planning.decide import Wanted, decide
-    from ftkit.publishing.push import claim, publish
+    from ftkit.planning.decide import LeftToMeasure, decide
+    from ftkit.publishing.push import claim_repository, publish
     from ftkit.runs.pinning import pin
 
     if push_to_hub is not None and rank() == 0:
-        claim(push_to_hub, private, revision, pin(resolved))
+        claim_repository(push_to_hub, private, revision, pin(resolved))
     if resolved.train.push_checkpoints is not None and rank() == 0:
-        claim(resolved.train.push_checkpoints, private)
+        claim_repository(resolved.train.push_checkpoints, private)
     try:
-        with heartbeat.watched(), watched():
+        with heartbeat.watching_machines(), watched():
             again = resume or resume_anyway
-            if wanted := Wanted(*automatic, limit):
+            if wanted := LeftToMeasure(*automatic, limit):
                 resolved, again = decide(resolved, wanted, folder, again), True
             result = finetune(resolved, folder, again, resume_anyway)
     finally:

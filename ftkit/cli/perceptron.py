@@ -106,7 +106,7 @@ def tictactoe(
         No game: let it play every line against perfect and against all opponents, and count.
     """
     from ftkit.cli.play import RULE, load_player, play_in_terminal
-    from ftkit.data.games import legal_moves, perfect_moves, play_all
+    from ftkit.data.tic_tac_toe import legal_moves, perfect_moves, play_all
 
     if not record:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ftkit.backbones.perceptron import load_perceptron
-from ftkit.data.games import (
+from ftkit.data.tic_tac_toe import (
     EMPTY,
     VALUES,
     Choice,

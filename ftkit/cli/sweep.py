@@ -85,7 +85,7 @@ def sweep(
     from ftkit.machine.runtime import stop
 
     try:
-        with heartbeat.watched():
+        with heartbeat.watching_machines():
             found = run_sweep(resolved, space, trials, folder, storage)
     finally:
         stop()

@@ -33,22 +33,22 @@ from ftkit.tasks.loading import load_splits, screen
 
 log = logging.getLogger(__name__)
 NEIGHBOURS = (1, 5, 20)
-"""Tried on the validation rows; 20 is DINO's."""
+"""Numbers of neighbours that are tried on the validation rows; 20 is DINO's."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a baseline makes of the test rows."""
+class BaselineAnswers:
+    """What a baseline tells of the test rows."""
 
     splits: Splits
     task: Task
     outputs: np.ndarray
-    """As a model of the task would give them."""
+    """What a model of the task would give for the test rows."""
     settings: dict[str, Any]
     parameters: int = 0
     features_seconds: float = 0.0
     size: int = 0
-    """Bytes that it needs to answer."""
+    """The bytes that the baseline needs to answer."""
     latency: Latency | None = None
 
 
@@ -56,7 +56,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
     """Return what the baseline of that kind reaches, and leave its folder. Every rank calls this.
 
     Args:
-        recipe: whose rows, and features, it takes; see `ftkit.compare.rungs`.
+        recipe: whose rows, and features, it takes; see `ftkit.compare.ladder`.
         folder: that of a finished baseline is read.
 
     Raises:
@@ -66,7 +66,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
     clock, machine = Clock(), runtime.start(recipe.train.seed)
     if runtime.on_main(lambda: holds(kind, recipe, folder)):
         return RunResult.read(folder)
-    runtime.on_main(lambda: _open(kind, recipe, folder))
+    runtime.on_main(lambda: _begin_folder(kind, recipe, folder))
     clock.lap("data")
     told = KINDS[kind](recipe, machine)
     clock.lap("evaluate")
@@ -139,20 +139,17 @@ def read_baseline(folder: Path) -> tuple[str, Recipe] | None:
         return None
 
 
-def _about(kind: str, recipe: Recipe) -> str:
-    return json.dumps({"baseline": kind, "recipe": recipe.model_dump(mode="json")}, indent=2) + "\n"
-
-
-def _open(kind: str, recipe: Recipe, folder: Path) -> None:
+def _begin_folder(kind: str, recipe: Recipe, folder: Path) -> None:
+    values = {"baseline": kind, "recipe": recipe.model_dump(mode="json")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / BASELINE).write_text(_about(kind, recipe), encoding="utf-8")
+        (folder / BASELINE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
 
 
-def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
-    """Tell of every row the mean label of the training rows: most often the frequent class.
+def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
+    """Tell the mean label of the training rows for every row: most often the frequent class.
 
     Of any number of classes a row those are told that have the best micro-F1 on the training rows.
     The best set is always that of the commonest classes, so a threshold of their shares gives it.
@@ -165,11 +162,11 @@ def majority(recipe: Recipe, machine: runtime.Machine) -> Told:
     outputs = task.outputs_of_means(mean)
     task = task.with_best_threshold(targets, outputs.repeat(len(targets), 0))
     outputs = outputs.repeat(len(splits.test), 0)
-    return Told(splits, task, outputs, _threshold(task), size=mean.nbytes)
+    return BaselineAnswers(splits, task, outputs, _threshold(task), size=mean.nbytes)
 
 
-def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
-    """Tell of every row the weighted mean label of the nearest training rows, by cosine.
+def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
+    """Tell for every row the weighted mean label of the nearest training rows, by cosine.
 
     Raises:
         ModelError: the backbone gives no features of whole rows.
@@ -197,7 +194,7 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
     outputs = task.outputs_of_means(vote(test, train, targets, k))
     parameters, _ = count_parameters(ready.model)
     weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
-    return Told(
+    return BaselineAnswers(
         ready.splits,
         task,
         outputs,
@@ -210,12 +207,12 @@ def nearest(recipe: Recipe, machine: runtime.Machine) -> Told:
 
 
 def _threshold(task: Task) -> dict[str, Any]:
-    """Return what the table of settings says of the threshold."""
+    """Return the threshold for the table of settings, when there is one."""
     threshold = getattr(task.settings, "threshold", None)
     return {} if threshold is None else {"threshold": threshold}
 
 
-KINDS: dict[str, Callable[[Recipe, runtime.Machine], Told]] = {
+KINDS: dict[str, Callable[[Recipe, runtime.Machine], BaselineAnswers]] = {
     "majority": majority,
     "knn": nearest,
 }

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftkit.compare.family import Family
+from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.statistics import LEVEL, Paired
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a strategy takes."""
+    """What a strategy costs."""
 
     label: str
     trained: int
     total: int
-    """Parameters."""
+    """Numbers of parameters."""
     seconds: float
-    """Of training."""
+    """Seconds of training."""
     seeds: int = 1
-    """How many it was run with."""
+    """The number of seeds that it was run with."""
     spread: tuple[float, float] | None = None
-    """Lowest and highest figure of its seeds; None of one seed."""
+    """The lowest and the highest figure over seeds; None for a single seed."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,21 @@ class Claims:
     """What the tests say of the best strategy and of the baseline."""
 
     beaten: tuple[str, ...]
-    """Shown to be worse than the best."""
+    """Strategies that are shown to be worse than the best."""
     ahead: tuple[str, ...]
-    """Shown to be better than it, which can be where it was chosen on validation rows."""
+    """Strategies that are shown to be better than the best. That happens when the best was chosen
+    on validation rows."""
     alike: tuple[str, ...]
-    """Neither."""
+    """Strategies that are shown to be neither."""
     untested: tuple[str, ...]
     below: tuple[str, ...] = ()
-    """Trained, and shown to be worse than the baseline."""
+    """Trained strategies that are shown to be worse than the baseline."""
     unclear: tuple[str, ...] = ()
-    """Trained, and not shown to be better than the baseline."""
+    """Trained strategies that are not shown to be better than the baseline."""
 
 
 def claims(
-    tests: Family, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
+    tests: PairedTests, costs: Sequence[Cost], best: str, baseline: str | None, lower: bool
 ) -> Claims:
     """Return what is claimed: each claim needs a p below the level, and its sign."""
     kinds: dict[str, list[str]] = {"beaten": [], "ahead": [], "alike": [], "untested": []}
@@ -62,8 +63,8 @@ def claims(
     return Claims(**told, below=tuple(below), unclear=tuple(unclear))
 
 
-def ahead_by(tests: Family, first: str, second: str, lower: bool) -> Paired | None:
-    """Return by how much the first is better than the second; None where it was not tested.
+def ahead_by(tests: PairedTests, first: str, second: str, lower: bool) -> Paired | None:
+    """Return by how much the first is better than the second; None when that was not tested.
 
     Args:
         lower: whether the lower figure is the better one.

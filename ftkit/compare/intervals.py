@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, moments
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
+from ftkit.compare.row_statistics import StrategyStatistics, moments
 from ftkit.runs.result import Measured
 from ftkit.tasks.metrics import RESAMPLES, resamples
 from ftkit.tasks.metrics.intervals import NOTHING, cluster_sums, effective_n, wilson
@@ -19,10 +19,10 @@ from ftkit.tasks.metrics.numbers import interval_of
 from ftkit.tasks.metrics.translation import overlap_interval
 
 RATES = ("accuracy", "micro_f1", "f1")
-"""First figures of tasks that are a share of something, between 0 and 1."""
+"""First figures of tasks that are a share, between 0 and 1."""
 
 
-def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
+def measured(runs: Sequence[Run], found: StrategyStatistics | None) -> Measured:
     """Return the first figure of these runs, with an interval over test rows.
 
     That of a single run is the one in its run.json. Of several seeds it is their mean, and the
@@ -41,7 +41,7 @@ def measured(runs: Sequence[Run], found: Evidence | None) -> Measured:
     return Measured(value=value, low=low, high=high, method="mean of the seeds' intervals")
 
 
-def interval(found: Evidence, name: str, value: float) -> tuple[float, float, str]:
+def interval(found: StrategyStatistics, name: str, value: float) -> tuple[float, float, str]:
     """Return the ends of the 95 % interval of a mean over seeds, and how it was made.
 
     Args:
@@ -63,8 +63,8 @@ def interval(found: Evidence, name: str, value: float) -> tuple[float, float, st
     return one.low, one.high, one.method
 
 
-def by_row(found: Evidence) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return (N, S, K) what S seeds made of each of N rows, 0 where one has no such row.
+def by_row(found: StrategyStatistics) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (N, S, K) what S seeds made of each of N rows; 0 for a seed that lacks the row.
 
     And the rows' groups (N,), None where each is its own.
     """
@@ -88,7 +88,7 @@ def _of_rate(
     seeds: int,
     complete: bool,
 ) -> tuple[float, float, str]:
-    """Return Wilson's interval; that of F1 is the one of Jaccard's share, as of a single run.
+    """Return Wilson's interval. That of F1 is the interval of Jaccard's share, as for a single run.
 
     Args:
         means: (N, 2) over seeds, what is divided by what.
@@ -109,9 +109,9 @@ def _of_rate(
 
 
 def _of_bleu(
-    found: Evidence, value: float, parts: np.ndarray, groups: np.ndarray | None
+    found: StrategyStatistics, value: float, parts: np.ndarray, groups: np.ndarray | None
 ) -> Measured:
-    """Return the mean over seeds of BLEU, as `ftkit.tasks.metrics.translation` has that of one."""
+    """Return the mean of BLEU over seeds, as `ftkit.tasks.metrics.translation` has one seed's."""
     sums = cluster_sums(parts, groups)
     drawn = [
         found.figure(np.tensordot(weights, sums, 1)).mean(1)

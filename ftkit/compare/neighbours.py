@@ -80,7 +80,7 @@ def features_of(
 
 
 def _whole(values: torch.Tensor, width: int) -> torch.Tensor:
-    """Return (B, width) what the head was given: of a row of tokens that of the first."""
+    """Return (B, width) what the head was given; of a row of tokens that of the first token."""
     whole = values.flatten(1)
     return whole if whole.shape[1] == width else values[:, 0]
 
@@ -94,7 +94,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 def latency_of_votes(
     ready: Ready, width: int, answer: Callable[[np.ndarray], Any], machine: runtime.Machine
 ) -> Latency | None:
-    """Return how long a row by itself takes on the CPU, see `ftkit.finetuning.latency`.
+    """Return the latency of a single row on the CPU, see `ftkit.finetuning.latency`.
 
     None in several processes. Leaves the model on the CPU.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
 from ftkit.errors import RunError
 from ftkit.hub.errors import loading_errors
 
@@ -30,7 +30,8 @@ def read_predictions(run: Run) -> pa.Table:
     if "index" not in table.column_names:
         raise RunError(f"{file} has no column index")
     for name in ("index", "group"):
-        if name in table.column_names and not _counts(table[name]):
+        column = table[name] if name in table.column_names else None
+        if column is not None and (not pa.types.is_integer(column.type) or column.null_count):
             raise RunError(f"{file}: {name} holds something else than whole numbers")
     if len(np.unique(table["index"].to_numpy())) < len(table):
         raise RunError(f"{file}: index has the same number twice")
@@ -38,7 +39,3 @@ def read_predictions(run: Run) -> pa.Table:
         if name in table.column_names and table[name].null_count:
             raise RunError(f"{file}: {name} is empty in {table[name].null_count:,} rows")
     return table
-
-
-def _counts(column: pa.ChunkedArray) -> bool:
-    return pa.types.is_integer(column.type) and not column.null_count

@@ -26,42 +26,44 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 LEVEL = 0.05
-"""Of all tests of a comparison together; their intervals hold together in 95 of 100."""
+"""The level of all tests of a comparison together. Their intervals hold together in 95 of 100
+comparisons."""
 FLIPS = 10_000
-"""Exchanges that are drawn; all of them are taken where there are no more."""
+"""So many exchanges are drawn. All of them are taken when there are no more."""
 MOST_TOLD = 13
-"""Rows that tell, of which all 2^13 exchanges are taken."""
+"""All 2^13 exchanges are taken when so many rows differ between strategies, or fewer."""
 AT_ONCE = 2 * 10**6
-"""Exchanges times rows that are in memory together."""
+"""The most exchanges times rows that are in memory together."""
 GAUSSIAN = 20_000
-"""Draws of the largest of correlated normal numbers."""
+"""So often the largest of correlated normal numbers is drawn."""
 
 Figure = Callable[[np.ndarray], np.ndarray]
-"""From sums (..., K) over rows to a figure (...)."""
+"""A function from sums (..., K) over rows to a figure (...)."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """What sets the second of two strategies apart from the first, on the same test rows."""
+    """How the second of two strategies differs from the first on the same test rows."""
 
     difference: float
-    """Second less first."""
+    """The figure of the second less that of the first."""
     low: float
     high: float
-    """Ends of its interval, which holds together with those of all other pairs."""
+    """The ends of the interval of the difference. It holds together with those of all other pairs.
+    """
     p: float
-    """How often a difference as large would be seen in any pair if there were none."""
+    """The probability that a pair of equal strategies shows a difference as large, in any pair."""
     n: int
-    """Test rows."""
+    """The number of test rows."""
     method: str
 
     @property
     def reversed(self) -> Paired:
-        """What sets the first apart from the second."""
+        """How the first differs from the second."""
         return Paired(-self.difference, -self.high, -self.low, self.p, self.n, self.method)
 
 
-def paired_family(
+def paired_differences(
     parts: np.ndarray,
     figure: Figure,
     pairs: np.ndarray,
@@ -70,7 +72,7 @@ def paired_family(
     seed: int = 0,
     count: int = FLIPS,
 ) -> list[Paired]:
-    """Return the difference of each pair of strategies, with intervals and p-values of the family.
+    """Return the difference of each pair of strategies, with intervals and p-values for all pairs.
 
     Args:
         parts: (L, S, U, K) what each of L strategies made in each of S seeds of each of U units,
@@ -85,11 +87,13 @@ def paired_family(
     values = figure(parts.sum(2)).mean(1)
     seen = values[pairs[:, 1]] - values[pairs[:, 0]]
     tell = (parts != parts[:1]).any((0, 1, 3))
-    drawn, complete = _exchanged(parts, tell, figure, pairs, seed, count)
+    drawn, complete = _differences_after_exchanges(parts, tell, figure, pairs, seed, count)
     scale = np.sqrt((drawn**2).mean(0))
     scale[scale == 0] = 1
     p = step_down(np.abs(seen) / scale, np.abs(drawn) / scale, complete)
-    low, high = _in_accord(seen, *_intervals(seen, influence(parts, figure), pairs, rate), p)
+    low, high = _agreeing_with_tests(
+        seen, *_intervals(seen, influence(parts, figure), pairs, rate), p
+    )
     unit = "rows" if n == parts.shape[2] else "groups"
     method = f"exchange of answers, {tell.sum():,} {unit} tell, max-T over {len(pairs):,} "
     method += "pair" if len(pairs) == 1 else "pairs"
@@ -97,7 +101,7 @@ def paired_family(
     return [Paired(*each, n, method) for each in found]
 
 
-def _exchanged(
+def _differences_after_exchanges(
     parts: np.ndarray, tell: np.ndarray, figure: Figure, pairs: np.ndarray, seed: int, count: int
 ) -> tuple[np.ndarray, bool]:
     """Return (B, P) the differences after each exchange, and whether these are all exchanges.
@@ -121,12 +125,12 @@ def _exchanged(
 
 
 def _every_sign(units: int) -> Iterator[np.ndarray]:
-    """Yield (2^units, units) every row of signs."""
+    """Yield (2^units, units): every row of signs."""
     yield 1.0 - 2 * (np.arange(2**units)[:, None] >> np.arange(units) & 1)
 
 
 def _drawn_signs(units: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield (B, units) signs by chance, `count` rows in all."""
+    """Yield (B, units) random signs, `count` rows in all."""
     random, size = np.random.default_rng(seed), max(1, AT_ONCE // units)
     for start in range(0, count, size):
         shape = min(size, count - start), units
@@ -166,7 +170,7 @@ def influence(parts: np.ndarray, figure: Figure) -> np.ndarray:
     none without a unit.
 
     Args:
-        parts: (L, S, U, K), see `paired_family`.
+        parts: (L, S, U, K), see `paired_differences`.
     """
     U = parts.shape[2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -228,10 +232,10 @@ def critical(moves: np.ndarray, pairs: np.ndarray) -> float:
     return max(float(np.quantile(largest, 1 - LEVEL)), float(norm.ppf(1 - LEVEL / 2)))
 
 
-def _in_accord(
+def _agreeing_with_tests(
     seen: np.ndarray, low: np.ndarray, high: np.ndarray, p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of intervals that do not pass 0 where the test excludes it, and else hold it.
+    """Return ends of intervals that hold 0 exactly when the test does not exclude it.
 
     An interval that passes 0 though the test excludes it ends there: that is the interval that goes
     with a step-down test (Hayter and Hsu 1994), which is open at 0. One that excludes 0 though the

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ftkit.compare.chosen_setting import Chosen, best_by_validation
 from ftkit.compare.claims import Cost
-from ftkit.compare.evidence import Evidence, evidence
-from ftkit.compare.family import Family, family
+from ftkit.compare.finished_runs import Run, by_label
 from ftkit.compare.intervals import measured
-from ftkit.compare.rungs import listed
-from ftkit.compare.runs import Run, by_label
-from ftkit.compare.settings import Chosen, best_by_validation
+from ftkit.compare.paired_tests import run_paired_tests
+from ftkit.compare.perplexity_ranking import why_not_ranked
+from ftkit.compare.row_statistics import StrategyStatistics, read_row_statistics
 from ftkit.compare.statistics import Paired
-from ftkit.compare.tokens import why_not_ranked
 from ftkit.compare.verdict import MARGIN, verdict
 from ftkit.errors import RunError
+from ftkit.errors.names import listed
 from ftkit.recipe import LOWER_IS_BETTER
 from ftkit.runs.result import Measured
 
@@ -29,60 +29,61 @@ PICKED = (
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy: what it reached, over its seeds, and what that took."""
+    """One strategy: its figure over seeds, and its costs."""
 
     label: str
     runs: tuple[Run, ...]
     score: Measured
-    """Mean over seeds, with a 95 % interval over test examples."""
+    """The mean over seeds, with a 95 % interval over test rows."""
     spread: tuple[float, float] | None
-    """Lowest and highest of the seeds; None of one seed."""
+    """The lowest and the highest figure of the seeds; None for a single seed."""
     trained: int
     total: int
-    """Parameters."""
+    """Numbers of parameters."""
     seconds: float
-    """Of training, features included, the mean over seeds."""
+    """Seconds of training with features, the mean over seeds."""
     memory: int
-    """Peak in bytes, on the device where it has memory of its own, else on the host; the least of
-    the seeds, as later ones count what runs before them have left in the process."""
+    """The peak in bytes, on the device when it has memory of its own, else on the host. It is the
+    least of the seeds, because later seeds count what earlier runs left in the process."""
     model_bytes: int
     latency: float | None
-    """Seconds an example at batch 1, of the middle seed."""
+    """Seconds for one example at batch 1, of the seed in the middle."""
     quartiles: tuple[float, float] | None = None
-    """Of the same; None of runs of earlier versions."""
+    """The quartiles of the latency; None for runs of earlier versions."""
     threads: int | None = None
-    """CPU threads that it was measured with; None where that is not known."""
+    """The CPU threads that it was measured with; None when that is not known."""
     shared: float | None = None
-    """The figure on the seeds and rows of the tests; None of a strategy that shares none."""
+    """The figure on the seeds and rows of the tests; None for a strategy that was not tested."""
     to_best: Paired | None = None
-    """What sets the best apart from this one; None of the best."""
+    """How the best differs from this one; None for the best."""
     over_baseline: Paired | None = None
-    """What sets this one apart from the baseline; None of the baseline."""
+    """How this one differs from the baseline; None for the baseline."""
     front_of_seconds: bool = False
-    """No other is as good in less time."""
+    """Whether no other strategy is as good in less time."""
     front_of_trained: bool = False
-    """No other is as good with fewer trained parameters."""
+    """Whether no other strategy is as good with fewer trained parameters."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it."""
+    """All that a comparison found."""
 
     figure: str
-    """What is compared, such as accuracy."""
+    """The name of what is compared, such as accuracy."""
     n: int
-    """Test rows that all share."""
+    """The number of test rows that all strategies share."""
     dataset: str
     rows: tuple[Row, ...]
     best: str | None
-    """Of the best figure on these rows, in the table where it does not share them, or, of settings
-    of one strategy, on validation rows; None where they cannot be ranked."""
+    """The label of the best strategy: by the figure on these rows, by the table for a strategy that
+    does not share them, or by validation rows when all are settings of one strategy. None when they
+    cannot be ranked."""
     baseline: str | None
     verdict: str
     notes: tuple[str, ...] = ()
     """What was left out, not run, or cannot be tested."""
     seeds: tuple[int, ...] = ()
-    """That all tested strategies have; none where nothing is tested."""
+    """The seeds that all tested strategies have; empty when nothing is tested."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -112,24 +113,24 @@ def summarize(runs: Sequence[Run], notes: Sequence[str] = (), margin: float = MA
             raise RunError(f"runs of {' and of '.join(kinds)} cannot be compared")
     groups = by_label(runs)
     said = list(notes)
-    found: dict[str, Evidence] = {}
+    found: dict[str, StrategyStatistics] = {}
     for label, group in groups.items():
         try:
-            found[label] = evidence(group)
+            found[label] = read_row_statistics(group)
         except RunError as error:
             said.append(f"{label}: {error}")
-    said += _own_rows(found, groups)
-    return compared(groups, found, said, margin, best_by_validation(groups))
+    said += _note_on_test_rows(found, groups)
+    return compare_strategies(groups, found, said, margin, best_by_validation(groups))
 
 
-def compared(
+def compare_strategies(
     groups: Mapping[str, Sequence[Run]],
-    found: Mapping[str, Evidence],
+    found: Mapping[str, StrategyStatistics],
     notes: Sequence[str],
     margin: float = MARGIN,
     chosen: Chosen | None = None,
 ) -> Comparison:
-    """Return what runs show of which the evidence is at hand.
+    """Return what runs show whose row statistics are known.
 
     Args:
         groups: runs by label.
@@ -146,7 +147,7 @@ def compared(
             figure, n, first.result.dataset, tuple(rows), None, None, why_not, tuple(notes)
         )
     picked = chosen.label if chosen else None
-    tests = family(found, figure, about=picked)
+    tests = run_paired_tests(found, figure, about=picked)
     rows = [replace(row, shared=tests.values.get(row.label)) for row in rows]
     sign = -1 if figure in LOWER_IS_BETTER else 1
     best = picked or _best(rows, sign).label
@@ -163,21 +164,22 @@ def compared(
         Cost(row.label, row.trained, row.total, row.seconds, len(row.runs), row.spread)
         for row in rows
     ]
+    picked_note = [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
     said = verdict(tests, costs, best, baseline, figure, margin, chosen is not None)
     return Comparison(
         figure,
         tests.n or n,
         first.result.dataset,
-        tuple(_marked(rows, sign)),
+        tuple(_with_fronts(rows, sign)),
         best,
         baseline,
         said,
-        (*notes, *_clock(rows), *([chosen.note] if chosen else _picked(tests, rows, best))),
+        (*notes, *_latency_notes(rows), *([chosen.note] if chosen else picked_note)),
         tests.seeds if tests.pairs else (),
     )
 
 
-def _clock(rows: Sequence[Row]) -> list[str]:
+def _latency_notes(rows: Sequence[Row]) -> list[str]:
     """Return how latency was measured, and of which rows it was measured otherwise."""
     timed = [row for row in rows if row.latency is not None]
     known = sorted({row.threads for row in timed if row.threads is not None})
@@ -192,12 +194,12 @@ def _clock(rows: Sequence[Row]) -> list[str]:
         said.append("Latencies with different numbers of threads cannot be compared.")
     older = [row.label for row in timed if row.threads is None]
     if older and known:
-        said.append(f"The latency of {listed(older)} is by the clock of an earlier version.")
+        said.append(f"The latency of {listed(older)} was measured by an earlier version.")
     return said
 
 
 def _best(rows: Sequence[Row], sign: int) -> Row:
-    """Return the best of the rows that are tested, or one that is not and stands above it.
+    """Return the best of the tested rows, or one that was not tested and stands above it.
 
     What was tested is ranked by its figure on the shared rows. What was not has its figure in the
     table alone, which is held against that of the best of the others.
@@ -208,13 +210,10 @@ def _best(rows: Sequence[Row], sign: int) -> Row:
     return max([first, *untested] if first else untested, key=lambda row: sign * row.score.value)
 
 
-def _picked(tests: Family, rows: Sequence[Row], best: str) -> list[str]:
-    """Return what choosing the best on test rows does to its own figure."""
-    return [PICKED.format(best, len(rows))] if tests.pairs and len(rows) > 2 else []
-
-
-def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Return a sentence where seeds have test rows of their own: the data have no test split."""
+def _note_on_test_rows(
+    found: Mapping[str, StrategyStatistics], groups: Mapping[str, Sequence[Run]]
+) -> list[str]:
+    """Return a sentence when seeds have test rows of their own, as in data without a test split."""
     for label, one in found.items():
         single = groups[label][0].result.n
         every = len(np.unique(np.concatenate([seed.index for seed in one.seeds.values()])))
@@ -226,7 +225,7 @@ def _own_rows(found: Mapping[str, Evidence], groups: Mapping[str, Sequence[Run]]
     return []
 
 
-def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
+def _row(label: str, runs: Sequence[Run], found: StrategyStatistics | None) -> Row:
     results = [run.result for run in runs]
     values = [run.score.value for run in runs]
     timed = sorted(
@@ -255,13 +254,13 @@ def _row(label: str, runs: Sequence[Run], found: Evidence | None) -> Row:
 
 
 def _baseline(rows: Sequence[Row]) -> str | None:
-    """Return the label of the perceptron, else the first; None of a single row."""
+    """Return the label of the perceptron, else the first label; None for a single row."""
     by_hand = [row for row in rows if row.runs[0].by_hand]
     return None if len(rows) < 2 else (by_hand or list(rows))[0].label
 
 
-def _marked(rows: Sequence[Row], sign: int) -> list[Row]:
-    """Return the rows, those of the Pareto fronts marked: on the rows that all share, if any."""
+def _with_fronts(rows: Sequence[Row], sign: int) -> list[Row]:
+    """Return the rows with the Pareto fronts marked, by the shared rows if there are any."""
     alike = all(row.shared is not None for row in rows)
 
     def figure(row: Row) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.statistics import Paired
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.verdict import shown_p
@@ -17,7 +17,7 @@ from ftkit.runs.result import Measured, RunResult
 
 
 def table(results: Sequence[RunResult]) -> Table:
-    """Return a row for each run: accuracy with its interval, what it trained, what it took.
+    """Return a row for each run: its first figure with interval, what it trained, what it took.
 
     Raises:
         RunError: there is no run.
@@ -81,7 +81,7 @@ def _first(result: RunResult) -> str:
 
 
 def overview(found: Comparison, width: int) -> list[Table]:
-    """Return the table of a comparison; two, one below the other, where it is wider than that.
+    """Return the table of a comparison, in two parts when it is wider than that.
 
     Args:
         width: of the terminal in characters.
@@ -105,11 +105,11 @@ def overview(found: Comparison, width: int) -> list[Table]:
 
 CAPTION = "in brackets: 95 % interval over test rows; p: paired tests, adjusted for all together"
 WIDE = 118
-"""Characters of a table in one piece."""
+"""The characters of a table in one piece."""
 
 
 def headings(found: Comparison) -> tuple[str, ...]:
-    """Return what the columns are called; without a best or a baseline there is none of its p."""
+    """Return the names of the columns; there is no p without a best or a baseline."""
     return (
         found.figure,
         "seeds",
@@ -136,11 +136,11 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
         duration(row.seconds),
         size(row.memory),
         size(row.model_bytes) if row.model_bytes else "–",
-        waited(row),
+        latency_of(row),
     )
 
 
-def waited(row: Row) -> str:
+def latency_of(row: Row) -> str:
     """Return the median latency, and its quartiles where they were measured."""
     if row.latency is None:
         return "–"
@@ -178,7 +178,7 @@ def with_bounds(paired: Paired) -> str:
 
 
 def p_value(paired: Paired | None, otherwise: str = "") -> str:
-    """Return the p-value of a test, or what stands there of a row that has none."""
+    """Return the p-value of a test, or what stands in a row that has none."""
     if paired is None:
         return otherwise or "–"
     return shown_p(paired).removeprefix("=")
@@ -190,12 +190,12 @@ def share(trained: int, total: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds, as short as they matter."""
+    """Return seconds with as many digits as matter."""
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def size(count: int) -> str:
-    """Return bytes in the unit that suits them."""
+    """Return bytes in a suitable unit."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftkit.compare.claims import Claims, Cost, ahead_by, claims
-from ftkit.compare.family import Family
-from ftkit.compare.rungs import listed
+from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.statistics import Paired
+from ftkit.errors.names import listed
 from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
-"""How much better another strategy may be at most where a cheaper one is recommended."""
-FEW = 4
-"""Strategies whose bounds are said one by one."""
+"""A cheaper strategy is recommended when every other one can be better than it by so much at most.
+"""
+MOST_NAMED = 4
+"""Bounds are told for each strategy when there are at most so many."""
 
 
 def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
@@ -45,9 +46,9 @@ def margin_of(figure: str, margin: float, value: float) -> tuple[float, str]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What `verdict` speaks of."""
+    """What the sentences of a verdict speak of."""
 
-    tests: Family
+    tests: PairedTests
     costs: dict[str, Cost]
     best: str
     figure: str
@@ -66,7 +67,7 @@ class Judged:
 
     @property
     def where(self) -> str:
-        """On how many test rows."""
+        """The number of test rows, and of groups."""
         groups = f" in {self.tests.units:,} groups" if self.tests.units != self.tests.n else ""
         return f"n = {self.tests.n:,}{groups}"
 
@@ -84,7 +85,7 @@ class Judged:
 
 
 def verdict(
-    tests: Family,
+    tests: PairedTests,
     costs: Sequence[Cost],
     best: str,
     baseline: str | None,
@@ -92,7 +93,7 @@ def verdict(
     margin: float = MARGIN,
     chosen: bool = False,
 ) -> str:
-    """Return what the evidence supports, in a few sentences.
+    """Return what the tests support, in a few sentences.
 
     Args:
         costs: of all strategies, in the order in which they are listed.
@@ -123,7 +124,8 @@ def verdict(
     else:
         said = [_of_one(judged)]
     if found.below and not chosen:
-        said.append(f"{listed(found.below)} {_are(found.below)} worse than {baseline}.")
+        are = "is" if len(found.below) == 1 else "are"
+        said.append(f"{listed(found.below)} {are} worse than {baseline}.")
     if found.unclear and not chosen:
         said.append(f"{listed(found.unclear)} could not be shown to beat {baseline}.")
     if found.untested:
@@ -132,7 +134,7 @@ def verdict(
 
 
 def _on_seeds(judged: Judged) -> str:
-    """Return on which seeds the figures are, where some strategy has others too."""
+    """Return the seeds of the figures, when some strategy has other seeds too."""
     seeds, more = judged.tests.seeds, max(cost.seeds for cost in judged.costs.values())
     if more <= len(seeds):
         return ""
@@ -168,7 +170,7 @@ def _of_several(judged: Judged) -> str:
     if not np.isfinite(max(map(judged.at_most, alike))):
         return f"{said}; so few rows do not say how much better it may be."
     said += ": it is at most "
-    if len(alike) <= FEW:
+    if len(alike) <= MOST_NAMED:
         said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
     else:
         said += f"{max(map(judged.at_most, alike)):.3f} better than any of them"
@@ -176,7 +178,7 @@ def _of_several(judged: Judged) -> str:
 
 
 def _cheaper(judged: Judged) -> list[str]:
-    """Return a sentence on the cheapest that is within the margin, or on why none is named."""
+    """Return a sentence on the cheapest strategy within the margin, or on why none is named."""
     best = judged.costs[judged.best]
     order = sorted(
         (judged.costs[label] for label in (*judged.claims.alike, judged.best)),
@@ -198,7 +200,7 @@ def _cheaper(judged: Judged) -> list[str]:
     alike = [cost.trained == best.trained for cost in cheaper]
     less = "train less" if not any(alike) else "train less, or as much in less time"
     less = "take less time" if all(alike) else less
-    if len(cheaper) <= FEW:
+    if len(cheaper) <= MOST_NAMED:
         return [f"{listed([cost.label for cost in cheaper])} {less}, but are not {no}."]
     return [f"None of those that {less} is {no}."]
 
@@ -230,11 +232,7 @@ def _of_settings(judged: Judged) -> str:
 
 
 def _some(labels: Sequence[str]) -> str:
-    return listed(labels) if len(labels) <= FEW else f"{len(labels)} other settings"
-
-
-def _are(labels: Sequence[str]) -> str:
-    return "is" if len(labels) == 1 else "are"
+    return listed(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} other settings"
 
 
 def _overlap(one: Cost, other: Cost) -> bool:

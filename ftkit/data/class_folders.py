@@ -7,24 +7,24 @@ as its neighbours do, it is a class.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
-from ftkit.data.folders import Inside, Left, images_below, look_into
-from ftkit.data.table_files import SPLITS, Source, meanings
+from ftkit.data.folders import FolderContent, LeftOut, images_below, look_into
+from ftkit.data.table_files import SPLITS, Source, split_meanings
 from ftkit.errors import DataError
 
-TablesOf = Callable[[Inside], list[Path]]
-"""Returns the tables in a folder that are data."""
+TablesOf = Callable[[FolderContent], list[Path]]
+"""A function that returns those tables in a folder that are data."""
 FEATURES = Features({"image": Image()})
 
 
 def read_class_folders(
     folder: Path,
-    inside: Inside,
-    left: Left,
+    inside: FolderContent,
+    left: LeftOut,
     tables_of: TablesOf,
     read_tables: Callable[[dict[str, list[Path]]], Source],
     all_classes: bool,
@@ -50,7 +50,8 @@ def read_class_folders(
         )
         alike = [path.name for path in inside.folders if _is_split(path)]
         note = f"folders called like splits are classes here: {', '.join(alike)}"
-        hint = f"did you mean {_deeper(inside)}?" if _deeper(inside) else ""
+        deeper = _folder_of_class_folders(inside)
+        hint = f"did you mean {deeper}?" if deeper else ""
         said = (note,) if alike else ()
         found_here = frozenset({"train"})
         return Source({"train": rows}, folder.resolve(), said, hint=hint, found=found_here)
@@ -65,8 +66,8 @@ def read_class_folders(
             for image in there.images:
                 left.add("images beside the class folders, in none of them", image)
             found[role] = _classes_of(root, there, left, "--set data.folders=classes takes all")
-            if role == "train" and _deeper(there):
-                hint = f"the class folders are in {_deeper(there)}; move them one folder up"
+            if role == "train" and (deeper := _folder_of_class_folders(there)):
+                hint = f"the class folders are in {deeper}; move them one folder up"
         elif there.images and role != "test":
             left.add("folders of a split whose images have no class", root)
         elif there.images:  # for `ftkit predict`
@@ -81,18 +82,20 @@ def read_class_folders(
     return Source(splits, folder.resolve(), read.notes, hint=hint, folders=places, found=walked)
 
 
-def _splits_among(folder: Path, inside: Inside, left: Left, tables_of: TablesOf) -> dict[str, Path]:
-    """Return the folder of each split; none where the folders are classes.
+def _splits_among(
+    folder: Path, inside: FolderContent, left: LeftOut, tables_of: TablesOf
+) -> dict[str, Path]:
+    """Return the folder of each split; empty when the folders are classes.
 
     Raises:
         DataError: there are both, or a split is there twice, or there is none for training.
     """
     called = {path: path.name.lower() for path in inside.folders if _is_split(path)}
-    means = meanings(called.values())
+    means = split_meanings(called.values())
     roles = {path: means[word] for path, word in called.items()}
     if not roles:
         return {}
-    looks = {path: look_into(path, Left(folder)) for path in roles}
+    looks = {path: look_into(path, LeftOut(folder)) for path in roles}
     whole = any(looks[path].folders or tables_of(looks[path]) for path in roles)
     others = [path for path in inside.folders if path not in roles and _has_image(path)]
     if others and not whole:
@@ -119,7 +122,7 @@ def _splits_among(folder: Path, inside: Inside, left: Left, tables_of: TablesOf)
     return {role: path for path, role in roles.items()}
 
 
-def _classes_of(root: Path, inside: Inside, left: Left, otherwise: str) -> Dataset:
+def _classes_of(root: Path, inside: FolderContent, left: LeftOut, otherwise: str) -> Dataset:
     """Return the images below class folders.
 
     Args:
@@ -145,11 +148,11 @@ def _classes_of(root: Path, inside: Inside, left: Left, otherwise: str) -> Datas
     return Dataset.from_dict({"image": images, "label": labels}, features=features)
 
 
-def _why_none(root: Path, inside: Inside, otherwise: str) -> str:
+def _why_none(root: Path, inside: FolderContent, otherwise: str) -> str:
     """Return why there is no class in a folder, and what to do."""
     if inside.images:
-        beside = look_into(root.resolve().parent, Left(root)).folders
-        several = sum(bool(look_into(path, Left(path)).images) for path in beside) > 1
+        beside = look_into(root.resolve().parent, LeftOut(root)).folders
+        several = sum(bool(look_into(path, LeftOut(path)).images) for path in beside) > 1
         what_else = f"; {otherwise}" if several else ""
         return (
             f"expected a folder for each class; {len(inside.images):,} images lie here, in no "
@@ -160,20 +163,16 @@ def _why_none(root: Path, inside: Inside, otherwise: str) -> str:
     return "expected a folder for each class, or parquet, CSV, JSONL or text files; it has neither"
 
 
-def _deeper(inside: Inside) -> Path | None:
-    """Return the folder with the class folders, where the only one with images is not theirs."""
+def _folder_of_class_folders(inside: FolderContent) -> Path | None:
+    """Return the folder that holds the class folders, if all images lie deeper than one folder."""
     found = None
-    while not inside.images and len(below := _with_images(inside.folders)) == 1:
-        found, inside = below[0], look_into(below[0], Left(below[0]))
+    while not inside.images and len(below := [*filter(_has_image, inside.folders)]) == 1:
+        found, inside = below[0], look_into(below[0], LeftOut(below[0]))
     return found if inside.folders and not inside.images else None
 
 
-def _with_images(folders: Iterable[Path]) -> list[Path]:
-    return [folder for folder in folders if _has_image(folder)]
-
-
 def _has_image(folder: Path) -> bool:
-    return next(images_below(str(folder), Left(folder)), None) is not None
+    return next(images_below(str(folder), LeftOut(folder)), None) is not None
 
 
 def _is_split(folder: Path) -> bool:

@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from ftkit.data.findings import Finding, first_few
-from ftkit.data.list_separators import separator_in
+from ftkit.data.findings import Finding
+from ftkit.data.label_lists import separator_in
 from ftkit.data.splits import Splits
+from ftkit.errors.names import first_few
 
 PUNCTUATION = re.compile(r"""[\s_.,;:'"()\[\]{}]+|(?<=\w)-(?=\w)|[!?]+$""")
 TAGGING = {"image-classification": "image-tagging", "text-classification": "text-tagging"}
-"""What tells any number of classes of a row, instead of one."""
+"""The kind of task that tells any number of classes for a row, by the kind that tells one."""
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 

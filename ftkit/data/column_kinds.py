@@ -18,38 +18,39 @@ MISSING = frozenset(
         *("NaT", "null", "NULL", "Null", "None", "none", "?", "-", "--", "."),
     )
 )
-"""What stands for no value in a column of numbers. In text only an empty field does."""
+"""Texts that stand for a missing value in a column of numbers. In a column of text only an empty
+field does."""
 PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,15})?")
-"""Numbers that are read and written again as they were; the group is there where one is not whole.
+"""A number that Python writes as the file does. The group is filled when the number is not whole.
 """
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 BROKEN = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|Infinity)")
 COMMA = re.compile(r"[-+]?([0-9]+,?[0-9]*|,[0-9]+)([eE][-+]?[0-9]+)?")
 GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2},[0-9]{3}")
-"""Numbers with a comma that may as well stand between thousands."""
+"""A number whose comma may as well stand between thousands."""
 TRUTH = re.compile(r"True|TRUE|true|False|FALSE|false")
 KINDS = {"int64": WHOLE, "float64": BROKEN, "comma": COMMA, "bool": TRUTH}
-"""What all values of a column may be; comma: a number that is not whole, with a decimal comma."""
+"""The types that all values of a column may have. "comma" is a number with a decimal comma."""
 
 Use = Literal["text", "class"]
-"""What a column is read for, where its values are not simply numbers: text as it is written, or
-classes, whose names are kept as they are written."""
+"""What a column is read for when it is not for numbers: "text", which stays as it is written, or
+"class", whose names stay as they are written."""
 
 
 @dataclass
 class Column:
-    """What was seen of a column."""
+    """What was seen of the values of a column."""
 
     kinds: set[str] = field(default_factory=lambda: set(KINDS))
-    """That all its values have; none where it holds words."""
+    """The types of `KINDS` that every value seen so far has; empty when the column holds words."""
     plain: bool = True
-    """Whether all values are written as Python writes the number."""
+    """Whether every value is written as Python writes the number."""
     some: bool = False
-    """Whether there is any value."""
+    """Whether a row has a value."""
     gaps: bool = False
-    """Whether a row has none."""
+    """Whether a row has no value."""
     fractions: bool = False
-    """Whether a comma stands where none between thousands does."""
+    """Whether a value has a comma that cannot stand between thousands."""
 
     def see(self, value: str) -> None:
         """Take a value into account, as long as there are `kinds`."""
@@ -82,7 +83,7 @@ class Column:
         return {"int64": "float64", "bool": "string"}.get(kind, kind) if self.gaps else kind
 
     def _kind(self, broken: str) -> str:
-        """Return its narrowest type, `broken` being how numbers that are not whole are written."""
+        """Return its narrowest type; `broken` says how numbers that are not whole are written."""
         if not self.some or not self.kinds:
             return "string"
         if "int64" in self.kinds:
@@ -90,13 +91,13 @@ class Column:
         return "float64" if broken in self.kinds else "bool" if "bool" in self.kinds else "string"
 
     def missing(self, use: Use | None) -> list[str]:
-        """Return what stands for no value in it."""
+        """Return the texts that stand for a missing value in it."""
         numbers = self.some and bool(self.kinds) and use != "text"
         return sorted(MISSING) if numbers else [""]
 
 
 def merged(seen: Iterable[Mapping[str, Column]]) -> dict[str, Column]:
-    """Return the columns of several files, each with what was seen of it in all of them."""
+    """Return each column with what was seen of it in all files."""
     found: dict[str, Column] = {}
     for columns in seen:
         for name, column in columns.items():

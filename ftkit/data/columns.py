@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,27 @@ from datasets import Translation as Languages
 from ftkit.data.conversations import find_bad_conversations
 from ftkit.data.images import find_bad_images
 from ftkit.data.sources import TEXT
-from ftkit.data.usual_columns import LABEL_NAMES, TEXT_NAMES, named
+from ftkit.data.usual_columns import LABEL_NAMES, TEXT_NAMES, usually_named
 from ftkit.errors import DataError, nearest
 
 MAY_BE_NUMBERS = ("text", "sentence", "tweet", "document")
-"""Names of texts, such as codes, whose values may look like numbers."""
+"""Usual names of texts, such as codes, whose values may look like numbers."""
 AS_TEXT = ("image", "text", "pair", "source", "target", "prompt", "answer", "tokens", "messages")
-"""Fields of a task that name columns of texts, or of names of files."""
+"""Fields of a task that name a column of texts or of file names."""
+EMPTY = {
+    "pair": "the pair is empty",
+    "label": "the translation is empty",
+    "text": "the text is empty",
+    "source": "the text is empty",
+}
+"""The reason why a row whose text is empty cannot be used, by column. The last reason that holds is
+given."""
 
 
 def pick_texts(
     text: str | None, pair: str | None, labels: tuple[str, ...], features: Features
 ) -> dict[str, str | None]:
-    """Return the names of the columns with the text, and with its pair where one is asked for.
+    """Return the column of the text, and the column of its pair when one was asked for.
 
     Args:
         text: column that was asked for.
@@ -35,11 +42,11 @@ def pick_texts(
     pair = pair and pick("pair", pair, [], features)
     taken = (*labels, pair)
     texts = [name for name in features if name not in taken and is_text(features[name])]
-    if not named(TEXT_NAMES, texts):
+    if not usually_named(TEXT_NAMES, texts):
         codes = [name for name in features if name not in taken and is_number(features[name])]
-        texts += named(MAY_BE_NUMBERS, codes)
+        texts += usually_named(MAY_BE_NUMBERS, codes)
     if len(texts) != 1:
-        texts = named(TEXT_NAMES, texts) or texts
+        texts = usually_named(TEXT_NAMES, texts) or texts
     text = pick("text", text, texts, features)
     if text in taken:
         raise DataError(f"column '{text}' cannot be text and {'pair' if text == pair else 'label'}")
@@ -52,7 +59,7 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     Raises:
         DataError: it is not there, or there is not one candidate.
     """
-    there = shown(features)
+    there = listed_columns(features)
     if asked is not None:
         if asked not in features:
             raise DataError(
@@ -71,7 +78,7 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
     return candidates[0]
 
 
-def shown(columns: Iterable[str]) -> str:
+def listed_columns(columns: Iterable[str]) -> str:
     """Return names of columns for a message, in quotes where spaces would not be seen."""
     return ", ".join(map(_quoted, columns))
 
@@ -84,7 +91,7 @@ def label_candidates(features: Features) -> list[str]:
     """Return the columns that may be the label: of classes, or with a usual name."""
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     if len(classes) != 1:
-        classes = named(LABEL_NAMES, features) or classes
+        classes = usually_named(LABEL_NAMES, features) or classes
     return classes
 
 
@@ -99,8 +106,8 @@ def is_text(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype in TEXT
 
 
-def fields(feature: Any) -> tuple[str, ...]:
-    """Return the names of the texts in a column of several, as datasets.Translation has them."""
+def text_fields(feature: Any) -> tuple[str, ...]:
+    """Return the names of the texts in a column that holds several, as datasets.Translation."""
     if isinstance(feature, Languages):
         return tuple(feature.languages)
     return tuple(n for n, f in feature.items() if is_text(f)) if isinstance(feature, dict) else ()
@@ -109,7 +116,7 @@ def fields(feature: Any) -> tuple[str, ...]:
 def has_column(features: Features, name: str) -> bool:
     """Return whether there is such a column; `translation.de` is a field of `translation`."""
     outer, _, inner = name.partition(".")
-    return name in features or inner in fields(features.get(outer))
+    return name in features or inner in text_fields(features.get(outer))
 
 
 def is_number(feature: Any) -> bool:
@@ -128,7 +135,7 @@ def canonical(inputs: Dataset, labels: np.ndarray) -> Dataset:
     return inputs.cast_column("index", Value("int64"))
 
 
-def only(rows: Dataset, column: str, name: str) -> Dataset:
+def single_column(rows: Dataset, column: str, name: str) -> Dataset:
     """Return the rows with that column alone, under another name."""
     rows = rows.select_columns([column])
     return rows if column == name else rows.rename_column(column, name)
@@ -136,9 +143,28 @@ def only(rows: Dataset, column: str, name: str) -> Dataset:
 
 def find_bad_rows(rows: Dataset) -> dict[int, str]:
     """Return the position of every row that cannot be learned from, with the reason."""
-    for column, find in FIND_BAD.items():
-        if column in rows.column_names:
-            return find(rows)
+    names = rows.column_names
+    if "image" in names:
+        return find_bad_images(rows, "image")
+    if "messages" in names:
+        return find_bad_conversations(rows)
+    if "features" in names:
+        return _find_bad_numbers(rows)
+    if "tokens" in names:
+        return {
+            position: "it has no words" if not words else "one of its words is empty"
+            for position, words in enumerate(rows["tokens"][:])
+            if not words or not all((word or "").strip() for word in words)
+        }
+    found: dict[int, str] = {}
+    for column, reason in EMPTY.items():
+        if column in names and (column != "label" or "source" in names):
+            texts = rows[column][:]
+            found |= {n: reason for n, text in enumerate(texts) if not (text or "").strip()}
+    return found
+
+
+def _find_bad_numbers(rows: Dataset) -> dict[int, str]:
     numbers = np.asarray(rows["features"][:], np.float64)
     bad = np.abs(numbers) > np.finfo(np.float32).max  # in which perceptrons calculate
     return {
@@ -146,36 +172,3 @@ def find_bad_rows(rows: Dataset) -> dict[int, str]:
         + ("infinite" if np.isinf(numbers[row]).any() else "too large for float32")
         for row in np.flatnonzero(bad.any(1))
     }
-
-
-def _find_empty_texts(rows: Dataset) -> dict[int, str]:
-    empty = _empty(rows["text"][:], "the text is empty")
-    pairs = _empty(rows["pair"][:], "the pair is empty") if "pair" in rows.column_names else {}
-    return pairs | empty
-
-
-def _find_empty_words(rows: Dataset) -> dict[int, str]:
-    return {
-        position: "it has no words" if not words else "one of its words is empty"
-        for position, words in enumerate(rows["tokens"][:])
-        if not words or not all((word or "").strip() for word in words)
-    }
-
-
-def _find_empty_translations(rows: Dataset) -> dict[int, str]:
-    targets = _empty(rows["label"][:], "the translation is empty")
-    return targets | _empty(rows["source"][:], "the text is empty")
-
-
-def _empty(texts: list[Any], reason: str) -> dict[int, str]:
-    return {row: reason for row, text in enumerate(texts) if not (text or "").strip()}
-
-
-FIND_BAD: dict[str, Callable[[Dataset], dict[int, str]]] = {
-    "image": partial(find_bad_images, column="image"),
-    "text": _find_empty_texts,
-    "tokens": _find_empty_words,
-    "source": _find_empty_translations,
-    "messages": find_bad_conversations,
-}
-"""What finds the rows that cannot be learned from, by the column that it looks at."""

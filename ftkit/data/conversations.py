@@ -11,7 +11,7 @@ MESSAGES = List({"role": Value("string"), "content": Value("string")})
 
 
 def messages_of(row: Any) -> list[dict[str, str | None]]:
-    """Return role and content of each message, None where that is no text."""
+    """Return the role and the content of each message; None for one that is not a text."""
     found = [one if isinstance(one, dict) else {} for one in (row if isinstance(row, list) else ())]
     texts = [{name: one.get(name) for name in ("role", "content")} for one in found]
     return [{k: v if isinstance(v, str) else None for k, v in one.items()} for one in texts]
@@ -24,7 +24,7 @@ def find_bad_conversations(rows: Dataset) -> dict[int, str]:
 
 
 def fault(messages: list[dict[str, Any]]) -> str:
-    """Return what is wrong with a conversation, empty where nothing is."""
+    """Return what is wrong with a conversation, or an empty string."""
     for number, message in enumerate(messages, 1):
         role, content = message["role"], message["content"]
         if role not in ROLES:
@@ -34,4 +34,8 @@ def fault(messages: list[dict[str, Any]]) -> str:
     spoken = [message["role"] for message in messages if message["role"] != "system"]
     if "assistant" not in spoken:
         return "no message is the assistant's, so there is nothing to learn"
-    return "the assistant speaks first, to nobody" if spoken[0] == "assistant" else ""
+    return (
+        "the assistant speaks first, so there is nothing to answer"
+        if spoken[0] == "assistant"
+        else ""
+    )

@@ -19,52 +19,47 @@ from typing import Any
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from ftkit.data.column_kinds import BROKEN, Column, Use, has_commas, has_points, merged
-from ftkit.data.file_cache import load
+from ftkit.data.file_cache import load_files
 from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.data.usual_columns import KNOWN
 from ftkit.errors import DataError
+from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r"\s*\ufeff?sep=([^\r\n])\s*", re.IGNORECASE)
-"""Excel's line before the header that says the separator."""
-SNIFFED = 50
-"""Rows by which the separator is told."""
+"""The line by which Excel names the separator, before the header."""
+SNIFFED_ROWS = 50
+"""The separator is found from so many rows."""
 Uses = Callable[[Features], Mapping[str, Use]]
-"""Of the columns of a table, what some are read for."""
+"""A function from the columns of a table to what some of them are read for."""
 
 
 @dataclass(frozen=True)
-class Written:
+class CsvForm:
     """How a CSV file is written, and what its columns hold."""
 
     file: Path
     encoding: str
     separator: str
     quoted: bool
-    before: tuple[str, ...]
-    """Lines before the header."""
+    preamble: tuple[str, ...]
+    """The lines before the header."""
     columns: Mapping[str, Column]
-    first: tuple[tuple[str, ...], ...] = ()
-    """The first few rows."""
+    first_rows: tuple[tuple[str, ...], ...] = ()
 
     def notes(self, data: Data) -> Iterator[str]:
         """Yield what was found out about it."""
         name = self.file.name
-        if data.separator is None and self.separator != {".tsv": "\t"}.get(self.suffix, ","):
+        if data.separator is None and self.separator != _usual_separator(self.file):
             yield f"{name} is separated by {self.separator!r}"
         if data.encoding is None and self.encoding.startswith("utf-16"):
             yield f"{name} is written in {self.encoding.upper()}"
         if not self.quoted:
             yield f"{name}: quotes are part of the text"
-        said = [line.strip() for line in self.before if line.strip(" \r\n\ufeff,;|\t")]
-        if said:
-            yield f"not used: what stands before the header of {name}, {said[0][:80]!r}"
-
-    @property
-    def suffix(self) -> str:
-        """The last suffix of its name, in small letters."""
-        return self.file.suffix.lower()
+        texts = [line.strip() for line in self.preamble if line.strip(" \r\n\ufeff,;|\t")]
+        if texts:
+            yield f"not used: what stands before the header of {name}, {texts[0][:80]!r}"
 
 
 def read_csv(
@@ -81,50 +76,49 @@ def read_csv(
         DataError: a row does not fit the header, the bytes do not fit the encoding, or files of one
             split have other columns.
     """
-    written = {
-        split: [read_form(table, data.encoding, data.separator) for table in tables]
+    forms = {
+        split: [read_csv_form(table, data.encoding, data.separator) for table in tables]
         for split, tables in files.items()
     }
-    for forms in written.values():
-        _require_same_columns(forms)
-    whole = merged(form.columns for forms in written.values() for form in forms)
-    decimal, notes = _decimal(whole, data)
-    main = written.get("train") or next(iter(written.values()))
-    simple = {name: Value(whole[name].dtype(None, decimal)) for name in main[0].columns}
+    for of_split in forms.values():
+        _require_same_columns(of_split)
+    columns = merged(form.columns for of_split in forms.values() for form in of_split)
+    decimal, notes = _decimal(columns, data)
+    main = (forms.get("train") or next(iter(forms.values())))[0]
+    simple = {name: Value(columns[name].dtype(None, decimal)) for name in main.columns}
     wanted = {} if uses is None else uses(Features(simple))
-    types = {name: column.dtype(wanted.get(name), decimal) for name, column in whole.items()}
-    missing = {name: column.missing(wanted.get(name)) for name, column in whole.items()}
     found = {}
-    for split, forms in written.items():
-        parts = []
-        for form in forms:
-            parts.append(load("csv", [form.file], **_options(form, types, missing, decimal)))
-            notes += form.notes(data)
-        found[split] = concatenate_datasets(parts) if len(parts) > 1 else parts[0]
-    return found, notes, _no_header(main[0])
+    for split, of_split in forms.items():
+        parts = [_read(form, columns, wanted, decimal) for form in of_split]
+        notes += [note for form in of_split for note in form.notes(data)]
+        found[split] = concatenate_datasets(parts)
+    return found, notes, _no_header(main)
 
 
-def _options(
-    form: Written, types: Mapping[str, str], missing: Mapping[str, list[str]], decimal: str
-) -> dict[str, Any]:
-    """Return how a file is written in the words of `datasets`."""
-    names = list(form.columns)
-    return {
-        "encoding": form.encoding,
-        "sep": form.separator,
-        "quoting": csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
-        "decimal": decimal,
-        "skiprows": len(form.before),
-        "header": 0,
-        "names": names,
-        "features": Features({name: Value(types[name]) for name in names}),
-        "keep_default_na": False,
-        "na_values": {name: missing[name] for name in names},
-    }
+def _read(
+    form: CsvForm, columns: Mapping[str, Column], wanted: Mapping[str, Use], decimal: str
+) -> Dataset:
+    """Return the rows of a file, whose columns have the types of all files together."""
+    seen = {name: columns[name] for name in form.columns}
+    types = {name: Value(of.dtype(wanted.get(name), decimal)) for name, of in seen.items()}
+    return load_files(
+        "csv",
+        [form.file],
+        encoding=form.encoding,
+        sep=form.separator,
+        quoting=csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
+        decimal=decimal,
+        skiprows=len(form.preamble),
+        header=0,
+        names=list(seen),
+        features=Features(types),
+        keep_default_na=False,
+        na_values={name: of.missing(wanted.get(name)) for name, of in seen.items()},
+    )
 
 
 def _decimal(columns: Mapping[str, Column], data: Data) -> tuple[str, list[str]]:
-    """Return what stands before the fraction of a number, and a note where that is a comma."""
+    """Return the sign before the fraction of a number, and a note when it is a comma."""
     if data.decimal is not None:
         return data.decimal, []
     commas = [name for name, column in columns.items() if has_commas(column)]
@@ -133,15 +127,15 @@ def _decimal(columns: Mapping[str, Column], data: Data) -> tuple[str, list[str]]
     return ",", [f"numbers have a decimal comma, as in column '{commas[0]}' (data.decimal)"]
 
 
-def _no_header(form: Written) -> str:
-    """Return what is wrong with a header that looks like a row: its values come again below it.
+def _no_header(form: CsvForm) -> str:
+    """Return a warning when the header looks like a row, because its values come again below it.
 
     Or they are numbers, or as long as a sentence.
     """
     names = list(form.columns)
     if any(name.lower() in KNOWN for name in names):
         return ""
-    below = list(zip(*form.first, strict=True))
+    below = zip(*form.first_rows, strict=True)
     odd = [
         name in {value.strip() for value in values}
         or BROKEN.fullmatch(name)
@@ -150,25 +144,25 @@ def _no_header(form: Written) -> str:
     ]
     if not any(odd):
         return ""
-    shown = ", ".join(repr(name[:30]) for name in names[:3]) + (", ..." if names[3:] else "")
+    shown = first_few([repr(name[:30]) for name in names], 3)
     return (
         f"data '{form.file}': the first line looks like a row ({shown}); give the file a header, "
         f"a line with a name for each column, such as text{form.separator}label"
     )
 
 
-def _require_same_columns(forms: Sequence[Written]) -> None:
+def _require_same_columns(forms: Sequence[CsvForm]) -> None:
     first, *others = forms
     for other in others:
         if other.columns.keys() != first.columns.keys():
             raise DataError(
                 f"data '{other.file}': its columns are {', '.join(other.columns)}, those of "
-                f"{first.file} {', '.join(first.columns)}; files of one split have the same"
+                f"{first.file} {', '.join(first.columns)}; files of one split need the same columns"
             )
 
 
-def read_form(file: Path, encoding: str | None, separator: str | None) -> Written:
-    """Return how this file is written; reads all of it.
+def read_csv_form(file: Path, encoding: str | None, separator: str | None) -> CsvForm:
+    """Return how this file is written. All of it is read.
 
     Args:
         encoding: UTF-8 when None, or UTF-16 where the file begins by saying so.
@@ -179,16 +173,16 @@ def read_form(file: Path, encoding: str | None, separator: str | None) -> Writte
     """
     encoding = encoding_of(file, encoding)
     with _long_fields():
-        before, said = _before_header(file, encoding)
-        separator = separator or said or _sniff(file, encoding, len(before))
+        preamble, named = _before_header(file, encoding)
+        separator = separator or named or _likely_separator(file, encoding, len(preamble))
         try:
-            return _look(file, encoding, separator, True, before)
+            return _read_all(file, encoding, separator, True, preamble)
         except csv.Error as error:
             if separator != "\t":
                 raise DataError(
                     f'data \'{file}\', {error}; write a quote within quotes twice, as in "a ""b"""'
                 ) from None
-        return _look(file, encoding, separator, False, before)
+        return _read_all(file, encoding, separator, False, preamble)
 
 
 def _before_header(file: Path, encoding: str) -> tuple[tuple[str, ...], str | None]:
@@ -196,52 +190,55 @@ def _before_header(file: Path, encoding: str) -> tuple[tuple[str, ...], str | No
 
     Those are empty lines, and lines that begin with # and have fewer fields than the next.
     """
-    before: list[str] = []
-    said: str | None = None
-    lines = lines_of(file, encoding)
+    preamble: list[str] = []
     remarks: list[str] = []
-    for line in lines:
+    separator: str | None = None
+    for line in lines_of(file, encoding):
         bare = line.strip().lstrip("\ufeff")
         mark = SEPARATOR.fullmatch(line)
         if mark:
-            said = mark[1]
-            before += [*remarks, line]
+            separator = mark[1]
+            preamble += [*remarks, line]
             remarks = []
         elif not bare.strip("".join(SEPARATORS)).strip():
-            (remarks if remarks else before).append(line)
+            (remarks if remarks else preamble).append(line)
         elif bare.startswith("#"):
             remarks.append(line)
         else:
             if remarks and _fields_in(remarks[-1]) < _fields_in(line):
-                before += remarks
+                preamble += remarks
             break
-    return tuple(before), said
+    return tuple(preamble), separator
 
 
 def _fields_in(line: str) -> int:
     return max(map(line.count, SEPARATORS))
 
 
-def _sniff(file: Path, encoding: str, skipped: int) -> str:
+def _likely_separator(file: Path, encoding: str, skipped: int) -> str:
     """Return the separator by which most of the first rows have as many fields as the header."""
 
     def fit(separator: str) -> tuple[float, int]:
         rows = csv.reader(islice(lines_of(file, encoding), skipped, None), delimiter=separator)
-        widths = [len(row) for row in islice(rows, SNIFFED) if row]
+        widths = [len(row) for row in islice(rows, SNIFFED_ROWS) if row]
         if not widths or widths[0] < 2:
             return 0.0, 0
         return sum(width == widths[0] for width in widths) / len(widths), widths[0]
 
     best = max(SEPARATORS, key=fit)  # of equals the first
-    return best if fit(best)[1] else "\t" if file.suffix.lower() == ".tsv" else ","
+    return best if fit(best)[1] else _usual_separator(file)
 
 
-def _look(
-    file: Path, encoding: str, separator: str, quoted: bool, before: tuple[str, ...]
-) -> Written:
-    """Return how a file is written, with what its columns hold in all rows."""
+def _usual_separator(file: Path) -> str:
+    return "\t" if file.suffix.lower() == ".tsv" else ","
+
+
+def _read_all(
+    file: Path, encoding: str, separator: str, quoted: bool, preamble: tuple[str, ...]
+) -> CsvForm:
+    """Return how a file is written, and what its columns hold in all rows."""
     quotes: dict[str, Any] = {"strict": True} if quoted else {"quoting": csv.QUOTE_NONE}
-    skipped = len(before)
+    skipped = len(preamble)
     lines = islice(lines_of(file, encoding), skipped, None)
     reader = csv.reader(lines, delimiter=separator, **quotes)
     number, begin = 0, 1
@@ -255,22 +252,23 @@ def _look(
                 continue
             if len(row) != len(names):
                 raise DataError(
-                    f"data '{file}', line {line + skipped} (row {number}): {_fields(len(row))} "
-                    f"where the header has {len(names)} ({', '.join(names)[:80]}), separated by "
-                    f"{separator!r}; mend the row, or give another --set data.separator"
+                    f"data '{file}', line {line + skipped} (row {number}): {len(row)} "
+                    f"field{'' if len(row) == 1 else 's'} where the header has {len(names)} "
+                    f"({', '.join(names)[:80]}), separated by {separator!r}; mend the row, or give "
+                    f"another --set data.separator"
                 )
             for column, value in zip(columns, row, strict=True):
                 if column.kinds:
                     column.see(value)
             number += 1
-            if number <= SNIFFED:
+            if number <= SNIFFED_ROWS:
                 first.append(tuple(row))
     except csv.Error as error:
         raise csv.Error(f"line {begin + skipped}: {error}") from None
     if not number:
         raise DataError(f"data '{file}': there are no rows in it")
     seen = dict(zip(names, columns, strict=True))
-    return Written(file, encoding, separator, quoted, before, seen, tuple(first))
+    return CsvForm(file, encoding, separator, quoted, preamble, seen, tuple(first))
 
 
 def _header(file: Path, header: list[str] | None) -> list[str]:
@@ -286,10 +284,6 @@ def _header(file: Path, header: list[str] | None) -> list[str]:
         what = "; the first line looks like a row: give the file a header" if row else ""
         raise DataError(f"data '{file}': two columns are called '{twice}'{what or '; rename one'}")
     return names
-
-
-def _fields(count: int) -> str:
-    return f"{count} field{'' if count == 1 else 's'}"
 
 
 @contextmanager

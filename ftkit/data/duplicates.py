@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,17 +15,22 @@ import pyarrow.compute as pc
 from datasets import Dataset, List, Value, concatenate_datasets
 
 WORDS = re.compile(r"[^\W_]+")
-ASCII = bytes(ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256))
-"""Small letters and digits for themselves, a space for everything else."""
+ASCII_TO_WORDS = bytes(
+    ord(chr(n).lower()) if chr(n).isalnum() and n < 128 else 32 for n in range(256)
+)
+"""A table for `bytes.translate`: letters become small, digits stay, every other sign becomes a
+space."""
 MOST_BYTES = 5e9
-"""Of images of equal size, above which they are not compared; a disk may take a minute for them."""
-FEW = 10
-"""Different rows, and rows for each of them, from which equal rows are copies: those of a table of
-three columns with two values each are not, nor are yes and no as texts."""
+"""Images of equal size are not compared when they have more bytes together; reading them may take a
+minute."""
+FEWEST_DIFFERENT = 10
+"""Equal rows are copies only where there are so many different rows, and at most so many rows for
+each of them. Rows of three columns with two values each are no copies, nor are the texts yes and
+no."""
 
 
-def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
-    """Return (N,) int, equal for rows with equal inputs, and why there is none where it is None.
+def number_copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
+    """Return (N,) int, equal for rows with equal inputs; or None, and why there are no numbers.
 
     N counts the rows of all splits, one split after the other.
 
@@ -42,34 +47,45 @@ def copies(*splits: Dataset) -> tuple[np.ndarray | None, str]:
     if found is None:
         return None, why
     different = int(found.max(initial=-1)) + 1
-    if different < len(rows) and (different < FEW or len(rows) > FEW * different):
+    if different < len(rows) and (
+        different < FEWEST_DIFFERENT or len(rows) > FEWEST_DIFFERENT * different
+    ):
         return None, f"only {different} of {len(rows):,} are different"
     return found, ""
 
 
+def inputs_alone(rows: Dataset) -> Dataset:
+    """Return the rows without their labels and their numbers in the source."""
+    return rows.remove_columns([name for name in ("label", "index") if name in rows.column_names])
+
+
 def _inputs_of(splits: Sequence[Dataset]) -> Dataset:
     """Return the inputs of all splits as one table, in the types that the first one has."""
-    first, *others = (
-        rows.remove_columns([name for name in ("label", "index") if name in rows.column_names])
-        for rows in splits
-    )
+    first, *others = map(inputs_alone, splits)
     same = [o if o.features == first.features else o.cast(first.features) for o in others]
     return concatenate_datasets([first, *same]) if same else first
 
 
 def _numbers(rows: Dataset) -> tuple[np.ndarray | None, str]:
-    inputs = [name for name in rows.column_names if name not in ("label", "index")]
-    if inputs == ["image"]:
+    if rows.column_names == ["image"]:
         return _of_images(rows)
-    if all(is_text(rows, name) for name in inputs):
-        columns = [rows[name][:] for name in inputs]
-        texts = ("\n".join(map(as_text, row)) for row in zip(*columns, strict=True))
-        return numbered(hash(normalised(text) or text) for text in texts), ""
-    if inputs == ["features"]:
-        values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
-        return numbered(hash(row.tobytes()) for row in values), ""
-    columns = [rows[name][:] for name in inputs]
-    return numbered(hash(repr(row)) for row in zip(*columns, strict=True)), ""
+    inputs = (normalised(one) or one if isinstance(one, str) else one for one in contents(rows))
+    return numbered(map(hash, inputs)), ""
+
+
+def contents(rows: Dataset) -> Iterator[str | bytes]:
+    """Return what each row without an image holds: its texts as one, or else its values as bytes.
+
+    Args:
+        rows: of inputs alone.
+    """
+    columns = [rows[name][:] for name in rows.column_names]
+    if all(_holds_text(kind) for kind in rows.features.values()):
+        return ("\n".join(map(_as_text, row)) for row in zip(*columns, strict=True))
+    if rows.column_names == ["features"]:
+        values = np.asarray(columns[0], np.float64) + 0.0  # -0 is 0
+        return (row.tobytes() for row in values)
+    return (repr(row).encode("utf-8", "surrogatepass") for row in zip(*columns, strict=True))
 
 
 def numbered(values: Iterable[Hashable]) -> np.ndarray:
@@ -81,24 +97,23 @@ def numbered(values: Iterable[Hashable]) -> np.ndarray:
 def normalised(text: str) -> str:
     """Return the words of a text, without case, punctuation and Unicode's variant forms."""
     if text.isascii():  # the same in a fifth of the time
-        return b" ".join(text.encode().translate(ASCII).split()).decode()
+        return b" ".join(text.encode().translate(ASCII_TO_WORDS).split()).decode()
     return " ".join(WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-def as_text(value: str | list[str] | None) -> str:
+def _as_text(value: str | list[str] | None) -> str:
     """Return a text, or words as one."""
     return " ".join(word or "" for word in value) if isinstance(value, list) else value or ""
 
 
-def is_text(rows: Dataset, column: str) -> bool:
-    """Return whether the column holds texts, or lists of words."""
-    feature = rows.features[column]
-    feature = feature.feature if isinstance(feature, List) else feature
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+def _holds_text(kind: Any) -> bool:
+    """Return whether a column holds texts, or lists of words."""
+    kind = kind.feature if isinstance(kind, List) else kind
+    return isinstance(kind, Value) and kind.dtype in ("string", "large_string")
 
 
 def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:
-    """Compare the bytes of images, of those alone that have as many bytes as another."""
+    """Compare the bytes of those images that have as many bytes as another one."""
     column = rows.with_format("arrow")["image"][:]
     content = pc.struct_field(column, "bytes")
     lengths = pc.binary_length(content).to_pylist()
@@ -124,7 +139,7 @@ def _of_images(rows: Dataset) -> tuple[np.ndarray | None, str]:
 
 
 def _size(path: Any) -> int:
-    """Return the bytes of a file, -1 where there is none; a pipe could block for ever."""
+    """Return the bytes of a file; -1 for what is no file: a pipe could block for ever."""
     with suppress(OSError, TypeError, ValueError):
         about = os.stat(path)
         return about.st_size if stat.S_ISREG(about.st_mode) else -1

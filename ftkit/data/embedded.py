@@ -31,8 +31,8 @@ def embedded_data(name: str, together: bool = True) -> dict[str, Dataset]:
     """
     if name not in DATA:
         raise DataError(
-            f"data '{PREFIX}{name}': there is none; embedded are {', '.join(DATA)}"
-            f"{nearest(name, DATA)}"
+            f"data '{PREFIX}{name}': there is no such embedded data set; known are "
+            f"{', '.join(DATA)}{nearest(name, DATA)}"
         )
     return DATA[name]() if together or name != "langid" else langid(together=False)
 
@@ -51,7 +51,7 @@ def digits() -> dict[str, Dataset]:
     features = Features(
         {"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])}
     )
-    return _parted(
+    return _with_test_split(
         Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
     )
 
@@ -75,7 +75,7 @@ def langid(together: bool = True) -> dict[str, Dataset]:
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LANGUAGES))})
     rows = {"text": [name for name, _ in own], "label": [language for _, language in own]}
     groups = numbered(normalised(name) or name for name, _ in own) if together else None
-    return _parted(Dataset.from_dict(rows, features=features), groups)
+    return _with_test_split(Dataset.from_dict(rows, features=features), groups)
 
 
 def cldr_en_de() -> dict[str, Dataset]:
@@ -89,11 +89,11 @@ def cldr_en_de() -> dict[str, Dataset]:
         if name and german.get(key):
             pairs.setdefault(name, german[key])
     source, target = zip(*sorted(pairs.items()), strict=True)
-    return _parted(Dataset.from_dict({"source": list(source), "target": list(target)}))
+    return _with_test_split(Dataset.from_dict({"source": list(source), "target": list(target)}))
 
 
 def _names(language: str) -> dict[Any, str]:
-    """Return what has a name in a language, by kind and code."""
+    """Return what has a name in a language, by its kind and code."""
     locale = _locale(language)
     kinds = ("territories", "languages", "currencies", "scripts", "variants")
     names = {(kind, code): name for kind in kinds for code, name in getattr(locale, kind).items()}
@@ -115,7 +115,7 @@ def _locale(language: str) -> Any:
         from babel import Locale
     except ImportError:
         raise DataError(
-            "the names come from the package babel; pip install 'ftkit[embedded]'"
+            "the package babel, which has these names, is missing; pip install 'ftkit[embedded]'"
         ) from None
     return Locale.parse(language)
 
@@ -126,7 +126,7 @@ def diabetes() -> dict[str, Dataset]:
 
     found = load_diabetes(scaled=False)
     columns = {name: found.data[:, i].tolist() for i, name in enumerate(found.feature_names)}
-    return _parted(Dataset.from_dict({**columns, "target": found.target.tolist()}))
+    return _with_test_split(Dataset.from_dict({**columns, "target": found.target.tolist()}))
 
 
 def tictactoe() -> dict[str, Dataset]:
@@ -136,32 +136,32 @@ def tictactoe() -> dict[str, Dataset]:
     together, so that no test row is a training row in disguise; the column `board` names them by
     the least of the eight, so that validation rows are cut off and intervals drawn in the same way.
     """
-    from ftkit.data import games
+    from ftkit.data import tic_tac_toe
 
-    known, unseen = games.split(0.7, seed=0)
+    known, unseen = tic_tac_toe.split(0.7, seed=0)
     columns = [
         f"{who}{cell}" for who in ("own", "other", "empty") for cell in range(1, 10)
-    ]  # the order of games.encode
+    ]  # the order of tic_tac_toe.encode
 
-    def rows(positions: list[games.Position]) -> Dataset:
-        cells = games.encode(positions)
+    def rows(positions: list[tic_tac_toe.Position]) -> Dataset:
+        cells = tic_tac_toe.encode(positions)
         values = {name: cells[:, i].tolist() for i, name in enumerate(columns)}
         features = Features(
             {
                 **{name: Value("float32") for name in columns},
                 "board": Value("string"),
-                "value": ClassLabel(names=list(games.VALUES)),
+                "value": ClassLabel(names=list(tic_tac_toe.VALUES)),
             }
         )
-        boards = ["".join("o.x"[cell + 1] for cell in games.canonical(p)) for p in positions]
-        labels = games.labels(positions).tolist()
+        boards = ["".join("o.x"[cell + 1] for cell in tic_tac_toe.canonical(p)) for p in positions]
+        labels = tic_tac_toe.labels(positions).tolist()
         return Dataset.from_dict({**values, "board": boards, "value": labels}, features=features)
 
     return {"train": rows(known), "test": rows(unseen)}
 
 
-def _parted(rows: Dataset, groups: np.ndarray | None = None) -> dict[str, Dataset]:
-    """Cut off a fifth as the test split, always the same rows, by class where there are any.
+def _with_test_split(rows: Dataset, groups: np.ndarray | None = None) -> dict[str, Dataset]:
+    """Cut off a fifth as the test split, always the same rows, by class when rows have classes.
 
     Args:
         groups: (N,) equal for rows that stay together; None where each is by itself.
@@ -182,4 +182,4 @@ DATA: dict[str, Callable[[], dict[str, Dataset]]] = {
     "tictactoe": tictactoe,
 }
 GROUPS = {"tictactoe": "board"}
-"""Column of which rows with equal values stay together, of the sets that have one."""
+"""The column whose equal values keep rows together, for each set that has one."""

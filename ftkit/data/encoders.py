@@ -35,8 +35,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
 
 
 AT_ONCE = 10_000
-"""Texts whose n-grams are counted together; before they are hashed into buckets, the counts of long
-texts take several times the memory of the vectors."""
+"""The n-grams of so many texts are counted together. Before they are hashed into buckets, the
+counts of long texts take several times the memory of the vectors."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ColumnEncoder:
 
     @classmethod
     def of(cls, values: np.ndarray) -> ColumnEncoder:
-        """Return the encoder for rows like these (N, D); a constant column becomes zero."""
+        """Return the encoder for rows like these (N, D). A constant column becomes zero."""
         there = np.where(np.isnan(values).all(0), 0.0, values)  # a column of gaps alone is 0
         return cls(tuple(np.nanmean(there, 0).tolist()), tuple(deviations(there).tolist()))
 

@@ -13,16 +13,16 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value, load_dataset
 
 from ftkit.errors import DataError
-from ftkit.hub.checksums import of_files
-from ftkit.hub.errors import said
+from ftkit.hub.checksums import checksum_of_files
+from ftkit.hub.errors import one_line
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import private
+from ftkit.machine.permissions import private_folder
 
 BYTES = (Value("binary"), Value("large_binary"))
 
 
-def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
-    """Return the rows of files of one kind, kept in $FTKIT_CACHE under the names of their contents.
+def load_files(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
+    """Return the rows of files of one kind; $FTKIT_CACHE keeps them by the content of the files.
 
     `datasets` takes names for patterns, and a file for the one that it knows where name and time
     are equal; so it is given other names, below a folder that is called as the contents are.
@@ -35,7 +35,7 @@ def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
         DataError: they cannot be read.
     """
     try:
-        home = place_for(files)
+        home = cache_folder_of(files)
         names = [_named(home, number, file) for number, file in enumerate(files)]
         rows = load_dataset(
             reader, data_files=names, split="train", cache_dir=str(home / "read"), **options
@@ -45,12 +45,12 @@ def load(reader: str, files: Sequence[Path], **options: Any) -> Dataset:
         return _in_plain_types(rows)
     except Exception as error:  # libraries raise anything over a file that is not what it says
         empty = isinstance(error.__cause__ or error, StopIteration)
-        cause = "there are no rows in it" if empty else said(error)
+        cause = "there are no rows in it" if empty else one_line(error)
         raise DataError(f"data '{files[0]}': {cause}") from error
 
 
 def _in_plain_types(rows: Dataset) -> Dataset:
-    """Return the rows with texts and bytes in the types that `datasets` can work with.
+    """Return the rows with texts and bytes in types that `datasets` can work with.
 
     Polars writes views of them, and Hive and others texts as bytes without a mark.
     """
@@ -62,7 +62,7 @@ def _in_plain_types(rows: Dataset) -> Dataset:
 
 
 def _plain(kind: Any) -> Any:
-    """Return a type without views and bytes of a fixed length, within lists and structs too."""
+    """Return a type without views and without bytes of fixed length, also within lists."""
     if isinstance(kind, Value):
         if kind.dtype.startswith("fixed_size_binary"):
             return Value("binary")
@@ -73,7 +73,7 @@ def _plain(kind: Any) -> Any:
 
 
 def _are_texts(column: pa.ChunkedArray) -> bool:
-    """Return whether all bytes are UTF-8, which those of an image never are."""
+    """Return whether all bytes are UTF-8. Those of an image never are."""
     try:
         column.cast(pa.string())
     except pa.ArrowInvalid:
@@ -81,13 +81,13 @@ def _are_texts(column: pa.ChunkedArray) -> bool:
     return column.null_count < len(column)
 
 
-def place_for(files: Sequence[Path]) -> Path:
-    """Return the folder of what is made of files with these contents."""
-    return private(cache_folder() / "rows" / of_files(files)[:32])
+def cache_folder_of(files: Sequence[Path]) -> Path:
+    """Return the folder in the cache for what is made from files with these contents."""
+    return private_folder(cache_folder() / "rows" / checksum_of_files(files)[:32])
 
 
 def _named(home: Path, number: int, file: Path) -> str:
-    """Return a name without signs of a pattern that leads to the file: a link, or a copy of it."""
+    """Return a name for the file that is no pattern: that of a link to it, or of a copy."""
     name = home / f"{number:05d}"
     fresh = home / f".{number:05d}.{os.getpid()}.part"
     fresh.unlink(missing_ok=True)

@@ -22,14 +22,15 @@ class Finding:
 
     severity: Literal["error", "warning"]
     message: str
-    """One line."""
+    """A sentence in one line."""
     examples: tuple[Rows, ...] = ()
-    """The first few: row numbers in the source by split; rows that stand together are one."""
+    """The first examples: row numbers in the source by split. Rows that belong together are one
+    example."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Of the examples that are files: {"train 3": name}."""
+    """The file of each example that is a file, as in {"train 3": name}."""
 
     def values(self) -> dict[str, Any]:
-        """Return all of it as JSON has it; `files` only where there are any."""
+        """Return all of it as JSON has it, with `files` when there are any."""
         found = asdict(self)
         return found if self.files else {k: v for k, v in found.items() if k != "files"}
 
@@ -37,11 +38,13 @@ class Finding:
         return f"{self.severity}: {self.message}{_shown(self.examples, self.files)}"
 
 
-def unreadable(splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool) -> list[Finding]:
+def unreadable_rows(
+    splits: Splits, bad: Mapping[str, Mapping[int, str]], skip: bool
+) -> list[Finding]:
     """Return a finding for each reason for which rows cannot be read.
 
     Args:
-        bad: of each split {position: reason}, from `ftkit.data.row_fingerprints.look`.
+        bad: of each split {position: reason}, from `ftkit.data.row_fingerprints.fingerprint_rows`.
         skip: whether such rows are left out instead of refused.
     """
     reasons: dict[str, list[tuple[str, int]]] = {}
@@ -68,10 +71,6 @@ def rows_of(count: int) -> str:
 
 def rows_are(count: int) -> str:
     return f"{rows_of(count)} {'is' if count == 1 else 'are'}"
-
-
-def first_few(names: list[str]) -> str:
-    return ", ".join(names[:MOST_EXAMPLES]) + (", ..." if len(names) > MOST_EXAMPLES else "")
 
 
 def with_files(findings: Iterable[Finding], splits: Splits) -> tuple[Finding, ...]:

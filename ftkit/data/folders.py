@@ -1,6 +1,6 @@
 """What lies in a folder: images below it in order, folders, tables, and all that is left out.
 
-Nothing is left out without a word: `Left` remembers what, and says it in one note for each kind.
+Nothing is left out without a word: `LeftOut` remembers what, and says it in one note for each kind.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftkit.data.image_formats import is_image_file
-from ftkit.errors.names import HIDDEN
+from ftkit.errors.names import HIDDEN, first_few
 from ftkit.machine.cache_folder import cache_folder
 
 MOST_NAMED = 5
 BETWEEN_NAMES = re.compile(r"""[\s,;"'/\\]+""")
-"""What stands before and after a file's name in a table, or in the name itself."""
+"""What separates the name of a file from other text in a table, or from the folders before it."""
 SYSTEM = {
     *("@eadir", "lost+found", "$recycle.bin", "system volume information", "#recycle"),
     *("#snapshot", "__macosx", "__pycache__", "thumbs.db", "desktop.ini", "icon\r"),
 }
-"""What file managers, storage systems and version control leave behind, beside hidden names."""
+"""Names that file managers, storage systems and version control leave behind, beside hidden ones.
+"""
 RUN = ("run.json", "checks.json", "log.jsonl", "checkpoints", "model", "plots")
-"""One of which lies beside the recipe.json of a run."""
+"""A folder with recipe.json and one of these is a run."""
 REPORTS = ("comparison.json", "baseline.json", "study.journal")
-"""Of which one lies in a folder that `ftkit compare` or `ftkit sweep` wrote."""
+"""A folder with one of these was written by `ftkit compare` or `ftkit sweep`."""
 
 
-class Left:
-    """What is left out of a folder, by kind."""
+class LeftOut:
+    """The files and folders that are left out, by kind."""
 
     def __init__(self, root: Path | None) -> None:
         self.root, self.kinds = root, dict[str, list[str]]()
@@ -43,23 +44,23 @@ class Left:
         """Return one note for each kind."""
         return tuple(
             f"not used: {len(paths):,} {_singular(kind) if len(paths) == 1 else kind} "
-            f"({named(paths, self.root)})"
+            f"({_named(paths, self.root)})"
             for kind, paths in self.kinds.items()
         )
 
 
 @dataclass
-class Inside:
-    """What lies in one folder, not below it; all sorted by name."""
+class FolderContent:
+    """What lies in one folder, not deeper, sorted by name."""
 
     folders: list[Path] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
-def look_into(folder: Path, left: Left) -> Inside:
-    """Return what lies in a folder; what is never data is left out."""
-    found = Inside()
+def look_into(folder: Path, left: LeftOut) -> FolderContent:
+    """Return what lies in a folder, and add what can never be data to `left`."""
+    found = FolderContent()
     for entry, is_folder in _entries(str(folder), left):
         path = folder / entry.name
         if is_folder:
@@ -71,8 +72,8 @@ def look_into(folder: Path, left: Left) -> Inside:
     return found
 
 
-def images_below(folder: str, left: Left, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the images below a folder in the order of their paths, those behind links too.
+def images_below(folder: str, left: LeftOut, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the images below a folder in the order of their paths, also those behind links.
 
     Args:
         above: the real paths of the folders that lead here: a link back to one has no end.
@@ -99,7 +100,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
-    """Return whether one of these tables names one of these images, from the start."""
+    """Return whether the beginning of one of these tables names one of these images."""
     names = {BETWEEN_NAMES.split(file)[-1] for file in images}
     for table in tables:
         with table.open(encoding="utf-8", errors="replace") as text:
@@ -108,14 +109,15 @@ def mentions(tables: Iterable[Path], images: Iterable[str]) -> bool:
     return False
 
 
-def named(paths: list[str], root: Path | None = None) -> str:
+def _named(paths: list[str], root: Path | None) -> str:
     """Return the first few paths, below `root` without it, on one line."""
-    short = [os.path.relpath(path, root) if root is not None else path for path in paths]
-    shown = [HIDDEN.sub(lambda found: ascii(found[0])[1:-1], path) for path in short[:MOST_NAMED]]
-    return ", ".join(shown) + (", ..." if len(paths) > MOST_NAMED else "")
+    few = paths[: MOST_NAMED + 1]
+    short = [os.path.relpath(path, root) if root is not None else path for path in few]
+    shown = [HIDDEN.sub(lambda found: ascii(found[0])[1:-1], path) for path in short]
+    return first_few(shown, MOST_NAMED)
 
 
-def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]:
+def _entries(folder: str, left: LeftOut) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Yield the entries of a folder that may be data, by name, and whether each is a folder."""
     try:
         with os.scandir(folder) as there:
@@ -129,7 +131,7 @@ def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]
         if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
             left.add(f"hidden or system {what}", entry.path)
         elif not _is_text(entry.name):
-            left.add(f"{what} whose names are not UTF-8, which is to be changed", entry.path)
+            left.add(f"{what} whose names are not UTF-8 and have to be changed", entry.path)
         elif is_folder and (is_run(entry.path) or _is_cache(entry.path)):
             left.add("folders that ftkit wrote", entry.path)
         elif is_folder or is_file:
@@ -141,7 +143,7 @@ def _entries(folder: str, left: Left) -> Iterator[tuple[os.DirEntry[str], bool]]
 
 
 def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
-    """Return whether an entry, or what it is a link to, is a folder, and whether it is a file."""
+    """Return whether an entry, or the target of a link, is a folder, and whether it is a file."""
     try:
         return entry.is_dir(), entry.is_file()
     except OSError:  # a link to itself
@@ -153,7 +155,7 @@ def _singular(kind: str) -> str:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether the bytes of a name were UTF-8; others stand in it as lone surrogates."""
+    """Return whether the bytes of a name are UTF-8. Other bytes stand in it as lone surrogates."""
     return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 

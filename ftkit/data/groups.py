@@ -11,10 +11,11 @@ from datasets import ClassLabel, Dataset, Features
 
 from ftkit.data.duplicates import numbered
 from ftkit.errors import DataError, nearest
+from ftkit.recipe import Data
 
 
 def without_group(features: Features, column: str | None, task: Any) -> Features:
-    """Return the columns that inputs and labels can be: all but that of the groups.
+    """Return the columns that may be inputs or labels: all except the column of groups.
 
     Raises:
         DataError: there is no such column, or the task was told to read it.
@@ -36,10 +37,37 @@ def without_group(features: Features, column: str | None, task: Any) -> Features
     return Features({name: kind for name, kind in features.items() if name != column})
 
 
-def read_groups(
+def grouped_rows(
+    data: Data,
+    source: dict[str, Dataset],
+    roles: dict[str, str],
+    known: dict[str, np.ndarray],
+    group: str | None,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the group of each row of `known` by role, and notes; rows without one are left out.
+
+    Raises:
+        DataError: two splits share a group, or a row has none.
+    """
+    if group is None:
+        return {}, []
+    splits = {name: source[name].select(known[role]) for role, name in roles.items()}
+    found, notes = _read_groups(splits, group, data.on_bad_row == "skip")
+    _require_apart(found, splits, group)
+    groups = {}
+    for role, name in roles.items():
+        if name in found:
+            there = found[name] >= 0
+            known[role], groups[role] = known[role][there], found[name][there]
+    count = len(np.unique(groups["train"]))
+    notes.append(f"rows of one {group} stay together: {count:,} in '{roles['train']}'")
+    return groups, notes
+
+
+def _read_groups(
     rows: Mapping[str, Dataset], column: str, skip: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return for each split that has the column a number (N,) per row, and what there is to say.
+    """Return a number (N,) per row for each split that has the column, and notes.
 
     Equal values have equal numbers in all splits; -1 stands for no value. Classes are compared by
     their names, which may have other numbers in another split. Where any split holds text, the
@@ -62,7 +90,7 @@ def read_groups(
             )
             continue
         values = _values(table, column)
-        lists = next((row for row, value in enumerate(values) if not _is_single(value)), None)
+        lists = next((n for n, value in enumerate(values) if not isinstance(value, Hashable)), None)
         if lists is not None:
             raise DataError(
                 f"column '{column}', split '{split}', row {lists}: expected one value, "
@@ -90,13 +118,13 @@ def read_groups(
     }, notes
 
 
-def require_apart(
+def _require_apart(
     groups: Mapping[str, np.ndarray], rows: Mapping[str, Dataset], column: str
 ) -> None:
     """Refuse splits of the source that share a group.
 
     Args:
-        groups: of each split, from `read_groups`, by its name in the source.
+        groups: of each split, from `_read_groups`, by its name in the source.
 
     Raises:
         DataError: two of them do.
@@ -118,23 +146,15 @@ def require_apart(
 
 
 def _values(table: Dataset, column: str) -> list[Any]:
-    """Return the value of each row, of a class its name; None where there is none."""
+    """Return the value of each row, for a class its name; None for a missing value."""
     feature, values = table.features[column], table[column][:]
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return [None if _is_missing(value) else value for value in values]
+    return [None if value == "" or value != value else value for value in values]  # "" and NaN
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value as a table of text has it: 7.0, which gaps make of 7, is 7 again."""
+    """Return a value as a table of text has it: 7.0, which gaps make of 7, becomes 7 again."""
     if value is None:
         return None
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or value != value  # the last one is NaN
-
-
-def _is_single(value: Any) -> bool:
-    return value is None or isinstance(value, Hashable)

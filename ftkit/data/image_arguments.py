@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image
 
-from ftkit.data.folders import Left, images_below, is_run, look_into, mentions
+from ftkit.data.folders import LeftOut, images_below, is_run, look_into, mentions
 from ftkit.data.image_formats import has_image_name, is_image_file
 from ftkit.data.table_files import READERS, SPLITS, Source
 from ftkit.errors import DataError
@@ -19,7 +19,7 @@ from ftkit.hub.names import PREFIX
 
 
 def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | None:
-    """Return the images that these words name, and None where they name a data set or nothing.
+    """Return the images that these words name; None when they name a data set or nothing.
 
     What is no image among them is left out with a note. A folder is a data set where it says the
     labels of its images: by a table, or by folders that are called as splits or known classes.
@@ -32,7 +32,7 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
     paths = [path for text in inputs for path in named_paths(text)]
     if len(paths) == 1 and os.path.isdir(paths[0]) and _says_labels(paths[0], label_names):
         return None
-    left, found = Left(None), list[str]()
+    left, found = LeftOut(None), list[str]()
     for path in paths:
         if os.path.isdir(path) and is_run(path):
             raise DataError(f"'{path}': ftkit wrote this folder; give a folder of images")
@@ -53,7 +53,7 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
 
 
 def named_paths(text: str) -> Iterator[Path]:
-    """Yield what a word names; it is a pattern where nothing has it as its name."""
+    """Yield the paths that a word names. It is a pattern only when no file has it as its name."""
     path = os.path.expanduser(text)
     matches = [] if os.path.exists(path) or not has_magic(path) else glob(path, recursive=True)
     yield from map(Path, sorted(matches) or (path,))
@@ -61,7 +61,7 @@ def named_paths(text: str) -> Iterator[Path]:
 
 def _says_labels(folder: Path, label_names: Sequence[str]) -> bool:
     """Return whether a folder is a data set rather than images in any folders."""
-    inside = look_into(folder, Left(folder))
+    inside = look_into(folder, LeftOut(folder))
     tables = [file for file in inside.others if file.suffix.lower() in READERS]
     if inside.images:
         return mentions(tables, map(str, inside.images))

@@ -30,17 +30,17 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "DICOM": ((".dcm", ".dicom"), "save it as PNG of 8 or 16 bits"),
     "a layered drawing": ((".xcf", ".kra", ".clip"), "save it as PNG"),
 }
-"""Pictures that are not read: {what they are: (suffixes, what to do)}."""
+"""Pictures that ftkit does not read: {what they are: (suffixes, what the user can do)}."""
 ADVICE = {suffix: (kind, what) for kind, (suffixes, what) in KINDS.items() for suffix in suffixes}
 HEIF = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 NO_IMAGES = {".h5", ".hdf", ".grib", ".bufr", ".iim"}
-"""Suffixes that Pillow knows, and cannot read."""
+"""Suffixes that Pillow registers and cannot read."""
 STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\x01\0", b"8BPS")
-"""How files of images begin that have no name of one."""
+"""The first bytes of images, for files whose name does not say that they are images."""
 LEFTOVERS = ("~", ".crdownload", ".part", ".partial", ".download", ".tmp", ".bak", ".swp", ".aria2")
-"""How the names of files end that a program did not finish, or keeps of an earlier state."""
+"""Endings of files that a program did not finish, or keeps from an earlier state."""
 OTHERS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".xml", ".xmp", ".md", ".html")
-"""Suffixes of what lies beside images and is none, so that nobody looks into it."""
+"""Suffixes of files that often lie beside images. These files are not opened."""
 
 
 @cache
@@ -50,17 +50,17 @@ def image_suffixes() -> frozenset[str]:
 
 
 def has_image_name(name: str) -> bool:
-    """Return whether a file is called as pictures are."""
+    """Return whether the suffix of a file is that of a picture."""
     return PurePath(name).suffix.lower() in image_suffixes()
 
 
 def is_read(name: str) -> bool:
-    """Return whether a file is called as images are that can be read."""
+    """Return whether the suffix of a file is that of an image which ftkit reads."""
     return has_image_name(name) and PurePath(name).suffix.lower() not in ADVICE
 
 
 def is_image_file(path: str, name: str) -> bool:
-    """Return whether a file is a picture: by its name, or where that says nothing by its start."""
+    """Return whether a file is a picture: by its name, or by its start if the name is silent."""
     lower = name.lower()
     suffix = lower[lower.rfind(".") :] if "." in lower else ""
     if suffix in image_suffixes():

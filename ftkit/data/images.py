@@ -23,16 +23,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from ftkit.data.image_formats import is_heif, is_raw, why_no_image
 
 NARROWEST = 200
-"""Most times that an image may be longer than it is wide. Processors that scale the short side, as
-ConvNeXt's to 256, made 10 GB and 36 s of one image of 20,000 by 1 (2 cores)."""
+"""An image may be at most so many times longer than it is wide. Processors that scale the short
+side, as ConvNeXt's to 256, made 10 GB and 36 s of one image of 20,000 by 1 (2 cores)."""
 MOST_REDUCED = 4
-"""Times the safe number of pixels that a JPEG may have, as it is decoded at half the width."""
+"""A JPEG may have so many times the safe number of pixels, because it is decoded at half the width.
+"""
 JPEG = b"\xff\xd8\xff"
-HEAD = 256
-"""Bytes by which a file is told that Pillow does not know."""
+HEAD_BYTES = 256
+"""The first bytes of a file, by which ftkit tells what it is when Pillow does not know it."""
 ONE_PICTURE = {"MPO", "PSD", "ICO"}
-"""Formats whose other frames are depths, layers or sizes of the first."""
-USUAL = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
+"""Formats whose other frames are depths, layers or sizes of the first one."""
+USUAL_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
 """Suffixes that a table may leave out."""
 
 
@@ -41,13 +42,13 @@ class BadImage(ValueError):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedImage:
     """An image, ready to be used."""
 
     image: Image.Image
-    """8-bit RGB, upright."""
+    """The image as 8-bit RGB, upright."""
     oddity: str = ""
-    """What its owner may not expect, to follow "it is" or "they are"."""
+    """What the user may not expect of it, in words that follow "it is" or "they are"."""
 
 
 def open_rgb(row: Mapping[str, Any] | None) -> Image.Image:
@@ -55,7 +56,7 @@ def open_rgb(row: Mapping[str, Any] | None) -> Image.Image:
     return open_image(row).image
 
 
-def open_image(row: Mapping[str, Any] | None) -> Opened:
+def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
     """Return the image of a row as 8-bit RGB, turned as its EXIF orientation says.
 
     Alpha is dropped, as `transformers` does when it loads an image: what is trained on is what a
@@ -73,11 +74,11 @@ def open_image(row: Mapping[str, Any] | None) -> Opened:
     name = row["path"] or ""
     try:
         with _stream(row) as file:
-            start = file.read(HEAD)
+            start = file.read(HEAD_BYTES)
             if row["bytes"] is None and is_raw(name):
                 raise BadImage(why_no_image(start, name))
             file.seek(0)
-            with _identified(file, start, name) as image:
+            with _open_unread(file, start, name) as image:
                 smaller = _limit_size(image)
                 several = _has_frames(image)
                 image.load()
@@ -87,12 +88,13 @@ def open_image(row: Mapping[str, Any] | None) -> Opened:
     except BadImage:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        raise BadImage(f"it cannot be read ({_plain(error)})") from None
-    return Opened(right, smaller or several)
+        cause = getattr(error, "strerror", None) or str(error)  # its name is said elsewhere
+        raise BadImage(f"it cannot be read ({cause})") from None
+    return OpenedImage(right, smaller or several)
 
 
 def _stream(row: Mapping[str, Any]) -> BinaryIO:
-    """Return the open file of a row; nothing else than a file, which could block for ever."""
+    """Return the open file of a row. Anything but a file is refused: it could block for ever."""
     if row["bytes"] is not None:
         return io.BytesIO(row["bytes"])
     mode = os.stat(row["path"]).st_mode
@@ -103,8 +105,8 @@ def _stream(row: Mapping[str, Any]) -> BinaryIO:
     return open(row["path"], "rb")
 
 
-def _identified(file: BinaryIO, start: bytes, name: str) -> Image.Image:
-    """Return the image in a file, its pixels not yet read.
+def _open_unread(file: BinaryIO, start: bytes, name: str) -> Image.Image:
+    """Return the image in a file, with its pixels not yet read.
 
     Raises:
         BadImage: Pillow knows no such file, or it is far too large.
@@ -143,7 +145,7 @@ def _limit_size(image: Image.Image) -> str:
 
 
 def _too_large(pixels: int | None, size: tuple[int, int] | None = None) -> str:
-    """Return what is said of an image that would take too much memory."""
+    """Return the reason for refusing an image that would take too much memory."""
     shape = f" ({size[0]:,} by {size[1]:,})" if size else ""
     count = f"{pixels:,} pixels{shape}, " if pixels else ""
     return (
@@ -153,7 +155,7 @@ def _too_large(pixels: int | None, size: tuple[int, int] | None = None) -> str:
 
 
 def _has_frames(image: Image.Image) -> str:
-    """Return what is said of an image of several frames or pages, or nothing."""
+    """Return a remark on an image of several frames or pages, or nothing."""
     if image.format in ONE_PICTURE:
         return ""
     try:
@@ -164,18 +166,13 @@ def _has_frames(image: Image.Image) -> str:
 
 
 def _missing(name: str) -> str:
-    """Return what is said of a file that is not there."""
+    """Return the reason for refusing a file that is not there."""
     if os.path.islink(name):
         return "there is no such file: it is a link that leads nowhere"
-    suffix = next((suffix for suffix in USUAL if os.path.exists(name + suffix)), None)
+    suffix = next((suffix for suffix in USUAL_SUFFIXES if os.path.exists(name + suffix)), None)
     if suffix is None:
         return "there is no such file"
     return f"there is no such file, but one that ends in {suffix}: --set 'data.images=*{suffix}'"
-
-
-def _plain(error: BaseException) -> str:
-    """Return what went wrong, without the name of the file, which is said elsewhere."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -189,7 +186,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale(mode: str, values: np.ndarray) -> float:
-    """Return what makes 8-bit values of deep ones.
+    """Return the factor that makes 8-bit values of deeper ones.
 
     Raises:
         BadImage: they lie in no usual range, and would be clipped.
@@ -211,7 +208,7 @@ def _scale(mode: str, values: np.ndarray) -> float:
 
 
 def find_bad_images(
-    rows: Dataset, column: str, see: Callable[[int, Opened], None] | None = None
+    rows: Dataset, column: str, see: Callable[[int, OpenedImage], None] | None = None
 ) -> dict[int, str]:
     """Return {position: reason} for every row whose image cannot be read. Decodes each one.
 

@@ -11,10 +11,10 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 from datasets.table import embed_table_storage
 
-from ftkit.data.sources import KEPT
+from ftkit.data.sources import ROWS_FILE
 from ftkit.errors import DataError
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import private
+from ftkit.machine.permissions import private_folder
 from ftkit.recipe import Data
 
 
@@ -45,13 +45,13 @@ def data_of(rows: Any, **settings: Any) -> Data:
     for name, split in splits.items():
         (part / name).mkdir(parents=True)
         whole = split.with_format("arrow").map(embed_table_storage, batched=True)  # images' bytes
-        whole.with_format(None).to_parquet(part / name / KEPT)
+        whole.with_format(None).to_parquet(part / name / ROWS_FILE)
     folder = home / _content(part)
-    if folder.exists() and any(private(folder).iterdir()):
+    if folder.exists() and any(private_folder(folder).iterdir()):
         shutil.rmtree(part)
     else:
         part.replace(folder)
-        private(folder)
+        private_folder(folder)
     named = any(map(_names_files, splits.values()))  # by the program itself
     return Data(path=str(folder), **({"outside": True} if named else {}) | settings)
 

@@ -6,41 +6,40 @@ less than they look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ftkit.data.class_names import odd_names
 from ftkit.data.encoders import is_constant
-from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, first_few, rows_are, rows_of
-from ftkit.data.row_fingerprints import Prints, near_pairs
+from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, rows_are, rows_of
+from ftkit.data.row_fingerprints import RowFingerprints, near_pairs
 from ftkit.data.splits import ROLES, Splits
+from ftkit.errors.names import first_few
 
-UNEVEN = 10
-"""Rows of the largest class for each of the smallest, from which classes are imbalanced."""
-LONG = 100_000
-"""Characters; no model here reads so many."""
+UNEVEN_FACTOR = 10
+"""Classes are uneven when the largest has so many times the rows of the smallest."""
+LONGEST_TEXT = 100_000
+"""Texts of more characters are reported; no model here reads so many."""
 
 
-def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]:
-    """Return what is wrong or odd with the rows, errors first. Pure; prints nothing.
+def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:
+    """Return what is wrong or odd with the rows, errors first. Nothing is printed or changed.
 
     Args:
         splits: whose `label_names` may name classes that no training row has.
-        prints: of each split, from `ftkit.data.row_fingerprints.look`.
+        prints: of each split, from `ftkit.data.row_fingerprints.fingerprint_rows`.
     """
-    seen = {role: _Seen(splits, role, prints[role]) for role in ROLES}
+    seen = {role: _SplitRows(splits, role, prints[role]) for role in ROLES}
     found = chain(
         _missing_classes(splits, seen),
         odd_names(splits),
         _imbalance(splits, seen),
         _one_number(seen),
-        _odd_images(seen),
-        _blank_images(seen),
-        _long_texts(seen),
-        _untranslated(seen),
+        _odd_rows(seen),
         _duplicates(seen["train"]),
         _in_two_splits(seen),
         _nearly_in_two_splits(seen),
@@ -49,10 +48,10 @@ def inspect(splits: Splits, prints: Mapping[str, Prints]) -> tuple[Finding, ...]
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
 
-class _Seen:
-    """The rows of a split that can be read: prints, numbers in the source, labels."""
+class _SplitRows:
+    """The readable rows of a split: fingerprints, numbers in the source, labels."""
 
-    def __init__(self, splits: Splits, role: str, prints: Prints) -> None:
+    def __init__(self, splits: Splits, role: str, prints: RowFingerprints) -> None:
         rows = getattr(splits, role)
         self.role, self.prints = role, prints
         self.index = np.asarray(rows["index"][:])[prints.positions]
@@ -69,8 +68,12 @@ class _Seen:
     def at(self, rows: Iterable[Any]) -> Rows:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
 
+    def images_that_are(self, what: str) -> np.ndarray:
+        """Return (M,) whether each image has an oddity."""
+        return self.prints.odd.get(what, np.zeros(len(self.index), bool))
+
     def rows_of_each(self, classes: int) -> np.ndarray:
-        """Return in how many rows each class is."""
+        """Return how many rows each class has."""
         return np.bincount(self.classes, minlength=classes)
 
 
@@ -90,7 +93,7 @@ def _classes(labels: Any, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return classes, np.arange(len(classes))
 
 
-def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _missing_classes(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     names = splits.label_names
     if not _has_classes(splits, seen):
         return
@@ -113,7 +116,7 @@ def _missing_classes(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Find
         )
 
 
-def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _imbalance(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     if not _has_classes(splits, seen):
         return
     if "tokens" in splits.train.column_names:  # most words have no tag, and are no mistake
@@ -126,7 +129,7 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     most, fewest = there[counts[there].argmax()], there[counts[there].argmin()]
     single = len(seen["train"].classes) == len(seen["train"].labels)
     advice = "balanced_accuracy too, and try --set train.class_weights=balanced"
-    if counts[most] >= UNEVEN * counts[fewest]:
+    if counts[most] >= UNEVEN_FACTOR * counts[fewest]:
         yield Finding(
             "warning",
             f"classes are uneven: '{names[most]}' has {rows_of(counts[most])} in train, "
@@ -134,7 +137,7 @@ def _imbalance(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         )
 
 
-def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _one_number(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for role, one in seen.items():
         labels = one.labels
         if labels.dtype.kind == "f" and len(labels) and is_constant(labels[:, None])[0]:
@@ -145,44 +148,26 @@ def _one_number(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
             yield Finding("warning", f"all {rows} rows have the number {labels[0]:g}: {what}")
 
 
-def _odd_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    for what in sorted({what for one in seen.values() for what in one.prints.odd}):
-        nobody = {role: np.zeros(len(one.index), bool) for role, one in seen.items()}
-        yield from _marked(
-            seen, {r: s.prints.odd.get(what, nobody[r]) for r, s in seen.items()}, what
-        )
-
-
-def _blank_images(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    yield from _marked(seen, {r: s.prints.empty for r, s in seen.items()}, "of one colour only")
-
-
-def _long_texts(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    marks = {role: one.prints.length > LONG for role, one in seen.items()}
+def _odd_rows(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
+    """Yield what a user may not expect of rows that can be read, one finding for each kind."""
     longest = max(int(one.prints.length.max(initial=0)) for one in seen.values())
-    about = f"longer than {LONG:,} characters (the longest has {longest:,})"
-    yield from _marked(seen, marks, about)
+    too_long = f"longer than {LONGEST_TEXT:,} characters (the longest has {longest:,})"
+    kinds: dict[str, Callable[[_SplitRows], np.ndarray]] = {
+        what: partial(_SplitRows.images_that_are, what=what)
+        for what in sorted({what for one in seen.values() for what in one.prints.odd})
+    }
+    kinds |= {
+        "of one colour only": lambda one: one.prints.empty,
+        too_long: lambda one: one.prints.length > LONGEST_TEXT,
+        "the same before and after translation": lambda one: one.same,
+    }
+    for what, marks in kinds.items():
+        rows = [one.at([row]) for one in seen.values() for row in np.flatnonzero(marks(one))]
+        if rows:
+            yield Finding("warning", f"{rows_are(len(rows))} {what}", tuple(rows[:MOST_EXAMPLES]))
 
 
-def _untranslated(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    marks = {role: one.same for role, one in seen.items()}
-    yield from _marked(seen, marks, "the same before and after translation")
-
-
-def _marked(
-    seen: Mapping[str, _Seen], marks: Mapping[str, np.ndarray], about: str
-) -> Iterator[Finding]:
-    count = sum(int(mark.sum()) for mark in marks.values())
-    if count:
-        rows = ((role, row) for role in ROLES for row in np.flatnonzero(marks[role]))
-        yield Finding(
-            "warning",
-            f"{rows_are(count)} {about}",
-            tuple(seen[role].at([row]) for role, row in islice(rows, MOST_EXAMPLES)),
-        )
-
-
-def _duplicates(train: _Seen) -> Iterator[Finding]:
+def _duplicates(train: _SplitRows) -> Iterator[Finding]:
     exact = train.prints.exact
     if train.pairs:  # a text may have several translations
         exact = np.array([hash(pair) for pair in zip(exact.tolist(), train.labels, strict=True)])
@@ -201,7 +186,7 @@ def _duplicates(train: _Seen) -> Iterator[Finding]:
         )
 
 
-def _in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
         unique, first = np.unique(some.prints.exact, return_index=True)
         if not len(unique):
@@ -212,7 +197,7 @@ def _in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         yield from _leak(some, others, pairs, "also in")
 
 
-def _nearly_in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _nearly_in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
         texts = some.prints.near.ndim == 1
         how = "equal but for case, spaces and punctuation to rows of" if texts else "nearly in"
@@ -220,7 +205,9 @@ def _nearly_in_two_splits(seen: Mapping[str, _Seen]) -> Iterator[Finding]:
         yield from _leak(some, others, pairs, how)
 
 
-def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) -> Iterator[Finding]:
+def _leak(
+    some: _SplitRows, others: _SplitRows, pairs: list[tuple[int, int]], how: str
+) -> Iterator[Finding]:
     if pairs:
         yield Finding(
             "warning",
@@ -230,8 +217,8 @@ def _leak(some: _Seen, others: _Seen, pairs: list[tuple[int, int]], how: str) ->
         )
 
 
-def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    """Equal inputs with different classes, in all splits together; numbers and texts may differ."""
+def _conflicts(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
+    """Yield equal inputs with different classes, over all splits; numbers and texts may differ."""
     if seen["train"].pairs:
         return
     labels = np.concatenate([one.labels for one in seen.values()])
@@ -259,12 +246,12 @@ def _conflicts(splits: Splits, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     )
 
 
-def _pairs_of_splits(seen: Mapping[str, _Seen]) -> list[tuple[_Seen, _Seen]]:
+def _pairs_of_splits(seen: Mapping[str, _SplitRows]) -> list[tuple[_SplitRows, _SplitRows]]:
     train, validation, test = (seen[role] for role in ROLES)
     return [(train, validation), (train, test), (validation, test)]
 
 
-def _has_classes(splits: Splits, seen: Mapping[str, _Seen]) -> bool:
+def _has_classes(splits: Splits, seen: Mapping[str, _SplitRows]) -> bool:
     return bool(splits.label_names) and any(len(one.classes) for one in seen.values())
 
 

@@ -11,17 +11,18 @@ from typing import Any
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from ftkit.data.csv_tables import Uses
-from ftkit.data.file_cache import load
+from ftkit.data.file_cache import load_files
 from ftkit.data.text_encodings import encoding_of, lines_of
 from ftkit.errors import DataError
+from ftkit.recipe import Data
 
 EXPECTED = "expected a list of objects with named columns, one for each row"
 WHOLE_FILE = 1 << 30
-"""Bytes that are looked at together where types change within a file."""
+"""So many bytes are read together when types change within a file."""
 
 
 def read_json(
-    files: Sequence[Path], encoding: str | None, uses: Uses | None = None
+    files: Sequence[Path], data: Data, uses: Uses | None = None
 ) -> tuple[Dataset, list[str]]:
     """Return the rows of JSON files that are one split, and what was found out about them.
 
@@ -34,41 +35,41 @@ def read_json(
     Raises:
         DataError: the files cannot be read.
     """
-    return joined(files, [_read(file, encoding) for file in files], uses)
+    return join_files(files, [_read(file, data.encoding) for file in files], uses)
 
 
-def joined(
+def join_files(
     files: Sequence[Path], parts: Sequence[Dataset], uses: Uses | None = None
 ) -> tuple[Dataset, list[str]]:
     """Return the rows of files that are one split as one table, and notes; see `read_json`."""
     if len(parts) == 1:
         return parts[0], []
-    kinds: dict[str, list[Any]] = {}
-    for rows in parts:
+    kinds: dict[str, list[tuple[Path, Any]]] = {}
+    for file, rows in zip(files, parts, strict=True):
         for name, kind in rows.features.items():
-            kinds.setdefault(name, []).append(kind)
-    types = {name: _common(found) for name, found in kinds.items()}
-    known = Features({name: kind or kinds[name][0] for name, kind in types.items()})
+            kinds.setdefault(name, []).append((file, kind))
+    types = {name: _common([kind for _, kind in found]) for name, found in kinds.items()}
+    known = Features({name: kind or kinds[name][0][1] for name, kind in types.items()})
     needed = {} if uses is None else uses(known)
     notes = []
     for name in [name for name, kind in types.items() if kind is None]:
-        first, other = _two_files(files, parts, name)
+        (first, kind), *others = [found for found in kinds[name] if not _is_empty(found[1])]
+        file, other = next(found for found in others if found[1] != kind)
         if name in needed:
             raise DataError(
-                f"data '{other}': column '{name}' holds {_shown(parts[files.index(other)], name)}, "
-                f"in {first.name} {_shown(parts[files.index(first)], name)}; write it in one way"
+                f"data '{file}': column '{name}' holds {_shown(other)}, in {first.name} "
+                f"{_shown(kind)}; write it in one way"
             )
-        notes.append(f"not used: column '{name}', of another type in {other.name}")
+        notes.append(f"not used: column '{name}', of another type in {file.name}")
         del types[name]
-    features = Features(types)
-    return concatenate_datasets([_with(rows, features) for rows in parts]), notes
+    return concatenate_datasets([_in_types(rows, Features(types)) for rows in parts]), notes
 
 
 def _read(file: Path, encoding: str | None) -> Dataset:
-    encoding = read_text_form(file, encoding)
+    encoding = checked_encoding(file, encoding)
     options = {} if encoding == "utf-8" else {"encoding": encoding}
     try:
-        return load("json", [file], **options)
+        return load_files("json", [file], **options)
     except DataError as error:
         if file.suffix.lower() != ".json" or file.read_bytes()[:1] != b"[":
             cause = find_bad_json(file, encoding)
@@ -76,11 +77,11 @@ def _read(file: Path, encoding: str | None) -> Dataset:
                 raise DataError(f"data '{file}', {cause}") from error
         if file.stat().st_size <= 10 << 20:  # what `datasets` looks at together
             raise
-        return load("json", [file], chunksize=WHOLE_FILE, **options)
+        return load_files("json", [file], chunksize=WHOLE_FILE, **options)
 
 
 def _common(kinds: list[Any]) -> Any:
-    """Return the type of a column that has these in several files; None where there is none."""
+    """Return the type of a column that has these types in several files; None if there is none."""
     there = [kind for kind in kinds if not _is_empty(kind)] or kinds[:1]
     if all(kind == there[0] for kind in there):
         return there[0]
@@ -93,49 +94,26 @@ def _common(kinds: list[Any]) -> Any:
 
 
 def _is_empty(kind: Any) -> bool:
-    """Return whether a type is that of no value at all: null, or lists of nothing."""
+    """Return whether a type holds no value at all: null, or lists of nothing."""
     kind = getattr(kind, "feature", kind)
     return isinstance(kind, Value) and kind.dtype == "null"
 
 
-def _with(rows: Dataset, features: Features) -> Dataset:
-    """Return the rows with these columns alone, of these types."""
-    there = [name for name in features if name in rows.features]
+def _in_types(rows: Dataset, features: Features) -> Dataset:
+    """Return the rows with these columns alone, as far as they have them, in these types."""
+    there = Features({name: kind for name, kind in features.items() if name in rows.features})
     if not there:  # a table without a column has no rows
         return Dataset.from_dict({name: [None] * len(rows) for name in features}, features)
-    table = rows.select_columns(there)
-    for name, kind in features.items():
-        if name not in table.features or _is_empty(table.features[name]) != _is_empty(kind):
-            nothing = _nothing(table, name, kind, len(rows))
-            table = table.remove_columns(name) if name in table.features else table
-            table = table.add_column(name, nothing, feature=kind)
-    return table.select_columns(list(features)).cast(features)
+    rows = rows.select_columns(list(there))
+    return rows if rows.features == there else rows.cast(there)
 
 
-def _nothing(rows: Dataset, name: str, kind: Any, count: int) -> Any:
-    """Return a column of no values: None, or empty lists where there are such."""
-    if name not in rows.features:
-        return [None] * count
-    return [[] if value == [] else None for value in rows[name][:]]
-
-
-def _two_files(files: Sequence[Path], parts: Sequence[Dataset], name: str) -> tuple[Path, Path]:
-    """Return the first file that has the column, and the first of another type."""
-    there = [
-        (file, rows.features[name])
-        for file, rows in zip(files, parts, strict=True)
-        if name in rows.features and not _is_empty(rows.features[name])
-    ]
-    return there[0][0], next(file for file, kind in there if kind != there[0][1])
-
-
-def _shown(rows: Dataset, name: str) -> str:
-    kind = rows.features[name]
+def _shown(kind: Any) -> str:
     return kind.dtype if isinstance(kind, Value) else type(kind).__name__
 
 
 def rows_of_object(file: Path, encoding: str | None) -> dict[str, list[Any]] | None:
-    """Return {split: rows} of a file that is one JSON object; None where it holds lines or a list.
+    """Return {split: rows} of a file that is one JSON object; None for a file of lines or a list.
 
     The object may have a list of rows under one name, or under the name of each split; a list for
     each column; or be what pandas writes with orient="columns", "index", "split" or "table".
@@ -208,8 +186,8 @@ def _are_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
-def read_text_form(file: Path, encoding: str | None) -> str:
-    """Return the encoding of a file, every line of which was read in it.
+def checked_encoding(file: Path, encoding: str | None) -> str:
+    """Return the encoding of a file, after every line was read in it.
 
     Raises:
         DataError: the bytes do not fit the encoding.
@@ -221,7 +199,7 @@ def read_text_form(file: Path, encoding: str | None) -> str:
 
 
 def find_bad_json(file: Path, encoding: str | None) -> str | None:
-    """Return what is wrong with a file of JSON lines, by its line, or None where each is JSON."""
+    """Return what is wrong with a file of JSON lines, and in which line; None when nothing is."""
     for number, line in enumerate(lines_of(file, encoding_of(file, encoding)), 1):
         try:
             row = json.loads(line) if line.strip() else {}

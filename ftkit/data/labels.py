@@ -13,24 +13,27 @@ from datasets import ClassLabel, Dataset
 
 from ftkit.data.column_kinds import TRUTH
 from ftkit.data.encoders import is_constant
-from ftkit.data.numeric_columns import (
-    as_people_write,
+from ftkit.data.findings import rows_of
+from ftkit.data.table_columns import (
+    advice_on_number,
     looks_like_number,
     number_of,
     reads_as_number,
 )
 from ftkit.errors import DataError, nearest
+from ftkit.errors.names import first_few
+from ftkit.recipe import Data
 
-ROUNDING = float(np.finfo(np.float32).eps) / 2
-"""Share of a number by which float32 rounds it at most."""
+ROUNDING_SHARE = float(np.finfo(np.float32).eps) / 2
+"""The largest share of a number by which float32 rounds it."""
 UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
 COARSEST = 3e-2
-"""Rounding errors of up to this share of the labels' deviation are borne: a variance of a third of
-its square, 3e-4, is what R2 loses by them at most."""
+"""Rounding errors may be at most this share of the labels' deviation. Their variance is a third of
+its square, 3e-4, so R2 loses that much at most."""
 
 
 def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.ndarray]:
-    """Return for each split the numbers to be told (NaN where none).
+    """Return for each split the numbers to be told; NaN for a row without one.
 
     Of a column of classes, as folders called 10 and 20 make one, the names are the numbers: how the
     classes are counted says nothing.
@@ -49,7 +52,7 @@ def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.nda
             row = next(row for row, value in enumerate(values) if not reads_as_number(value))
             raise DataError(
                 f"column '{column}', split '{split}', row {row}: expected a number, got "
-                f"{values[row]!r}{as_people_write(values[row])}"
+                f"{values[row]!r}{advice_on_number(values[row])}"
             ) from None
         _require_size(column, split, found[split])
     if "train" in found:
@@ -67,12 +70,12 @@ def _require_size(column: str, split: str, numbers: np.ndarray) -> None:
 
 
 def _require_digits(column: str, numbers: np.ndarray) -> None:
-    """Refuse training labels whose differences are lost where a model answers in float32."""
+    """Refuse training labels whose differences are lost in float32, in which a model answers."""
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers) or is_constant(numbers[:, None])[0]:
         return
     mean, deviation = float(numbers.mean()), float(numbers.std())
-    if abs(mean) * ROUNDING > COARSEST * deviation:
+    if abs(mean) * ROUNDING_SHARE > COARSEST * deviation:
         raise DataError(
             f"column '{column}': its numbers are about {mean:.6g} with a deviation of "
             f"{deviation:.2g}, and a model answers with 7 digits; "
@@ -82,10 +85,31 @@ def _require_digits(column: str, numbers: np.ndarray) -> None:
 
 
 def is_labelled(labels: np.ndarray) -> np.ndarray:
-    """Return (N,) whether each row has a label; of lists and texts None is none."""
+    """Return (N,) whether each row has a label. None is no label in lists and texts."""
     if labels.dtype.kind == "O":
         return np.array([label is not None for label in labels], bool)
     return np.isfinite(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def labelled_rows(
+    data: Data, source: dict[str, Dataset], roles: dict[str, str], labels: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return which rows have a label, by role, and notes; a test split without any is dropped."""
+    known, notes = {}, []
+    for role, name in list(roles.items()):
+        known[role] = np.flatnonzero(is_labelled(labels[role]))
+        unlabelled = len(source[name]) - len(known[role])
+        if role == "test" and not len(known[role]):
+            notes.append("the test split has no labels and is not used; ftkit predict answers it")
+            del known["test"], roles["test"]
+        elif unlabelled:
+            first = int(np.flatnonzero(~is_labelled(labels[role]))[0])
+            have = "has" if unlabelled == 1 else "have"
+            problem = f"split '{name}': {rows_of(unlabelled)} {have} no label, the first is {first}"
+            if data.on_bad_row == "error" and role != "test":
+                raise DataError(f"{problem}; leave them out with --set data.on_bad_row=skip")
+            notes.append(f"left out: {problem}")
+    return known, notes
 
 
 def name_labels(
@@ -122,7 +146,7 @@ def name_labels(
     present = {label for label in text["train"] if label is not None}
     if "-1" not in present:  # the usual sign of a hidden label
         text = {k: [None if label == "-1" else label for label in v] for k, v in text.items()}
-    text = _in_one_way(text)
+    text = _spelled_as_in_training(text)
     present = {label for label in text["train"] if label is not None}
     if len(present) < 2:
         raise DataError(
@@ -130,13 +154,13 @@ def name_labels(
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
         )
     if len(present) > 20 and len(present) > len(text["train"]) / 2:
-        numbers = measure and all(looks_like_number(n) or as_people_write(n) for n in present)
+        numbers = measure and all(looks_like_number(n) or advice_on_number(n) for n in present)
         raise DataError(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
             f"rows cannot be classes; {f'{measure}, or ' if numbers else ''}name the right column "
             f"with --set task.label=COLUMN"
         )
-    names = in_order(splits["train"].features[column], present)
+    names = ordered_names(splits["train"].features[column], present)
     number = {same(name): position for position, name in enumerate(names)}
     for split, labels in text.items():
         unknown = sorted({label for label in labels if label is not None} - {*present, *number})
@@ -157,8 +181,8 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
-    """Return labels as training spells them where all of its are true or false, or whole numbers.
+def _spelled_as_in_training(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str | None]]:
+    """Return labels as training spells them, if all of its are true or false, or whole.
 
     A gap makes 1.0 of 1 in one file, and one program writes True where another writes true.
     """
@@ -177,18 +201,17 @@ def _in_one_way(text: Mapping[str, list[str | None]]) -> Mapping[str, list[str |
 
 
 def refuse_unknown(split: str, unknown: list[str], names: tuple[str, ...], row: int) -> None:
-    """Refuse classes of a split that the training rows lack, the first of them in that row."""
+    """Refuse classes of a split that the training rows lack; the first of them is in that row."""
     hint = nearest(unknown[0], names) if len(unknown) == 1 else ""
     raise DataError(
-        f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that "
-        f"the training rows lack: {', '.join(map(quoted, unknown[:5]))} (row {row}); the classes "
-        f"in training are {', '.join(map(quoted, names[:10]))}"
-        f"{', ...' if len(names) > 10 else ''}{hint}"
+        f"split '{split}' has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the "
+        f"training rows lack: {', '.join(map(quoted_name, unknown[:5]))} (row {row}); the "
+        f"classes in training are {first_few([*map(quoted_name, names)], 10)}{hint}"
     )
 
 
-def quoted(name: str) -> str:
-    """Return a name for a message, in quotes where its ends could not be seen."""
+def quoted_name(name: str) -> str:
+    """Return a name for a message, in quotes when its ends could not be seen."""
     return name if name and name == plain_name(name) and "," not in name else repr(name)
 
 
@@ -199,8 +222,8 @@ def class_numbers(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.array([n for row in labels if row is not None for n in row], int))
 
 
-def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
-    """Return the class names: a ClassLabel's own, numbers by size, text by the alphabet."""
+def ordered_names(feature: Any, present: set[str]) -> tuple[str, ...]:
+    """Return the class names: a ClassLabel's own order, numbers by size, texts by the alphabet."""
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     if all(re.fullmatch(r"-?[0-9]+", name) for name in present):
@@ -211,7 +234,7 @@ def in_order(feature: Any, present: set[str]) -> tuple[str, ...]:
 def _as_text(
     rows: Dataset, column: str, split: str, measure: str = "", several: str = ""
 ) -> list[str | None]:
-    """Return the name of each row's class, None where the row has no label."""
+    """Return the name of each row's class; None for a row without a label."""
     feature = rows.features[column]
     values: list[Any] = rows[column][:]
     if isinstance(feature, ClassLabel):

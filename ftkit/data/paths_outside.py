@@ -35,7 +35,7 @@ def require_inside(rows: Dataset, roots: Iterable[Path], name: str) -> None:
     column = rows.select_columns(["image"]).with_format("arrow")[:]["image"]
     alone = pc.is_null(pc.struct_field(column, "bytes"))
     paths = pc.filter(pc.struct_field(column, "path"), alone).drop_null().to_pylist()
-    real = _followed(paths)
+    real = _real_paths(paths)
     outside = [
         path
         for path, place in zip(paths, real, strict=True)
@@ -55,8 +55,8 @@ def hub_caches() -> tuple[Path, ...]:
     return (Path(constants.HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE))
 
 
-def _followed(paths: list[str]) -> list[str]:
-    """Return where paths lead, each folder looked at once."""
+def _real_paths(paths: list[str]) -> list[str]:
+    """Return the targets of paths. Each folder is looked at once."""
     folders = {folder: os.path.realpath(folder) for folder in {os.path.dirname(p) for p in paths}}
     found = []
     for path in paths:

@@ -11,9 +11,9 @@ import fsspec
 
 from ftkit.errors import DataError
 from ftkit.errors.addresses import shown, without_secrets
-from ftkit.hub.errors import said
+from ftkit.hub.errors import one_line
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import private
+from ftkit.machine.permissions import private_folder
 
 
 def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
@@ -46,7 +46,7 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
             )
         states = [_state(system.info(file)) for file in files]
         key = hashlib.sha256(repr((url, files, states)).encode()).hexdigest()[:16]
-        folder = private(cache_folder() / "data" / key)
+        folder = private_folder(cache_folder() / "data" / key)
         for file, name in zip(files, names, strict=True):
             target = folder / name
             if not target.exists():
@@ -58,10 +58,12 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
         raise
     except FileNotFoundError as error:
         cause = error.__cause__  # as a refusal of the host
-        why = f" ({without_secrets(said(cause), of=url)})" if cause else ""
+        why = f" ({without_secrets(one_line(cause), of=url)})" if cause else ""
         raise DataError(f"data '{shown(url)}': there is no such file{why}") from None
     except Exception as error:  # each protocol's client has errors of its own
-        raise DataError(f"data '{shown(url)}': {without_secrets(said(error), of=url)}") from error
+        raise DataError(
+            f"data '{shown(url)}': {without_secrets(one_line(error), of=url)}"
+        ) from error
 
 
 def _state(info: dict[str, Any]) -> list[str]:
@@ -70,5 +72,5 @@ def _state(info: dict[str, Any]) -> list[str]:
 
 
 def _name(file: str) -> str:
-    """Return the last part of a path or URL, without what a URL asks for."""
+    """Return the last part of a path or URL, without its query."""
     return file.rstrip("/").rpartition("/")[2].partition("?")[0] or "file"

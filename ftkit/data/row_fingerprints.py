@@ -14,11 +14,11 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
-from ftkit.data.duplicates import as_text, is_text, normalised
-from ftkit.data.images import Opened, find_bad_images
+from ftkit.data.duplicates import contents, inputs_alone, normalised
+from ftkit.data.images import OpenedImage, find_bad_images
 
 SIDE = 16
-ALIKE = 0.997
+NEAR_COPY_CORRELATION = 0.997
 """Correlation of two images' thumbnails above which they are near-copies.
 
 Chosen on three sets, and not tried on others. Between their splits scikit-learn's digits reach
@@ -29,59 +29,55 @@ hash does not part digits: 95 of the 360 for testing have another within 2 bits 
 training, and JPEG moves half of them by 7 bits or more.
 """
 PLANES = 12
-"""Principal components by which pairs are found before they are compared in full."""
+"""Pairs are looked for in so many principal components before they are compared in full."""
 
 
 @dataclass(frozen=True)
-class Prints:
-    """What was seen of the rows of a split that can be read, M of N."""
+class RowFingerprints:
+    """The fingerprints of the M readable rows of a split, out of N."""
 
     positions: np.ndarray
-    """(M,) where they stand in the split."""
+    """(M,) the positions of these rows in the split."""
     exact: np.ndarray
-    """(M,) int64, equal where the inputs are equal."""
+    """(M,) int64, equal for rows with equal inputs."""
     near: np.ndarray
-    """Of texts (M,) int64, equal but for case, spaces and punctuation; of images (M, 256) float32,
-    thumbnails of mean 0 and norm 1; of anything else, or where it was not asked for, (M, 0)."""
+    """For texts (M,) int64, equal for texts that differ in case, spaces and punctuation alone. For
+    images (M, 256) float32, thumbnails of mean 0 and norm 1. For other inputs, or when near-copies
+    were not asked for, (M, 0)."""
     empty: np.ndarray
-    """(M,) whether an image has one colour only."""
+    """(M,) whether an image has a single colour."""
     length: np.ndarray
-    """(M,) characters of a text, else 0."""
+    """(M,) the characters of a text, 0 for other inputs."""
     odd: dict[str, np.ndarray] = field(default_factory=dict)
-    """What an image's owner may not expect: {what: (M,) whether an image is so}."""
+    """What the user may not expect of images: {what: (M,) whether an image is so}."""
 
 
-def look(rows: Dataset, near: bool = True) -> tuple[Prints, dict[int, str]]:
-    """Return the prints of the rows that can be read, and the reason for every row that cannot.
+def fingerprint_rows(rows: Dataset, near: bool = True) -> tuple[RowFingerprints, dict[int, str]]:
+    """Return the fingerprints of the readable rows, and the reason for every other row.
 
     Decodes each image once.
 
     Args:
         near: also make what finds near-copies.
     """
-    inputs = [name for name in rows.column_names if name not in ("label", "index")]
-    if inputs == ["image"]:
+    inputs = inputs_alone(rows)
+    if inputs.column_names == ["image"]:
         return _look_at_images(rows, near)
     bad = find_bad_rows(rows)
-    positions = np.array([row for row in range(len(rows)) if row not in bad], dtype=int)
-    nothing, none = np.empty((len(positions), 0)), np.zeros(len(positions), bool)
-    if all(is_text(rows, name) for name in inputs):
-        columns = [rows[name][:] for name in inputs]
-        texts = ["\n".join(as_text(column[row]) for column in columns) for row in positions]
-        plain = _hashes(normalised(text) or text for text in texts) if near else nothing
-        length = np.array([len(text) for text in texts], dtype=int)
-        return Prints(positions, _hashes(texts), plain, none, length), bad
-    if inputs == ["features"]:
-        values = np.asarray(rows["features"][:], np.float64) + 0.0  # -0 is 0
-        contents: Iterable[bytes | str] = (values[row].tobytes() for row in positions)
-    else:
-        others = [rows[name][:] for name in inputs]
-        contents = (repr([column[row] for column in others]) for row in positions)
-    return Prints(positions, _hashes(contents), nothing, none, np.zeros(len(none), int)), bad
+    there = {row: one for row, one in enumerate(contents(inputs)) if row not in bad}
+    positions, none = np.array(list(there), int), np.zeros(len(there), bool)
+    texts = [one for one in there.values() if isinstance(one, str)]  # all of them, or none
+    plain = (
+        _hashes(normalised(text) or text for text in texts)
+        if near and texts
+        else np.empty((len(there), 0))
+    )
+    length = np.array([len(one) if texts else 0 for one in there.values()], int)
+    return RowFingerprints(positions, _hashes(there.values()), plain, none, length), bad
 
 
-def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:
-    """Yield (row of `some`, row of `others`), numbers among the M, that are nearly but not equal.
+def near_pairs(some: RowFingerprints, others: RowFingerprints) -> Iterator[tuple[int, int]]:
+    """Yield (row of `some`, row of `others`), numbers among the M, of nearly equal rows.
 
     One pair for each row of `others`.
     """
@@ -97,23 +93,23 @@ def near_pairs(some: Prints, others: Prints) -> Iterator[tuple[int, int]]:
     # unit vectors of correlation c lie sqrt(2 - 2c) apart, and no farther in a projection
     _, axes = np.linalg.eigh(some.near.T @ some.near)
     planes = axes[:, -PLANES:]
-    tree, reach = cKDTree(some.near @ planes), np.sqrt(2 - 2 * ALIKE)
+    tree, reach = cKDTree(some.near @ planes), np.sqrt(2 - 2 * NEAR_COPY_CORRELATION)
     found = tree.query_ball_point(others.near[left] @ planes, reach)
     for row, candidates in zip(left.tolist(), found, strict=True):
         if candidates:
             likeness = some.near[candidates] @ others.near[row]
-            if likeness.max() > ALIKE:
+            if likeness.max() > NEAR_COPY_CORRELATION:
                 yield candidates[int(likeness.argmax())], row
 
 
-def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
+def _look_at_images(rows: Dataset, near: bool) -> tuple[RowFingerprints, dict[int, str]]:
     exact = np.zeros(len(rows), np.int64)
     empty = np.zeros(len(rows), bool)
     thumbnails = np.zeros((len(rows), SIDE * SIDE if near else 0), np.float32)
 
     oddities: dict[int, str] = {}
 
-    def see(row: int, opened: Opened) -> None:
+    def see(row: int, opened: OpenedImage) -> None:
         image = opened.image
         pixels = image.tobytes()
         if opened.oddity:
@@ -131,7 +127,7 @@ def _look_at_images(rows: Dataset, near: bool) -> tuple[Prints, dict[int, str]]:
         for what in sorted(set(oddities.values()))
     }
     prints = (positions, exact[positions], thumbnails[positions], empty[positions], zero, odd)
-    return Prints(*prints), bad
+    return RowFingerprints(*prints), bad
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
@@ -144,5 +140,5 @@ def thumbnail(image: Image.Image) -> np.ndarray:
 
 
 def _hashes(contents: Iterable[bytes | str]) -> np.ndarray:
-    """Return (N,) Python's own 64-bit hashes: quick, salted anew in every process."""
+    """Return (N,) Python's own 64-bit hashes, which are quick and differ between processes."""
     return np.fromiter(map(hash, contents), np.int64)

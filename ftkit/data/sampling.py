@@ -13,7 +13,7 @@ def are_classes(labels: np.ndarray) -> bool:
     return labels.dtype.kind == "i"
 
 
-def spread(labels: np.ndarray, seed: int) -> np.ndarray:
+def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     """Return an order of all rows in which every beginning holds the classes in their proportions.
 
     Without classes it is random. Within a class the order is random. The j-th of n rows of a class
@@ -37,24 +37,25 @@ def spread(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def cut_off(labels: np.ndarray, groups: np.ndarray | None, size: int, seed: int) -> np.ndarray:
-    """Return about `size` rows, rising: whole groups, with the classes in proportion.
+    """Return about `size` rows in rising order: whole groups, with the classes in proportion.
 
     The number of rows misses `size` by less than the rows of the largest group. At least one group
     is cut off where `size` is not 0, and at least one stays. Where every row is a group of its own,
-    the rows are the first `size` of `spread`: all of them where there are no more.
+    the rows are the first `size` of `stratified_order`: all of them where there are no more.
 
-    The classes are to have as many rows as among the first `size` of `spread`, and the groups come
-    in the order in which their first rows stand there, so a group of many rows is as likely to be
-    drawn as a single row. First each group is taken that fits all of its classes, then each that
-    fits the whole and brings the counts of the classes nearer, and at last, as long as one improves
-    them, the group that improves them most. scikit-learn's StratifiedGroupKFold serves the same
-    purpose, but cuts off a k-th part alone, and other rows than `spread` where there are no groups.
+    The classes are to have as many rows as among the first `size` of `stratified_order`, and the
+    groups come in the order in which their first rows stand there, so a group of many rows is as
+    likely to be drawn as a single row. First each group is taken that fits all of its classes, then
+    each that fits the whole and brings the counts of the classes nearer, and at last, as long as
+    one improves them, the group that improves them most. This stays by hand: scikit-learn's
+    StratifiedGroupKFold serves the same purpose, but cuts off a k-th part alone, and other rows
+    than `stratified_order` where there are no groups.
 
     Args:
         labels: (N,) class numbers; anything else is no class.
         groups: (N,) int, equal for the rows of a group; None where each row is its own.
     """
-    order = spread(labels, seed)
+    order = stratified_order(labels, seed)
     found = None if groups is None else _Groups(labels, groups, order, size)
     if found is None or found.single:
         return np.sort(order[:size])
@@ -63,15 +64,15 @@ def cut_off(labels: np.ndarray, groups: np.ndarray | None, size: int, seed: int)
     return found.rows()
 
 
-def limited(labels: np.ndarray, groups: np.ndarray | None, most: int, seed: int) -> np.ndarray:
-    """Return `most` rows, rising: whole groups as long as they fit, with the classes in proportion.
+def limit_rows(labels: np.ndarray, groups: np.ndarray | None, most: int, seed: int) -> np.ndarray:
+    """Return `most` rows in rising order: whole groups while they fit, classes in proportion.
 
     The rows that are then still missing come from groups of which others are left out.
 
     Args:
         labels, groups: as `cut_off` has them.
     """
-    order = spread(labels, seed)
+    order = stratified_order(labels, seed)
     found = None if groups is None else _Groups(labels, groups, order, most)
     if found is None or found.single:
         return np.sort(order[:most])
@@ -89,7 +90,7 @@ def limited(labels: np.ndarray, groups: np.ndarray | None, most: int, seed: int)
 
 
 class _Groups:
-    """Groups by their order, those that are taken, and how many rows each class still lacks."""
+    """Groups in their order, which of them are taken, and how many rows each class still lacks."""
 
     def __init__(
         self, labels: np.ndarray, groups: np.ndarray, order: np.ndarray, size: int
@@ -113,11 +114,11 @@ class _Groups:
         self.taken = np.zeros(len(first), bool)
 
     def rows(self) -> np.ndarray:
-        """Return the rows of the groups that are taken, rising."""
+        """Return the rows of the groups that are taken, in rising order."""
         return np.flatnonzero(self.taken[self.of_row])
 
     def take_what_fits(self) -> None:
-        """Take, in their order, the groups that fit every class; then those that fit the whole."""
+        """Take in their order the groups that fit every class, then those that fit the whole."""
         starts, inside, counts = (a.tolist() for a in (self.starts, self.inside, self.counts))
         room, left = self.room.tolist(), int(self.room.sum())
 

@@ -26,30 +26,30 @@ from ftkit.data.class_folders import read_class_folders
 from ftkit.data.column_kinds import Use
 from ftkit.data.csv_tables import Uses
 from ftkit.data.embedded import GROUPS, embedded_data
-from ftkit.data.folders import Inside, Left, images_below, is_run, look_into, mentions
+from ftkit.data.folders import FolderContent, LeftOut, images_below, is_run, look_into, mentions
 from ftkit.data.image_formats import is_read
 from ftkit.data.paths_outside import hub_caches
 from ftkit.data.remote_files import fetch
-from ftkit.data.split_parts import streamed
+from ftkit.data.split_parts import stream_splits
 from ftkit.data.table_files import READERS, Source, is_table, read_named, read_tables
 from ftkit.data.table_formats import ARCHIVES, unzipped
 from ftkit.errors import DataError
 from ftkit.errors.addresses import is_address, shown
-from ftkit.hub.download import resolve, whole
+from ftkit.hub.download import download_whole, resolve
 from ftkit.hub.errors import hub_errors, loading_errors, patiently
 from ftkit.hub.names import PREFIX, is_hub_id
 from ftkit.recipe import Data
 
-KEPT = "rows.parquet"
-"""What each split's folder of `ftkit.data_of` holds."""
+ROWS_FILE = "rows.parquet"
+"""The file that `ftkit.data_of` writes into the folder of each split."""
 TEXT = {"string", "large_string"}
 PLAIN = re.compile(r"[\w./ -]+", re.ASCII)
-"""Names of files that are the same however they are read."""
+"""Names of files that mean the same on every system."""
 IMAGES = "expected the folder above the class folders, or a table that names images"
-"""What is asked for where images themselves are given."""
+"""The advice to a user who names images instead of a folder or a table."""
 
 
-def read(data: Data, uses: Uses | None = None) -> Source:
+def read_source(data: Data, uses: Uses | None = None) -> Source:
     """Return the rows that `data.path` names, the columns `data.as_text` as texts.
 
     Args:
@@ -116,7 +116,7 @@ def _below_its_folder(source: Source) -> Source:
 
 
 def local(name: str) -> Path:
-    """Return the path of what is called so: ~ is the home folder, accents are composed or not."""
+    """Return the path of a name: ~ is the home folder, and accents may be composed or not."""
     path = os.path.expanduser(name)
     forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))]
     return Path(next(filter(os.path.lexists, forms), path))
@@ -127,7 +127,7 @@ def _stream_hub(data: Data, commit: str) -> dict[str, Dataset]:
         loading_errors("data set", data.path, DataError),
         hub_errors("data set", data.path, data.revision),
     ):
-        return patiently(lambda: streamed(data, commit))
+        return patiently(lambda: stream_splits(data, commit))
 
 
 def _read_hub(data: Data, commit: str) -> DatasetDict | Dataset:
@@ -140,7 +140,7 @@ def _read_hub(data: Data, commit: str) -> DatasetDict | Dataset:
             )
 
     with loading_errors("data set", data.path, DataError):
-        return whole("dataset", data.path, commit, load)
+        return download_whole("dataset", data.path, commit, load)
 
 
 def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
@@ -148,7 +148,7 @@ def _splits(found: DatasetDict | Dataset) -> dict[str, Dataset]:
 
 
 def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
-    """Read what `save_to_disk` wrote, tables, or class folders, in this order.
+    """Read what `save_to_disk` wrote, else tables, else class folders.
 
     Tables that name no image lose to class folders beside them.
     """
@@ -156,11 +156,13 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         with loading_errors("data set", str(folder), DataError):
             return Source(_splits(load_from_disk(folder)))
     if is_run(folder):
-        raise DataError(f"data '{folder}': ftkit wrote this folder; give one with rows of yours")
-    left, notes = Left(folder), list[str]()
+        raise DataError(
+            f"data '{folder}': ftkit wrote this folder; give a folder with your own rows"
+        )
+    left, notes = LeftOut(folder), list[str]()
     inside = look_into(folder, left)
 
-    def tables_of(there: Inside) -> list[Path]:
+    def tables_of(there: FolderContent) -> list[Path]:
         tables = _tables_in(there)
         if tables and _are_strays(tables, there.folders):
             names = ", ".join(table.name for table in tables)
@@ -172,7 +174,7 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         return tables
 
     if tables := tables_of(inside):
-        beside = Left(folder)
+        beside = LeftOut(folder)
         for file in inside.others:
             if file not in tables:
                 beside.add("files that are no tables", file)
@@ -180,8 +182,8 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         return replace(source, notes=(*source.notes, *beside.notes()))
     if (folder / "data").is_dir() and (tables := _tables_in(look_into(folder / "data", left))):
         return read_tables(tables, data, uses)
-    if inside.folders and all((p / KEPT).is_file() for p in inside.folders):  # by `data_of`
-        return read_named({p.name: [p / KEPT] for p in inside.folders}, data, uses)
+    if inside.folders and all((p / ROWS_FILE).is_file() for p in inside.folders):  # by `data_of`
+        return read_named({p.name: [p / ROWS_FILE] for p in inside.folders}, data, uses)
     source = read_class_folders(
         folder,
         inside,
@@ -194,24 +196,24 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
 
 
 def _only_folder(folder: Path) -> Path:
-    """Return the one folder in which all else lies, as archives often have it, or the folder."""
-    inside = look_into(folder, Left(folder))
+    """Return the one folder that holds all else, as in many archives; else the folder itself."""
+    inside = look_into(folder, LeftOut(folder))
     alone = len(inside.folders) == 1 and not inside.images and not inside.others
     return _only_folder(inside.folders[0]) if alone else folder
 
 
-def _tables_in(inside: Inside) -> list[Path]:
-    """Return the tables in a folder, or its .txt files where there is nothing else in it."""
+def _tables_in(inside: FolderContent) -> list[Path]:
+    """Return the tables in a folder, or its .txt files when nothing else is in it."""
     readable = [path for path in inside.others if is_table(path)]
     tables = [path for path in readable if READERS.get(path.suffix.lower()) != "text"]
     return tables or (readable if not inside.folders and not inside.images else [])
 
 
 def _are_strays(tables: list[Path], subfolders: list[Path]) -> bool:
-    """True for text tables that name none of the images in two or more folders beside them."""
+    """Return whether text tables name none of the images in two or more folders beside them."""
     if not all(READERS.get(table.suffix.lower()) in ("csv", "json") for table in tables):
         return False
-    images = [list(images_below(str(folder), Left(folder))) for folder in subfolders]
+    images = [list(images_below(str(folder), LeftOut(folder))) for folder in subfolders]
     if sum(map(bool, images)) < 2:
         return False
     return not mentions(tables, (file for inside in images for file in inside))
@@ -249,7 +251,7 @@ def as_images(
 
 
 def _require_files(names: list[Any], column: str) -> None:
-    """Refuse addresses: nothing is fetched that a table names, which may be another's."""
+    """Refuse addresses: a table may be a stranger's, so nothing that it names is fetched."""
     for row, name in enumerate(names):
         if isinstance(name, str) and is_address(name):
             raise DataError(

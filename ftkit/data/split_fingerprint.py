@@ -11,15 +11,15 @@ from datasets import Dataset
 
 from ftkit.data.splits import ROLES, Splits
 
-BEGINNING = 1 << 18
-"""Bytes of an image file that are looked at, beside its size: 50,000 photos of 2 MB would else be
-read once more."""
+HASHED_BYTES = 1 << 18
+"""So many bytes of an image file are hashed, beside its size. Hashing whole files would read 50,000
+photos of 2 MB once more."""
 AT_ONCE = 1000
 Fingerprint = Mapping[str, Mapping[str, Any]]
 
 
 def fingerprint(splits: Splits) -> dict[str, dict[str, Any]]:
-    """Return of each split the number of its rows, and the names of its inputs and its labels.
+    """Return for each split its number of rows, and checksums of its inputs and of its labels.
 
     They follow from the content of the rows and their order, and not from where files lie.
     """
@@ -27,8 +27,8 @@ def fingerprint(splits: Splits) -> dict[str, dict[str, Any]]:
     return {role: _of_split(getattr(splits, role), names) for role in ROLES}
 
 
-def changed(before: Fingerprint, now: Fingerprint) -> str:
-    """Return in which splits rows are others than before, and how; "" where none is."""
+def what_changed(before: Fingerprint, now: Fingerprint) -> str:
+    """Return which splits have other rows than before, and how they differ; "" when none has."""
     found = []
     for role, split in now.items():
         was = before.get(role, split)
@@ -58,7 +58,7 @@ def _of_split(rows: Dataset, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _contents(values: list[Any]) -> Iterator[bytes]:
-    """Yield what there is to hash of some values of a column, the files of images among them."""
+    """Yield what is hashed of some values of a column; of an image file, its beginning."""
     for value in values:
         if isinstance(value, dict) and set(value) == {"bytes", "path"}:
             yield _of_image(value)
@@ -71,7 +71,7 @@ def _of_image(value: Mapping[str, Any]) -> bytes:
         return hashlib.sha256(value["bytes"]).digest()
     try:
         with open(value["path"], "rb") as file:
-            beginning = file.read(BEGINNING)
+            beginning = file.read(HASHED_BYTES)
             return hashlib.sha256(beginning + b"%d" % os.fstat(file.fileno()).st_size).digest()
     except (OSError, TypeError, ValueError):  # no file, as the screen says
         return b"none"

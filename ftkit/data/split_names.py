@@ -7,16 +7,18 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset
 
-from ftkit.data.table_files import SPLITS, meanings
-from ftkit.data.usual_columns import SPLIT_NAMES, named
+from ftkit.data.splits import ROLES
+from ftkit.data.table_files import SPLITS, split_meanings
+from ftkit.data.usual_columns import SPLIT_NAMES, usually_named
 from ftkit.errors import DataError, nearest
+from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 
-def by_column(
+def splits_by_column(
     splits: Mapping[str, Dataset], data: Data
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """Return the splits that `data.split_column` says, without that column, and notes.
+    """Return the splits that `data.split_column` names, without that column, and notes.
 
     Where it is not given, the splits as they are, and a note where a column looks like it.
 
@@ -25,7 +27,7 @@ def by_column(
     """
     column = data.split_column
     if column is None:
-        return dict(splits), _unused(splits)
+        return dict(splits), _note_unused_column(splits)
     rows, *others = splits.values()
     if others or column not in rows.features:
         there = f"splits {', '.join(splits)}" if others else f"columns {', '.join(rows.features)}"
@@ -40,7 +42,7 @@ def by_column(
             f"column '{column}', row {empty[0]}: expected the name of a split; fill it in, or "
             f"leave such rows out with --set data.on_bad_row=skip"
         )
-    means = meanings(map(str.lower, {*words}))
+    means = split_meanings(map(str.lower, {*words}))
     places: dict[str, list[int]] = {}
     for row, word in enumerate(words):
         if word:
@@ -52,11 +54,11 @@ def by_column(
     return {word: rows.select(numbers) for word, numbers in places.items()}, tuple(notes)
 
 
-def _unused(splits: Mapping[str, Dataset]) -> tuple[str, ...]:
+def _note_unused_column(splits: Mapping[str, Dataset]) -> tuple[str, ...]:
     if [*splits] != ["train"]:
         return ()
     rows = splits["train"]
-    for column in named(SPLIT_NAMES, rows.features):
+    for column in usually_named(SPLIT_NAMES, rows.features):
         kind = rows.features[column]
         if isinstance(kind, ClassLabel) or getattr(kind, "dtype", "") in ("string", "large_string"):
             words = {word.lower() for word in _words(rows, column) if word}
@@ -76,25 +78,20 @@ def _words(rows: Dataset, column: str) -> list[str]:
     return ["" if value is None else str(value).strip() for value in values]
 
 
-def assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
+def assign_roles(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
     """Return which split of the source plays train, validation and test."""
-    there = ", ".join(source)
-    if data.train not in source:
-        raise DataError(
-            f"data '{data.path}' has no split '{data.train}'; splits are {there}. "
-            f"Use --set data.train=SPLIT"
-        )
-    roles = {"train": data.train}
-    for role in ("validation", "test"):
+    roles = {}
+    for role in ROLES:
         asked = getattr(data, role)
-        if asked != role and asked not in source:
+        if asked == role != "train":  # the usual name, which need not be there
+            continue
+        if asked not in source:
             raise DataError(
-                f"data '{data.path}' has no split '{asked}'; splits are {there}. "
+                f"data '{data.path}' has no split '{asked}'; splits are {', '.join(source)}. "
                 f"Use --set data.{role}=SPLIT"
             )
-        if asked != role:
-            roles[role] = asked
-    means = meanings(map(str.lower, source))
+        roles[role] = asked
+    means = split_meanings(map(str.lower, source))
     for role in ("validation", "test"):  # what was not asked for by name, out of what is left
         left = [name for name in source if name not in roles.values()]
         others = [name for name in left if means.get(name.lower()) == role]
@@ -105,10 +102,9 @@ def assign(data: Data, source: dict[str, Dataset]) -> dict[str, str]:
     return roles
 
 
-def unused(source: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, ...]:
+def note_unused_splits(source: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note where a split has no role."""
     left = [name for name in source if name not in roles.values() and "[" not in name]
     parts = {name.partition("[")[0] for role in roles.values() for name in role.split("+")}
     left = [name for name in left if name not in parts]
-    shown = ", ".join(left[:5]) + (", ..." if left[5:] else "")
-    return (f"not used: split{'s' if left[1:] else ''} {shown}",) if left else ()
+    return (f"not used: split{'s' if left[1:] else ''} {first_few(left)}",) if left else ()

@@ -22,7 +22,7 @@ from ftkit.recipe import Data
 log = logging.getLogger(__name__)
 
 MOST_HELD = 10_000
-"""Rows held at once, of which the next one is drawn."""
+"""So many rows of a stream are held at once; the next row is drawn from them."""
 
 
 def with_parts(splits: Mapping[str, Dataset], data: Data) -> dict[str, Dataset]:
@@ -54,7 +54,7 @@ def _part(splits: Mapping[str, Dataset], name: str, path: str) -> Dataset:
     return concatenate_datasets(parts) if len(parts) > 1 else parts[0]
 
 
-def streamed(data: Data, commit: str) -> dict[str, Dataset]:
+def stream_splits(data: Data, commit: str) -> dict[str, Dataset]:
     """Return some rows of each split of a Hub data set, without a copy of the others on the disk.
 
     As many as `data.train_rows`, `validation_rows` and `test_rows` ask for, and what is cut from
@@ -76,13 +76,13 @@ def streamed(data: Data, commit: str) -> dict[str, Dataset]:
                 f"Streaming takes whole splits; use --set data.train=SPLIT"
             )
         rows = load_dataset(data.path, data.config, revision=commit, split=name, streaming=True)
-        found[name] = _taken(rows, most)
+        found[name] = _take_rows(rows, most)
         log.info("data: %d rows of split '%s' taken from its stream", len(found[name]), name)
     return found
 
 
-def _taken(rows: IterableDataset, most: int | None) -> Dataset:
-    """Return so many rows (all, where None) as they are stored: images are not decoded."""
+def _take_rows(rows: IterableDataset, most: int | None) -> Dataset:
+    """Return so many rows, or all when None, as they are stored: images are not decoded."""
     for column, feature in (rows.features or {}).items():
         if isinstance(feature, Image):
             rows = rows.cast_column(column, Image(decode=False))

@@ -29,26 +29,26 @@ class Splits:
     test: Dataset
     label_names: tuple[str, ...]
     test_split: str
-    """Name of the source split whose rows are the test rows."""
+    """The name of the source split whose rows are the test rows."""
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
     lacking: tuple[str, ...] = ()
-    """Classes that the source has in another split and not in train: training refuses them."""
+    """Classes that occur in another split of the source and not in train. Training refuses them."""
     findings: tuple[Finding, ...] = ()
-    """What `ftkit.tasks.loading.screen` saw in passing."""
+    """What `ftkit.tasks.loading.screen` found in passing."""
     task: Any = None
     """The task with its columns filled in."""
     groups: np.ndarray | None = None
-    """(N,) int64, equal for the test rows of a group: `data.group`, or copies of each other. None
-    where every row is its own group."""
+    """(N,) int64, equal for test rows of one group: those of `data.group`, or copies of each other.
+    None when every row is its own group."""
     train_groups: np.ndarray | None = None
-    """(N,) int64, likewise of the training rows, in one numbering with `validation_groups`; None
-    where groups are not known."""
+    """(N,) int64, the same for training rows. The numbers agree with `validation_groups`. None when
+    groups are not known."""
     validation_groups: np.ndarray | None = None
-    """(N,) int64, not None where `train_groups` is not."""
+    """(N,) int64; it is None exactly when `train_groups` is."""
 
     folder: Path | None = None
-    """Of the data, from which files of rows are named."""
+    """The folder of the data. Messages name the files of rows relative to it."""
 
     def noting(self, *notes: str) -> Splits:
         """Return the same splits with more notes."""
@@ -72,31 +72,28 @@ def file_of(rows: Dataset, position: int, folder: Path | None = None) -> str:
 
 
 def in_brackets(text: str) -> str:
-    """Return " (text)", or nothing where there is none."""
+    """Return " (text)", or nothing for an empty text."""
     return f" ({text})" if text else ""
 
 
 def labels_of(rows: Dataset) -> np.ndarray:
     """Return (N,) the labels of the rows: numbers, or objects where a label is a list or a text."""
-    found = rows.with_format("numpy")["label"][:] if _are_numbers(rows) else rows["label"][:]
+    kind = rows.features["label"]
+    numbers = isinstance(kind, Value) and kind.dtype.startswith(("int", "float"))
+    found = rows.with_format("numpy")["label"][:] if numbers else rows["label"][:]
     return found if isinstance(found, np.ndarray) else objects(found)
 
 
-def own_groups(groups: np.ndarray | None) -> np.ndarray | None:
-    """Return the groups (N,) as int64, or None where every row is its own."""
+def group_numbers(groups: np.ndarray | None) -> np.ndarray | None:
+    """Return the groups (N,) as int64, or None when every row is its own group."""
     if groups is None or len(np.unique(groups)) == len(groups):
         return None
     return groups.astype(np.int64)
 
 
 def objects(values: list[Any]) -> np.ndarray:
-    """Return (N,) objects, also where they are lists of one length."""
+    """Return (N,) objects, even when all of them are lists of one length."""
     found = np.empty(len(values), object)
     for place, value in enumerate(values):
         found[place] = value
     return found
-
-
-def _are_numbers(rows: Dataset) -> bool:
-    feature = rows.features["label"]
-    return isinstance(feature, Value) and feature.dtype.startswith(("int", "float"))

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import Dataset
 
-from ftkit.data.duplicates import copies
-from ftkit.data.sampling import are_classes, cut_off, limited
-from ftkit.data.splits import ROLES, labels_of, own_groups
+from ftkit.data.duplicates import number_copies
+from ftkit.data.sampling import are_classes, cut_off, limit_rows
+from ftkit.data.splits import ROLES, group_numbers, labels_of
 from ftkit.errors import DataError
 from ftkit.recipe import Data
 
-CUT = ("test", "validation")
-"""In this order."""
+CUT_ROLES = ("test", "validation")
+"""The splits that are cut off from train where the source lacks them, in this order."""
 
 
 class Drawn:
@@ -38,18 +38,19 @@ class Drawn:
 
         A head that is solved is fitted to training and validation rows together.
         """
-        cut = any(role not in self.rows for role in CUT)
+        cut = any(role not in self.rows for role in CUT_ROLES)
         for roles in (("train", "validation"), ("test",)):
             there = [role for role in roles if role in self.rows]
             if not there:
                 continue
-            found, why = copies(*(self.rows[role] for role in there))
+            found, why = number_copies(*(self.rows[role] for role in there))
             if found is not None:
                 ends = np.cumsum([len(self.rows[role]) for role in there])
                 self.groups |= dict(zip(there, np.split(found, ends[:-1]), strict=True))
             elif cut and "train" in there:
                 self.notes.append(f"rows of train that are equal are not kept together: {why}")
-        repeated = _repeated(self.groups.get("train"))
+        groups = self.groups.get("train")
+        repeated = 0 if groups is None else len(groups) - len(np.unique(groups))
         if repeated and cut:
             self.notes.append(
                 f"{repeated:,} training rows repeat another one, texts perhaps in other case or "
@@ -100,13 +101,13 @@ class Drawn:
         rows, groups = self.rows[role], self.groups.get(role)
         if most is None or most >= len(rows):
             return
-        left = limited(labels_of(rows), groups, most, seed)
+        left = limit_rows(labels_of(rows), groups, most, seed)
         self.rows[role] = rows.select(left)
         if groups is not None:
             self.groups[role] = groups[left]
 
 
-def draw(
+def draw_splits(
     rows: Mapping[str, Dataset],
     groups: Mapping[str, np.ndarray],
     data: Data,
@@ -128,7 +129,7 @@ def draw(
     drawn = Drawn(rows, groups, group)
     if group is None and data.copies == "together":
         drawn.find_copies()
-    for role in CUT:
+    for role in CUT_ROLES:
         if role not in rows:
             left = len(drawn.rows["train"])
             size = min(left, data.train_rows or left)
@@ -139,9 +140,4 @@ def draw(
     found = {role: drawn.groups.get(role) for role in ROLES}
     if found["train"] is not None and found["validation"] is None:  # each row is its own
         found["validation"] = -1 - np.arange(len(drawn.rows["validation"]))
-    return drawn.rows, found | {"test": own_groups(found["test"])}, drawn.notes
-
-
-def _repeated(groups: np.ndarray | None) -> int:
-    """Return how many rows repeat an earlier one."""
-    return 0 if groups is None else len(groups) - len(np.unique(groups))
+    return drawn.rows, found | {"test": group_numbers(found["test"])}, drawn.notes

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
 
 from ftkit.data.csv_tables import Uses, read_csv
-from ftkit.data.file_cache import load
-from ftkit.data.json_rows import joined, read_json, read_text_form
+from ftkit.data.file_cache import load_files
+from ftkit.data.json_rows import checked_encoding, join_files, read_json
 from ftkit.data.table_formats import ARCHIVES, is_packed, unpacked
 from ftkit.errors import DataError
+from ftkit.errors.names import first_few
 from ftkit.recipe import Data
 
 READERS = {
@@ -39,40 +40,40 @@ SPLITS = {
     "evaluation": "test",
     "holdout": "test",
 }
-PERHAPS = ("eval", "evaluation")
-"""Words for the test split that mean validation where another one says test."""
+TEST_OR_VALIDATION = ("eval", "evaluation")
+"""Words for the test split that mean validation when another word for the test split is there."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Every split of a source as it is there, and the folder its relative file names start from."""
+    """All splits of a source, and the folder from which its relative file names start."""
 
     splits: dict[str, Dataset]
     folder: Path | None = None
     notes: tuple[str, ...] = ()
     """What was decided about it, one sentence each."""
     group: str | None = None
-    """Column of which rows with equal values belong together, where the source says so itself."""
+    """The column whose equal values keep rows together, when the source itself names it."""
     hint: str = ""
-    """What may have been meant, where it has too few classes."""
+    """What the user may have meant, for a source that has too few classes."""
     no_header: str = ""
-    """What to say where a column is missed: that the first line looks like a row."""
+    """What a message about a missing column adds when the first line looks like a row."""
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Where the relative file names of a split start, if not from `folder`."""
+    """Where the relative file names of a split start, for splits that do not use `folder`."""
     roots: tuple[Path, ...] = ()
-    """Below which the files lie that its rows name."""
+    """The files that rows name must lie below these folders."""
     found: frozenset[str] = frozenset()
-    """Splits whose files were found in folders, and are named by no table."""
+    """Splits whose files were found by walking through folders; no table names them."""
 
     def folder_of(self, split: str) -> Path | None:
-        """Return where the file names of a split start, or of a part, as in train[:80%]."""
+        """Return where the file names of a split start, or of a part such as train[:80%]."""
         places = {self.folders.get(p.partition("[")[0], self.folder) for p in split.split("+")}
         if len(places) > 1:
             raise DataError(f"the file names of {split} start from several folders; take one split")
         return places.pop()
 
     def roots_of(self, split: str, images: str | None) -> tuple[Path, ...]:
-        """Return below which folders the files of a split, or of a part, must lie; () for any.
+        """Return the folders below which the files of a split must lie; () for any.
 
         Args:
             images: `data.images`, by which the user himself names a folder.
@@ -86,18 +87,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Table:
-    """A file that can be read, and the one that it was unpacked from."""
+    """A file that can be read, and the file that it was unpacked from."""
 
     file: Path
     given: Path
 
     @property
     def reader(self) -> str | None:
-        """What reads it; None where nothing does."""
+        """What reads it; None when nothing does."""
         return READERS.get(self.file.suffix.lower())
 
     def word(self) -> str | None:
-        """Return the word for a split in its name, else in that of what it was unpacked from."""
+        """Return the word for a split in its name, else in that of the file that was unpacked."""
         return split_word(self.file.stem) or split_word(self.given.stem)
 
 
@@ -107,7 +108,7 @@ def is_table(file: Path) -> bool:
 
 
 def split_word(name: str) -> str | None:
-    """Return the word for a split that a name has between its separators, as in a_test-1 test.
+    """Return the word for a split between the separators of a name: test in a_test-1.
 
     The first word decides; else all that are there must mean one split.
     """
@@ -118,17 +119,17 @@ def split_word(name: str) -> str | None:
     return known[0] if len({SPLITS[word] for word in known}) == 1 else None
 
 
-def meanings(words: Iterable[str | None]) -> dict[str, str]:
-    """Return which split each word of `SPLITS` means where these, in small letters, are there."""
+def split_meanings(words: Iterable[str | None]) -> dict[str, str]:
+    """Return which split each word of `SPLITS` means beside these words, in small letters."""
     there = {word for word in words if word in SPLITS}
     tests = {word for word in there if SPLITS[word] == "test"}
-    if tests - {*PERHAPS} and "validation" not in {SPLITS[word] for word in there}:
-        return SPLITS | dict.fromkeys(PERHAPS, "validation")
+    if tests - {*TEST_OR_VALIDATION} and "validation" not in {SPLITS[word] for word in there}:
+        return SPLITS | dict.fromkeys(TEST_OR_VALIDATION, "validation")
     return SPLITS
 
 
 def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> Source:
-    """Return the rows of files, each in the split that its name says; of one file as train.
+    """Return the rows of files, each in the split that its name says. A single file is train.
 
     Args:
         uses: what columns are read for, given those of the training split.
@@ -136,32 +137,33 @@ def read_tables(files: Sequence[Path], data: Data, uses: Uses | None = None) -> 
     Raises:
         DataError: files cannot be read, or those of one split differ in kind or columns.
     """
-    tables, notes = [], []
-    for file in files:
-        inside, said_of_it = unpacked([file], data)
-        tables += [Table(one, file) for one in inside]
-        notes += said_of_it
+    tables, notes = _tables_in(files, data)
     if not tables:
         raise DataError(f"data '{files[0]}': there is no table in it")
     if len(tables) == 1 and len(files) == 1:
         return read_splits({"train": tables}, data, uses, notes)
-    splits, said_of_them = by_split(tables)
-    return read_splits(splits, data, uses, [*notes, *said_of_them])
+    splits, notes_of_names = group_by_split(tables)
+    return read_splits(splits, data, uses, [*notes, *notes_of_names])
 
 
 def read_named(files: Mapping[str, Sequence[Path]], data: Data, uses: Uses | None) -> Source:
-    """Return the rows of files that are of splits whatever their names are."""
-    splits: dict[str, list[Table]] = {}
-    notes: list[str] = []
-    for split, given in files.items():
-        for file in given:
-            inside, said = unpacked([file], data)
-            splits.setdefault(split, []).extend(Table(one, file) for one in inside)
-            notes += said
-    return read_splits(splits, data, uses, notes)
+    """Return the rows of files whose splits are known, whatever their names are."""
+    found = {split: _tables_in(of_split, data) for split, of_split in files.items()}
+    notes = [note for _, of_split in found.values() for note in of_split]
+    return read_splits({split: tables for split, (tables, _) in found.items()}, data, uses, notes)
 
 
-def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
+def _tables_in(files: Sequence[Path], data: Data) -> tuple[list[Table], list[str]]:
+    """Return the tables that these files are or hold, and what is not used of them."""
+    tables, notes = [], []
+    for file in files:
+        inside, not_used = unpacked(file, data)
+        tables += [Table(one, file) for one in inside]
+        notes += not_used
+    return tables, notes
+
+
+def group_by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]]:
     """Group files by the split that their name says, as in train-00000-of-00002.parquet.
 
     Those that name none are for training where no other is; else they are not used, and said.
@@ -170,7 +172,7 @@ def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]
         DataError: two words for one split are there, as val and validation.
     """
     words = [table.word() for table in tables]
-    means = meanings(words)
+    means = split_meanings(words)
     found: dict[str, list[Table]] = {}
     named: dict[str, tuple[str, Table]] = {}
     for table, word in zip(tables, words, strict=True):
@@ -187,11 +189,11 @@ def by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], list[str]
     others = [table for table, word in zip(tables, words, strict=True) if word is None]
     if not others:
         return found, []
-    there = ", ".join(table.file.name for table in others[:5]) + (", ..." if others[5:] else "")
+    there = first_few([table.file.name for table in others])
     if "train" in found:
         whose = "its name" if len(others) == 1 else "each name"
         return found, [f"not used: {there}; {whose} says no split, beside files that name one"]
-    notes = [f"{there}: for training, as no name says train"] if found else []
+    notes = [f"{there}: used for training, because no name says train"] if found else []
     return {"train": others, **found}, notes
 
 
@@ -204,27 +206,15 @@ def read_splits(
         DataError: files cannot be read, or those of one split differ in kind or columns.
     """
     readers = {split: _reader(tables) for split, tables in splits.items()}
+    files = {split: [table.file for table in tables] for split, tables in splits.items()}
     said = list(notes)
     try:
-        csv = {
-            split: [t.file for t in splits[split]] for split in splits if readers[split] == "csv"
-        }
-        found: dict[str, Dataset] = {}
-        no_header = ""
-        if csv:
-            found, said_of_it, no_header = read_csv(csv, data, uses)
-            said += said_of_it
-        for split, tables in splits.items():
-            files = [table.file for table in tables]
-            if readers[split] == "json":
-                found[split], said_of_it = read_json(files, data.encoding, uses)
-            elif readers[split] == "text":
-                found[split], said_of_it = _read_lines(files, data)
-            elif readers[split] == "parquet":
-                found[split], said_of_it = _read_parquet(files, uses)
-            else:
-                continue
-            said += said_of_it
+        csv = {split: files[split] for split in splits if readers[split] == "csv"}
+        found, of_csv, no_header = read_csv(csv, data, uses) if csv else ({}, [], "")
+        said += of_csv
+        for split in [split for split in splits if split not in csv]:
+            found[split], more = OTHER_READERS[readers[split]](files[split], data, uses)
+            said += more
     except DataError as error:
         raise DataError(_as_given(str(error), splits)) from error
     first = next(iter(splits.values()))[0]
@@ -233,18 +223,8 @@ def read_splits(
     return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
 
 
-def _read_parquet(files: list[Path], uses: Uses | None) -> tuple[Dataset, list[str]]:
-    """Return the rows of files, of one type or of several, and what was found out."""
-    try:
-        return load("parquet", files), []
-    except DataError:
-        if len(files) == 1:
-            raise
-    return joined(files, [load("parquet", [file]) for file in files], uses)
-
-
 def _reader(tables: Sequence[Table]) -> str:
-    """Return what reads these files, which are of one split."""
+    """Return what reads these files of one split."""
     readers = {table.reader for table in tables}
     if len(readers) > 1 or None in readers:
         kinds = {table.file.suffix for table in tables}
@@ -256,24 +236,44 @@ def _reader(tables: Sequence[Table]) -> str:
 
 
 def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
-    """Return a message with the names of the files that were given, not of those unpacked."""
+    """Return a message with the names that the user gave instead of those of unpacked files."""
     for table in [table for tables in splits.values() for table in tables]:
         if table.file != table.given:
             message = message.replace(str(table.file), str(table.given))
     return message
 
 
-def _read_lines(tables: list[Path], data: Data) -> tuple[Dataset, list[str]]:
-    """Return a row for each line with something on it, as `text`, and what was left out."""
-    encodings = [read_text_form(table, data.encoding) for table in tables]
-    for table in tables:
-        if not table.stat().st_size:
-            raise DataError(f"data '{table}': there are no rows in it")
-    parts = [load("text", [t], encoding=e) for t, e in zip(tables, encodings, strict=True)]
+def _read_parquet(
+    files: Sequence[Path], data: Data, uses: Uses | None
+) -> tuple[Dataset, list[str]]:
+    """Return the rows of files, of one type or of several, and notes."""
+    try:
+        return load_files("parquet", files), []
+    except DataError:
+        if len(files) == 1:
+            raise
+    return join_files(files, [load_files("parquet", [file]) for file in files], uses)
+
+
+def _read_lines(files: Sequence[Path], data: Data, uses: Uses | None) -> tuple[Dataset, list[str]]:
+    """Return a row, as `text`, for each line that is not empty, and notes."""
+    encodings = [checked_encoding(file, data.encoding) for file in files]
+    for file in files:
+        if not file.stat().st_size:
+            raise DataError(f"data '{file}': there are no rows in it")
+    parts = [load_files("text", [f], encoding=e) for f, e in zip(files, encodings, strict=True)]
     lines = concatenate_datasets(parts)
     kept = [number for number, line in enumerate(lines["text"][:]) if line.strip()]
     if not kept:
-        raise DataError(f"data '{tables[0]}': there are no rows in it")
+        raise DataError(f"data '{files[0]}': there are no rows in it")
     empty = len(lines) - len(kept)
-    notes = [f"{tables[0].name}: {empty:,} empty lines are left out"] if empty else []
+    notes = [f"{files[0].name}: {empty:,} empty lines are left out"] if empty else []
     return lines.select(kept) if empty else lines, notes
+
+
+OTHER_READERS: dict[str, Callable[..., tuple[Dataset, list[str]]]] = {
+    "json": read_json,
+    "parquet": _read_parquet,
+    "text": _read_lines,
+}
+"""What reads the files of one split; those of CSV are read together for all splits."""

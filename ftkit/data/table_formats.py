@@ -12,19 +12,21 @@ import lzma
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow import feather, parquet
 
 from ftkit.data.column_kinds import MISSING
-from ftkit.data.file_cache import place_for
+from ftkit.data.file_cache import cache_folder_of
 from ftkit.data.json_rows import rows_of_object
 from ftkit.errors import DataError
-from ftkit.hub.errors import said
+from ftkit.errors.names import first_few
+from ftkit.hub.errors import one_line
 from ftkit.recipe import Data
 
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -39,20 +41,6 @@ def is_packed(file: Path) -> bool:
     return suffix in PACKED or suffix in (*EXCEL, *FEATHER, *ARCHIVES)
 
 
-def unpacked(files: Iterable[Path], data: Data) -> tuple[list[Path], list[str]]:
-    """Return the plain files that these are or hold, in their order, and what is not used of them.
-
-    Raises:
-        DataError: one cannot be unpacked.
-    """
-    found, notes = [], []
-    for file in files:
-        inside, said_of_it = _inside(file, data)
-        found += inside
-        notes += said_of_it
-    return found, notes
-
-
 def unzipped(file: Path) -> Path:
     """Return a folder with what is in an archive.
 
@@ -64,44 +52,52 @@ def unzipped(file: Path) -> Path:
         with zipfile.ZipFile(file) as archive:
             archive.extractall(part)
 
-    return _once(file, "unzipped", write)
+    return _make_once(file, "unzipped", write)
 
 
-def _inside(file: Path, data: Data) -> tuple[list[Path], list[str]]:
+def unpacked(file: Path, data: Data) -> tuple[list[Path], list[str]]:
+    """Return the plain files that this one is or holds, in their order, and what is not used of it.
+
+    Raises:
+        DataError: it cannot be unpacked.
+    """
     suffix = file.suffix.lower()
     if suffix in PACKED:
-        plain = _once(file, file.stem, lambda part: _decompress(PACKED[suffix], file, part))
-        return _inside(plain, data)
+        plain = _make_once(file, file.stem, lambda part: _decompress(PACKED[suffix], file, part))
+        return unpacked(plain, data)
     if suffix in ARCHIVES:
         folder = unzipped(file)
         inside = sorted(path for path in folder.rglob("*") if path.is_file())
-        return unpacked((path for path in inside if not _is_noise(path, folder)), data)
+        each = [unpacked(path, data) for path in inside if not _is_hidden(path, folder)]
+        return [one for files, _ in each for one in files], [note for _, of in each for note in of]
     if suffix in FEATHER:
-        return [_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))], []
+        return [
+            _make_once(file, f"{file.stem}.parquet", lambda part: _from_feather(file, part))
+        ], []
     if suffix in EXCEL:
-        rows = _once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
+        rows = _make_once(file, f"{file.stem}.parquet", lambda part: _from_excel(file, part))
         others = rows.with_suffix(".json")
         sheets = json.loads(others.read_text(encoding="utf-8")) if others.exists() else []
-        named = ", ".join(map(repr, sheets[:5])) + (", ..." if sheets[5:] else "")
+        named = first_few([*map(repr, sheets)])
         note = f"not used: sheets {named} of {file.name}, all but the first"
         return [rows], [note] if sheets else []
     if suffix == ".json":
         found = rows_of_object(file, data.encoding)
         if found is not None:
             name = f"{file.stem} as {quote(data.encoding or 'found', safe='')}"
-            folder = _once(file, name, lambda part: _as_lines(found, file, data, part))
+            folder = _make_once(file, name, lambda part: _as_lines(found, file, data, part))
             return sorted(folder.iterdir()), []
     return [file], []
 
 
-def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Return the file or folder of that name that `make` writes of a file, the first time.
+def _make_once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Return the file or folder of that name, which `make` writes the first time.
 
     Raises:
         DataError: it cannot.
     """
     try:
-        target = place_for([file]) / name
+        target = cache_folder_of([file]) / name
         if not target.exists():
             part = target.with_name(f".{os.getpid()}.part.{name}")
             shutil.rmtree(part, ignore_errors=True)  # of a process that ended while it wrote
@@ -121,8 +117,8 @@ def _once(file: Path, name: str, make: Callable[[Path], None]) -> Path:
         ) from None
     except Exception as error:  # libraries raise anything over a file that is not what it says
         raise DataError(
-            f"data '{file}': it is no {file.suffix} file that can be read ({said(error)}); save "
-            f"it anew, or as CSV"
+            f"data '{file}': it is no {file.suffix} file that can be read ({one_line(error)}); "
+            f"save it anew, or as CSV"
         ) from error
 
 
@@ -132,16 +128,13 @@ def _decompress(opened: Callable[..., Any], file: Path, part: Path) -> None:
 
 
 def _from_feather(file: Path, part: Path) -> None:
+    """Write a table as parquet, pandas' categories as the values that they stand for."""
     table = feather.read_table(file)
-    parquet.write_table(table.cast(_without_dictionaries(table.schema)), part)
-
-
-def _without_dictionaries(schema: Any) -> Any:
-    """Return the schema with pandas' categories as the values that they stand for."""
+    schema = table.schema.remove_metadata()
     for place, kind in enumerate(schema):
-        if str(kind.type).startswith("dictionary"):
+        if pa.types.is_dictionary(kind.type):
             schema = schema.set(place, kind.with_type(kind.type.value_type))
-    return schema.remove_metadata()
+    parquet.write_table(table.cast(schema), part)
 
 
 def _from_excel(file: Path, part: Path) -> None:
@@ -154,12 +147,12 @@ def _from_excel(file: Path, part: Path) -> None:
     if len(twice):
         raise DataError(f"data '{file}': two columns are called '{twice[0]}'; rename one")
     frame.apply(_of_one_kind).to_parquet(part, index=False)
-    beside = place_for([file]) / f"{file.stem}.json"
+    beside = cache_folder_of([file]) / f"{file.stem}.json"
     beside.write_text(json.dumps(list(map(str, others))), encoding="utf-8")
 
 
 def _of_one_kind(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of Excel, as texts where cells are of several kinds.
+    """Return a column of Excel; as texts when its cells are of several kinds.
 
     Beside numbers alone NA is a gap, as in CSV; beside texts it is a text, as the name of a class.
     """
@@ -181,5 +174,5 @@ def _as_lines(found: dict[str, list[Any]], file: Path, data: Data, part: Path) -
         (part / f"{name}.jsonl").write_text(lines, encoding=data.encoding or "utf-8")
 
 
-def _is_noise(path: Path, folder: Path) -> bool:
+def _is_hidden(path: Path, folder: Path) -> bool:
     return any(name.startswith((".", "__")) for name in path.relative_to(folder).parts)

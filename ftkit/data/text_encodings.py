@@ -44,12 +44,12 @@ def lines_of(file: Path, encoding: str) -> Iterator[str]:
         name = encoding.removesuffix("-sig").upper()
         raise DataError(
             f"data '{file}', {where}: byte 0x{what} is not {name}; "
-            f"say how it is written, as in --set data.encoding={_perhaps(file)}"
+            f"say how it is written, as in --set data.encoding={_likely_encoding(file)}"
         ) from None
 
 
 def _line_of(file: Path, encoding: str, otherwise: int) -> int:
-    """Return the line whose bytes do not fit; files are decoded in blocks, not by line."""
+    """Return the line whose bytes do not fit, because files are decoded in blocks."""
     if not encoding.lower().startswith("utf-8"):
         return otherwise
     with file.open("rb") as opened:
@@ -61,8 +61,8 @@ def _line_of(file: Path, encoding: str, otherwise: int) -> int:
     return otherwise
 
 
-def _perhaps(file: Path) -> str:
-    """Return what a file that is not UTF-8 may be written in.
+def _likely_encoding(file: Path) -> str:
+    """Return the encoding in which a file that is not UTF-8 may be written.
 
     Windows' cp1252 has dashes, quotes and the euro where latin-1 has control characters.
     """

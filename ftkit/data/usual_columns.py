@@ -11,7 +11,7 @@ SPLIT_NAMES = ("split", "fold", "subset", "partition", "set", "usage")
 KNOWN = {*LABEL_NAMES, *IMAGE_NAMES, *TEXT_NAMES, *SPLIT_NAMES}
 
 
-def named(usual: Collection[str], there: Iterable[str]) -> list[str]:
+def usually_named(usual: Collection[str], there: Iterable[str]) -> list[str]:
     """Return the columns with a usual name, whatever their case and the spaces around them.
 
     Those come first, and alone, that are called exactly so.

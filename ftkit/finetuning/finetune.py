@@ -31,8 +31,8 @@ from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
 from ftkit.machine.memory_denied import denied_in_one_line
-from ftkit.machine.permissions import as_others_files
-from ftkit.publishing.card import card
+from ftkit.machine.permissions import give_usual_rights
+from ftkit.publishing.card import model_card
 from ftkit.recipe import AUTO, Mlp, Recipe
 from ftkit.runs.finished import read_finished
 from ftkit.runs.pinning import licences, pin
@@ -140,7 +140,7 @@ def carry_out(
         family_of(recipe.backbone).save(
             ready.model, ready.processor, recipe, model_folder, strategy.for_saving
         )
-        as_others_files(model_folder)
+        give_usual_rights(model_folder)
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
         verified = verify(model_folder, task, ready.splits, outputs, trusted)
         result = RunResult(
@@ -185,7 +185,7 @@ def carry_out(
         )
         write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
         write_plots(folder, used, ready.splits, outputs)
-        text = card(used, result, names, ready.splits.counts(), licences(recipe))
+        text = model_card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         for left in (folder, *(folder / stage for stage in strategy.stages)):

@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ftkit.backbones.structure import count_parameters
-from ftkit.data.split_fingerprint import changed, fingerprint
+from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
 from ftkit.recipe import Recipe
@@ -234,7 +234,7 @@ def require_same_rows(folder: Path, splits: Splits, anyway: bool) -> None:
     """
     try:
         before = json.loads((folder / CHECKS).read_text(encoding="utf-8"))["rows"]
-        other = changed(before, fingerprint(splits))
+        other = what_changed(before, fingerprint(splits))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of an earlier version
         return
     if other and not anyway:

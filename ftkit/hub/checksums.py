@@ -18,7 +18,7 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def of_files(files: Iterable[Path]) -> str:
+def checksum_of_files(files: Iterable[Path]) -> str:
     """Return one checksum of the contents of files, in their order."""
     return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 

@@ -27,11 +27,11 @@ Kind = Literal["model", "dataset"]
 Value = TypeVar("Value")
 WORDS = {"model": "backbone", "dataset": "data set"}
 TOKENIZERS = ("*.jinja", "*.model", "*.spm", "*.txt")
-"""Chat templates and vocabularies that are no JSON."""
+"""Chat templates and vocabularies that are not JSON."""
 ANSWER_SECONDS = 10.0
 """How long the Hub may take to say which commit a name means."""
 LEFTOVER_SECONDS = 24 * 3600.0
-"""Parts of downloads that were cut off, and are older than this, are removed."""
+"""Parts of downloads that were cut off are removed when they are older."""
 
 
 def resolve(kind: Kind, name: str, revision: str | None, what: str | None = None) -> str:
@@ -98,13 +98,13 @@ def fetch(
                 )
             )
 
-    folder = Path(whole("model", name, commit, download))
-    _sweep(folder.parents[1] / "blobs")
+    folder = Path(download_whole("model", name, commit, download))
+    _remove_unfinished(folder.parents[1] / "blobs")
     return folder
 
 
-def whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:
-    """Return what `download` gives; fetch again, once, what came damaged.
+def download_whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:
+    """Return what `download` gives. What came damaged is fetched again, once.
 
     Args:
         download: is told whether it is called again.
@@ -156,7 +156,7 @@ def _cached_files(kind: Kind, name: str, commit: str) -> list[Path]:
 
 
 def _discard(file: Path) -> None:
-    """Remove a file of the cache and what it points to: repositories may share it."""
+    """Remove a file of the cache and the content it points to, which repositories may share."""
     content = file.resolve()
     if file.is_symlink():
         (file.parent / os.readlink(file)).unlink(missing_ok=True)
@@ -164,8 +164,8 @@ def _discard(file: Path) -> None:
     content.unlink(missing_ok=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what downloads that were killed left behind."""
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what killed downloads left behind."""
     for part in folder.glob("*.incomplete"):
         if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
             part.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ Value = TypeVar("Value")
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try."""
 LONGEST_WAIT = 60.0
-"""A Hub that asks for more patience than this is not waited for."""
+"""ftkit does not wait for a Hub that asks for more seconds."""
 SILENCE_SECONDS = 60.0
 """A server that sends nothing for so long has gone; the client itself would wait for ever."""
 CLIENT_ERRORS = (
@@ -47,7 +47,7 @@ CLIENT_ERRORS = (
     httpx.HTTPError,
     RuntimeError,
 )
-"""What huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
+"""Errors that huggingface_hub, datasets and hf_xet raise. hf_xet has no type of its own."""
 CODE = (
     "it comes with Python code of its own, which runs only with "
     "--set backbone.trust_remote_code=true; add that if you trust its author"
@@ -84,11 +84,11 @@ def loading_errors(what: str, name: str, broken: type[FtkitError]) -> Iterator[N
     except FtkitError:
         raise
     except Exception as error:  # libraries raise anything over a file that is not what it says
-        words = CODE if "trust_remote_code" in str(error) else said(error)
+        words = CODE if "trust_remote_code" in str(error) else one_line(error)
         raise broken(f"{what} '{name}' cannot be loaded: {words}") from error
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's message as one line of bounded length, with its kind where that helps."""
     if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
         error = error.__cause__  # it says itself no more than that there was an error
@@ -98,7 +98,7 @@ def said(error: BaseException) -> str:
 
 
 def patiently(work: Callable[[], Value]) -> Value:
-    """Return what `work` gives, tried up to three times where another try may help.
+    """Return what `work` gives. It is tried up to three times when another try may help.
 
     That is a broken connection, an error of the server, or a rate limit, which is waited for as
     long as the server asks. A server that nobody answers for is not tried again.
@@ -140,7 +140,7 @@ def _may_pass(chain: list[BaseException]) -> bool:
 
 
 def _cause(error: BaseException, revision: str | None, writing: bool) -> str:
-    """Return why it failed and what to do, looking through the errors that clients wrap."""
+    """Return why it failed and what to do. Errors that clients wrap are looked through."""
     endpoint, chain = constants.ENDPOINT, list(_chain(error))
     status = _status(chain)
     if any(_is_full_disk(e) for e in chain):
@@ -216,7 +216,7 @@ def _any(chain: list[BaseException], kind: type[BaseException]) -> bool:
 
 
 def _named(chain: list[BaseException], *names: str) -> bool:
-    """True where an error's class has one of these names: the HTTP library changes, names stay."""
+    """Return whether an error's class has such a name: the HTTP library changes, names stay."""
     return any(type(error).__name__ in names for error in chain)
 
 
@@ -249,6 +249,6 @@ def _reason(chain: list[BaseException]) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """Return the message as one line, without what an address carries after its path."""
+    """Return the message as one line, without what stands after the path of an address."""
     line = without_secrets(" ".join(str(error).split()))
     return re.sub(r"hf_\w+", "hf_***", line)[:300]

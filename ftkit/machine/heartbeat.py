@@ -16,20 +16,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from ftkit.machine import fresh_process
-from ftkit.machine.processes import key, store
+from ftkit.machine.processes import shared_store, store_key
 from ftkit.machine.terminal import GO_ON
 
 SILENCE_SECONDS = 60.0
 """A machine that gives no sign for so long is gone."""
 START_SECONDS = 300.0
-"""What its first sign may take: it imports torch from its own disk. A machine that vanishes before
-is missed only then."""
+"""The first sign of a machine may take so long, because it imports torch from its own disk. A
+machine that vanishes before its first sign is missed only then."""
 BEAT_SECONDS = 2.0
 
 
 @contextmanager
-def watched(silence: float = SILENCE_SECONDS) -> Iterator[None]:
-    """Watch the other machines of this run, where it has several, inside the block.
+def watching_machines(silence: float = SILENCE_SECONDS) -> Iterator[None]:
+    """Watch the other machines of this run, if it has several, inside the block.
 
     Where one has given no sign for so long, this process is killed, and it is said why.
     """
@@ -47,7 +47,7 @@ def watched(silence: float = SILENCE_SECONDS) -> Iterator[None]:
 
 
 class Signs:
-    """The signs of life that machines give each other, in the store where processes meet."""
+    """The signs of life that machines give each other in the store where processes meet."""
 
     def __init__(self, kept: Any, here: int, machines: int) -> None:
         """Watch the others from machine `here`."""
@@ -62,9 +62,9 @@ class Signs:
         Hangs where the machine that keeps the signs is gone; then none is heard.
         """
         self.count += 1
-        self.kept.set(key("sign", str(self.here)), str(self.count))
+        self.kept.set(store_key("sign", str(self.here)), str(self.count))
         for other in self.heard:
-            name = key("sign", str(other))
+            name = store_key("sign", str(other))
             sign = self.kept.get(name) if self.kept.check([name]) else b""
             if sign and sign != self.last.get(other):
                 self.last[other], self.heard[other] = sign, time.monotonic()
@@ -77,7 +77,7 @@ class Signs:
 def main() -> None:
     """Watch until the process that trains has ended, or a machine is gone."""
     silence, parent = float(sys.argv[1]), os.getppid()
-    kept = store()
+    kept = shared_store()
     if kept is None:
         return
     machines, here = int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["GROUP_RANK"])

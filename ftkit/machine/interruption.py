@@ -35,13 +35,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Watch:
-    """What this process has been told."""
+    """The signals that this process has received."""
 
     def __init__(self) -> None:
         self.owner, self.signal, self.since, self.holding = 0, "", 0.0, False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal, and end where nothing is to be finished or it is the second."""
+        """Note the first signal. End if nothing is to be finished, or at the second signal."""
         if os.getpid() != self.owner:  # a child that was forked with this handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -60,7 +60,7 @@ _watch = _Watch()
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Take the signals inside the block; elsewhere than in the main thread, do nothing."""
+    """Take the signals inside the block; outside the main thread, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,7 +77,7 @@ def watched() -> Iterator[None]:
 
 @contextmanager
 def held(holding: bool = True) -> Iterator[None]:
-    """Let a signal wait inside the block until somebody asks; or, with False, end it at once.
+    """Let a signal wait inside the block until somebody asks; with False, end the block at once.
 
     Raises:
         Interrupted: without holding, where a signal has come or comes.
@@ -97,7 +97,7 @@ def requested() -> str:
 
 
 def check() -> None:
-    """End here where a signal has come.
+    """End here if a signal has come.
 
     Raises:
         Interrupted: it has.
@@ -119,7 +119,7 @@ def leave_to_parent(*_: Any) -> None:
 
 
 def command_to_go_on(words: Sequence[str]) -> str:
-    """Return the command line that goes on with what `ftkit` was given these words for.
+    """Return the command line that goes on with what `ftkit` was asked for by these words.
 
     A training is told to by `--resume`; every other command goes on where it was. What an address
     hides is to be put in again.

@@ -23,16 +23,16 @@ STARTED = {"RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_W
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedProcesses:
     """The processes that accelerate was asked for, by its own names."""
 
     num_processes: int = 1
-    """On all machines together."""
+    """The processes on all machines together."""
     num_machines: int = 1
     machine_rank: int = 0
-    """Which of the machines this is."""
+    """The number of this machine."""
     main_process_ip: str = "127.0.0.1"
-    """Address of machine 0."""
+    """The address of machine 0."""
     main_process_port: int = 29500
 
 
@@ -43,7 +43,7 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
     """
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() not in {"true", "1"}:
         return
-    wanted = asked_for(psutil.Process(os.getppid()).cmdline())
+    wanted = requested_processes(psutil.Process(os.getppid()).cmdline())
     if wanted.num_processes < 2 or STARTED & os.environ.keys():
         return
     if wanted.num_machines > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
@@ -52,9 +52,9 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
     os.execv(sys.executable, [*torchrun, script, *words])
 
 
-def asked_for(command: Sequence[str]) -> Wanted:
-    """Return what this command line of accelerate asks for, and the file that it reads."""
-    names = [field.name for field in fields(Wanted)]
+def requested_processes(command: Sequence[str]) -> RequestedProcesses:
+    """Return the processes that this command line of accelerate, or its file, asks for."""
+    names = [field.name for field in fields(RequestedProcesses)]
     given = {}
     for word, following in zip(command, [*command[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
@@ -66,10 +66,10 @@ def asked_for(command: Sequence[str]) -> Wanted:
     for name in names:
         if chosen.get(name) not in (None, ""):
             found[name] = chosen[name] if name.endswith("_ip") else int(chosen[name])
-    return Wanted(**found)
+    return RequestedProcesses(**found)
 
 
-def torchrun_flags(wanted: Wanted) -> list[str]:
+def torchrun_flags(wanted: RequestedProcesses) -> list[str]:
     """Return the flags of torchrun that start this machine's share of the processes."""
     share = f"--nproc_per_node={wanted.num_processes // wanted.num_machines}"
     if wanted.num_machines == 1:
@@ -84,7 +84,7 @@ def torchrun_flags(wanted: Wanted) -> list[str]:
 
 
 def _usual_file() -> Path | None:
-    """Return the file that `accelerate config` has written, if it has."""
+    """Return the file that `accelerate config` has written, if there is one."""
     usual = Path.home() / ".cache" / "huggingface"
     file = Path(os.environ.get("HF_HOME") or usual) / "accelerate" / "default_config.yaml"
     return file if file.is_file() else None
@@ -97,7 +97,7 @@ def _read(file: str | Path) -> dict[str, str]:
 
 
 def _interface_to(address: str) -> str:
-    """Return the network interface that leads to an address; gloo takes the host name's else.
+    """Return the network interface that leads to an address; else gloo takes that of the host name.
 
     A host name stands for 127.0.1.1 on many systems, where no other machine gets an answer.
     """

@@ -19,11 +19,11 @@ from ftkit.errors import RecipeError
 
 CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 FLOAT = 4
-"""Bytes of a parameter, of its gradient, and of each of AdamW's two moments: all float32."""
+"""Bytes of a parameter, of its gradient, and of each of AdamW's two moments, all in float32."""
 MOVING = 4 * FLOAT
 """Bytes of a parameter that AdamW moves."""
 NO_LIMIT = 1 << 60
-"""From here on a limit is none: cgroup v1 writes the largest whole pages there are."""
+"""A larger limit is none: cgroup v1 writes the largest number of whole pages."""
 
 
 def most(device: torch.device | None = None) -> int:

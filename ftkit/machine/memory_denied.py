@@ -17,12 +17,12 @@ WORDS = (
     "failed to map segment",
     "can't start new thread",
 )
-"""In small letters, of torch, the system's loader and C++ libraries."""
+"""What torch, the system's loader and C++ libraries say, in small letters."""
 
 
 @contextmanager
 def denied_in_one_line() -> Iterator[None]:
-    """Turn what is raised inside the block where the system gives no memory into one line.
+    """Turn an error that says that the system gives no memory into one line.
 
     Raises:
         TrainingError: it gave none.
@@ -32,7 +32,7 @@ def denied_in_one_line() -> Iterator[None]:
     except Exception as error:
         if not is_denied(error):
             raise
-        raise TrainingError(told(error)) from error
+        raise TrainingError(advice_on_memory(error)) from error
 
 
 def is_denied(error: BaseException) -> bool:
@@ -43,8 +43,8 @@ def is_denied(error: BaseException) -> bool:
     return any(words in text for words in WORDS)
 
 
-def told(error: BaseException) -> str:
-    """Return what to say of such an error, and what to do."""
+def advice_on_memory(error: BaseException) -> str:
+    """Return a message for such an error, with what to do."""
     said = " ".join(str(error).split())[:160] or type(error).__name__
     return (
         f"the memory that this process may use does not suffice ({said}); use --set "

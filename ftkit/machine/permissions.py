@@ -21,7 +21,7 @@ def is_mine(path: Path) -> bool:
     return not hasattr(os, "geteuid") or path.lstat().st_uid == os.geteuid()
 
 
-def private(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
     """Return a folder of a cache, made where it is missing, that this user alone may look into.
 
     So is the folder around it, which is of the cache too. Files of another user in it are removed.
@@ -46,8 +46,8 @@ def private(folder: Path) -> Path:
     return folder
 
 
-def as_others_files(folder: Path) -> None:
-    """Give the weights below a folder the rights that files made there have by the user's umask.
+def give_usual_rights(folder: Path) -> None:
+    """Give the weights below a folder the rights that the user's umask gives to new files.
 
     safetensors gives them to their owner alone.
     """

@@ -29,20 +29,20 @@ LOST = (
     "gloo",
     "NCCL",
 )
-"""What gloo and NCCL say where the other end is gone."""
+"""What gloo and NCCL say when the other end is gone."""
 
 
 def is_first_to_say(message: str) -> bool:
-    """Return whether no other process has said this; a process that is not, waits a moment.
+    """Return whether no other process has said this; a process that is not first waits.
 
     The others find out that something was said.
     """
-    kept = store()
+    kept = shared_store()
     if kept is None:
         return rank() == 0
     try:
-        first = kept.add(key("message", message), 1) == 1
-        kept.set(key("said"), "1")
+        first = kept.add(store_key("message", message), 1) == 1
+        kept.set(store_key("said"), "1")
     except RuntimeError:  # whoever kept it is gone
         return True
     if not first:
@@ -62,18 +62,18 @@ def is_lost(error: BaseException) -> bool:
 
 def has_said_why() -> bool:
     """Return whether another process says in these seconds why the run ends."""
-    kept = store()
+    kept = shared_store()
     try:
         if kept is not None:
-            kept.wait([key("said")], timedelta(seconds=OTHERS_SECONDS))
+            kept.wait([store_key("said")], timedelta(seconds=OTHERS_SECONDS))
             return True
     except RuntimeError:
         pass
     return False
 
 
-def store() -> Any:
-    """Return the place where torchrun's processes meet, or None without torchrun."""
+def shared_store() -> Any:
+    """Return the store in which torchrun's processes meet; None without torchrun."""
     given = os.environ
     if int(given.get("WORLD_SIZE", 1)) == 1 or "TORCHELASTIC_RUN_ID" not in given:
         return None
@@ -90,7 +90,7 @@ def store() -> Any:
         return None
 
 
-def key(kind: str, text: str = "") -> str:
+def store_key(kind: str, text: str = "") -> str:
     """Return the name of something that is kept in the store."""
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return f"ftkit/{attempt}/{kind}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"

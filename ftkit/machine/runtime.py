@@ -30,7 +30,7 @@ from ftkit.errors import FtkitError, RecipeError
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
-PATIENCE = timedelta(hours=2)
+LONGEST_WAIT = timedelta(hours=2)
 """How long processes wait for each other: rank 0 may download data meanwhile. One that has ended is
 noticed at once, and a machine that is gone by `ftkit.machine.processes`."""
 PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "evaluate", "timm")
@@ -84,7 +84,7 @@ def _join() -> PartialState:
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (
         several and not torch.cuda.is_available()
     )
-    return PartialState(cpu=on_cpu, timeout=PATIENCE)
+    return PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
 
 
 def stop() -> None:
@@ -212,7 +212,7 @@ def peak_memory(machine: Machine) -> dict[str, int]:
 
 
 def _forget_peak_host() -> None:
-    """Let the peak of this process count from now: of several runs in it each has its own.
+    """Let the peak of this process count from now, so that each of several runs in it has its own.
 
     Linux alone can do that; elsewhere the peak is that of all runs so far.
     """

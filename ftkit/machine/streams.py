@@ -17,17 +17,17 @@ from typing import Any
 
 import rich.console
 
-GONE = 141
-"""128 + SIGPIPE."""
+READER_GONE = 141
+"""The exit status 128 + SIGPIPE."""
 DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EIO,
 }  # fmt: skip
-"""What a disk or a name on it refuses."""
+"""Errors by which a disk, or a name on it, refuses a file."""
 
 
 class Console(rich.console.Console):
-    """Rich's, but that a broken pipe is the command's to end by, and remarks on stderr may fail."""
+    """Rich's console; a broken pipe ends the command, and remarks on stderr may fail."""
 
     def on_broken_pipe(self) -> None:
         """Raise the error on; rich would leave with status 1."""
@@ -58,7 +58,7 @@ def guarded(command: Callable[[], int], refused: Callable[[str], int]) -> int:
     lost = _drain(sys.stdout)
     _drain(sys.stderr)
     if isinstance(lost or error, BrokenPipeError):
-        return GONE
+        return READER_GONE
     if lost is not None:
         return refused(f"stdout cannot be written: {lost.strerror}; nothing else is lost")
     if error is None:
@@ -113,7 +113,7 @@ def _makes_a_folder(error: OSError) -> bool:
 
 
 def _drain(stream: Any) -> OSError | None:
-    """Write what waits in a stream; where that fails, forget it, so that Python's end is quiet."""
+    """Write what waits in a stream. If that fails, forget it, so that Python ends quietly."""
     try:
         stream.flush()
     except OSError as error:

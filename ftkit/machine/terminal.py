@@ -18,7 +18,7 @@ GO_ON = (
 )
 
 NOISY = ("matplotlib", "PIL", "fontTools", "torch", "accelerate", "peft", "timm", "py.warnings")
-"""Libraries that log warnings, which Python writes to stderr where nobody else takes them."""
+"""Libraries that log warnings. Python writes these to stderr when nobody else takes them."""
 
 
 def rank() -> int:
@@ -59,7 +59,7 @@ class _Line(logging.Formatter):
 
 
 def _hush_warnings() -> None:
-    """Keep what libraries warn of from the terminal: it is for who programs with them.
+    """Hide what libraries warn of: such warnings are for people who program with them.
 
     Unless somebody asks for it by python -W or $PYTHONWARNINGS.
     """
@@ -70,7 +70,7 @@ def _hush_warnings() -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes to what stderr is at the time: of several commands in one process each has its own."""
+    """Writes to what stderr is at that moment: each command in one process has its own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -81,7 +81,7 @@ class _Stderr(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Log of ftkit's own lines only warnings inside the block."""
+    """Log only warnings among ftkit's own lines inside the block."""
     ours = logging.getLogger("ftkit")
     before = ours.level
     ours.setLevel(logging.WARNING)
@@ -92,7 +92,7 @@ def quiet() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a time in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ftkit.machine.permissions import as_others_files
+from ftkit.machine.permissions import give_usual_rights
 from ftkit.perceptron.network import Network
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -37,7 +37,7 @@ def save_network(network: Network, folder: Path, settings: Mapping[str, Any]) ->
         tensors |= {f"layers.{k}.weight": W.cpu().clone(), f"layers.{k}.bias": b.cpu().clone()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt", "ftkit": text})
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-    as_others_files(folder)
+    give_usual_rights(folder)
 
 
 def load_network(folder: Path, device: str = "cpu") -> tuple[Network, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Plan:
     parameters_total: int
     parameters_trained: int
     batch: tuple[int, int, int]
-    """Processes, rows in each at once, accumulation."""
+    """Processes, rows in each at once, and steps of accumulation."""
     precision: str
     estimate: Estimate
 
@@ -46,13 +47,13 @@ class Report:
     strategy: str
     machine: str
     command: str
-    """What trains as checked."""
+    """The command that trains what was checked."""
     splits: dict[str, dict[str, int | str]]
-    """Of each split its rows, and how they spread over the classes."""
+    """The rows of each split, and how they are spread over the classes."""
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     plan: Plan | None
-    """None where an error stops the run."""
+    """None when an error stops the run."""
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ class Report:
         return json.dumps(found, indent=2, ensure_ascii=False)
 
     def lines(self) -> Iterator[str]:
-        """Yield all of it for the screen."""
+        """Yield the lines for the screen."""
         yield f"recipe     {self.recipe}, strategy {self.strategy}"
         for name, split in self.splits.items():
             yield f"{name:<10} {split['rows']:,} rows, {split['spread']}"
@@ -134,15 +135,15 @@ def check(recipe: Recipe, command: str = "") -> Report:
         strategy=recipe.strategy.kind,
         machine=machine.device_name,
         command=command,
-        splits={role: _split(splits, role) for role in ROLES} if splits else {},
-        notes=_once(splits.notes, findings) if splits else (),
+        splits=_sizes(splits) if splits else {},
+        notes=_without_errors(splits.notes, findings) if splits else (),
         findings=findings,
         plan=plan,
     )
 
 
-def _once(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
-    """Return the notes without what an error says of the same rows, which are then not left out."""
+def _without_errors(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    """Return the notes without those that repeat an error: rows of an error are not left out."""
     errors = "\n".join(found.message for found in findings if found.severity == "error")
     return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 
@@ -161,26 +162,27 @@ def _plan(recipe: Recipe, machine: runtime.Machine) -> Plan:
     )
 
 
-def _split(splits: Splits, role: str) -> dict[str, int | str]:
-    """Return the rows of a split, and how many a class has, or from where to where numbers go."""
+def _sizes(splits: Splits) -> dict[str, dict[str, int | str]]:
+    counts = splits.counts()
+    return {role: {"rows": counts[role], "spread": _spread(splits, role)} for role in ROLES}
+
+
+def _spread(splits: Splits, role: str) -> str:
+    """Return how many rows of a split a class has, or from where to where its numbers go."""
     values = getattr(splits, role)["label"][:]
     if isinstance(values[0], str):
-        lengths = sorted(map(len, values))
-        middle = lengths[len(lengths) // 2]
-        return {"rows": len(values), "spread": f"{middle:,} characters to write in the middle one"}
-    if not isinstance(values[0], (int, float)):
-        numbers = [n for row in values if isinstance(row, list) for n in row]
-        if not splits.label_names or not all(isinstance(number, int) for number in numbers):
-            return {"rows": len(values), "spread": "each with a label of its own"}
-        counts = np.bincount(numbers, minlength=len(splits.label_names))
-        spread = f"{len(numbers):,} labels, {counts.min():,} to {counts.max():,} a class"
-        return {"rows": len(values), "spread": spread}
-    labels = np.asarray(values)
-    if not splits.label_names and labels.dtype.kind != "f":
-        spread = "no labels"
-    elif not splits.label_names:
-        spread = f"labels from {labels.min():g} to {labels.max():g}"
+        middle = sorted(map(len, values))[len(values) // 2]
+        return f"texts to write, half of them with {middle:,} characters or fewer"
+    if isinstance(values[0], (int, float)):
+        labels: Any = np.asarray(values)
+        counted = ""
+        if not splits.label_names:
+            numbers = labels.dtype.kind == "f"
+            return f"labels from {labels.min():g} to {labels.max():g}" if numbers else "no labels"
     else:
-        counts = np.bincount(labels, minlength=len(splits.label_names))
-        spread = f"{counts.min():,} to {counts.max():,} a class"
-    return {"rows": len(labels), "spread": spread}
+        labels = [n for row in values if isinstance(row, list) for n in row]
+        counted = f"{len(labels):,} labels, "
+        if not splits.label_names or not all(isinstance(number, int) for number in labels):
+            return "each with a label of its own"
+    counts = np.bincount(labels, minlength=len(splits.label_names))
+    return f"{counted}{counts.min():,} to {counts.max():,} a class"

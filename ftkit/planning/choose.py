@@ -35,16 +35,18 @@ from ftkit.training.fitted import Session
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.99
-"""Lower end of the 95 % interval of a head's accuracy, from which on nothing else is tried."""
+"""Nothing more is tried when the lower end of the 95 % interval of a head's accuracy reaches this.
+"""
 LEAST_STEPS = 120
 """Fewer steps do not move a backbone far enough to pass its head: effnet-digits, whose head alone
 has 0.953, fully had 0.931 after 82 steps at 48 px. These were test rows (docs/choosing.md)."""
 SMALLER = (1.0, 0.75, 0.5)
-"""Image sides that are tried, as shares of the recipe's."""
-LOOKING = 1 / 3
-"""Share of the budget after which nothing more is tried than the head: the machine is too busy."""
-CAREFUL = 0.9
-"""Share of the time left that is planned with."""
+"""Image sides that are tried, as shares of the recipe's own."""
+MOST_SPENT_ON_HEAD = 1 / 3
+"""The head is taken when so much of the budget is gone after it: the machine is too busy for more.
+"""
+PLANNED_SHARE = 0.9
+"""The share of the time left that is planned with."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,25 @@ class Choice:
 
 @dataclass
 class Clock:
-    """What of the budget is left, the start of this process counted in."""
+    """The time that is left of the budget. The start of this process counts too."""
 
     budget: float
-    """Seconds; infinite where none was given."""
+    """Seconds; infinite when the user gave none."""
     imports: float
-    """Seconds that a fresh process takes before it works."""
+    """Seconds that a fresh process takes before it starts to work."""
     loading: float = 0.0
-    """Seconds for data and backbone."""
+    """Seconds for loading data and backbone."""
 
     def elapsed(self) -> float:
         """Return the seconds since the command was given."""
         return time.time() - psutil.Process().create_time()
 
     def left(self, ready: Ready, measured: Estimate, artefacts: int, later: float) -> float:
-        """Return the seconds for epochs: without loading again, testing, saving and verifying."""
+        """Return the seconds for epochs, less those for loading, testing, saving and verifying."""
         share = min(1.0, MOST_VERIFIED / len(ready.inputs.test))
         verifying = artefacts * (self.imports + self.loading + 2 * share * measured.seconds_test)
         after = self.loading + measured.seconds_test + verifying + later
-        return CAREFUL * (self.budget - self.elapsed() - after)
+        return PLANNED_SHARE * (self.budget - self.elapsed() - after)
 
 
 def choose(
@@ -113,10 +115,10 @@ def choose(
     said, head = "", None
     if strategy and not recipe.task.writes:
         head, said = _head_first(recipe, ready, machine)
-        if head is not None and enough(recipe, head, ready.inputs.validation.labels):
+        if head is not None and head_is_enough(recipe, head, ready.inputs.validation.labels):
             return Choice(recipe.with_strategy("head"), f"head: {said}, nothing more is needed")
         gone = runtime.on_main(clock.elapsed)
-        if head is not None and gone > LOOKING * clock.budget:
+        if head is not None and gone > MOST_SPENT_ON_HEAD * clock.budget:
             why = f"head: {said}; {duration(gone)} are gone, too much to try more"
             return Choice(recipe.with_strategy("head"), why)
     for kind in kinds:
@@ -129,7 +131,7 @@ def choose(
             ready = make_ready(wanted, machine)
         elif strategy:
             chosen.adapt(ready.model)
-        found = _fitted(wanted, ready, machine, clock, later, demanding=head is not None)
+        found = _choice_that_fits(wanted, ready, machine, clock, later, demanding=head is not None)
         if isinstance(found, Choice):
             return Choice(found.recipe, f"{found.why}; {said.lstrip('; ')}".removesuffix("; "))
         said += f"; {found}"
@@ -141,7 +143,7 @@ def choose(
     return Choice(recipe.with_strategy("head"), f"head: {said}")
 
 
-def _fitted(
+def _choice_that_fits(
     recipe: Recipe,
     ready: Ready,
     machine: runtime.Machine,
@@ -149,7 +151,7 @@ def _fitted(
     later: int,
     demanding: bool,
 ) -> Choice | str:
-    """Return the recipe with the epochs that fit, or in words why none do.
+    """Return the recipe with the epochs that fit, or a sentence on why none do.
 
     Args:
         demanding: there is a head to fall back on, so a few steps are too few.
@@ -191,14 +193,14 @@ def _fitted(
 
 
 def _side(recipe: Recipe, ready: Ready) -> int:
-    """Return the side of the images in pixels, 0 where it cannot be changed."""
+    """Return the side of the images in pixels; 0 when it cannot be changed."""
     if recipe.task.noun != "images" or not is_convolutional(ready.model):
         return 0
     return int(ready.inputs.test[0]["pixel_values"].shape[-1])
 
 
 def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple[float | None, str]:
-    """Return what the head alone reaches on validation rows, and that in words."""
+    """Return the validation figure of the head alone, and a sentence on it."""
     first = recipe.with_strategy("head")
     strategy, model = strategy_of(first.strategy), ready.model
     strategy.adapt(model)
@@ -219,8 +221,8 @@ def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple
     return value, f"the head alone has {recipe.best_by} {value:.3f} after {duration(seconds)}"
 
 
-def enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
-    """Return whether a head that reaches this figure on validation rows leaves nothing to gain.
+def head_is_enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
+    """Return whether a head with this validation figure leaves nothing to gain.
 
     Only accuracy says so, and only by the lower end of its interval (Wilson 1927): 16 of 16 rows
     right have a lower end of 0.81. Other figures do not: a head of AUROC 0.99 may be wrong on one
@@ -239,7 +241,7 @@ def enough(recipe: Recipe, head: float, labels: np.ndarray) -> bool:
 
 
 def _fits_into_memory(strategy: Strategy, ready: Ready, machine: runtime.Machine) -> bool:
-    """Return whether weights, gradients and moments fit; what rows need is halved in training."""
+    """Return whether weights, gradients and moments fit; training halves what rows need."""
     total, _ = count_parameters(ready.model)
     if machine.device.type == "cuda":
         free = torch.cuda.mem_get_info(machine.device)[0] + 4 * total  # the weights lie there

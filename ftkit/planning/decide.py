@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LeftToMeasure:
     """What a command leaves to measurement."""
 
     strategy: bool = False
@@ -43,8 +43,8 @@ class Wanted:
         return self.strategy or self.learning_rate or self.budget is not None
 
 
-def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -> Recipe:
-    """Return the recipe with what was wanted settled, and write it into the new run folder.
+def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = False) -> Recipe:
+    """Return the recipe with all that was left to measurement, written into the new run folder.
 
     With `resume`, what an earlier call wrote there stands. Every rank must call this.
 
@@ -55,7 +55,7 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     """
     there = folder / "recipe.json"
     if resume and runtime.on_main(there.is_file):
-        return as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
+        return recipe_as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
     imports = time.time() - psutil.Process().create_time()
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))
@@ -68,20 +68,20 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
         choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
         recipe = choice.recipe
         log.info("auto: %s", choice.why)
-    if not wanted.learning_rate:
-        runtime.on_main(lambda: open_folder(folder, recipe).release())
-        return recipe
-    ready = make_ready(recipe, machine)
-    strategy = strategy_of(recipe.strategy)
-    if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
-        log.info("learning rate: not looked for: %s", reason)
-        runtime.on_main(lambda: open_folder(folder, recipe).release())
-        return recipe
-    found = range_test(ready.model, ready.inputs, recipe, machine)
-    recipe = recipe.override({"strategy.learning_rate": found.chosen})
+    found = None
+    if wanted.learning_rate:
+        ready = make_ready(recipe, machine)
+        strategy = strategy_of(recipe.strategy)
+        if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
+            log.info("learning rate: not looked for: %s", reason)
+        else:
+            found = range_test(ready.model, ready.inputs, recipe, machine)
+            recipe = recipe.override({"strategy.learning_rate": found.chosen})
 
     def write() -> None:
         open_folder(folder, recipe).release()  # `finetune` takes it again
+        if found is None:
+            return
         found.write(folder / "learning_rate.json")
         title = f"{recipe.name}, {recipe.strategy.kind}: range test"
         means = smoothed(found.losses)
@@ -92,8 +92,8 @@ def decide(recipe: Recipe, wanted: Wanted, folder: Path, resume: bool = False) -
     return recipe
 
 
-def as_decided(recipe: Recipe, wanted: Wanted, before: Recipe) -> Recipe:
-    """Return the recipe with what was wanted as it was settled before; the rest may differ."""
+def recipe_as_decided(recipe: Recipe, wanted: LeftToMeasure, before: Recipe) -> Recipe:
+    """Return the recipe with what an earlier call decided; other settings may differ."""
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)
     changes: dict[str, Any] = {}

@@ -25,7 +25,7 @@ EXAMPLES = "strategy.learning_rate=1e-5..1e-3[log], strategy.rank=4,8,16 or trai
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, whole ones where both ends are."""
+    """Numbers from low to high; whole numbers when both ends are."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ Space = Mapping[str, "Range | Choices"]
 
 
 def parse_space(changes: Sequence[str]) -> tuple[dict[str, Range | Choices], list[str]]:
-    """Return (what is tried by field, the changes that are plain values).
+    """Return what is tried for each field, and the changes that are plain values.
 
     Raises:
         RecipeError: a range makes no sense, or a field is given twice.
@@ -107,11 +107,7 @@ def _dimension(change: str, text: str) -> Range | Choices | None:
             f"--set {change}: an address with more than host and path is not tried, for the study "
             f"would keep it; give one by --data"
         )
-    return Choices(tuple(map(_value, parts)))
-
-
-def _value(text: str) -> Any:
-    return read_json(text) if _is_json(text) else text
+    return Choices(tuple(read_json(part) if _is_json(part) else part for part in parts))
 
 
 def _is_json(text: str) -> bool:

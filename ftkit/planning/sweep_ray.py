@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from ray.tune.search import Searcher
 
 from ftkit.errors import FtkitError, RecipeError, RunError
 from ftkit.machine.terminal import speak
+from ftkit.planning.ray_cluster import Cluster, share_cluster
 from ftkit.planning.search_space import Space, require_allowed
-from ftkit.planning.sweep import PRUNED, Ended, Study, Trial, folder_of, run_trial
+from ftkit.planning.study import PRUNED, Study, Trial, TrialEnd, folder_of
+from ftkit.planning.sweep import run_trial
 from ftkit.recipe import Recipe
 
 log = logging.getLogger(__name__)
 TRIES = 3
-"""How often a trial is begun whose process ends: machines of a cluster may be taken away."""
-LOCAL = "local"
+"""A trial whose process ends is begun so often: machines of a cluster may be taken away."""
 CONNECT_SECONDS = 10.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -39,35 +40,10 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep as without Ray
 }
-"""What Ray reads from the environment: it tells its makers nothing, and leaves speaking to us."""
+"""Variables of the environment that Ray reads: it reports nothing to its makers, and ftkit speaks.
+"""
 FATAL = "fatal"
-"""Under which a trial reports an error that no other values would change."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials run, and what each of them gets."""
-
-    address: str
-    """As Ray takes it: local for one on this machine alone, auto, HOST:PORT or ray://HOST:PORT."""
-    at_once: int | None = None
-    """Trials at a time; as many as there are GPUs, or CPUs, when not given."""
-    cpus: int | None = None
-    """Of each trial; an equal share when not given."""
-    gpus: float | None = None
-    """Of each trial, at most 1; where the cluster has GPUs, one, else none, when not given."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no cluster can give.
-
-        Raises:
-            RecipeError: so it is.
-        """
-        if self.gpus is not None and not 0 <= self.gpus <= 1:
-            raise RecipeError(f"--ray-gpus {self.gpus:g}: a trial trains on one GPU or part of it")
-        for flag, value in (("--at-once", self.at_once), ("--ray-cpus", self.cpus)):
-            if value is not None and value < 1:
-                raise RecipeError(f"{flag} {value}: at least one")
+"""The key under which a trial reports an error that no other values would change."""
 
 
 def sweep_on_ray(
@@ -99,7 +75,7 @@ def sweep_on_ray(
 def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
     """Run the missing trials, and return what stopped the search, if anything did."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus, gpus, at_once = share(cluster, machines, missing)
+    cpus, gpus, at_once = share_cluster(cluster, machines, missing)
     said = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     log.info("ray: %d trials at once, each with %s", at_once, said)
     out = search.out.resolve()
@@ -128,7 +104,7 @@ def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
 
 
 class Search(Searcher):
-    """Optuna's study as Ray Tune asks it, in the process of Tune, which `ray://` has elsewhere."""
+    """Optuna's study as Ray Tune asks it, in Tune's process, which is elsewhere with `ray://`."""
 
     def __init__(
         self, recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None
@@ -140,7 +116,7 @@ class Search(Searcher):
         )  # fmt: skip
         self.study = Study(recipe, space, out, storage)
         self.numbers: dict[str, int] = {}
-        """Of trials under way, by Tune's name for them."""
+        """The number of each trial under way, by Tune's name for it."""
         self.cut: set[int] = set()
         self.stopped = False
 
@@ -175,13 +151,15 @@ class Search(Searcher):
         number, result = self.numbers.pop(trial_id), result or {}
         if error:
             file = self.out / "ray" / _folder(number) / "error.txt"
-            self.study.end(number, Ended("fail", None, f"failed, tried {TRIES} times: see {file}"))
+            self.study.end(
+                number, TrialEnd("fail", None, f"failed, tried {TRIES} times: see {file}")
+            )
         elif number in self.cut:
             self.study.end(number, PRUNED)
         elif FATAL in result:
             self.stopped = True
         elif "state" in result:
-            self.study.end(number, Ended(*(result[field.name] for field in fields(Ended))))
+            self.study.end(number, TrialEnd(*(result[field.name] for field in fields(TrialEnd))))
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the study is on the disk."""
@@ -196,7 +174,7 @@ def _reopened(given: ray.ObjectRef) -> Search:
 
 
 class MedianRule(FIFOScheduler):
-    """Cuts a trial off where the study says so."""
+    """A scheduler that cuts a trial off when the study says so."""
 
     def __init__(self, search: Search) -> None:
         """Ask this one."""
@@ -233,41 +211,6 @@ def _train(config: Mapping[str, Any], recipe: Recipe, out: Path, directory: Path
     except FtkitError as error:
         return {FATAL: str(error)}
     return asdict(ended)
-
-
-def share(
-    cluster: Cluster, machines: Sequence[Mapping[str, float]], trials: int
-) -> tuple[int, float, int]:
-    """Return (CPUs of each trial, its GPUs, trials at once) for the resources of some machines.
-
-    A trial stays on one machine. Where all three are given, the cluster may have none of it yet:
-    it may be one that grows.
-
-    Raises:
-        RecipeError: no machine has what was asked for.
-    """
-    cpus, gpus, at_once = cluster.cpus, cluster.gpus, cluster.at_once
-    if gpus is None:
-        gpus = 1 if any(machine.get("GPU") for machine in machines) else 0
-    if cluster.address != LOCAL and cpus and at_once and cluster.gpus is not None:
-        return cpus, gpus, min(at_once, trials)
-
-    def places(cpus: int) -> int:
-        """Return how many trials with so many CPUs the machines hold at a time."""
-        by_cpu = (machine.get("CPU", 0) // cpus for machine in machines)
-        by_gpu = (machine.get("GPU", 0) // gpus if gpus else trials for machine in machines)
-        return int(sum(map(min, by_cpu, by_gpu)))
-
-    most = places(cpus or 1)
-    if most == 0:
-        has = "; ".join(f"{m.get('CPU', 0):g} CPUs and {m.get('GPU', 0):g} GPUs" for m in machines)
-        raise RecipeError(
-            f"--ray {cluster.address}: no machine has {cpus or 1} CPUs and {gpus:g} GPUs for a "
-            f"trial; they have {has}; give less by --ray-cpus and --ray-gpus"
-        )
-    at_once = min(trials, at_once or most, most)
-    largest = int(max(machine.get("CPU", 0) for machine in machines))
-    return cpus or max(n for n in range(1, largest + 1) if places(n) >= at_once), gpus, at_once
 
 
 @contextmanager

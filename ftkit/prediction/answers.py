@@ -20,7 +20,7 @@ from ftkit.runs.result import Measured
 
 TABLES = (".csv", ".jsonl", ".parquet")
 OF_A_RUN = ("predictions.parquet", "log.jsonl")
-"""Files of a run that are called as those for answers are."""
+"""Files of a run whose names a user may give to files of answers."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Predictions:
     """A value for each row: `index`, what the row is (`image`, the name of its file, `text`, ...),
     and what `ftkit.tasks.base.Task.columns` says of it; `label` where it is known."""
     metrics: dict[str, Measured]
-    """With 95 % intervals over the rows that have labels."""
+    """Figures with 95 % intervals over the rows that have labels."""
     label_names: tuple[str, ...] = ()
     """The classes that the model knows, in the order of the probabilities."""
     measured: int = 0
-    """Rows that have labels."""
+    """The number of rows that have labels."""
 
     def __len__(self) -> int:
         return len(self.columns["index"])
@@ -82,7 +82,7 @@ class Predictions:
         """
         frame = self._table()
         if for_spreadsheets:
-            frame = frame.map(_shown).rename(columns=_shown)
+            frame = frame.map(_escaped_cell).rename(columns=_escaped_cell)
         return frame.to_csv(index=False, float_format="%.6g")
 
     def _table(self) -> pd.DataFrame:
@@ -96,7 +96,7 @@ class Predictions:
         return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
 
 
-def _shown(cell: Any) -> Any:
+def _escaped_cell(cell: Any) -> Any:
     """Return a cell that a spreadsheet shows as it is."""
     return f"'{cell}" if is_computed(cell) else cell
 
@@ -110,7 +110,7 @@ def require_table(file: Path) -> None:
 
 
 def require_free(file: Path, inputs: Sequence[str], overwrite: bool) -> None:
-    """Refuse a file for answers that would take the place of rows, of a run's file, or of any.
+    """Refuse a file of answers that would replace rows, a file of a run, or any other file.
 
     Raises:
         RunError: so it is, or `require_table` refuses it.

@@ -83,7 +83,7 @@ def predict(
     splits = _as_splits(given, names)
     family, trained = family_of(recipe.backbone), task_of(recipe.task)
     outputs = family.answer(folder, recipe, trained, splits, machine)
-    found = {**_shown(splits), **task.columns(splits, outputs)}
+    found = {**_row_names(splits), **task.columns(splits, outputs)}
     metrics, measured = {}, given.labelled
     if given.labelled.all():
         labels = task.label_array(splits.test, len(names))
@@ -162,7 +162,7 @@ def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
 
 
 def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
-    """Return the classes of the saved model, in its order; none where it tells numbers or texts."""
+    """Return the classes of the saved model in its order; empty for numbers and texts."""
     if recipe.task.writes or recipe.task.tells == "number":
         return ()
     return family_of(recipe.backbone).label_names(folder)
@@ -174,7 +174,7 @@ def _as_splits(given: RowsToAnswer, names: tuple[str, ...]) -> Splits:
     return Splits(one, one, given.rows, names, test_split="given", task=given.task)
 
 
-def _shown(splits: Splits) -> dict[str, Any]:
+def _row_names(splits: Splits) -> dict[str, Any]:
     """Return what tells a person which row it is."""
     rows = splits.test
     found = {name: rows[name][:] for name in ("text", "pair") if name in rows.column_names}
@@ -185,12 +185,10 @@ def _shown(splits: Splits) -> dict[str, Any]:
 
 
 def _without_labels(found: dict[str, Any], labelled: np.ndarray) -> dict[str, Any]:
-    """Return the columns without labels, and what rests on them, where they are not known."""
+    """Return the columns without labels, and without what rests on labels that are not known."""
     resting = {name: found[name] for name in ("label", "loss") if name in found}
     kept = {name: values for name, values in found.items() if name not in resting}
     if labelled.any():
         for name, values in resting.items():
-            kept[name] = [
-                value if known else None for value, known in zip(values, labelled, strict=True)
-            ]
+            kept[name] = [v if known else None for v, known in zip(values, labelled, strict=True)]
     return kept

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ftkit.errors.names import as_code, in_markdown, visible
 from ftkit.hub.names import PREFIX, is_pinned
-from ftkit.publishing.card_metadata import metadata, split_of
+from ftkit.publishing.card_metadata import metadata, tested_split
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
@@ -15,10 +15,10 @@ from ftkit.tasks import task_of
 from ftkit.tasks.wording import HERE
 
 PLOTS = "../plots/"
-"""Where a card in model/ finds the pictures; in a repository they lie beside it."""
+"""The folder in which a card in model/ finds the pictures. In a repository they lie beside it."""
 
 
-def card(
+def model_card(
     recipe: Recipe,
     result: RunResult,
     label_names: tuple[str, ...],
@@ -45,7 +45,7 @@ def card(
 
 # {recipe.name}, {recipe.strategy.kind}
 
-{_what(recipe)}: {words.trained} ({result.parameters_trained:,} of \
+{_trained_on(recipe)}: {words.trained} ({result.parameters_trained:,} of \
 {result.parameters_total:,} parameters). {words.answers}
 
 ## Use
@@ -57,7 +57,7 @@ def card(
 ## Intended use and limits
 
 For {noun} like those of {_data(recipe)}. Any input gets {words.any_input}. The figures below \
-hold for the split {as_code(split_of(recipe, result.split))}; on {noun} of another origin they \
+hold for the split {as_code(tested_split(recipe, result.split))}; on {noun} of another origin they \
 have to be measured again. Nothing was tested for fairness between groups of people, or for use \
 where a wrong answer does harm.
 {_licence_text(licences)}
@@ -66,7 +66,7 @@ where a wrong answer does harm.
 | metric | value | 95 % interval | interval by |
 |---|---|---|---|
 {_results(result)}
-{_signatures(result)}{_unseen(result)}
+{_signatures(result)}{_unseen_words(result)}
 The intervals are over test {noun} of this one training (seed {result.seed}); another seed gives \
 another model. The saved folder was loaded in a fresh process before this card was final, and gave \
 the same {words.same}.
@@ -106,8 +106,8 @@ repository.
 """
 
 
-def beside(result: RunResult, baseline: RunResult) -> str:
-    """Return the section of a card that holds a model against a baseline on the same rows."""
+def comparison_section(result: RunResult, baseline: RunResult) -> str:
+    """Return the section of a card that compares a model with a baseline on the same rows."""
     name = next(iter(result.metrics))
     rows = "\n".join(
         f"| {run.recipe}, {run.strategy['kind']} | {run.metrics[name].value:.4f} | "
@@ -127,7 +127,7 @@ On the same {result.n:,} test rows.
 
 
 def _own_code(recipe: Recipe) -> str:
-    """Return what to add where the model comes with Python code, empty where it does not."""
+    """Return advice on a model that comes with Python code, or an empty string."""
     if not getattr(recipe.backbone, "trust_remote_code", False):
         return ""
     return (
@@ -145,14 +145,14 @@ def _data(recipe: Recipe) -> str:
 
 
 def _linked(name: str, revision: str | None, folder: str) -> str:
-    """Return the name, as a link where it is on the Hub."""
+    """Return the name, as a link when it is on the Hub."""
     if not is_pinned(revision):
         return as_code(name.removeprefix(PREFIX))
     return f"[`{name}`](https://huggingface.co/{folder}{name})"
 
 
 def _licence_text(licences: Licences) -> str:
-    """Return what the licences ask for, empty where none is known."""
+    """Return what the licences ask for, or an empty string."""
     named = {"backbone": licences.backbone, "data": licences.data}
     known = ", ".join(f"{what} {name}" for what, name in named.items() if name)
     if not known:
@@ -175,13 +175,13 @@ def _results(result: RunResult) -> str:
 
 
 def _signatures(result: RunResult) -> str:
-    """Return how figures were computed that others compute otherwise."""
+    """Return how those figures were computed that can be computed in several ways."""
     signed = [(name, figure.signature) for name, figure in result.metrics.items()]
     return "".join(f"\n{name}: `{signature}`\n" for name, signature in signed if signature)
 
 
-def _unseen(result: RunResult) -> str:
-    """Return how many words of the test texts the model did not see, empty where it saw all."""
+def _unseen_words(result: RunResult) -> str:
+    """Return how many words of the test texts the model did not see, or an empty string."""
     if not result.unseen_words:
         return ""
     return (
@@ -215,8 +215,8 @@ def _cited(name: str) -> str:
     return re.sub(r"[{}\\`]", "-", visible(name))
 
 
-def _what(recipe: Recipe) -> str:
-    """Return what was trained, on what and how."""
+def _trained_on(recipe: Recipe) -> str:
+    """Return what was trained, and on what."""
     if isinstance(recipe.backbone, Mlp):
         return (
             f"A multilayer perceptron (hidden layers {recipe.backbone.hidden}, "

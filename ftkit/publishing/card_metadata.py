@@ -49,7 +49,7 @@ def metadata(
                 dataset_type=data,
                 dataset_name=data,
                 dataset_config=recipe.data.config,
-                dataset_split=split_of(recipe, split),
+                dataset_split=tested_split(recipe, split),
                 dataset_revision=recipe.data.revision,
                 metric_type=name,
                 metric_value=round(value, 6),
@@ -59,7 +59,7 @@ def metadata(
     )
 
 
-def split_of(recipe: Recipe, split: str) -> str:
+def tested_split(recipe: Recipe, split: str) -> str:
     """Return the name of the split that was tested on, or how its rows were cut from another."""
     if split != recipe.data.train:
         return split
@@ -80,8 +80,8 @@ def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
         value=round(figure.value, 6),
         dataset_revision=recipe.data.revision,
         date=result.finished,
-        notes=f"{name} on split {split_of(recipe, result.split)}, {result.n} rows, 95 % interval "
-        f"{figure.low:.4f} to {figure.high:.4f}",
+        notes=f"{name} on split {tested_split(recipe, result.split)}, {result.n} rows, 95 % "
+        f"interval {figure.low:.4f} to {figure.high:.4f}",
     )
     file = f".eval_results/{recipe.data.path.replace('/', '--')}.yaml"
     return {file: yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}

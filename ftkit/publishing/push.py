@@ -31,11 +31,11 @@ from ftkit.errors import HubError, RunError
 from ftkit.hub.checksums import git_sha1, sha256_of
 from ftkit.hub.errors import hub_errors, patiently
 from ftkit.hub.names import is_pinned
-from ftkit.publishing.card import PLOTS, beside
+from ftkit.publishing.card import PLOTS, comparison_section
 from ftkit.publishing.card_metadata import eval_results, metadata
 from ftkit.recipe import Recipe
 from ftkit.recipe.explain import shown
-from ftkit.runs.finished import difference, read_recipe
+from ftkit.runs.finished import changed_file, read_recipe
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
 from ftkit.tasks.wording import HERE
@@ -43,18 +43,18 @@ from ftkit.tasks.wording import HERE
 log = logging.getLogger(__name__)
 Files = dict[str, "Path | bytes"]
 PUBLISHED = {".safetensors", ".json", ".md", ".txt", ".png", ".jinja", ".model", ".yaml"}
-"""Suffixes of the files that are published; others in model/ are refused."""
+"""Suffixes of the files that are published. Other files in model/ are refused."""
 OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_results/*")
-"""What an earlier run may have left in a repository, and a later one replaces."""
+"""Files that an earlier run may have left in a repository, and that a later run replaces."""
 
 
-def claim(
+def claim_repository(
     repo_id: str,
     private: bool = False,
     revision: str | None = None,
     recipe: Recipe | None = None,
 ) -> str:
-    """Return the full name of a repository that this token may write to, made where there is none.
+    """Return the full name of a repository that this token may write to; make it if missing.
 
     To be called before training, so that hours do not end in a refusal.
 
@@ -145,12 +145,14 @@ def publish(
     result = RunResult.read(folder)
     recipe = read_recipe(folder)
     _check_verified(folder, result)
-    against = "" if baseline is None else beside(result, _comparable(Path(baseline), result))
+    against = (
+        "" if baseline is None else comparison_section(result, _comparable(Path(baseline), result))
+    )
     title, figure = next(iter(result.metrics.items()))
     message = f"{recipe.name}, {recipe.strategy.kind}: {title} {figure.value:.4f}"
     try:
-        name = claim(repo_id, private, revision)
-        files = contents(folder, recipe, result, name, against)
+        name = claim_repository(repo_id, private, revision)
+        files = repository_files(folder, recipe, result, name, against)
         with hub_errors("repository", name, revision):
             commit = patiently(lambda: _commit(files, name, revision or "main", message))
     except HubError as error:
@@ -163,10 +165,10 @@ def publish(
     return address
 
 
-def contents(
+def repository_files(
     folder: Path, recipe: Recipe, result: RunResult, repo_id: str, against: str = ""
 ) -> Files:
-    """Return what a repository gets: {path in it: a file, or its content}.
+    """Return {path in the repository: a file, or its content}.
 
     Args:
         against: section of the card that holds it against a baseline.
@@ -216,7 +218,7 @@ def _commit(files: Mapping[str, Path | bytes], name: str, branch: str, message: 
     changes: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(path, content)
         for path, content in files.items()
-        if path not in there or not _same(content, there[path])
+        if path not in there or not _has_content(content, there[path])
     ]
     changes += [
         CommitOperationDelete(path)
@@ -230,7 +232,7 @@ def _commit(files: Mapping[str, Path | bytes], name: str, branch: str, message: 
     ).oid
 
 
-def _same(content: Path | bytes, there: RepoFile) -> bool:
+def _has_content(content: Path | bytes, there: RepoFile) -> bool:
     """Return whether a file of a repository has this content."""
     if there.lfs and isinstance(content, Path):
         return sha256_of(content) == there.lfs.sha256
@@ -241,7 +243,7 @@ def _same(content: Path | bytes, there: RepoFile) -> bool:
 
 
 def _comparable(folder: Path, result: RunResult) -> RunResult:
-    """Return the result of a baseline; refuse one of other test rows."""
+    """Return the result of a baseline. One of other test rows is refused."""
     baseline = RunResult.read(folder)
     rows = [(run.dataset, run.split, run.n, next(iter(run.metrics))) for run in (baseline, result)]
     if rows[0] != rows[1]:
@@ -254,7 +256,7 @@ def _comparable(folder: Path, result: RunResult) -> RunResult:
 
 def _check_verified(folder: Path, result: RunResult) -> None:
     """Refuse a model that is not the one that the run verified."""
-    reason = difference(folder / "model", result.model_sha256, deep=True)
+    reason = changed_file(folder / "model", result.model_sha256, deep=True)
     if reason or not result.model_sha256:
         raise RunError(
             f"{folder / 'model'} is not the model that its run verified: "
@@ -275,7 +277,7 @@ def _check_card(text: str, name: str) -> None:
 
 
 def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
-    """Drop an adapter that only works with a backbone of this machine, refuse it where alone."""
+    """Drop an adapter that works only with a backbone of this machine. Alone, it is refused."""
     if is_pinned(revision_of(recipe)):
         return
     if "adapter_config.json" in files:
@@ -288,7 +290,7 @@ def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
 
 
 def _check_no_token(files: Files) -> None:
-    """Refuse to publish a text with the token in it, however it came there."""
+    """Refuse to publish a text that holds the user's token."""
     token = get_token()
     for path, content in files.items():
         if path.endswith((".safetensors", ".png")) or not token:

@@ -30,17 +30,17 @@ from torch import nn
 
 from ftkit.errors import RunError, TrainingError
 from ftkit.hub.checksums import sha256_of
-from ftkit.machine.permissions import as_others_files
+from ftkit.machine.permissions import give_usual_rights
 
 log = logging.getLogger(__name__)
 FILE, STATE = "moving.safetensors", "state.pt"
 SUMS = "checksums.json"
 BEST = "best"
-"""In checksums.json beside the files: the name of the checkpoint with the best weights."""
+"""The key in checksums.json beside the files: the name of the checkpoint with the best weights."""
 UNFINISHED = ".part"
 
 
-def moving(model: nn.Module) -> dict[str, torch.Tensor]:
+def moving_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the trainable parameters and all buffers of `model` by name, the tensors themselves.
 
     One that stands in two places is there once, under the first name.
@@ -55,7 +55,7 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_moving(tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write what `moving` gave into a checkpoint's folder."""
+    """Write what `moving_tensors` gave into a checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / FILE
@@ -68,7 +68,7 @@ def load_moving(model: nn.Module, folder: Path) -> None:
     Raises:
         RunError: the checkpoint is of a model in which other parameters move.
     """
-    saved, wanted = load_file(folder / FILE), moving(model)
+    saved, wanted = load_file(folder / FILE), moving_tensors(model)
     odd = sorted(saved.keys() ^ wanted.keys()) or sorted(
         name for name in saved if saved[name].shape != wanted[name].shape
     )
@@ -88,9 +88,9 @@ def write_checkpoint(
     """Write a checkpoint of the weights and the state in `content`, and of texts by file name.
 
     Raises:
-        TrainingError: see `written`.
+        TrainingError: see `whole_checkpoint`.
     """
-    with written(checkpoint, best) as folder:
+    with whole_checkpoint(checkpoint, best) as folder:
         save_moving(content["weights"], folder)
         with (folder / STATE).open("wb") as file:
             torch.save(content["state"], file)
@@ -99,7 +99,7 @@ def write_checkpoint(
 
 
 @contextmanager
-def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
+def whole_checkpoint(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
     """Give a folder to write into, which takes the place of `checkpoint` whole or not at all.
 
     Args:
@@ -113,7 +113,7 @@ def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
-        as_others_files(unfinished)
+        give_usual_rights(unfinished)
         files = sorted(path for path in unfinished.iterdir() if path.is_file())
         sums = {path.name: sha256_of(path) for path in files}
         text = json.dumps({"files": sums, BEST: best}, indent=2)
@@ -137,7 +137,7 @@ def written(checkpoint: Path, best: str | None = None) -> Iterator[Path]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint, or None; says which are damaged.
+    """Return the newest whole checkpoint, or None. The log names damaged ones.
 
     Finishes or removes what a kill has left half done.
     """
@@ -156,7 +156,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def why_damaged(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or with that of its best weights; None if nothing."""
+    """Return what is wrong with a checkpoint, or with that of its best weights; or None."""
     try:
         said = json.loads((checkpoint / SUMS).read_text(encoding="utf-8"))
         for name, expected in said["files"].items():
@@ -174,7 +174,7 @@ def why_damaged(checkpoint: Path) -> str | None:
 
 
 def keep_newest(folder: Path, count: int, best: str | None = None) -> None:
-    """Remove all checkpoints but the newest so many and the one with the best weights."""
+    """Remove all checkpoints except the newest so many and the one with the best weights."""
     for checkpoint in _in_order(folder)[:-count]:
         if checkpoint.name != best:
             _discard(checkpoint)
@@ -183,15 +183,12 @@ def keep_newest(folder: Path, count: int, best: str | None = None) -> None:
 def _in_order(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder by their step, the newest last."""
     steps = {path: path.name.rpartition("-")[2] for path in folder.glob("checkpoint-*")}
-    return sorted((path for path, step in steps.items() if step.isdigit()), key=_step_of)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+    known = {path: int(step) for path, step in steps.items() if step.isdigit()}
+    return sorted(known, key=known.__getitem__)
 
 
 def _discard(checkpoint: Path) -> None:
-    """Remove a checkpoint; a kill meanwhile leaves none that is half there."""
+    """Remove a checkpoint. A kill meanwhile leaves none that is half there."""
     removed = checkpoint.with_name(f"removed-{checkpoint.name}")
     shutil.rmtree(removed, ignore_errors=True)
     checkpoint.rename(removed)
@@ -199,7 +196,7 @@ def _discard(checkpoint: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Have the system write out a file or a folder's list of files."""
+    """Make the system write a file, or a folder's list of files, to the disk."""
     if os.name == "nt" and path.is_dir():  # Windows opens no folders
         return
     handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
@@ -210,7 +207,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the cause of an error in one line, the system's own words where it has some."""
+    """Return the cause of an error in one line, in the system's own words if it has some."""
     known = error
     while getattr(known, "strerror", None) is None and known.__context__ is not None:
         known = known.__context__

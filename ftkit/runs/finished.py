@@ -20,13 +20,13 @@ from ftkit.runs.result import FILE, RunResult
 log = logging.getLogger(__name__)
 RECIPE, JOURNAL, MODEL = "recipe.json", "log.jsonl", "model"
 BASELINE = "baseline.json"
-"""What a baseline of a comparison has instead of a recipe."""
+"""The file that a baseline of a comparison has instead of a recipe."""
 OLDER = (
     "an earlier version wrote this run, and noted the checksums of weights at most; the other "
     "files of its model are taken as they are"
 )
 LOADED = ("*.safetensors", "*config.json")
-"""Files that decide what is loaded; one that the run did not write changes its model."""
+"""Files that decide what is loaded. One that the run did not write would change its model."""
 
 
 def read_finished(folder: Path) -> RunResult:
@@ -79,13 +79,15 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             raise RunError(f"{file}, line {number}: expected an object, got {line[:40]!r}")
         for name, value in entry.items():
             if not _is_figure(name, value):
-                raise RunError(f"{file}, line {number}: {name} = {str(value)[:40]!r} is no figure")
+                raise RunError(
+                    f"{file}, line {number}: {name} = {str(value)[:40]!r} is not a figure"
+                )
         entries.append(entry)
     return entries
 
 
 def require_verified(folder: Path) -> None:
-    """Refuse a model's folder that is not as its run verified it. Nothing where no run is near.
+    """Refuse a model's folder that is not as its run verified it; without a run, do nothing.
 
     The run is the one whose model/ it is, or that lies in the same folder, as on the Hub. Of
     versions that wrote the checksums of weights alone, these are compared.
@@ -99,7 +101,7 @@ def require_verified(folder: Path) -> None:
         if (run / FILE).is_file() and here.is_relative_to(root):
             inside = here.relative_to(root).as_posix()
             wanted = _below(RunResult.read(run).model_sha256, inside)
-            if reason := difference(folder, wanted):
+            if reason := changed_file(folder, wanted):
                 raise RunError(
                     f"{reason}: it is not the model that its run verified; bring that file back, "
                     f"or train again"
@@ -112,8 +114,8 @@ def knows_all_files(result: RunResult) -> bool:
     return _knows_all(result.model_sha256)
 
 
-def difference(folder: Path, wanted: Mapping[str, str], deep: bool = False) -> str:
-    """Return which file of a folder is not the one of this checksum, and why; "" where all are.
+def changed_file(folder: Path, wanted: Mapping[str, str], deep: bool = False) -> str:
+    """Return which file of a folder does not have its checksum, and why; "" when all have.
 
     Args:
         wanted: checksums by path in the folder.
@@ -139,7 +141,7 @@ def _knows_all(names: Iterable[str]) -> bool:
 
 
 def _below(checksums: Mapping[str, str], inside: str) -> dict[str, str]:
-    """Return those of the files that lie directly in a folder of model/, by their names there."""
+    """Return the checksums of files that lie directly in a folder of model/, by their names."""
     start = "" if inside == "." else f"{inside}/"
     names = {name: name.removeprefix(start) for name in checksums if name.startswith(start)}
     return {short: checksums[name] for name, short in names.items() if "/" not in short}

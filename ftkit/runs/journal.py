@@ -16,10 +16,11 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
+from ftkit.machine.whole_files import write_whole
+
 log = logging.getLogger(__name__)
-MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
-
-
+MOST_SAID = 20
+"""Epochs of a perceptron that have a line on the screen; they may be many and short."""
 WATCHERS: ContextVar[tuple[Callable[[Mapping[str, float]], None], ...]]
 WATCHERS = ContextVar("WATCHERS", default=())
 
@@ -54,28 +55,51 @@ class Bar(ProgressCallback):
         """Say nothing: Trainer's bar would print every entry as a dict."""
 
 
+class JournalFile:
+    """log.jsonl, with a line for each entry. Only the process that `writes` touches the file."""
+
+    def __init__(self, file: Path, writes: bool, kept: int) -> None:
+        """Begin the file, or go on after so many of its lines."""
+        self.file, self.writes, self.count = file, writes, kept
+        if writes:
+            write_whole(file, "".join(_first_lines(file, kept)))
+
+    def write(self, **entry: Any) -> None:
+        """Add a line."""
+        self.count += 1
+        if self.writes:
+            append_entry(self.file, entry)
+
+    def validation(
+        self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
+    ) -> None:
+        """Add the line of a validation, and say it."""
+        named = {f"validation_{name}": value for name, value in figures.items()}
+        self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
+        if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
+            say_epoch(epoch, epochs, named, step, seconds)
+        _show(named)
+
+
 class Journal(TrainerCallback):
     """Writes a line to log.jsonl for every logging step, and measures training and validation.
 
     A line has step, epoch and seconds, and then either loss and learning_rate or the validation
-    figures under validation_*. A resumed run goes on where its checkpoint was taken. Only the
-    process that `writes` touches the file.
+    figures under validation_*. A resumed run goes on where its checkpoint was taken.
     """
 
     def __init__(self, file: Path, writes: bool, position: Position | None = None) -> None:
         """Begin the file, or go on at a position: what was written after it is left out."""
         position = position or Position()
-        self.file, self.writes, self.lines = file, writes, position.lines
+        self.lines = JournalFile(file, writes, position.lines)
         self.train_seconds = position.train_seconds
         self.validation_seconds = position.validation_seconds
-        if writes:
-            _write_whole(file, "".join(_first_lines(file, position.lines)))
         self.mark = time.perf_counter()
 
     @property
     def position(self) -> Position:
         """Where it is now."""
-        return Position(self.lines, self.train_seconds, self.validation_seconds)
+        return Position(self.lines.count, self.train_seconds, self.validation_seconds)
 
     def _lap(self) -> float:
         now = time.perf_counter()
@@ -102,41 +126,25 @@ class Journal(TrainerCallback):
         self, args: Any, state: Any, control: Any, logs: dict | None = None, **rest: Any
     ) -> None:
         """Write the line."""
-        logs = logs or {}
-        entry = {
-            "step": state.global_step,
-            "epoch": round(state.epoch or 0, 4),
-            "seconds": round(self.train_seconds, 3),
-        }
+        logs, step, seconds = logs or {}, state.global_step, round(self.train_seconds, 3)
+        entry = {"step": step, "epoch": round(state.epoch or 0, 4), "seconds": seconds}
         if "eval_loss" in logs:
             lap = self._lap()
             self.validation_seconds += lap
             figures = {
                 k.replace("eval_", "validation_"): v for k, v in logs.items() if "eval_" in k
             }
-            entry |= figures | {"validation_seconds": round(lap, 3)}
-            say(
-                state.epoch or 0,
-                args.num_train_epochs,
-                figures,
-                state.global_step,
-                entry["seconds"],
-            )
-        elif "loss" in logs:
-            entry |= {"loss": logs["loss"], "learning_rate": logs["learning_rate"]}
-        else:
-            return
-        self.lines += 1
-        if self.writes:
-            append(self.file, entry)
-        if "eval_loss" in logs:
+            self.lines.write(**entry, **figures, validation_seconds=round(lap, 3))
+            say_epoch(state.epoch or 0, args.num_train_epochs, figures, step, seconds)
             _show(figures)
+        elif "loss" in logs:
+            self.lines.write(**entry, loss=logs["loss"], learning_rate=logs["learning_rate"])
 
 
-def append(file: Path, entry: dict[str, Any]) -> None:
+def append_entry(file: Path, entry: dict[str, Any]) -> None:
     """Write one line at the end of log.jsonl."""
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(_line(entry))
+        lines.write(json.dumps(entry) + "\n")
 
 
 def _first_lines(file: Path, count: int) -> list[str]:
@@ -150,58 +158,19 @@ def _first_lines(file: Path, count: int) -> list[str]:
     return whole
 
 
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry) + "\n"
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Write the file anew, whole or not at all."""
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
-
-
-class Lines:
-    """log.jsonl of a training that is no Trainer's, in the same form."""
-
-    def __init__(self, file: Path, writes: bool, kept: int) -> None:
-        """Begin the file, or go on after so many of its lines."""
-        self.file, self.writes, self.count = file, writes, kept
-        if writes:
-            _write_whole(file, "".join(_first_lines(file, kept)))
-
-    def write(self, **entry: Any) -> None:
-        """Add a line."""
-        self.count += 1
-        if self.writes:
-            append(self.file, entry)
-
-    def validation(
-        self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
-    ) -> None:
-        """Add the line of a validation, and say it."""
-        named = {f"validation_{name}": value for name, value in figures.items()}
-        self.write(step=step, epoch=epoch, seconds=round(seconds, 3), **named)
-        if epoch == epochs or epoch % math.ceil(epochs / MOST_SAID) == 0:
-            say(epoch, epochs, named, step, seconds)
-        _show(named)
-
-
-def say(
+def say_epoch(
     epoch: float, epochs: float, figures: Mapping[str, float], step: int, seconds: float
 ) -> None:
     """Put the line of an epoch on the screen: its validation loss and the task's first figure."""
-    loss, (name, value) = figures["validation_loss"], _first(figures)
-    when = f"epoch {_plain(epoch)} of {_plain(epochs)}" if step else "before training"
-    log.info(
-        "%s: validation loss %.4f, %s %.4f (step %d, %.1f s)",
-        when,
-        loss,
-        name,
-        value,
-        step,
-        seconds,
+    first = next(n for n in figures if n.startswith("validation_") and "loss" not in n)
+    name, value, loss = (
+        first.removeprefix("validation_"),
+        figures[first],
+        figures["validation_loss"],
     )
+    when = f"epoch {_plain(epoch)} of {_plain(epochs)}" if step else "before training"
+    told = "%s: validation loss %.4f, %s %.4f (step %d, %.1f s)"
+    log.info(told, when, loss, name, value, step, seconds)
 
 
 def _plain(epochs: float) -> str:
@@ -210,12 +179,6 @@ def _plain(epochs: float) -> str:
 
 
 def _show(figures: Mapping[str, float]) -> None:
-    """Let those who watch see the figures of a validation."""
+    """Give the figures of a validation to the watchers."""
     for watcher in WATCHERS.get():
         watcher(figures)
-
-
-def _first(figures: Mapping[str, float]) -> tuple[str, float]:
-    """Return the name and value of the first figure that is not the loss."""
-    names = [name for name in figures if name.startswith("validation_") and "loss" not in name]
-    return names[0].removeprefix("validation_"), figures[names[0]]

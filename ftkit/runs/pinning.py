@@ -35,7 +35,7 @@ def revision_of(recipe: Recipe) -> str | None:
 
 
 def shareable(recipe: Recipe) -> Recipe:
-    """Return a pinned recipe without the folders of this machine: of a path, the name alone.
+    """Return a pinned recipe without the folders of this machine; of a path the name alone stays.
 
     Whoever runs it sends his checkpoints where he wants.
     """

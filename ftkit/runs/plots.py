@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from ftkit.runs.finished import read_journal
 
 MOST_CLASSES_WITH_NUMBERS = 20
 MOST_LETTERS = 24
-"""Of the name of a class."""
+"""The most letters of the name of a class."""
 MOST_BARS = 40
-"""Classes with a bar, those of most rows."""
+"""The most classes with a bar; those with most rows have one."""
 
 
 def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, loss: str) -> None:
@@ -57,7 +58,7 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
 
 
 def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[str]:
-    """Return names as a picture can hold them: short, without formulas, in letters that it has.
+    """Return names as a picture can hold them: short, without formulas, in letters of its font.
 
     A name in a script that the font lacks becomes its number, as in "class 7".
     """
@@ -80,45 +81,36 @@ def plot_range_test(
     title: str,
 ) -> None:
     """Draw the loss of each step (N,) and its running mean (N,) over its learning rate."""
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes: Axes = figure.subplots()
-    axes.plot(rates, losses, ".", color="tab:gray", markersize=3, label="each step")
-    axes.plot(rates, means, color="tab:blue", label="running mean")
-    axes.axvline(chosen, color="tab:red", linewidth=1, label=f"chosen: {chosen:.2g}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
-    axes.set_ylim(0, 1.3 * max(means[0], means.min()))
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    with _picture(file, 5.6, 3.6) as axes:
+        axes.plot(rates, losses, ".", color="tab:gray", markersize=3, label="each step")
+        axes.plot(rates, means, color="tab:blue", label="running mean")
+        axes.axvline(chosen, color="tab:red", linewidth=1, label=f"chosen: {chosen:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+        axes.set_ylim(0, 1.3 * max(means[0], means.min()))
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
 
 
 def plot_numbers(labels: np.ndarray, predicted: np.ndarray, file: Path, title: str) -> None:
     """Draw predicted numbers (N,) against true ones (N,), with the line where they agree."""
-    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
-    axes: Axes = figure.subplots()
     ends = [min(labels.min(), predicted.min()), max(labels.max(), predicted.max())]
-    axes.plot(ends, ends, color="tab:gray", linewidth=1)
-    axes.scatter(labels, predicted, s=14, alpha=0.7)
-    axes.set(xlabel="true", ylabel="predicted", title=title)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    with _picture(file, 4.6, 4.4) as axes:
+        axes.plot(ends, ends, color="tab:gray", linewidth=1)
+        axes.scatter(labels, predicted, s=14, alpha=0.7)
+        axes.set(xlabel="true", ylabel="predicted", title=title)
+        axes.grid(alpha=0.3)
 
 
 def plot_histogram(
     values: np.ndarray, ends: tuple[float, float], name: str, file: Path, title: str
 ) -> None:
     """Draw how often values (N,) between two ends occur, and the one in the middle."""
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes: Axes = figure.subplots()
-    axes.hist(values, bins=25, range=ends, color="tab:blue", alpha=0.7)
     middle = float(np.median(values))
-    axes.axvline(middle, color="black", linewidth=1, label=f"median {middle:.1f}")
-    axes.set(xlabel=name, ylabel=f"of {len(values):,} test rows", title=title, xlim=ends)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    with _picture(file, 5.6, 3.6) as axes:
+        axes.hist(values, bins=25, range=ends, color="tab:blue", alpha=0.7)
+        axes.axvline(middle, color="black", linewidth=1, label=f"median {middle:.1f}")
+        axes.set(xlabel=name, ylabel=f"of {len(values):,} test rows", title=title, xlim=ends)
+        axes.legend(frameon=False)
 
 
 def plot_confusion(counts: np.ndarray, names: tuple[str, ...], file: Path, title: str) -> None:
@@ -130,21 +122,20 @@ def plot_confusion(counts: np.ndarray, names: tuple[str, ...], file: Path, title
     """
     C = len(names)
     side = min(16.0, 3.2 + 0.42 * C)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes: Axes = figure.subplots()
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
-    if C <= MOST_CLASSES_WITH_NUMBERS:
-        for row, column in zip(*counts.nonzero(), strict=True):
-            ink = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink)
     ticks = range(0, C, max(1, C // 40))
     labels = drawable([names[tick] for tick in ticks], ticks)
-    axes.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 2 else 0)
-    axes.set_yticks(ticks, labels)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.savefig(file, dpi=120)
+    with _picture(file, side + 0.8, side, framed=True) as axes:
+        picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+        if C <= MOST_CLASSES_WITH_NUMBERS:
+            for row, column in zip(*counts.nonzero(), strict=True):
+                ink = "white" if shares[row, column] > 0.5 else "black"
+                count = str(counts[row, column])
+                axes.text(column, row, count, ha="center", va="center", color=ink)
+        axes.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 2 else 0)
+        axes.set_yticks(ticks, labels)
+        axes.set(xlabel="predicted", ylabel="true", title=title)
 
 
 def plot_precision_recall(
@@ -165,18 +156,15 @@ def plot_precision_recall(
     """
     most = np.argsort(-truth, kind="stable")[:MOST_BARS]
     place = np.arange(len(most))
-    figure = Figure(figsize=(6.4, 1.2 + 0.42 * len(most)), layout="constrained")
-    axes: Axes = figure.subplots()
-    for offset, name, whole in ((-0.2, "precision", found), (0.2, "recall", truth)):
-        axes.barh(place + offset, (hits / np.maximum(whole, 1))[most], 0.38, label=name)
     shown = drawable([names[number] for number in most], most)
     counts = [f"{name} ({truth[number]})" for name, number in zip(shown, most, strict=True)]
-    axes.set_yticks(place, counts)
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), title=title, ylabel="class (rows that have it)")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
+    with _picture(file, 6.4, 1.2 + 0.42 * len(most)) as axes:
+        for offset, name, whole in ((-0.2, "precision", found), (0.2, "recall", truth)):
+            axes.barh(place + offset, (hits / np.maximum(whole, 1))[most], 0.38, label=name)
+        axes.set_yticks(place, counts)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), title=title, ylabel="class (rows that have it)")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def plot_perplexities(found: np.ndarray, whole: float, file: Path, title: str) -> None:
@@ -185,12 +173,20 @@ def plot_perplexities(found: np.ndarray, whole: float, file: Path, title: str) -
     Args:
         found: (N,) of each text.
     """
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
     bins = np.geomspace(found.min() * 0.99, found.max() * 1.01, 40).tolist()
-    axes.hist(found, bins=bins, color="tab:blue")
-    axes.axvline(whole, color="tab:gray", label=f"over all tokens: {whole:.1f}")
-    axes.set(xscale="log", xlabel="perplexity of a text", ylabel="test texts", title=title)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    with _picture(file, 6, 3.6) as axes:
+        axes.hist(found, bins=bins, color="tab:blue")
+        axes.axvline(whole, color="tab:gray", label=f"over all tokens: {whole:.1f}")
+        axes.set(xscale="log", xlabel="perplexity of a text", ylabel="test texts", title=title)
+        axes.legend(frameon=False)
+
+
+@contextmanager
+def _picture(file: Path, width: float, height: float, framed: bool = False) -> Iterator[Axes]:
+    """Give the axes of a picture of so many inches, and write it when the block ends."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes: Axes = figure.subplots()
+    if not framed:
+        axes.spines[["top", "right"]].set_visible(False)
+    yield axes
     figure.savefig(file, dpi=120)

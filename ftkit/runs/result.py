@@ -9,36 +9,34 @@ from pydantic import AfterValidator, Field, field_validator
 
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.addresses import shown
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe.settings import Settings, read_json
 
 FILE = "run.json"
 
 
-def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings whose kind is a name, where they have one."""
+def _require_name(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings; their kind, if they have one, must be a text."""
     if not isinstance(values.get("kind", ""), str):
         raise ValueError("kind is no name")
     return values
 
 
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that have a kind."""
-    if "kind" not in values:
-        raise ValueError("kind is missing")
-    return values
+def _having(key: str) -> AfterValidator:
+    """Return what refuses values without this key."""
 
+    def require(values: dict[str, Any]) -> dict[str, Any]:
+        if key not in values:
+            raise ValueError(f"{key} is missing")
+        return values
 
-def _of_host(values: dict[str, int]) -> dict[str, int]:
-    """Return bytes of memory, that of the host among them."""
-    if "host" not in values:
-        raise ValueError("host is missing")
-    return values
+    return AfterValidator(require)
 
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Time = Annotated[float, Field(ge=0, lt=1e12)]
-"""Seconds, of which nobody has so many."""
-Kind = Annotated[dict[str, Any], AfterValidator(_named)]
+"""Seconds, in a range that no run leaves."""
+Kind = Annotated[dict[str, Any], AfterValidator(_require_name)]
 
 
 class Measured(Settings):
@@ -52,7 +50,8 @@ class Measured(Settings):
     method: str
     """How the interval was made."""
     signature: str | None = None
-    """What exactly was computed, of a figure that is computed in several ways (sacrebleu's)."""
+    """How exactly the figure was computed, for figures that are computed in several ways
+    (sacrebleu's)."""
 
 
 class Seconds(Settings):
@@ -89,35 +88,36 @@ class RunResult(Settings):
     section = "run"
 
     recipe: str
-    strategy: Annotated[Kind, AfterValidator(_known)]
+    strategy: Annotated[Kind, _having("kind")]
     task: Kind
     dataset: str
     split: str
     n: Count
     """Test examples, each counted once."""
     unseen_words: Count = 0
-    """Of the test texts, words beyond the tokens that the model reads; told to be in no name."""
+    """Words of the test texts beyond the tokens that the model reads. They count as told to be in
+    no name."""
     metrics: Annotated[dict[str, Measured], Field(min_length=1)]
-    """Of the test rows; the first stands for the run."""
+    """Figures of the test rows. The first one stands for the run."""
     validation: dict[str, float] = Field(default_factory=dict)
-    """Loss and figures on the validation rows, of the weights that were kept; empty in runs of
-    versions that did not write them."""
+    """Loss and figures of the kept weights on the validation rows; empty in runs of versions that
+    did not write them."""
     parameters_total: Count
     parameters_trained: Count
     seconds: Seconds
     examples_per_second: Annotated[float, Field(ge=0, lt=1e15)]
     """Training examples per second, over all processes, evaluation left out."""
-    peak_memory_bytes: Annotated[dict[str, Count], AfterValidator(_of_host)]
+    peak_memory_bytes: Annotated[dict[str, Count], _having("host")]
     model_bytes: Count
     """Size of the weights in model/, without an adapter kept beside them."""
     latency_seconds: Time | None = None
-    """An example at batch 1, from what a user has to the answer, by the saved model in a fresh
-    process on the CPU, the median of `latency`; None where nobody measured it."""
+    """Seconds from one example, as a user has it, to its answer, by the saved model in a fresh
+    process on the CPU: the median of `latency`. None when nobody measured it."""
     latency: Latency | None = None
-    """The same with its quartiles, threads and repetitions; None where nobody measured it."""
+    """The same with quartiles, threads and repetitions; None when nobody measured it."""
     model_sha256: dict[str, str] = Field(default_factory=dict)
-    """Checksum of each file below model/ but its card, as it was verified; earlier versions wrote
-    those of weights alone."""
+    """The checksum of each verified file below model/ except its card. Earlier versions wrote those
+    of weights alone."""
     seed: Count
     world_size: Count
     device: str
@@ -136,9 +136,7 @@ class RunResult(Settings):
 
     def write(self, folder: Path) -> None:
         """Write run.json into a run folder, whole or not at all."""
-        unfinished = folder / (FILE + ".part")
-        unfinished.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(folder / FILE)
+        write_whole(folder / FILE, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> RunResult:

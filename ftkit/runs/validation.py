@@ -11,16 +11,16 @@ from ftkit.runs.finished import read_journal
 from ftkit.runs.result import RunResult
 
 
-class Validated(NamedTuple):
+class KeptValidation(NamedTuple):
     """Validation figure and loss of the weights that a run kept."""
 
     figure: float
     loss: float | None = None
-    """None where it is not known."""
+    """None when it is not known."""
 
 
-def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
-    """Return what the weights reached that a run kept; None where that is not known.
+def kept_validation(folder: Path, result: RunResult, name: str) -> KeptValidation | None:
+    """Return the validation figures of the weights that a run kept; None when they are not known.
 
     It is in run.json. Runs of earlier versions have it in log.jsonl alone, where the best
     validation is that of the weights that were kept.
@@ -35,18 +35,18 @@ def validated(folder: Path, result: RunResult, name: str) -> Validated | None:
     """
     kept = result.validation
     if name in kept:
-        return Validated(kept[name], kept.get("loss"))
+        return KeptValidation(kept[name], kept.get("loss"))
     key = f"validation_{name}"
     found = [
-        Validated(float(entry[key]), entry.get("validation_loss"))
+        KeptValidation(float(entry[key]), entry.get("validation_loss"))
         for entry in read_journal(folder)
         if key in entry
     ]
-    return min(found, key=lambda each: order(each.figure, each.loss, name), default=None)
+    return min(found, key=lambda each: sorting_key(each.figure, each.loss, name), default=None)
 
 
-def order(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
-    """Return what sorts runs, the best first: by the figure, of equal ones by the lower loss.
+def sorting_key(figure: float | None, loss: float | None, name: str) -> tuple[float, float]:
+    """Return a key that sorts runs, the best first: by the figure, then by the lower loss.
 
     What is not known comes last.
     """

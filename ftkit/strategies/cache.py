@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from ftkit.errors import RunError
 from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import is_mine, private
+from ftkit.machine.permissions import is_mine, private_folder
 from ftkit.recipe.explain import shown
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Store:
         """
         header = self.header()
         with _written(self.folder):
-            (private(self.folder) / "shards").mkdir(exist_ok=True)
+            (private_folder(self.folder) / "shards").mkdir(exist_ok=True)
             size = len(header) + self.rows * self.row_bytes
             if self.file.exists():
                 with self.file.open("rb") as file:

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ftkit.data.splits import own_groups
+from ftkit.data.splits import group_numbers
 from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
-from ftkit.runs.journal import append
+from ftkit.runs.journal import append_entry
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
 from ftkit.strategies.lbfgs import Examples, minimise
@@ -80,12 +80,12 @@ def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitte
         file.write_text("", encoding="utf-8")
         for step, loss in enumerate(found.losses, 1):
             seconds = round(train_seconds * step / passes, 3)
-            append(file, {"step": step, "epoch": step, "seconds": seconds, "loss": loss})
+            append_entry(file, {"step": step, "epoch": step, "seconds": seconds, "loss": loss})
         named: dict[str, Any] = {f"validation_{name}": value for name, value in figures.items()}
         if found.figures:
             named["validation_by"] = f"cross-validation, {found.folds} folds"
         last = {"step": passes, "epoch": passes, "seconds": round(train_seconds, 3)}
-        append(file, last | named | {"validation_seconds": round(validation_seconds, 3)})
+        append_entry(file, last | named | {"validation_seconds": round(validation_seconds, 3)})
     used = {"solver": "lbfgs", "weight_decay": found.penalty}
     return Fitted(
         steps=passes,
@@ -161,9 +161,9 @@ def solve_head(head: Head, inputs: Inputs, recipe: Recipe) -> SolvedHead:
 def _groups(inputs: Inputs, both: bool) -> np.ndarray | None:
     """Return the groups of the training rows, and after them of the validation rows if `both`."""
     if inputs.train_groups is None or not both:
-        return own_groups(inputs.train_groups)
+        return group_numbers(inputs.train_groups)
     assert inputs.validation_groups is not None, "`ftkit.data.splitting` sees to it"
-    return own_groups(np.concatenate([inputs.train_groups, inputs.validation_groups]))
+    return group_numbers(np.concatenate([inputs.train_groups, inputs.validation_groups]))
 
 
 def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:

@@ -17,12 +17,12 @@ from transformers import (
 )
 
 from ftkit.data.column_kinds import Use
-from ftkit.data.columns import holds_files, is_number, is_text, only, pick
+from ftkit.data.columns import holds_files, is_number, is_text, pick, single_column
 from ftkit.data.encoders import Encoder, PixelEncoder
 from ftkit.data.images import open_rgb
 from ftkit.data.sources import as_images
 from ftkit.data.splits import Splits
-from ftkit.data.usual_columns import IMAGE_NAMES, named
+from ftkit.data.usual_columns import IMAGE_NAMES, usually_named
 from ftkit.errors import ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.recipe import Mlp
@@ -52,7 +52,9 @@ class Images(Task):
         if len(images) > 1:
             images = [name for name in IMAGE_NAMES if name in images] or images
         if not images:
-            images = [name for name in named(IMAGE_NAMES, features) if is_text(features[name])]
+            images = [
+                name for name in usually_named(IMAGE_NAMES, features) if is_text(features[name])
+            ]
         image = pick("image", self.settings.image, images, features)
         return self.changed(image=image, **self.label_fields(features))
 
@@ -62,7 +64,7 @@ class Images(Task):
 
     def column_uses(self, features: Features) -> dict[str, Use]:
         """Return the columns that are texts or classes; files may be called 00012."""
-        names = {n for n in named(IMAGE_NAMES, features) if is_number(features[n])}
+        names = {n for n in usually_named(IMAGE_NAMES, features) if is_number(features[n])}
         return super().column_uses(Features({**features, **dict.fromkeys(names, Value("string"))}))
 
     def with_image_files(self, rows: Dataset, folder: Path | None, images: str | None) -> Dataset:
@@ -72,7 +74,7 @@ class Images(Task):
     def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
         """Return the rows with their images in the column `image`."""
         image = self.settings.image
-        return only(as_images(rows, image, folder), image, "image")
+        return single_column(as_images(rows, image, folder), image, "image")
 
     def prepare(self, splits: Splits, processor: Any, seed: int) -> Inputs:
         """Return images as the processor makes them, those for training changed at random."""

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features
 
-from ftkit.data.columns import has_column, shown
-from ftkit.data.findings import Finding, unreadable, with_files
-from ftkit.data.groups import without_group
+from ftkit.data.columns import has_column, listed_columns
+from ftkit.data.findings import Finding, unreadable_rows, with_files
+from ftkit.data.groups import grouped_rows, without_group
 from ftkit.data.inspect import inspect
-from ftkit.data.labelled_rows import grouped_rows, labelled_rows
-from ftkit.data.labels import class_numbers
+from ftkit.data.labels import class_numbers, labelled_rows
 from ftkit.data.paths_outside import require_inside
-from ftkit.data.row_fingerprints import look
-from ftkit.data.sources import read
-from ftkit.data.split_names import assign, by_column, unused
+from ftkit.data.row_fingerprints import fingerprint_rows
+from ftkit.data.sources import read_source
+from ftkit.data.split_names import assign_roles, note_unused_splits, splits_by_column
 from ftkit.data.split_parts import with_parts
-from ftkit.data.splits import ROLES, Splits, file_of, in_brackets, labels_of, own_groups
-from ftkit.data.splitting import draw
+from ftkit.data.splits import ROLES, Splits, file_of, group_numbers, in_brackets, labels_of
+from ftkit.data.splitting import draw_splits
 from ftkit.errors import DataError, nearest
 from ftkit.recipe import Data
 from ftkit.tasks.base import Task
@@ -40,11 +39,11 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         DataError: the data cannot be what the task needs.
         HubError: it is on the Hub, and the Hub does not give it.
     """
-    found = read(data, task.column_uses)
-    whole, said_of_splits = by_column(found.splits, data)
+    found = read_source(data, task.column_uses)
+    whole, said_of_splits = splits_by_column(found.splits, data)
     source = with_parts(whole, data)
     _require_as_text(data, next(iter(source.values())).features)
-    roles = assign(data, source)
+    roles = assign_roles(data, source)
     train = source[roles["train"]]
     group = data.group or (found.group if data.copies == "together" else None)
     try:
@@ -55,7 +54,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     inputs, labelled = task.input_columns(), task.label_columns()
     also = f", labels in {_named(labelled)}" if labelled else ""
     notes = [*found.notes, *said_of_splits, f"{task.settings.noun} are in {_named(inputs)}{also}"]
-    notes += [*said_of_columns, *unused(source, roles)]
+    notes += [*said_of_columns, *note_unused_splits(source, roles)]
     tested = source[roles.get("test", data.train)].features
     lost = [name for name in labelled if not has_column(tested, name)]
     if "test" in roles and lost:
@@ -88,7 +87,7 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
         if not data.outside:
             require_inside(whole, found.roots_of(name, data.images), data.path)
         rows[role] = whole if len(known[role]) == len(whole) else whole.select(known[role])
-    rows, groups_of, said = draw(rows, groups, data, group, roles["train"])
+    rows, groups_of, said = draw_splits(rows, groups, data, group, roles["train"])
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
@@ -114,12 +113,12 @@ def examine(splits: Splits, on_bad_row: str, near: bool = True) -> tuple[Finding
         near: also look for near-copies.
     """
     found, bad = _look(splits, near)
-    return with_files((*unreadable(splits, bad, on_bad_row == "skip"), *found), splits)
+    return with_files((*unreadable_rows(splits, bad, on_bad_row == "skip"), *found), splits)
 
 
 def _look(splits: Splits, near: bool) -> tuple[tuple[Finding, ...], dict[str, dict[int, str]]]:
     """Return what is odd with rows that can be read, and by split why others cannot be."""
-    seen = {role: look(getattr(splits, role), near) for role in ROLES}
+    seen = {role: fingerprint_rows(getattr(splits, role), near) for role in ROLES}
     found = inspect(splits, {role: prints for role, (prints, _) in seen.items()})
     return tuple(found), {role: broken for role, (_, broken) in seen.items()}
 
@@ -162,7 +161,7 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
         field = "groups" if role == "test" else f"{role}_groups"
         groups = getattr(splits, field)
         if groups is not None:
-            kept[field] = own_groups(groups[good]) if role == "test" else groups[good]
+            kept[field] = group_numbers(groups[good]) if role == "test" else groups[good]
         if not len(kept[role]):
             raise DataError(
                 f"no {role} row is left of {len(rows)} without those that cannot be read; the "
@@ -214,8 +213,8 @@ def _require_as_text(data: Data, features: Features) -> None:
     for name in data.as_text:
         if name not in features:
             raise DataError(
-                f"data.as_text: the data has no column '{name}'; columns are {shown(features)}"
-                f"{nearest(name, features)}"
+                f"data.as_text: the data has no column '{name}'; columns are "
+                f"{listed_columns(features)}{nearest(name, features)}"
             )
 
 

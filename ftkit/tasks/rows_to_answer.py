@@ -20,10 +20,10 @@ from ftkit.data.image_arguments import named_images
 from ftkit.data.image_formats import has_image_name
 from ftkit.data.labels import class_numbers, is_labelled
 from ftkit.data.paths_outside import require_inside
-from ftkit.data.row_fingerprints import look
-from ftkit.data.sources import read
+from ftkit.data.row_fingerprints import fingerprint_rows
+from ftkit.data.sources import read_source
 from ftkit.data.splits import file_of, in_brackets
-from ftkit.data.table_files import Source, is_table, meanings
+from ftkit.data.table_files import Source, is_table, split_meanings
 from ftkit.errors import DataError
 from ftkit.errors.addresses import is_address, without_secrets
 from ftkit.hub.names import PREFIX
@@ -95,7 +95,7 @@ def read_rows(
     rows = task.canonical(table, labels, folder)
     if data is None or not data.outside:
         require_inside(rows, source.roots_of(name, images), _short(inputs))
-    prints, bad = look(rows, near=False)
+    prints, bad = fingerprint_rows(rows, near=False)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
         why = f": {next(iter(bad.values()))}" if bad else ""
@@ -144,7 +144,7 @@ def _source(
             f"expected one data set, or any number of {task.settings.noun}; got {_short(inputs)}"
         )
     kept = {name: getattr(data, name) for name in WRITTEN if data is not None}
-    return read(Data(path=inputs[0], **kept), lambda features: _uses(task, features))
+    return read_source(Data(path=inputs[0], **kept), lambda features: _uses(task, features))
 
 
 def _uses(task: Task, features: Features) -> Mapping[str, Use]:
@@ -180,7 +180,7 @@ def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
         if asked not in source.splits:
             raise DataError(f"there is no split '{asked}'; splits are {there}")
         return asked, source.notes
-    means = meanings(map(str.lower, source.splits))
+    means = split_meanings(map(str.lower, source.splits))
     tests = [name for name in source.splits if means.get(name.lower()) == "test"]
     names = tests or list(source.splits)
     if len(names) > 1:

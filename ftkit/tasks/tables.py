@@ -11,8 +11,7 @@ from datasets import Dataset, Features, Sequence, Value
 
 from ftkit.data.columns import is_number, is_text, pick
 from ftkit.data.encoders import ColumnEncoder, Encoder
-from ftkit.data.numeric_columns import as_numbers
-from ftkit.data.word_columns import categories_of, unknown_words
+from ftkit.data.table_columns import as_numbers, categories_of, unknown_words
 from ftkit.errors import DataError
 from ftkit.recipe import Mlp
 from ftkit.tasks.base import Task

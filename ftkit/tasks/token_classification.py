@@ -23,7 +23,7 @@ from transformers import (
 from ftkit.data.columns import pick
 from ftkit.data.label_lists import holds_words, list_candidates, name_lists
 from ftkit.data.splits import ROLES, Splits, labels_of, objects
-from ftkit.data.usual_columns import LABEL_NAMES, named
+from ftkit.data.usual_columns import LABEL_NAMES, usually_named
 from ftkit.errors import DataError, ModelError
 from ftkit.hub.errors import loading_errors
 from ftkit.machine.runtime import Machine
@@ -65,7 +65,7 @@ class TokenClassification(Task):
 
     def resolve_columns(self, features: Features) -> Self:
         """Return the task with the column of lists of words, and that of their classes."""
-        words = named(TOKEN_NAMES, features)
+        words = usually_named(TOKEN_NAMES, features)
         words = words or [name for name, kind in features.items() if holds_words(kind)]
         tokens = pick("tokens", self.settings.tokens, words, features)
         others = Features({name: kind for name, kind in features.items() if name != tokens})

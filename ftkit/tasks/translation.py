@@ -18,7 +18,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from ftkit.data.columns import fields, is_text, pick
+from ftkit.data.columns import is_text, pick, text_fields
 from ftkit.data.splits import Splits, objects
 from ftkit.errors import DataError, ModelError, RecipeError, nearest
 from ftkit.hub.errors import loading_errors
@@ -210,7 +210,7 @@ class Translation(Task):
 
 def _column_of(role: str, task: Settings, features: Features) -> str:
     """Return the column that plays the role; `translation.de` for the language de."""
-    languages = {code: f"{NESTED}.{code}" for code in fields(features.get(NESTED))}
+    languages = {code: f"{NESTED}.{code}" for code in text_fields(features.get(NESTED))}
     asked, other = getattr(task, role), getattr(task, OTHER[role])
     if asked in languages:
         return languages[asked]

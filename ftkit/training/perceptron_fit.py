@@ -19,7 +19,7 @@ from ftkit.perceptron.network import Moments, Network, Training
 from ftkit.perceptron.training import Epoch, Part, one_hot, predict, train
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runs.checkpoint import newest_checkpoint
-from ftkit.runs.journal import Lines
+from ftkit.runs.journal import JournalFile
 from ftkit.tasks import task_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fitted import Fitted, Session
@@ -43,7 +43,7 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
     keeper = Keeper(folder / "checkpoints", recipe.train, machine)
     found = on_main(lambda: newest_checkpoint(keeper.folder)) if session.resume else None
     state = read_state(found) if found else State()
-    journal = Lines(folder / "log.jsonl", machine.is_main, state.lines)
+    journal = JournalFile(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
     if scale is not None and recipe.backbone.start:  # type: ignore[union-attr]
         scale.unfold(model)

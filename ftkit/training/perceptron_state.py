@@ -18,7 +18,7 @@ from ftkit.machine.interruption import Interrupted, requested
 from ftkit.machine.runtime import Machine, in_any, on_main
 from ftkit.perceptron.training import Part
 from ftkit.recipe import Train
-from ftkit.runs.checkpoint import keep_newest, written
+from ftkit.runs.checkpoint import keep_newest, whole_checkpoint
 
 STATE = "mlp.safetensors"
 LEAST_SECONDS = 1.0
@@ -137,7 +137,7 @@ def write_state(
     """
     plain = {name: value for name, value in vars(state).items() if name != "tensors"}
     tensors = {name: t.cpu() for name, t in {**state.tensors, **buffers}.items()}
-    with written(checkpoint) as folder:
+    with whole_checkpoint(checkpoint) as folder:
         save_file(tensors, folder / STATE, metadata={"state": json.dumps(plain)})
     keep_newest(checkpoint.parent, kept)
 

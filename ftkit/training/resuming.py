@@ -33,7 +33,7 @@ from transformers.trainer_utils import TrainOutput
 from ftkit.hub.backup import push_checkpoint
 from ftkit.machine.runtime import Machine, on_main, random_state_of, set_random_state
 from ftkit.recipe import Train
-from ftkit.runs.checkpoint import STATE, keep_newest, load_moving, moving, write_checkpoint
+from ftkit.runs.checkpoint import STATE, keep_newest, load_moving, moving_tensors, write_checkpoint
 from ftkit.runs.journal import Journal
 from ftkit.training.background import Background
 from ftkit.training.callbacks import Patience, validations
@@ -133,7 +133,7 @@ class ExactTrainer(Trainer):
         scaler = getattr(self.accelerator, "scaler", None)
         assert self.lr_scheduler is not None
         content = {
-            "weights": moving(model),
+            "weights": moving_tensors(model),
             "state": {
                 "optimizer": optimizer,
                 "schedule": self.lr_scheduler.state_dict(),

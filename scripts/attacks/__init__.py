@@ -1,14 +1,23 @@
 """Tries of each kind, for scripts/attack.py."""
 
-from attacks import asked, damage, folders, names, output, reports, rows, strangers
-from attacks.field import Judged, Outcome, Try, carry_out, warm
-from attacks.world import World
+from attacks import (
+    damage,
+    folders,
+    names,
+    output,
+    reports,
+    rows,
+    strangers,
+    wrong_requests,
+)
+from attacks.commands import Judged, Outcome, Try, carry_out, warm
+from attacks.shared_files import World
 
 KINDS = {
     "rows": rows.tries,
     "damage": damage.tries,
     "output": output.tries,
-    "asked": asked.tries,
+    "asked": wrong_requests.tries,
     "folders": folders.tries,
     "strangers": strangers.tries,
     "names": names.tries,

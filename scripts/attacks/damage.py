@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from attacks.field import Try
-from attacks.world import PREDICTED, World
+from attacks.commands import Try
+from attacks.shared_files import PREDICTED, World
 
 Harm = Callable[[Path], object]
 

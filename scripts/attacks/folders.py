@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from attacks.field import Try, run_command
-from attacks.world import World, paint, reviews, write_csv
+from attacks.commands import Try, run_command
+from attacks.shared_files import World, paint, reviews, write_csv
 
 SMOKE = ("--smoke",)
 BEGUN = ("train", "mlp-text", "--data", "rows.csv", "--epochs", "2", "--out", "run")

@@ -9,8 +9,8 @@ from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
-from attacks.field import Outcome, Try, run_command
-from attacks.world import World, paint, reviews, write_csv
+from attacks.commands import Outcome, Try, run_command
+from attacks.shared_files import World, paint, reviews, write_csv
 
 NAMES = {
     "script": "<script>alert(1)</script>",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attacks.field import Outcome, Try
-from attacks.world import World, paint, reviews, write_csv
+from attacks.commands import Outcome, Try
+from attacks.shared_files import World, paint, reviews, write_csv
 
 PIPED = (0, 141)
 COMMANDS = {

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attacks.field import Lay, Try
-from attacks.world import World, laid, paint, reviews, write_csv
+from attacks.commands import Lay, Try
+from attacks.shared_files import World, laid, paint, reviews, write_csv
 
 TEXTS, PHOTOS, NAMES, CHAT = "mlp-text", "effnet-digits", "distilbert-ner", "smollm-lora"
 BACKBONES = {PHOTOS: "vit", NAMES: "bert", CHAT: "llama"}

@@ -10,10 +10,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from attacks.field import Outcome, Try
-from attacks.world import World, laid, paint, reviews, table, write_csv
+from attacks.commands import Outcome, Try
+from attacks.shared_files import World, laid, paint, reviews, table, write_csv
 
 Lay = Callable[[Path], object]
 
@@ -71,19 +70,9 @@ def _words(command: str, recipe: str, world: World, kind: str) -> tuple[str, ...
     backbone = ("--backbone", str(world.root / "vit")) if kind == "photos" else ()
     head = ("--strategy", "head") if kind == "photos" and command != "compare" else ()
     label = ("--set", "task.label=y") if kind == "table" else ()
-    first, _, flag = command.partition(" ")
-    flags = (flag,) if flag else ()
-    return (
-        first,
-        recipe,
-        "--data",
-        "given",
-        *flags,
-        *backbone,
-        *head,
-        *label,
-        *more.get(first, ()),
-    )
+    first, *flags = command.split()
+    settings = (*flags, *backbone, *head, *label, *more.get(first, ()))
+    return (first, recipe, "--data", "given", *settings)
 
 
 def _knows(classes: tuple[str, ...], folder: Path, outcome: Outcome) -> str | None:
@@ -103,10 +92,8 @@ def _is_json(folder: Path, outcome: Outcome) -> str | None:
 
 def _csv(*columns: str, number: int = 60, name: str = "given/rows.csv", **form: str) -> Lay:
     """Return what lays reviews as CSV under these names of columns."""
-    return lambda folder: (
-        bool(write_csv(folder / name, [columns or ("text", "label"), *reviews(number)], **form))
-        and None
-    )
+    lines = [columns or ("text", "label"), *reviews(number)]
+    return lambda folder: write_csv(folder / name, lines, **form)
 
 
 def _lines(pairs: list[tuple[str, str]]) -> bytes:
@@ -119,7 +106,7 @@ def _relabelled(**names: str) -> Lay:
     return laid("given/rows.csv", b"text,label\n" + _lines(pairs))
 
 
-def _split(*names: str, column: str | None = None) -> Lay:
+def _split(*names: str) -> Lay:
     """Return what lays a table for each of these names of files."""
 
     def lay(folder: Path) -> None:
@@ -135,18 +122,10 @@ def _json(what: Callable[[list[dict[str, str]]], object], name: str = "rows.json
     return laid(f"given/{name}", json.dumps(what(rows)).encode())
 
 
-def _packed(form: str) -> Lay:
-    plain = b"text,label\n" + _lines(reviews(60))
-
-    def lay(folder: Path) -> None:
-        (folder / "given").mkdir()
-        if form == "gz":
-            (folder / "given/rows.csv.gz").write_bytes(gzip.compress(plain))
-        else:
-            with zipfile.ZipFile(folder / "given/rows.zip", "w") as file:
-                file.writestr("rows.csv", plain)
-
-    return lay
+def _zipped(folder: Path) -> None:
+    (folder / "given").mkdir()
+    with zipfile.ZipFile(folder / "given/rows.zip", "w") as file:
+        file.writestr("rows.csv", PLAIN)
 
 
 PLAIN = b"text,label\n" + _lines(reviews(60))
@@ -167,8 +146,8 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     "semicolons": (_csv(delimiter=";"), ()),
     "tabs": (_csv(name="given/rows.tsv", delimiter="\t"), ()),
     "upper-suffix": (_csv(name="given/ROWS.CSV"), ()),
-    "gz": (_packed("gz"), ()),
-    "zip": (_packed("zip"), ()),
+    "gz": (laid("given/rows.csv.gz", gzip.compress(PLAIN)), ()),
+    "zip": (_zipped, ()),
     "json-list": (_json(lambda rows: rows), ()),
     "json-data": (_json(lambda rows: {"data": rows}), ()),
     "json-columns": (
@@ -176,11 +155,8 @@ TEXTS: dict[str, tuple[Lay, tuple[str, ...]]] = {
     ),
     "json-index": (_json(lambda rows: {str(n): row for n, row in enumerate(rows)}), ()),
     "ndjson": (
-        laid(
-            "given/rows.ndjson",
-            b"".join(json.dumps({"text": t, "label": k}).encode() + b"\n" for t, k in reviews(60)),
-        ),
-        (),
+        laid("given/rows.ndjson", b"".join(
+            json.dumps({"text": t, "label": k}).encode() + b"\n" for t, k in reviews(60))), (),
     ),
     "split-words": (_split("reviews_train.csv", "reviews_test.csv"), ()),
     "split-eval": (_split("train.csv", "eval.csv"), ()),
@@ -216,10 +192,12 @@ def _broken(folder: Path) -> None:
     (folder / "red/broken.png").write_bytes(b"no image")
 
 
-def _add(*names_and_folder: Any) -> None:
-    *names, folder = names_and_folder
-    for name in names:
-        (folder / name).mkdir()
+def _folders(*names: str) -> Lay:
+    def make(root: Path) -> None:
+        for name in names:
+            (root / name).mkdir()
+
+    return _photos(make)
 
 
 def _listed(folder: Path) -> None:
@@ -242,13 +220,11 @@ def _grey(folder: Path) -> None:
 
 
 PHOTOS: dict[str, tuple[Lay, tuple[str, ...]]] = {
-    "system-folders": (
-        _photos(partial(_add, "@eaDir", "lost+found", ".git")), (),
-    ),
+    "system-folders": (_folders("@eaDir", "lost+found", ".git"), ()),
     "dunder": (_photos(lambda root: (root / "red").rename(root / "__background__")),
                ("__background__",)),
     "train-class": (_photos(lambda root: (root / "red").rename(root / "train")), ("train",)),
-    "empty-class": (_photos(partial(_add, "discs")), ("discs",)),
+    "empty-class": (_folders("discs"), ("discs",)),
     "one-too-deep": (
         lambda folder: shutil.move(paint(folder / "x", 12), folder / "given/photos"),
         ("did you mean",),

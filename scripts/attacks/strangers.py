@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attacks.field import Outcome, Try
-from attacks.world import PREDICTED, World
+from attacks.commands import Outcome, Try
+from attacks.shared_files import PREDICTED, World
 
 SECRET, SIGNATURE, MARKER = "pw-7d1f0c", "sig-93ab55", "marker-of-foreign-code"
 FOREIGN = f"""
@@ -206,7 +206,7 @@ def _lend(world: World, folder: Path) -> None:
 
 
 def _trained(address: str, folder: Path) -> None:
-    from attacks.field import run_command
+    from attacks.commands import run_command
 
     words = ("train", "mlp-text", "--data", address, "--smoke", "--out", "new")
     run_command(words, folder)

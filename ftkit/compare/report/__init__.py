@@ -19,34 +19,41 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.predictions import read_predictions
-from ftkit.compare.report import charts, classes, details, labels, numbers, texts
+from ftkit.compare.report import (
+    charts,
+    classes,
+    curves_and_settings,
+    numbers,
+    tags_and_words,
+    texts,
+)
 from ftkit.compare.report.drawing import STYLE, standalone
 from ftkit.compare.report.sections import Section
-from ftkit.compare.runs import Run
 from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.tables import cells, headings, p_value, with_bounds
 from ftkit.errors import RunError
 from ftkit.errors.names import in_markdown, visible
 from ftkit.hub.errors import loading_errors
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import LOWER_IS_BETTER, TASKS
 from ftkit.recipe.task import Answer
 
 log = logging.getLogger(__name__)
 SECTIONS: dict[Answer, Callable[..., list[Section]]] = {
     "class": classes.sections,
-    "tags": labels.tags,
-    "words": labels.words,
+    "tags": tags_and_words.tags,
+    "words": tags_and_words.words,
     "number": numbers.sections,
     "translation": texts.translations,
     "continuation": texts.language,
 }
-"""By what is told of a row: what there is to see of the predictions of runs and of the best one.
-
-The place of the best is None for a language model alone, where perplexities cannot be ranked.
-"""
+"""What shows the predictions of runs, by what is told of a row. It is given the tables of
+predictions, the runs, and the place of the best run. That place is None for language models whose
+perplexities cannot be ranked."""
 LONGEST_LABEL = 60
-"""Characters of a label in the name of a file."""
+"""The most characters of a label in the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,12 @@ class Page:
     """All that a report shows."""
 
     found: Comparison
-    headings: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-    """Of the table: label and cells."""
     pictures: dict[str, str]
-    """SVG by name."""
+    """The SVG of each chart by its name."""
     curve: str
-    """What learning curves show."""
+    """The name of the figure that learning curves show."""
     sections: tuple[Section, ...]
-    """What the task has to show."""
+    """What there is to see of this kind of task."""
     settings: tuple[tuple[str, list[str]], ...]
 
     @property
@@ -73,7 +77,7 @@ class Page:
 
     @property
     def tests(self) -> str:
-        """What p is of; "" where nothing is tested."""
+        """A sentence on what p belongs to; "" when nothing is tested."""
         found = self.found
         named = [
             f"against {name}" for name in ("the best" * bool(found.best), found.baseline) if name
@@ -84,13 +88,17 @@ class Page:
 
     @property
     def over_baseline(self) -> list[Row]:
-        """The rows tested against the baseline, but where the tests against the best are these."""
-        same = len(self.found.rows) == 2 or self.found.best == self.found.baseline
-        return [row for row in self.found.rows if row.over_baseline and not same]
+        """Rows with a test against the baseline that does not stand among those of the best."""
+        best, baseline = self.found.best, self.found.baseline
+        return [
+            row
+            for row in self.found.rows
+            if row.over_baseline and best not in (row.label, baseline)
+        ]
 
     @property
     def machines(self) -> str:
-        """What it ran on."""
+        """The machines and commits of the runs."""
         runs = [run.result for row in self.found.rows for run in row.runs]
         names = dict.fromkeys(
             f"{run.device}, {run.world_size} process{'es' * (run.world_size > 1)}" for run in runs
@@ -109,16 +117,16 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report").mkdir(exist_ok=True)
     for name, svg in page.pictures.items():
-        _whole(folder / "report" / f"{name}.svg", standalone(svg))
+        write_whole(folder / "report" / f"{name}.svg", standalone(svg))
     for section in page.sections:
         for number, picture in enumerate(section.pictures):
             if picture.svg:
-                _whole(folder / file_of(section, number), standalone(picture.svg))
+                write_whole(folder / file_of(section, number), standalone(picture.svg))
     values = json.dumps(as_values(found), indent=2, allow_nan=False)
-    _whole(folder / "comparison.json", values + "\n")
+    write_whole(folder / "comparison.json", values + "\n")
     files = [folder / "report.html", folder / "report.md"]
     for file, template in zip(files, ("page.html.jinja", "page.md.jinja"), strict=True):
-        _whole(file, render(page, template))
+        write_whole(file, render(page, template))
     return files
 
 
@@ -133,20 +141,18 @@ def page_of(found: Comparison) -> Page:
     firsts = [row.runs[0] for row in found.rows]
     labels_of_rows = [row.label for row in found.rows]
     best = labels_of_rows.index(found.best) if found.best else None
-    curve = details.curve_figure(firsts)
+    curve = curves_and_settings.curve_figure(firsts)
     return Page(
         found,
-        headings(found),
-        tuple((row.label, *cells(row, found)) for row in found.rows),
         _pictures(found, firsts, curve),
         curve,
         tuple(sections_of(firsts, best)),
-        tuple(details.settings_that_differ(firsts)),
+        tuple(curves_and_settings.settings_that_differ(firsts)),
     )
 
 
 def sections_of(runs: Sequence[Run], best: int | None) -> list[Section]:
-    """Return what the task of these runs has to show; nothing where predictions cannot be read.
+    """Return what there is to see of these runs' task; empty when predictions cannot be read.
 
     Args:
         best: place of the best of them; None where they cannot be ranked.
@@ -184,9 +190,9 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
             for series, row in enumerate(found.rows)
         ]
         pictures[name] = charts.costs(points, title, found.figure, lower)
-    drawn = [details.line_of(run, series, curve) for series, run in enumerate(firsts)]
+    drawn = [curves_and_settings.line_of(run, series, curve) for series, run in enumerate(firsts)]
     lines = [line for line in drawn if line]
-    if lines:
+    if any(len(line.x) > 1 for line in lines):  # points alone show no course
         pictures["curves"] = charts.curves(
             lines, "seconds of training", f"validation {curve}", curve in LOWER_IS_BETTER
         )
@@ -194,15 +200,13 @@ def _pictures(found: Comparison, firsts: Sequence[Run], curve: str) -> dict[str,
 
 
 def render(page: Page, template: str) -> str:
-    """Return the page as one of the templates beside this file has it."""
-    loader = PackageLoader("ftkit.compare.report", "")
+    """Return the page, written by one of the templates beside this file."""
+    in_html = "html" in template
     environment = Environment(
-        loader=loader,
-        autoescape="html" in template,
+        loader=PackageLoader("ftkit.compare.report", ""),
+        autoescape=in_html,
         undefined=StrictUndefined,
-        finalize=lambda value: (
-            visible(value) if type(value) is str and "html" in template else value
-        ),
+        finalize=_without_hidden_characters if in_html else None,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -210,18 +214,18 @@ def render(page: Page, template: str) -> str:
     environment.filters["svg"] = Markup
     environment.filters["p"] = p_value
     environment.filters["bounds"] = with_bounds
-    environment.globals["file_of"] = file_of
+    environment.globals |= {"file_of": file_of, "headings": headings, "cells": cells}
     style = Markup(STYLE)
     return environment.get_template(template).render(page=page, found=page.found, style=style)
 
 
-def _in_html(value: Any) -> Any:
-    """Return what a template shows, which then escapes it: a text with nothing hidden in it."""
+def _without_hidden_characters(value: Any) -> Any:
+    """Return a value that the template for HTML shows, and then escapes."""
     return visible(value) if type(value) is str else value
 
 
 def as_values(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON can write it: of each run its folder, seed and figures.
+    """Return a comparison as JSON can hold it, with the folder, seed and figures of each run.
 
     The ends of an interval that has none are null: JSON knows no infinite number.
     """
@@ -238,17 +242,10 @@ def as_values(found: Comparison) -> dict[str, Any]:
         own = {name: value for name, value in vars(row).items() if name != "runs"}
         for name in ("to_best", "over_baseline"):
             test = asdict(own[name]) if own[name] else None
-            own[name] = test and {key: _finite(value) for key, value in test.items()}
+            own[name] = test and {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in test.items()
+            }
         own["score"] = row.score.model_dump()
         rows.append({**own, "runs": runs})
     return {**values, "rows": rows}
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _whole(file: Path, text: str) -> None:
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)

@@ -21,21 +21,23 @@ from ftkit.compare.report.drawing import (
     Linear,
     Log,
     axes,
-    escaped,
+    axis_text,
+    dot,
+    label,
+    line,
     short,
     svg,
+    tag,
 )
 
 MOST_MARKS = 15
-"""Points of a line that are marked."""
+"""The points of a line are marked when there are at most so many."""
 SERIES = 8
-"""Colours of lines; the ninth line has the first one's again, in dashes."""
-
-
+"""The number of colours. The ninth line has the colour of the first, in dashes."""
 MOST_DOTS = 500
-"""Of a chart with a point for each test row."""
+"""The most points of a chart that has one for each test row."""
 BARS = 25
-"""Of a histogram."""
+"""The bars of a histogram."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Point:
     low: float
     high: float
     front: bool
-    """Whether it is on the Pareto front, and so is filled."""
+    """Whether it is on the Pareto front, and so its point is filled."""
     series: int = 0
     """Number of its colour."""
 
@@ -70,33 +72,25 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
     Points far worse than all others stand at the edge, with their value.
     """
     least = min((point.x for point in points if point.x > 0), default=1.0)
-    floor = least / 10 if any(point.x <= 0 for point in points) else least / 1.6
+    some_are_zero = any(point.x <= 0 for point in points)
+    floor = least / 10 if some_are_zero else least / 1.6
     x = Log(floor, max([*(point.x for point in points), least]) * 1.6, LEFT, WIDTH - RIGHT)
     y = Linear(*_range(points, lower_is_better), HEIGHT - BOTTOM, TOP)
-    zero = "0" if any(point.x <= 0 for point in points) else None
-    parts = [*axes(x, y, x_name, y_name, zero)]
+    parts = axes(x, y, x_name, y_name, "0" if some_are_zero else None)
     front = sorted((x(max(p.x, floor)), y(p.y)) for p in points if p.front)
     if len(front) > 1:
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in front)
-        parts.append(f'<polyline class="front" points="{path}"/>')
+        parts.append(tag("polyline", points=_path(front), class_="front"))
     places = [(x(max(p.x, floor)), y(p.y)) for p in points]
     taken = [(across - 8, across + 8, down) for across, down in places]
     for point in sorted(points, key=lambda point: -point.y):
-        across, down = x(max(point.x, floor)), y(point.y)
-        colour = _colour(point.series)
-        outside = not y.low <= point.y <= y.high
-        parts.append(
-            f'<line x1="{across:.1f}" x2="{across:.1f}" y1="{y(point.low):.1f}" '
-            f'y2="{y(point.high):.1f}" stroke="{colour}" stroke-width="2"/>'
-        )
+        across, down, colour = x(max(point.x, floor)), y(point.y), _colour(point.series)
+        interval = y(point.low), y(point.high)
+        parts.append(line(across, interval[0], across, interval[1], stroke=colour, stroke_width=2))
         fill = colour if point.front else "var(--paper)"
-        parts.append(
-            f'<circle cx="{across:.1f}" cy="{down:.1f}" r="6" fill="{fill}" stroke="{colour}" '
-            f'stroke-width="2.5"/>'
-        )
+        parts.append(dot(across, down, 6, fill, stroke=colour, stroke_width=2.5))
+        outside = not y.low <= point.y <= y.high
         text = f"{point.label} {point.y:.3f}" if outside else point.label
-        height = _free(taken, across, down, text)
-        parts.append(f'<text x="{across + 11:.1f}" y="{height + 4:.1f}">{escaped(text)}</text>')
+        parts.append(label(text, across + 11, _free(taken, across, down, text) + 4))
     told = "; ".join(
         f"{p.label}: {y_name} {p.y:.3f} at {x_name} {p.x:.3g}" + (", on the front" * p.front)
         for p in points
@@ -106,32 +100,27 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
 
 def curves(lines: Sequence[Line], x_name: str, y_name: str, lower_is_better: bool = False) -> str:
     """Return lines over each other; time has a logarithmic axis."""
-    every = [value for line in lines for value in line.x if value > 0]
+    every = [value for each in lines for value in each.x if value > 0]
     x = Log(min(every), max(every) * 1.1, LEFT, WIDTH - RIGHT)
-    last = [line.y[-1] for line in lines]
+    last = [each.y[-1] for each in lines]
     reach = max(max(last) - min(last), 0.02)
-    values = [value for line in lines for value in line.y]
+    values = [value for each in lines for value in each.y]
     low = max(min(values), min(last) - (0.02 if lower_is_better else reach))
     high = min(max(values), max(last) + (reach if lower_is_better else 0.02))
     y = Linear(low - (high - low) * 0.05, high + (high - low) * 0.05, HEIGHT - BOTTOM, TOP)
-    parts = [*axes(x, y, x_name, y_name, None)]
+    parts = axes(x, y, x_name, y_name)
     taken: list[tuple[float, float, float]] = []
-    for line in lines:
-        ends = [(x(max(a, min(every))), y(b)) for a, b in zip(line.x, line.y, strict=True)]
-        colour = _colour(line.series)
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in ends)
-        dashes = ' stroke-dasharray="6 4"' if line.series >= SERIES else ""
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-        )
+    for each in lines:
+        ends = [(x(max(a, min(every))), y(b)) for a, b in zip(each.x, each.y, strict=True)]
+        style = {"fill": "none", "stroke": _colour(each.series), "stroke_width": "2"}
+        if each.series >= SERIES:
+            style["stroke_dasharray"] = "6 4"
+        parts.append(tag("polyline", points=_path(ends), **style))
         marks = ends if len(ends) <= MOST_MARKS else ends[-1:]
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{colour}"/>' for a, b in marks]
+        parts += [dot(*mark, 2.5, _colour(each.series)) for mark in marks]
         across, down = ends[-1]
-        height = _free(taken, across, down, line.label)
-        parts.append(
-            f'<text x="{across + 8:.1f}" y="{height + 4:.1f}">{escaped(line.label)}</text>'
-        )
-    told = "; ".join(f"{line.label} ends at {line.y[-1]:.3f}" for line in lines)
+        parts.append(label(each.label, across + 8, _free(taken, across, down, each.label) + 4))
+    told = "; ".join(f"{each.label} ends at {each.y[-1]:.3f}" for each in lines)
     return svg(parts, f"{y_name} over {x_name}. {told}.")
 
 
@@ -142,32 +131,21 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
     margin = min(150, 18 + 7 * max(len(name) for name in names))
     width, height = max(margin + cell * C + 10, margin + 310), margin + cell * C + 30
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    starts, middle = [margin + cell * place for place in range(C)], cell / 2
     parts = []
-    for row in range(C):
-        for column in range(C):
-            across, down = margin + column * cell, margin + row * cell
-            share = shares[row, column]
-            parts.append(
-                f'<rect x="{across:.1f}" y="{down:.1f}" width="{cell - 1:.1f}" '
-                f'height="{cell - 1:.1f}" fill="rgba(var(--tint),{0.04 + 0.56 * share:.2f})"/>'
-            )
+    for row, down in enumerate(starts):
+        for column, across in enumerate(starts):
+            tint = f"rgba(var(--tint),{0.04 + 0.56 * shares[row, column]:.2f})"
+            side = cell - 1
+            parts.append(tag("rect", x=across, y=down, width=side, height=side, fill=tint))
             if counts[row, column] and cell >= 22:
-                parts.append(
-                    f'<text x="{across + cell / 2:.1f}" y="{down + cell / 2 + 4:.1f}" '
-                    f'text-anchor="middle">{counts[row, column]}</text>'
-                )
-        place = margin + row * cell + cell / 2
-        parts.append(
-            f'<text x="{margin - 6}" y="{place + 4:.1f}" text-anchor="end">'
-            f"{escaped(short(names[row]))}</text>"
-        )
-        parts.append(
-            f'<text x="{place:.1f}" y="{margin - 6}" transform="rotate(-45 {place:.1f} '
-            f'{margin - 6})">{escaped(short(names[row]))}</text>'
-        )
+                count = str(counts[row, column])
+                parts.append(label(count, across + middle, down + middle + 4, "middle"))
+        place, name, edge = down + middle, short(names[row]), margin - 6
+        parts.append(label(name, edge, place + 4, "end"))
+        parts.append(label(name, place, edge, transform=f"rotate(-45 {place:.1f} {edge})"))
     parts.append(
-        f'<text class="soft" x="{margin}" y="{height - 8:.0f}">'
-        f"rows: true class; columns: predicted class</text>"
+        axis_text("rows: true class; columns: predicted class", margin, height - 8, "start")
     )
     wrong = int(counts.sum() - counts.trace())
     return svg(parts, f"{title}: {wrong} of {int(counts.sum())} wrong.", width, height)
@@ -176,52 +154,33 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
 def reliability(bins: Sequence[tuple[float, float, int]], title: str, error: float) -> str:
     """Return a reliability diagram: for each bin (mean confidence, share right, examples)."""
     side = 260
-    x = Linear(0, 1, 54, side - 12)
-    y = Linear(0, 1, side - 40, 12)
+    x, y = Linear(0, 1, 54, side - 12), Linear(0, 1, side - 40, 12)
     parts = []
     for tick in (0.0, 0.5, 1.0):
-        parts.append(
-            f'<line class="grid" x1="54" x2="{side - 12}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        )
-        parts.append(
-            f'<text class="soft" x="48" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        )
-        parts.append(
-            f'<text class="soft" x="{x(tick):.1f}" y="{side - 22}" text-anchor="middle">'
-            f"{tick:g}</text>"
-        )
-    parts.append(
-        f'<line class="axis" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}" '
-        f'stroke-dasharray="3 3"/>'
-    )
+        parts.append(line(54, y(tick), side - 12, y(tick), class_="grid"))
+        parts.append(axis_text(f"{tick:g}", 48, y(tick) + 4, "end"))
+        parts.append(axis_text(f"{tick:g}", x(tick), side - 22, "middle"))
+    parts.append(line(x(0), y(0), x(1), y(1), class_="axis", stroke_dasharray="3 3"))
     most = max((count for _, _, count in bins), default=1)
     for confidence, right, count in bins:
         radius = 2.5 + 6 * math.sqrt(count / most)
         parts.append(
-            f'<circle cx="{x(confidence):.1f}" cy="{y(right):.1f}" r="{radius:.1f}" '
-            f'fill="rgba(var(--tint),.65)" stroke="var(--front)"/>'
+            dot(x(confidence), y(right), radius, "rgba(var(--tint),.65)", stroke="var(--front)")
         )
-    parts.append(
-        f'<text class="soft" x="{side / 2 + 16:.0f}" y="{side - 5}" text-anchor="middle">'
-        f"confidence</text>"
-        f'<text class="soft" transform="translate(12 {side / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">share right</text>'
-    )
-    return svg(
-        parts,
-        f"Reliability of {title}: expected calibration error {error:.3f}.",
-        side,
-        side,
-    )
+    upright = f"translate(12 {side / 2:.0f}) rotate(-90)"
+    parts.append(axis_text("confidence", side / 2 + 16, side - 5, "middle"))
+    parts.append(axis_text("share right", 0, 0, "middle", transform=upright))
+    said = f"Reliability of {title}: expected calibration error {error:.3f}."
+    return svg(parts, said, side, side)
 
 
 def agreement(truth: np.ndarray, told: np.ndarray, title: str) -> str:
     """Return predicted numbers (N,) against true ones (N,), and the line where both are equal."""
     ends = float(min(truth.min(), told.min())), float(max(truth.max(), told.max()))
     x, y = Linear(*ends, LEFT, WIDTH - RIGHT), Linear(*ends, HEIGHT - BOTTOM, TOP)
-    line = x(x.low), y(y.low), x(x.high), y(y.high)
-    said = f"Predicted against true numbers of {title}."
-    return _dots(truth, told, (x, y), ("true", "predicted"), line, said)
+    equal = line(x(x.low), y(y.low), x(x.high), y(y.high))
+    parts = [*axes(x, y, "true", "predicted"), equal, *_dots(x, y, truth, told)]
+    return svg(parts, f"Predicted against true numbers of {title}.")
 
 
 def residuals(truth: np.ndarray, told: np.ndarray, title: str) -> str:
@@ -230,45 +189,31 @@ def residuals(truth: np.ndarray, told: np.ndarray, title: str) -> str:
     reach = float(np.abs(rest).max()) or 1.0
     x = Linear(float(told.min()), float(told.max()), LEFT, WIDTH - RIGHT)
     y = Linear(-reach, reach, HEIGHT - BOTTOM, TOP)
-    line = LEFT, y(0), WIDTH - RIGHT, y(0)
-    said = f"True less predicted numbers of {title}."
-    return _dots(told, rest, (x, y), ("predicted", "true less predicted"), line, said)
+    none = line(LEFT, y(0), WIDTH - RIGHT, y(0))
+    parts = [*axes(x, y, "predicted", "true less predicted"), none, *_dots(x, y, told, rest)]
+    return svg(parts, f"True less predicted numbers of {title}.")
 
 
-def _dots(
-    across: np.ndarray,
-    down: np.ndarray,
-    scales: tuple[Linear, Linear],
-    names: tuple[str, str],
-    line: tuple[float, float, float, float],
-    said: str,
-) -> str:
-    """Return points (N,), `MOST_DOTS` of them at most, over a line."""
-    x, y = scales
+def _dots(x: Linear, y: Linear, across: np.ndarray, down: np.ndarray) -> list[str]:
+    """Return points (N,), `MOST_DOTS` of them at most."""
     pick = np.linspace(0, len(across) - 1, min(MOST_DOTS, len(across))).round().astype(int)
-    x1, y1, x2, y2 = line
-    parts = [*axes(x, y, *names, None)]
-    parts.append(f'<line class="axis" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-    parts += [
-        f'<circle cx="{x(across[n]):.1f}" cy="{y(down[n]):.1f}" r="3.5" '
-        f'fill="rgba(var(--tint),.55)"/>'
-        for n in pick
-    ]
-    return svg(parts, said)
+    return [dot(x(across[n]), y(down[n]), 3.5, "rgba(var(--tint),.55)") for n in pick]
 
 
 def histogram(values: np.ndarray, ends: tuple[float, float], x_name: str, title: str) -> str:
-    """Return how many of the values (N,) lie where; those beyond the ends are in the last bars."""
+    """Return how many values (N,) lie where. Those beyond the ends are in the last bars."""
     counts, edges = np.histogram(values.clip(*ends), BARS, ends)
     x = Linear(*ends, LEFT, WIDTH - RIGHT)
     y = Linear(0, int(counts.max()), HEIGHT - BOTTOM, TOP)
-    parts = [*axes(x, y, x_name, "test rows", None)]
-    parts += [
-        f'<rect x="{x(low):.1f}" y="{y(count):.1f}" width="{x(high) - x(low) - 1:.1f}" '
-        f'height="{y(0) - y(count):.1f}" fill="rgba(var(--tint),.65)"/>'
-        for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True)
-    ]
+    parts = axes(x, y, x_name, "test rows")
+    for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+        size = {"width": x(high) - x(low) - 1, "height": y(0) - y(count)}
+        parts.append(tag("rect", x=x(low), y=y(count), fill="rgba(var(--tint),.65)", **size))
     return svg(parts, f"{x_name}, {title}: half have {np.median(values):.3g} or less.")
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{across:.1f},{down:.1f}" for across, down in places)
 
 
 def _range(points: Sequence[Point], lower_is_better: bool) -> tuple[float, float]:
@@ -286,7 +231,7 @@ def _range(points: Sequence[Point], lower_is_better: bool) -> tuple[float, float
 
 
 def _free(taken: list[tuple[float, float, float]], across: float, down: float, text: str) -> float:
-    """Return a height for a label near `down` at which no other one stands.
+    """Return a height near `down` at which no other label stands.
 
     Args:
         taken: left end, right end and height of those that stand, to which this one is added.

@@ -13,25 +13,25 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.report.sections import Example, Picture, Section, Table
-from ftkit.compare.runs import Run
+from ftkit.compare.report.sections import Picture, Section, Table
+from ftkit.compare.report.shown_rows import examples_of
 
 BINS = 15
-"""Of the calibration error (Guo et al. 2017)."""
+"""The bins of the calibration error (Guo et al. 2017)."""
 SAMPLES = 1000
-"""Drawn to see what error there is by chance."""
+"""Samples are drawn so often to see which error chance alone gives."""
 MOST_DRAWN = 2 * 10**7
-"""Samples times rows; beyond it there are fewer samples, 100 at least."""
-SHOWN = 12
-"""Examples."""
+"""The most samples times rows. Larger data have fewer samples, 100 at least."""
+EXAMPLES = 12
+"""The examples that are shown."""
 MOST_CLASSES = 40
-"""Of a confusion matrix that is drawn."""
+"""A confusion matrix of more classes is not drawn."""
 MOST_ROWS = 60
-"""Classes in the table of classes, the hardest."""
+"""The table of classes has at most so many lines, those of the hardest classes."""
 MOST_PAIRS = 5
-"""Classes taken for each other that are named."""
+"""So many pairs of confused classes are named."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scores:
     recall: np.ndarray
     f1: np.ndarray
     support: np.ndarray
-    """How often each is there."""
+    """How often each class occurs."""
 
 
 def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
@@ -64,8 +64,8 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
     return [
         wrong_examples(tables[best], runs[best]),
         table_of_classes("Classes", names, scores, [run.label for run in runs], best),
-        confusion(matrices),
-        calibrated(
+        confusion_section(matrices),
+        calibration_section(
             "How often a strategy is right where it is so sure.",
             reliabilities,
         ),
@@ -88,15 +88,10 @@ def wrong_examples(table: pa.Table, run: Run) -> Section:
     truth, told = answers(table)
     sure = np.array(table["probability"].to_pylist()).max(1)
     wrong = np.flatnonzero(truth != told)
-    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN]
-    index = table["index"].to_numpy()[chosen].tolist()
-    found = inputs_of(run, index)
-    examples = tuple(
-        Example(i, f"{truth[row]}, taken for {told[row]} ({sure[row]:.2f})", **found.get(i, {}))
-        for i, row in zip(index, chosen, strict=True)
-    )
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES].tolist()
+    said = {row: f"{truth[row]}, taken for {told[row]} ({sure[row]:.2f})" for row in chosen}
     about = f"Test rows that {run.label}, the best, has wrong, those of which it is surest first."
-    return Section("wrong", "Most confidently wrong", about, examples=examples)
+    return Section("wrong", "Most confidently wrong", about, examples=examples_of(table, run, said))
 
 
 def table_of_classes(
@@ -135,7 +130,7 @@ def table_of_classes(
 
 
 def matrix(label: str, counts: np.ndarray, names: Sequence[str]) -> Picture:
-    """Return a strategy's confusion matrix (C, C), and in words what is confused most."""
+    """Return a strategy's confusion matrix (C, C), and a sentence on what is confused most."""
     wrong = counts * (1 - np.eye(len(names), dtype=int))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     places = [divmod(int(place), len(names)) for place in order]
@@ -146,7 +141,7 @@ def matrix(label: str, counts: np.ndarray, names: Sequence[str]) -> Picture:
     return Picture(label, charts.confusion(counts, names, title) if drawn else "", caption)
 
 
-def confusion(matrices: Sequence[Picture], about: str = "") -> Section:
+def confusion_section(matrices: Sequence[Picture], about: str = "") -> Section:
     """Return the confusion matrices of the strategies."""
     return Section("confusion", "Confusion", about, pictures=tuple(matrices))
 
@@ -154,7 +149,7 @@ def confusion(matrices: Sequence[Picture], about: str = "") -> Section:
 def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Picture:
     """Return a strategy's reliability diagram, and whether its error is more than chance."""
     bins, error = calibration(confidence, right)
-    usual, most = by_chance(confidence)
+    usual, most = error_by_chance(confidence)
     told = "more than chance" if error > most else "no more than chance"
     caption = (
         f"{label}: ECE {error:.3f}, {told} (perfect calibration: {usual:.3f}, at most {most:.3f})"
@@ -162,7 +157,7 @@ def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Pictur
     return Picture(label, charts.reliability(bins, label, error), caption)
 
 
-def calibrated(about: str, pictures: Sequence[Picture]) -> Section:
+def calibration_section(about: str, pictures: Sequence[Picture]) -> Section:
     """Return the reliability diagrams of the strategies."""
     about += (
         " The expected calibration error (ECE) is the mean distance from the dashed line, over 15 "
@@ -192,8 +187,8 @@ def calibration(
     return tuple(bins), float(error)
 
 
-def by_chance(confidence: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the mean and the 95 % quantile of the calibration error of perfect calibration.
+def error_by_chance(confidence: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return mean and 95 % quantile of the calibration error of perfect calibration.
 
     The error over bins is above 0 for every finite sample (Kumar, Liang and Ma 2019; Roelofs et al.
     2022), so it is compared with that of samples whose rows are right with just the probability

@@ -1,4 +1,7 @@
-"""What charts are drawn with: scales, axes, colours in two schemes, and the SVG around them."""
+"""What charts are drawn with: scales, axes, colours in two schemes, and the SVG around them.
+
+By hand, as matplotlib's SVG has its colours fixed, where the page has a light and a dark scheme.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def standalone(svg: str) -> str:
 
 
 class Linear:
-    """From values to pixels; what lies outside stands at the edge."""
+    """A scale from values to pixels. Values beyond its ends stand at the edge."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self.low, self.high = low, high if high > low else low + 1
@@ -56,7 +59,7 @@ class Linear:
 
 
 class Log(Linear):
-    """From values to pixels, equal factors apart."""
+    """A scale on which equal factors have equal distances."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         super().__init__(math.log10(low), math.log10(max(high, low * 1.01)), start, end)
@@ -82,45 +85,60 @@ def _si(value: float) -> str:
     return f"{value:g}"
 
 
-def axes(x: Linear, y: Linear, x_name: str, y_name: str, zero: str | None) -> list[str]:
+def tag(name: str, text: str | None = None, /, **attributes: float | str) -> str:
+    """Return an element of SVG; in the names of attributes a _ stands for -."""
+    written = "".join(
+        f" {key.strip('_').replace('_', '-')}="
+        f'"{value if isinstance(value, str) else format(value, ".1f")}"'
+        for key, value in attributes.items()
+    )
+    return f"<{name}{written}/>" if text is None else f"<{name}{written}>{escaped(text)}</{name}>"
+
+
+def line(x1: float, y1: float, x2: float, y2: float, **style: float | str) -> str:
+    """Return a straight line: of an axis, unless its style says another class or colour."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, **(style or {"class_": "axis"}))
+
+
+def dot(x: float, y: float, radius: float, fill: str, **style: float | str) -> str:
+    """Return a filled circle."""
+    return tag("circle", cx=x, cy=y, r=radius, fill=fill, **style)
+
+
+def label(text: str, x: float, y: float, anchor: str = "start", **style: float | str) -> str:
+    """Return a text that starts, ends or has its middle at a place."""
+    return tag("text", text, x=x, y=y, text_anchor=anchor, **style)
+
+
+def axis_text(text: str, x: float, y: float, anchor: str, **style: float | str) -> str:
+    """Return a text of an axis."""
+    return label(text, x, y, anchor, class_="soft", **style)
+
+
+def axes(x: Linear, y: Linear, x_name: str, y_name: str, zero: str | None = None) -> list[str]:
     """Return the axes of a chart of the usual size, and its grid.
 
     Args:
         zero: what stands at the left end of a logarithmic axis that also has zeros.
     """
-    bottom = HEIGHT - BOTTOM
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for value, text in y.ticks():
-        down = y(value)
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}"/>'
-        )
-        parts.append(
-            f'<text class="soft" x="{LEFT - 8}" y="{down + 4:.1f}" text-anchor="end">{text}</text>'
-        )
+        parts.append(line(LEFT, y(value), right, y(value), class_="grid"))
+        parts.append(axis_text(text, LEFT - 8, y(value) + 4, "end"))
     ticks = [(x(value), text) for value, text in x.ticks()]
     if zero:
         ticks = [(LEFT, zero), *((place, text) for place, text in ticks if place > LEFT + 30)]
     for place, text in ticks:
-        parts.append(
-            f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="{bottom}" '
-            f'y2="{bottom + 5}"/>'
-            f'<text class="soft" x="{place:.1f}" y="{bottom + 20}" text-anchor="middle">'
-            f"{text}</text>"
-        )
-    parts.append(
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
-    )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text class="soft" x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f"{escaped(x_name)}</text>"
-    )
-    parts.append(
-        f'<text class="soft" transform="translate(15 {(TOP + bottom) / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escaped(y_name)}</text>'
-    )
-    return parts
+        parts.append(line(place, bottom, place, bottom + 5))
+        parts.append(axis_text(text, place, bottom + 20, "middle"))
+    upright = f"translate(15 {(TOP + bottom) / 2:.0f}) rotate(-90)"
+    return [
+        *parts,
+        line(LEFT, bottom, right, bottom),
+        axis_text(x_name, (LEFT + right) / 2, HEIGHT - 8, "middle"),
+        axis_text(y_name, 0, 0, "middle", transform=upright),
+    ]
 
 
 def short(name: str) -> str:

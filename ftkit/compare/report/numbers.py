@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
-from ftkit.compare.report.classes import SHOWN, answers
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.report.sections import Example, Picture, Section, Table
-from ftkit.compare.runs import Run
+from ftkit.compare.report.classes import EXAMPLES, answers
+from ftkit.compare.report.sections import Picture, Section, Table
+from ftkit.compare.report.shown_rows import examples_of
 
 
 def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
@@ -19,7 +19,7 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
     pairs = [answers(table) for table in tables]
     drawn = [(run.label, *pair) for run, pair in zip(runs, pairs, strict=True)]
     return [
-        _furthest(tables[best], runs[best], *pairs[best]),
+        _largest_errors(tables[best], runs[best], *pairs[best]),
         Section(
             "errors",
             "Errors",
@@ -50,16 +50,11 @@ def _errors(truth: np.ndarray, told: np.ndarray) -> tuple[str, ...]:
     return (f"{errors.mean():+.4g}", *(f"{figure:.4g}" for figure in figures))
 
 
-def _furthest(table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray) -> Section:
-    chosen = np.argsort(-np.abs(told - truth), kind="stable")[:SHOWN]
-    index = table["index"].to_numpy()[chosen].tolist()
-    found = inputs_of(run, index)
-    examples = tuple(
-        Example(
-            i, f"{truth[row]:.4g}, predicted {told[row]:.4g} ({told[row] - truth[row]:+.4g})",
-            **found.get(i, {}),
-        )
-        for i, row in zip(index, chosen, strict=True)
-    )  # fmt: skip
+def _largest_errors(table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray) -> Section:
+    off = told - truth
+    said = {
+        row: f"{truth[row]:.4g}, predicted {told[row]:.4g} ({off[row]:+.4g})"
+        for row in np.argsort(-np.abs(off), kind="stable")[:EXAMPLES].tolist()
+    }
     about = f"Test rows in which {run.label}, the best, is furthest off."
-    return Section("wrong", "Most wrong", about, examples=examples)
+    return Section("wrong", "Most wrong", about, examples=examples_of(table, run, said))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LONGEST = 300
-"""Characters of a shown text."""
+"""The most characters of a text that is shown."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class Picture:
     """One strategy's picture."""
 
     label: str
-    """Of the strategy."""
+    """The label of the strategy."""
     svg: str
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A test row, and what was made of it."""
+    """A test row, and what the model made of it."""
 
     index: int
     said: str
     image: str | None = None
-    """As a data URI."""
+    """The image as a data URI."""
     texts: tuple[tuple[str, str], ...] = ()
-    """By name: what goes in, what should come out, what did."""
+    """Texts by name: the input, the right output, the output of the model."""
 
     @property
     def as_text(self) -> str:
@@ -52,14 +52,14 @@ class Section:
     """A part of a report."""
 
     name: str
-    """One word for links and files."""
+    """One word, for links and files."""
     title: str
     about: str = ""
     table: Table | None = None
     pictures: tuple[Picture, ...] = ()
-    """Of each strategy, one below the other; that of the best is unfolded."""
+    """A picture of each strategy, one below the other. The one of the best is unfolded."""
     small: bool = False
-    """The pictures stand side by side instead."""
+    """Whether the pictures stand side by side instead."""
     examples: tuple[Example, ...] = ()
 
     @property
@@ -68,6 +68,6 @@ class Section:
         return not any(example.image for example in self.examples)
 
 
-def cut(text: str) -> str:
+def shortened(text: str) -> str:
     """Return a text as it is shown, its end left out where it is long."""
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
-from ftkit.compare.report.classes import SHOWN
-from ftkit.compare.report.sections import Example, Picture, Section, Table, cut
-from ftkit.compare.runs import Run
+from ftkit.compare.report.classes import EXAMPLES
+from ftkit.compare.report.sections import Example, Picture, Section, Table, shortened
 from ftkit.tasks.metrics.translation import chrf_counts, chrf_of
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 HEADINGS = ("strategy", "10 %", "25 %", "median", "75 %", "90 %")
 MOST_WRITTEN = 6
-"""Answers that are shown of each strategy."""
+"""So many answers of each strategy are shown."""
 
 
 def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
@@ -25,7 +25,7 @@ def translations(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> 
         chrf_of(chrf_counts(table["prediction"].to_pylist(), table["label"].to_pylist()))
         for table in tables
     ]
-    table, chosen = tables[best], np.argsort(values[best], kind="stable")[:SHOWN].tolist()
+    table, chosen = tables[best], np.argsort(values[best], kind="stable")[:EXAMPLES].tolist()
     said = {row: f"chrF {values[best][row]:.1f}" for row in chosen}
     examples = _examples(table, said, source="source", reference="label", translation="prediction")
     about = f"Test sentences with the lowest chrF (0 to 100) of {runs[best].label}, the best."
@@ -52,7 +52,7 @@ def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int | None) 
     table, own = tables[place], values[place]
     asked = "prompt" in table.column_names
     names = {"prompt": "prompt", "answer": "answer"} if asked else {"": "text"}
-    chosen = np.argsort(-np.nan_to_num(own, nan=0), kind="stable")[:SHOWN].tolist()
+    chosen = np.argsort(-np.nan_to_num(own, nan=0), kind="stable")[:EXAMPLES].tolist()
     tokens = table["tokens"].to_pylist()
     said = {row: f"perplexity {own[row]:.4g} over {tokens[row]} tokens" for row in chosen}
     examples = _examples(table, said, **names)
@@ -84,7 +84,7 @@ def _written(tables: Sequence[pa.Table], runs: Sequence[Run]) -> Section:
     examples: list[Example] = []
     for row, number in enumerate(first["index"].to_pylist()):
         told = [(run.label, w.get(number)) for run, w in zip(runs, written, strict=True)]
-        texts = tuple((label, cut(text)) for label, text in told if text is not None)
+        texts = tuple((label, shortened(text)) for label, text in told if text is not None)
         if texts and len(examples) < MOST_WRITTEN:
             both = _texts(first, row, prompt="prompt", answer="answer")
             examples.append(Example(number, "", texts=(*both, *texts)))
@@ -113,13 +113,13 @@ def _spread(
 
 
 def _perplexity(table: pa.Table) -> np.ndarray:
-    """Return (N,) of each text; NaN of one without a token to be told."""
+    """Return (N,) the perplexity of each text; NaN for one without a token to be told."""
     loss, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
     return np.where(tokens > 0, np.exp(loss), np.nan)
 
 
 def _examples(table: pa.Table, said: Mapping[int, str], **columns: str) -> tuple[Example, ...]:
-    """Return these rows to be read, with what is said of each; see `_texts`."""
+    """Return these rows as examples, with what is said of each; see `_texts`."""
     index = table["index"].to_pylist()
     return tuple(
         Example(index[row], text, texts=_texts(table, row, **columns)) for row, text in said.items()
@@ -128,4 +128,4 @@ def _examples(table: pa.Table, said: Mapping[int, str], **columns: str) -> tuple
 
 def _texts(table: pa.Table, row: int, **columns: str) -> tuple[tuple[str, str], ...]:
     """Return the texts of a row, each with its name."""
-    return tuple((name, cut(table[column][row].as_py())) for name, column in columns.items())
+    return tuple((name, shortened(table[column][row].as_py())) for name, column in columns.items())

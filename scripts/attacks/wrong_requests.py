@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from attacks.field import Try
-from attacks.world import PREDICTED, World
+from attacks.commands import Try
+from attacks.shared_files import PREDICTED, World
 
 VALUES = ("three", "", "-1", "0", "nan", "inf", "1e400", "9" * 400, "\u0663", "1,5", "[1]", "null")
 COUNTS = {"0", "-1", "nan", "inf", "1e400", "three", "", "1,5", "[1]"}

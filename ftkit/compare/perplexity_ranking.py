@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, shared
-from ftkit.compare.rungs import listed
-from ftkit.compare.runs import Run
+from ftkit.compare.finished_runs import Run
+from ftkit.compare.row_statistics import StrategyStatistics, shared_rows
+from ftkit.errors.names import listed
 
 
-def why_not_ranked(groups: Mapping[str, Sequence[Run]], found: Mapping[str, Evidence]) -> str:
-    """Return why these runs cannot be ranked, "" where they can.
+def why_not_ranked(
+    groups: Mapping[str, Sequence[Run]], found: Mapping[str, StrategyStatistics]
+) -> str:
+    """Return why these runs cannot be ranked, or "".
 
     A perplexity is one of tokens, so it depends on what a token is, and on how many of them stand
     before it: only that of one tokenizer and one length is comparable (transformers'
@@ -28,21 +30,21 @@ def why_not_ranked(groups: Mapping[str, Sequence[Run]], found: Mapping[str, Evid
             f"These perplexities cannot be ranked: they were measured with task.max_length "
             f"{named}; run all with one length."
         )
-    cells = shared(found)
-    unknown = [label for label in groups if label not in cells.labels]
+    common = shared_rows(found)
+    unknown = [label for label in groups if label not in common.labels]
     if unknown:
         return (
             f"These perplexities cannot be ranked: the texts of {listed(unknown)} are not known to "
             f"be parted into the same tokens as those of the others; give runs that have "
             f"predictions.parquet of the same test rows and seeds."
         )
-    for seed, rows in cells.rows.items():
-        every = [found[label].seeds[seed] for label in cells.labels]
+    for seed, rows in common.rows.items():
+        every = [found[label].seeds[seed] for label in common.labels]
         tokens = [one.parts[np.searchsorted(one.index, rows), 1] for one in every]
-        for label, counted in zip(cells.labels, tokens, strict=True):
+        for label, counted in zip(common.labels, tokens, strict=True):
             if (counted != tokens[0]).any():
                 return (
-                    f"These perplexities cannot be ranked: {cells.labels[0]} and {label} part the "
+                    f"These perplexities cannot be ranked: {common.labels[0]} and {label} part the "
                     f"same texts into {tokens[0].sum():,.0f} and {counted.sum():,.0f} tokens; "
                     f"compare models of one tokenizer."
                 )

@@ -6,26 +6,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report.charts import Line
-from ftkit.compare.report.inputs import recipe_of
-from ftkit.compare.runs import Run
+from ftkit.compare.report.shown_rows import recipe_of
 from ftkit.errors import RunError
 from ftkit.runs.finished import read_journal
 
 log = logging.getLogger(__name__)
 LONGEST = 1e12
-"""Seconds of training, which no run has."""
+"""A run never takes so many seconds; an entry that says so is damaged."""
 NOT_SETTINGS = ("name", "description", "alternatives", "expect")
 
 
 def curve_figure(runs: Sequence[Run]) -> str:
-    """Return the figure that validations have: BLEU, for one, is measured at the end alone."""
+    """Return the figure that validations have; BLEU, for one, is measured at the end alone."""
     recipes = filter(None, map(recipe_of, runs))
     return next((r.task.chosen_by for r in recipes if r.task.chosen_by), runs[0].figure)
 
 
 def line_of(run: Run, series: int, figure: str) -> Line | None:
-    """Return the validation figure over seconds of training; None of a run without a journal.
+    """Return the validation figure over seconds of training; None for a run without a journal.
 
     Args:
         series: number of its colour.
@@ -45,7 +45,7 @@ def line_of(run: Run, series: int, figure: str) -> Line | None:
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Return each setting in which trained runs differ, and those of the strategies, by run."""
+    """Return each setting in which runs or their strategies differ, with its values by run."""
     found: list[dict[str, str]] = []
     trained = []
     for run in runs:

@@ -25,8 +25,8 @@ class Run:
     folder: Path
     result: RunResult
     data: Data | None = None
-    """Where this command takes its rows from; None in a folder that was given, which may be a
-    stranger's."""
+    """Where this command takes the rows from. None for a folder that the user gave, which may be
+    somebody else's."""
 
     @property
     def figure(self) -> str:
@@ -40,13 +40,13 @@ class Run:
 
     @property
     def by_hand(self) -> bool:
-        """Whether it is the perceptron's, and trains all of it."""
+        """Whether it trains the whole perceptron written by hand."""
         recipe = recipe_in(self.folder)
         return self.label == "mlp" or (recipe is not None and isinstance(recipe.backbone, Mlp))
 
     @property
     def seconds(self) -> float:
-        """Of training, features included."""
+        """Seconds of training, features included."""
         return self.result.seconds.features + self.result.seconds.train
 
 
@@ -69,7 +69,7 @@ def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Return the runs in these folders, labelled as short as tells them apart.
+    """Return the runs in these folders, with the shortest labels that tell them apart.
 
     Runs of one label differ in their seed alone; where they do not, folders are the labels, each
     with as many of those around it as tells them apart. A folder that is given twice is read once.
@@ -78,7 +78,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         RunError: no folder holds a finished run.
     """
-    folders, results = _whole(list({folder.resolve(): folder for folder in folders}.values()))
+    folders, results = _read_finished_runs(
+        list({folder.resolve(): folder for folder in folders}.values())
+    )
     recipes = {result.recipe for result in results}
     kinds = [str(result.strategy["kind"]) for result in results]
     named = [f"{result.recipe} {kind}" for result, kind in zip(results, kinds, strict=True)]
@@ -90,12 +92,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         for label, folder in zip(labels, folders, strict=True)
         if folder != first[label]
     )
-    every = zip(labels if unique else _short(folders), folders, results, strict=True)
+    every = zip(labels if unique else _shortest_names(folders), folders, results, strict=True)
     return [Run(*each) for each in every]
 
 
-def _whole(folders: Sequence[Path]) -> tuple[list[Path], list[RunResult]]:
-    """Return the folders of finished runs, and what these measured."""
+def _read_finished_runs(folders: Sequence[Path]) -> tuple[list[Path], list[RunResult]]:
+    """Return the folders of finished runs, and their results."""
     found: dict[Path, RunResult] = {}
     reasons = []
     for folder in folders:
@@ -113,8 +115,8 @@ def _whole(folders: Sequence[Path]) -> tuple[list[Path], list[RunResult]]:
     return list(found), list(found.values())
 
 
-def _short(folders: Sequence[Path]) -> list[str]:
-    """Return the last parts of different paths, as many as tell them apart."""
+def _shortest_names(folders: Sequence[Path]) -> list[str]:
+    """Return the last parts of different paths, as many as tell the paths apart."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts))):
         names = ["/".join(each[-length:]) for each in parts]

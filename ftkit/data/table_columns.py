@@ -1,9 +1,13 @@
-"""Columns of a table as numbers: as they are, or 0 and 1 for each word that they may hold."""
+"""Columns of a table as numbers: as they are, or 0 and 1 for each word that they may hold.
+
+A column of words is one of categories, each of which is an input.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +15,14 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ftkit.data.column_kinds import COMMA, MISSING, TRUTH
+from ftkit.data.findings import rows_of
 from ftkit.errors import DataError
+from ftkit.errors.names import first_few
 
 THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
-"""Numbers with a sign between thousands."""
+"""A number with signs between its thousands."""
+MOST_WORDS = 20
+"""A column with more different words holds no categories."""
 
 
 def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.ndarray:
@@ -38,7 +46,7 @@ def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.nd
         row = next(row for row, value in enumerate(values) if not reads_as_number(value))
         raise DataError(
             f"column '{name}', row {row}: expected a number, got {str(values[row])[:40]!r}"
-            f"{as_people_write(values[row])}"
+            f"{advice_on_number(values[row])}"
         ) from None
 
 
@@ -63,8 +71,8 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def as_people_write(value: Any) -> str:
-    """Return what to do where a text is a number as people write it, to follow a message; or ""."""
+def advice_on_number(value: Any) -> str:
+    """Return what to do about a text that people write for a number, to end a message; or ""."""
     text = value.strip() if isinstance(value, str) else ""
     ways = []
     if THOUSANDS.fullmatch(text):
@@ -81,3 +89,42 @@ def looks_like_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def unknown_words(
+    categories: Mapping[str, tuple[str, ...]], rows: Dataset, where: str = ""
+) -> Iterator[str]:
+    """Yield a note for each column with words that training did not have; all its inputs are 0.
+
+    Args:
+        categories: of each column of words those that training has.
+        where: stands before the note.
+    """
+    for name, words in categories.items():
+        texts = (str(value).strip() for value in rows[name][:] if value is not None)
+        strange = [text for text in texts if text and text not in words]
+        if strange:
+            hold = "holds" if len(strange) == 1 else "hold"
+            yield (
+                f"{where}{rows_of(len(strange))} {hold} a word in '{name}' that the training rows "
+                f"lack ({first_few(sorted({*strange}))}), which is read as a gap"
+            )
+
+
+def categories_of(values: list[Any]) -> tuple[tuple[str, ...], str | None]:
+    """Return the different words of a column, and why nothing can be learned from them, if so."""
+    texts = [str(value).strip() for value in values if value is not None and str(value).strip()]
+    found = tuple(sorted(set(texts)))
+    if not texts:
+        return (), "empty"
+    numbers = sum(looks_like_number(text) or bool(advice_on_number(text)) for text in texts)
+    if numbers > len(texts) / 2:
+        stripped = ((row, str(value or "").strip()) for row, value in enumerate(values))
+        odd = ((row, text) for row, text in stripped if text and not looks_like_number(text))
+        row, text = next(odd, (0, ""))
+        if not text:
+            return found, "numbers as text"
+        return found, f"row {row} is {text[:40]!r}{advice_on_number(text)}"
+    if len(found) > MOST_WORDS or len(found) > len(texts) / 2:
+        return found, f"words, {len(found):,} different ones"
+    return found, None

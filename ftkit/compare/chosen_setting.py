@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftkit.compare.runs import Run, recipe_in
+from ftkit.compare.finished_runs import Run, recipe_in
 from ftkit.errors import RunError
-from ftkit.runs.validation import Validated, order, validated
+from ftkit.runs.validation import KeptValidation, kept_validation, sorting_key
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The setting that validation rows say is best."""
+    """The setting that is best on validation rows."""
 
     label: str
     note: str
@@ -43,53 +43,40 @@ def best_by_validation(groups: Mapping[str, Sequence[Run]]) -> Chosen | None:
     kinds = {(run.result.recipe, str(run.result.strategy["kind"])) for run in runs}
     if len(groups) < 2 or len(kinds) > 1:
         return None
-    names = {_best_by(run) for run in runs}
-    if len(names) > 1:
+    recipes = [recipe_in(run.folder) for run in runs]
+    names = [r.best_by if r else run.figure for r, run in zip(recipes, runs, strict=True)]
+    name, found = names[0], dict[str, dict[int, KeptValidation]]()
+    if len(set(names)) > 1:
         return None
-    (name,) = names
-    found: dict[str, dict[int, Validated]] = {}
     for label, group in groups.items():
         for run in group:
-            kept = _known(run, name)
+            try:
+                kept = kept_validation(run.folder, run.result, name)
+            except RunError as error:
+                log.warning("%s: the validation rows say nothing of it: %s", run.folder, error)
+                return None
             if kept is None:
                 return None
             found.setdefault(label, {})[run.result.seed] = kept
     common = sorted(set.intersection(*(set(seeds) for seeds in found.values())))
     means = {label: _mean(seeds, common or sorted(seeds)) for label, seeds in found.items()}
-    best = min(means, key=lambda label: order(means[label].figure, means[label].loss, name))
+    best = min(means, key=lambda label: sorting_key(means[label].figure, means[label].loss, name))
     equal = sum(mean.figure == means[best].figure for mean in means.values()) > 1
-    return Chosen(
-        best,
+    by_loss = equal and means[best].loss is not None
+    note = (
         f"These are {len(groups)} settings of one strategy: {best} is named because its validation "
         f"{name}, {means[best].figure:.4f}, is the best"
-        + (
-            ", and of equal ones its validation loss the lowest"
-            if equal and means[best].loss is not None
-            else ""
-        )
-        + "; test rows are not for choosing.",
+        f"{', and of equal ones its validation loss the lowest' if by_loss else ''}; test rows are "
+        f"not for choosing."
     )
+    return Chosen(best, note)
 
 
-def _known(run: Run, name: str) -> Validated | None:
-    try:
-        return validated(run.folder, run.result, name)
-    except RunError as error:
-        log.warning("%s: the validation rows say nothing of it: %s", run.folder, error)
-        return None
-
-
-def _mean(seeds: Mapping[int, Validated], of: Sequence[int]) -> Validated:
+def _mean(seeds: Mapping[int, KeptValidation], of: Sequence[int]) -> KeptValidation:
     """Return the mean over these seeds."""
     losses = [seeds[seed].loss for seed in of]
     known = [loss for loss in losses if loss is not None]
-    return Validated(
+    return KeptValidation(
         float(np.mean([seeds[seed].figure for seed in of])),
         float(np.mean(known)) if len(known) == len(losses) else None,
     )
-
-
-def _best_by(run: Run) -> str:
-    """Return the name of the figure by which the run chose its weights."""
-    recipe = recipe_in(run.folder)
-    return recipe.best_by if recipe else run.figure

@@ -11,32 +11,33 @@ import pyarrow as pa
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import confusion_matrix
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.report.classes import (
-    SHOWN,
+    EXAMPLES,
     Scores,
-    calibrated,
-    confusion,
+    calibration_section,
+    confusion_section,
     label_names,
     matrix,
     reliability,
     table_of_classes,
 )
-from ftkit.compare.report.inputs import inputs_of
-from ftkit.compare.report.sections import Example, Section, Table, cut
-from ftkit.compare.runs import Run
+from ftkit.compare.report.sections import Example, Section, Table, shortened
+from ftkit.compare.report.shown_rows import examples_of
 from ftkit.tasks.metrics.words import as_iob
 
 NONE = "O"
-"""Class of a word that is in no name."""
+"""The class of a word that belongs to no name."""
 MOST_WORDS = 5
-"""Wrong words of a sentence that are named."""
+"""So many wrong words of a sentence are named."""
 
 
 def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
     """Return what there is to see of any number of classes for each row."""
     names = label_names(tables[best])
     pairs = [
-        (_marks(table["label"], names), _marks(table["prediction"], names)) for table in tables
+        (_class_marks(table["label"], names), _class_marks(table["prediction"], names))
+        for table in tables
     ]
     scores = [_scores((a & b).sum(0), b.sum(0), a.sum(0)) for a, b in pairs]
     labels = [run.label for run in runs]
@@ -45,17 +46,11 @@ def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Sec
         for run, table, (truth, _) in zip(runs, tables, pairs, strict=True)
     ]
     truth, told = pairs[best]
-    counts = zip(
-        names,
-        *(
-            (a & b).sum(0)
-            for a, b in ((truth, told), (truth, ~told), (~truth, told), (~truth, ~told))
-        ),
-        strict=True,
-    )
-    lines = tuple((name, *map(str, row)) for name, *row in counts)
+    sides = (truth & told, truth & ~told, ~truth & told, ~truth & ~told)
+    counts = np.stack([side.sum(0) for side in sides], 1)
+    lines = tuple((name, *map(str, row)) for name, row in zip(names, counts, strict=True))
     return [
-        _surest(tables[best], runs[best], truth, told, names),
+        _surest_errors(tables[best], runs[best], truth, told, names),
         table_of_classes("Classes", names, scores, labels, best),
         Section(
             "confusion",
@@ -63,36 +58,35 @@ def tags(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Sec
             f"Each class by itself, as {labels[best]} has it.",
             Table(("class", "rightly told", "missed", "wrongly told", "rightly not told"), lines),
         ),
-        calibrated(
+        calibration_section(
             "How often a class is there where it has such a probability, over all classes.",
             reliabilities,
         ),
     ]
 
 
-def _surest(
+def _surest_errors(
     table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray, names: Sequence[str]
 ) -> Section:
-    """Return the rows with a class that is there against all confidence, or is not."""
+    """Return the rows in which a class was missed or wrongly told with most confidence."""
     probability = np.array(table["probability"].to_pylist())
     off = np.where(told == truth, 0.0, np.abs(probability - truth))
-    chosen = np.argsort(-off.max(1), kind="stable")[:SHOWN]
+    chosen = np.argsort(-off.max(1), kind="stable")[:EXAMPLES]
     chosen = chosen[off[chosen].max(1) > 0]
-    index = table["index"].to_numpy()[chosen].tolist()
-    found, examples = inputs_of(run, index), []
-    for i, row in zip(index, chosen.tolist(), strict=True):
+    said = {}
+    for row in chosen.tolist():
         c = int(off[row].argmax())
         wrong = f"{names[c]} {'missed' if truth[row, c] else 'told'} ({probability[row, c]:.2f})"
-        is_, said = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
-        examples.append(Example(i, f"{wrong}. Is: {is_}. Told: {said}.", **found.get(i, {})))
+        true, found = (", ".join(table[n][row].as_py()) or "none" for n in ("label", "prediction"))
+        said[row] = f"{wrong}. Is: {true}. Told: {found}."
     about = f"Test rows in which {run.label}, the best, is surest of something wrong."
-    return Section("wrong", "Most confidently wrong", about, examples=tuple(examples))
+    return Section("wrong", "Most confidently wrong", about, examples=examples_of(table, run, said))
 
 
 def words(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
     """Return what there is to see of a class for each word; names by seqeval's rules."""
     names, labels = label_names(tables[best]), [run.label for run in runs]
-    seen = [[_seen(row) for row in table.to_pylist()] for table in tables]
+    seen = [[_words_of(row) for row in table.to_pylist()] for table in tables]
     kinds = sorted({_kind(name) for name in names} - {NONE})
     scores = [_of_names(rows, names, kinds) for rows in seen]
     matrices, reliabilities = [], []
@@ -109,11 +103,11 @@ def words(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Se
     found = [
         _wrong_words(tables[best], seen[best], runs[best]),
         table_of_classes("Kinds of names", kinds, scores, labels, best, "names"),
-        confusion(matrices, "Word by word; O is in no name."),
+        confusion_section(matrices, "Word by word; O is in no name."),
     ]
     if reliabilities:
         about = "How often a word's class is right where a strategy is so sure."
-        found.append(calibrated(about, reliabilities))
+        found.append(calibration_section(about, reliabilities))
     return found
 
 
@@ -126,8 +120,8 @@ class Word(NamedTuple):
     sure: float | None
 
 
-def _seen(row: dict[str, Any]) -> list[Word]:
-    """Return the words; one that the model did not see is told to be in no name."""
+def _words_of(row: dict[str, Any]) -> list[Word]:
+    """Return the words of a row. One that the model did not see counts as told to be in no name."""
     sure = row.get("confidence") or [None] * len(row["tokens"])
     every = zip(row["tokens"], row["label"], row["prediction"], sure, strict=True)
     return [Word(text, truth, told or NONE, p) for text, truth, told, p in every]
@@ -149,7 +143,7 @@ def _wrong_words(table: pa.Table, rows: Sequence[Sequence[Word]], run: Run) -> S
     def worst(row: Sequence[Word]) -> float:
         return max((word.sure or 0.0 for word in row if word.truth != word.told), default=-1.0)
 
-    chosen = np.argsort([-worst(row) for row in rows], kind="stable")[:SHOWN].tolist()
+    chosen = np.argsort([-worst(row) for row in rows], kind="stable")[:EXAMPLES].tolist()
     index, examples = table["index"].to_pylist(), []
     for place in chosen:
         wrong = [word for word in rows[place] if word.truth != word.told]
@@ -160,7 +154,7 @@ def _wrong_words(table: pa.Table, rows: Sequence[Sequence[Word]], run: Run) -> S
                 for word in wrong[:MOST_WORDS]
             ]
             more = f"; and {len(wrong) - MOST_WORDS} more" * (len(wrong) > MOST_WORDS)
-            text = cut(" ".join(table["tokens"][place].as_py()))
+            text = shortened(" ".join(table["tokens"][place].as_py()))
             examples.append(Example(index[place], "; ".join(said) + more, texts=(("", text),)))
     about = f"Test rows in which {run.label}, the best, is surest of a wrong class of a word."
     return Section("wrong", "Most confidently wrong", about, examples=tuple(examples))
@@ -175,8 +169,8 @@ def _class(name: str) -> str:
     return "no name" if name == NONE else name
 
 
-def _marks(column: Iterable[Any], names: Sequence[str]) -> np.ndarray:
-    """Return (N, C) bool, whether each row has each class."""
+def _class_marks(column: Iterable[Any], names: Sequence[str]) -> np.ndarray:
+    """Return (N, C) bool: whether each row has each class."""
     return np.array([[name in row.as_py() for name in names] for row in column])
 
 

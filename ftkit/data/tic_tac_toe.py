@@ -20,13 +20,14 @@ import numpy as np
 
 Position = tuple[int, ...]
 Choice = Callable[[Position], int]
-"""Which cell a player takes."""
+"""A player: a function from a position to the cell that it takes."""
 
 EMPTY: Position = (0,) * 9
 LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8), (0, 4, 8), (2, 4, 6))
 OUTCOMES = (-1, 0, 1)
 VALUES = ("lost", "drawn", "won")
-"""Name of each of the OUTCOMES, for the player to move; in this order a network's classes."""
+"""The name of each of the OUTCOMES for the player to move. The classes of a network are in this
+order."""
 PLAYER: Mapping[str, Any] = {
     "hidden": (256, 256),
     "activation": "gelu",

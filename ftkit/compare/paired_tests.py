@@ -8,41 +8,41 @@ from itertools import combinations
 
 import numpy as np
 
-from ftkit.compare.evidence import Evidence, shared, summed
 from ftkit.compare.intervals import RATES
-from ftkit.compare.statistics import FLIPS, Paired, paired_family
+from ftkit.compare.row_statistics import StrategyStatistics, shared_rows, sums_by_unit
+from ftkit.compare.statistics import FLIPS, Paired, paired_differences
 
 
 @dataclass(frozen=True)
-class Family:
-    """Strategies on the cells that they share, and what sets each two of them apart."""
+class PairedTests:
+    """The strategies that share test rows, and how each two of them differ."""
 
     seeds: tuple[int, ...] = ()
-    """That all of them have."""
+    """The seeds that all strategies have."""
     n: int = 0
-    """Test rows that all of them have."""
+    """The number of test rows that all strategies have."""
     units: int = 0
-    """Groups of these rows, as many as rows where each is its own."""
+    """The number of groups of these rows; as many as rows when each row is its own group."""
     values: Mapping[str, float] = field(default_factory=dict)
-    """The figure of each strategy on these cells."""
+    """The figure of each strategy on these rows."""
     pairs: Mapping[tuple[str, str], Paired] = field(default_factory=dict)
-    """Of two labels what sets the second apart from the first."""
+    """How the second of two strategies differs from the first, by their labels."""
 
     def between(self, first: str, second: str) -> Paired | None:
-        """Return what sets the second apart from the first; None where it was not tested."""
+        """Return how the second differs from the first; None when that was not tested."""
         if (first, second) in self.pairs:
             return self.pairs[first, second]
         other = self.pairs.get((second, first))
         return other.reversed if other else None
 
 
-def family(
-    found: Mapping[str, Evidence],
+def run_paired_tests(
+    found: Mapping[str, StrategyStatistics],
     figure: str,
     about: str | None = None,
     seed: int = 0,
     count: int = FLIPS,
-) -> Family:
+) -> PairedTests:
     """Return the tests of all strategies that share test rows.
 
     There are none where the shared rows have no figure, such as the R squared of a single row.
@@ -55,26 +55,26 @@ def family(
         seed: of the exchanges.
         count: exchanges that are drawn.
     """
-    cells = shared(found)
-    if not cells.rows:
-        return Family()
-    parts, n = summed(found, cells), len(cells.all_rows)
-    of = found[cells.labels[0]].figure
+    common = shared_rows(found)
+    if not common.rows:
+        return PairedTests()
+    parts, n = sums_by_unit(found, common), len(common.all_rows)
+    of = found[common.labels[0]].figure
     values = of(parts.sum(2)).mean(1)
     if not np.isfinite(values).all():
-        return Family()
+        return PairedTests()
     every = [
         (first, second)
-        for first, second in combinations(range(len(cells.labels)), 2)
-        if about is None or about in (cells.labels[first], cells.labels[second])
+        for first, second in combinations(range(len(common.labels)), 2)
+        if about is None or about in (common.labels[first], common.labels[second])
     ]
     rate = figure in RATES
-    tests = paired_family(parts, of, np.array(every), n, rate, seed, count) if every else []
-    names = [(cells.labels[first], cells.labels[second]) for first, second in every]
-    return Family(
-        tuple(cells.rows),
+    tests = paired_differences(parts, of, np.array(every), n, rate, seed, count) if every else []
+    names = [(common.labels[first], common.labels[second]) for first, second in every]
+    return PairedTests(
+        tuple(common.rows),
         n,
         parts.shape[2],
-        dict(zip(cells.labels, values.tolist(), strict=True)),
+        dict(zip(common.labels, values.tolist(), strict=True)),
         dict(zip(names, tests, strict=True)),
     )

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from ftkit.compare.baselines import read_baseline
-from ftkit.compare.report.sections import cut
-from ftkit.compare.runs import Run, recipe_in
+from ftkit.compare.finished_runs import Run, recipe_in
+from ftkit.compare.report.sections import Example, shortened
 from ftkit.data.images import open_rgb
 from ftkit.errors import FtkitError
 from ftkit.errors.addresses import is_address
@@ -20,11 +22,23 @@ from ftkit.tasks.loading import load_splits
 
 log = logging.getLogger(__name__)
 THUMBNAIL = 96
-"""Pixels of the longer side of a shown image."""
+"""The pixels of the longer side of an image that is shown."""
+
+
+def examples_of(table: pa.Table, run: Run, said: Mapping[int, str]) -> tuple[Example, ...]:
+    """Return test rows with their inputs, and with what is said of each.
+
+    Args:
+        table: predictions of the run.
+        said: by the number of a row in the table.
+    """
+    index = {row: table["index"][row].as_py() for row in said}
+    found = inputs_of(run, list(index.values()))
+    return tuple(Example(i, said[row], **found.get(i, {})) for row, i in index.items())
 
 
 def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return of these test rows, by index, what an `Example` takes: `image` or `texts`.
+    """Return for these test rows, by index, what an `Example` takes: `image` or `texts`.
 
     Nothing where the data cannot be read again, or lie at an address that only a run folder names.
     """
@@ -46,21 +60,23 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
 
 
 def recipe_of(run: Run) -> Recipe | None:
-    """Return the recipe of a run, or that of a baseline's rows; None where it is not there."""
+    """Return the recipe of a run, or that of a baseline's rows; None when there is none."""
     found = read_baseline(run.folder)
     return found[1] if found else recipe_in(run.folder)
 
 
 def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """Return what an `Example` takes of a row; `columns` name the numbers of a table."""
+    """Return what an `Example` takes of a row. `columns` are the names of a table's numbers."""
     if "image" in row:
         return {"image": _uri(open_rgb(row["image"]))}
     if "pair" in row:
-        return {"texts": (("first", cut(row["text"])), ("second", cut(row["pair"])))}
+        return {"texts": (("first", shortened(row["text"])), ("second", shortened(row["pair"])))}
     if "features" in row:
         pairs = zip(columns, row["features"], strict=True)
-        return {"texts": (("", cut(", ".join(f"{name} {value:g}" for name, value in pairs))),)}
-    return {"texts": (("", cut(row["text"])),)}
+        return {
+            "texts": (("", shortened(", ".join(f"{name} {value:g}" for name, value in pairs))),)
+        }
+    return {"texts": (("", shortened(row["text"])),)}
 
 
 def _uri(image: Any) -> str:

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ftkit.compare.finished_runs import Run
 from ftkit.compare.predictions import PREDICTIONS, read_predictions
-from ftkit.compare.runs import Run
 from ftkit.compare.statistics import Figure
 from ftkit.errors import RunError
 from ftkit.hub.errors import loading_errors
@@ -32,48 +32,49 @@ from ftkit.tasks.metrics.translation import Overlap, tokenizer_of
 from ftkit.tasks.metrics.words import NONE, as_iob, entity_counts
 
 Task = Mapping[str, Any]
-"""As run.json has it."""
-Of = tuple[np.ndarray, Figure]
-"""(N, K) numbers of each test row, and the figure (...) of their sums (..., K)."""
+"""The settings of a task as run.json has them."""
+PartsAndFigure = tuple[np.ndarray, Figure]
+"""(N, K) numbers of each test row, and the function from their sums (..., K) to the figure (...).
+"""
 
 
 @dataclass(frozen=True)
-class Answers:
+class RunStatistics:
     """What one run made of its test rows."""
 
     index: np.ndarray
-    """(N,) of the test rows, rising."""
+    """(N,) the indices of the test rows, rising."""
     parts: np.ndarray
-    """(N, K) numbers whose sums make the figure, or from which `moments` makes these."""
+    """(N, K) the numbers whose sums make the figure, or from which `moments` makes them."""
     group: np.ndarray | None = None
-    """(N,) int64 of rows that belong together, such as photos of one patient."""
+    """(N,) int64, equal for rows that belong together, such as photos of one patient."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What one strategy made of test rows, seed by seed."""
+class StrategyStatistics:
+    """What one strategy made of test rows, for each seed."""
 
-    seeds: Mapping[int, Answers]
+    seeds: Mapping[int, RunStatistics]
     figure: Figure
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Test rows that some strategies share, seed by seed."""
+class SharedRows:
+    """Test rows that some strategies share, for each seed."""
 
     labels: tuple[str, ...]
-    """Of the strategies."""
+    """The labels of the strategies."""
     rows: Mapping[int, np.ndarray]
-    """Of each seed that all of them have, the test rows that all of them have."""
+    """The test rows that all strategies have, for each seed that all strategies have."""
 
     @property
     def all_rows(self) -> np.ndarray:
-        """Each test row once, rising."""
+        """Each test row once, in rising order."""
         return np.unique(np.concatenate([*self.rows.values()]))
 
 
-def evidence(runs: Sequence[Run]) -> Evidence:
-    """Return what these runs, of one strategy and different seeds, made of each test row.
+def read_row_statistics(runs: Sequence[Run]) -> StrategyStatistics:
+    """Return what these runs made of each test row. They are of one strategy and different seeds.
 
     Raises:
         RunError: their predictions are gone or damaged, or the task has no figure of single rows.
@@ -83,7 +84,7 @@ def evidence(runs: Sequence[Run]) -> Evidence:
         raise RunError(f"no paired test for a task of kind {kind}")
     reader, seeds = READERS[TASKS[kind].tells], {}
     if runs[0].figure == "pearson":  # what earlier versions showed first of numbers told of texts
-        reader = _pearson
+        reader = partial(_numbers, figure=pearson_of)
     for run in runs:
         table = read_predictions(run)
         with loading_errors("predictions of run", str(run.folder), RunError):
@@ -94,29 +95,31 @@ def evidence(runs: Sequence[Run]) -> Evidence:
         index = table.column("index").to_numpy()
         order = np.argsort(index, kind="stable")
         group = table.column("group").to_numpy()[order] if "group" in table.column_names else None
-        seeds[run.result.seed] = Answers(index[order], parts[order], group)
-    return Evidence(seeds, figure)
+        seeds[run.result.seed] = RunStatistics(index[order], parts[order], group)
+    return StrategyStatistics(seeds, figure)
 
 
-def shared(found: Mapping[str, Evidence]) -> Cells:
-    """Return the cells that all strategies share, or that as many of them as possible share.
+def shared_rows(found: Mapping[str, StrategyStatistics]) -> SharedRows:
+    """Return the rows that all strategies share, or that as many strategies as possible share.
 
     Of several sets of equally many strategies it is the one that shares the most cells. There is no
     cell, and no strategy, where no two of several strategies share any.
     """
     every = sorted({seed for each in found.values() for seed in each.seeds})
-    sets = {labels: None for seed in every for labels in _together(found, seed)}
+    sets = {labels: None for seed in every for labels in _sets_of_strategies(found, seed)}
     most = max(map(len, sets), default=0)
     if most < min(2, len(found)):
-        return Cells((), {})
-    candidates = [_cells(found, labels, every) for labels in sets if len(labels) == most]
+        return SharedRows((), {})
+    candidates = [_shared_by(found, labels, every) for labels in sets if len(labels) == most]
     return max(
-        candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=Cells((), {})
+        candidates, key=lambda cells: sum(map(len, cells.rows.values())), default=SharedRows((), {})
     )
 
 
-def _together(found: Mapping[str, Evidence], seed: int) -> list[tuple[str, ...]]:
-    """Return which strategies have a test row of this seed: the sets of the rows that most have."""
+def _sets_of_strategies(
+    found: Mapping[str, StrategyStatistics], seed: int
+) -> list[tuple[str, ...]]:
+    """Return the sets of strategies that have those test rows of this seed which most have."""
     labels = [label for label, each in found.items() if seed in each.seeds]
     every = [found[label].seeds[seed].index for label in labels]
     rows = np.unique(np.concatenate(every))
@@ -126,7 +129,9 @@ def _together(found: Mapping[str, Evidence], seed: int) -> list[tuple[str, ...]]
     return [tuple(np.array(labels)[one].tolist()) for one in distinct]
 
 
-def _cells(found: Mapping[str, Evidence], labels: tuple[str, ...], seeds: Sequence[int]) -> Cells:
+def _shared_by(
+    found: Mapping[str, StrategyStatistics], labels: tuple[str, ...], seeds: Sequence[int]
+) -> SharedRows:
     """Return what these strategies share in these seeds."""
     rows = {}
     for seed in seeds:
@@ -134,7 +139,7 @@ def _cells(found: Mapping[str, Evidence], labels: tuple[str, ...], seeds: Sequen
             index = _common([found[label].seeds[seed].index for label in labels])
             if len(index):
                 rows[seed] = index
-    return Cells(labels, rows)
+    return SharedRows(labels, rows)
 
 
 def _common(every: Sequence[np.ndarray]) -> np.ndarray:
@@ -145,8 +150,8 @@ def _common(every: Sequence[np.ndarray]) -> np.ndarray:
     return rows
 
 
-def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
-    """Return (L, S, U, K) the numbers of these cells, summed over the rows of each of U units.
+def sums_by_unit(found: Mapping[str, StrategyStatistics], cells: SharedRows) -> np.ndarray:
+    """Return (L, S, U, K) the numbers of these rows, summed over the rows of each of U units.
 
     A unit is a test row, or a group of them: rows of one group are no independent witnesses, so
     they are drawn and exchanged together (Cameron, Gelbach and Miller 2008).
@@ -170,8 +175,10 @@ def summed(found: Mapping[str, Evidence], cells: Cells) -> np.ndarray:
     return parts
 
 
-def _groups(found: Mapping[str, Evidence], cells: Cells, rows: np.ndarray) -> np.ndarray:
-    """Return (N,) the group of each row, as the first run that knows it says; else its own."""
+def _groups(
+    found: Mapping[str, StrategyStatistics], cells: SharedRows, rows: np.ndarray
+) -> np.ndarray:
+    """Return (N,) the group of each row by the first run that knows it, else a group of its own."""
     group = -1 - np.arange(len(rows))
     for label in cells.labels:
         for seed in cells.rows:
@@ -189,25 +196,25 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 def _share(sums: np.ndarray) -> np.ndarray:
-    """Return the same, 0 where there is nothing to count."""
+    """Return the same; 0 when there is nothing to count."""
     return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
-def _classes(table: pa.Table, task: Task) -> Of:
-    """Accuracy."""
+def _classes(table: pa.Table, task: Task) -> PartsAndFigure:
+    """Return accuracy, from right answers."""
     right = np.array(table["label"].to_pylist()) == np.array(table["prediction"].to_pylist())
     return np.stack([right, np.ones(len(right))], 1), _mean
 
 
-def _tags(table: pa.Table, task: Task) -> Of:
-    """Micro-F1."""
+def _tags(table: pa.Table, task: Task) -> PartsAndFigure:
+    """Return micro-F1, from classes that are told rightly, told, and there."""
     rows = zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True)
     counts = [(2 * len({*true} & {*told}), len(true) + len(told)) for true, told in rows]
     return np.array(counts, float), _share
 
 
-def _words(table: pa.Table, task: Task) -> Of:
-    """F1 of names; a word that the model did not see is told to be in no name.
+def _words(table: pa.Table, task: Task) -> PartsAndFigure:
+    """Return F1 of names; a word that the model did not see is told to be in no name.
 
     The names of all classes say whether tags tell where a name begins: those that occur in the
     test rows of one run may not.
@@ -222,19 +229,9 @@ def _words(table: pa.Table, task: Task) -> Of:
     return np.array(counts, float), _share
 
 
-def _r2(table: pa.Table, task: Task) -> Of:
-    """R squared, from labels and predictions; see `MOMENTS`."""
-    return _numbers(table), r2_of
-
-
-def _pearson(table: pa.Table, task: Task) -> Of:
-    """Pearson's correlation, in the same way."""
-    return _numbers(table), pearson_of
-
-
-def _numbers(table: pa.Table) -> np.ndarray:
-    """Return (N, 2) labels and predictions."""
-    return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T
+def _numbers(table: pa.Table, task: Task, figure: Figure = r2_of) -> PartsAndFigure:
+    """Return R squared or Pearson's correlation, from labels and predictions; see `MOMENTS`."""
+    return np.array([table[name].to_pylist() for name in ("label", "prediction")], float).T, figure
 
 
 MOMENTS: dict[Figure, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -247,24 +244,22 @@ them and a number that is taken from all of them. Squares of large numbers, such
 
 
 def moments(figure: Figure, every: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return what is summed over rows, for each of these parts that are compared."""
+    """Return what is summed over rows, for each of the parts that are compared."""
     if figure not in MOMENTS:
         return list(every)
     centre = float(np.mean(np.concatenate([parts[:, 0] for parts in every])))
     return [MOMENTS[figure](parts, centre) for parts in every]
 
 
-def _perplexity(table: pa.Table, task: Task) -> Of:
-    """Perplexity, from nats and tokens."""
+def _perplexity(table: pa.Table, task: Task) -> PartsAndFigure:
+    """Return perplexity, from nats and tokens."""
     nats, tokens = (np.array(table[name].to_pylist(), float) for name in ("loss", "tokens"))
-    there = tokens > 0
-    return np.stack([np.where(there, nats * tokens, 0), tokens], 1), lambda sums: np.exp(
-        _mean(sums)
-    )
+    sums = np.stack([np.where(tokens > 0, nats * tokens, 0), tokens], 1)
+    return sums, lambda sums: np.exp(_mean(sums))
 
 
-def _bleu(table: pa.Table, task: Task) -> Of:
-    """BLEU, from counts of n-grams."""
+def _bleu(table: pa.Table, task: Task) -> PartsAndFigure:
+    """Return BLEU, from counts of n-grams."""
     overlap = Overlap(tokenizer_of(Translation(**task)))
     counts = overlap.bleu_counts(table["prediction"].to_pylist(), table["label"].to_pylist())
     return counts, partial(bleu_of, overlap)
@@ -286,12 +281,12 @@ def bleu_of(overlap: Overlap, sums: np.ndarray) -> np.ndarray:
     return found
 
 
-READERS: dict[Answer, Callable[[pa.Table, Task], Of]] = {
+READERS: dict[Answer, Callable[[pa.Table, Task], PartsAndFigure]] = {
     "class": _classes,
     "tags": _tags,
     "words": _words,
-    "number": _r2,
+    "number": _numbers,
     "continuation": _perplexity,
     "translation": _bleu,
 }
-"""By what is told of each row: the numbers of the figure that such runs show first."""
+"""What reads the numbers behind the first figure of a run, by what is told of a row."""

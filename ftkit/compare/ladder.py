@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
+from ftkit.errors.names import listed
 from ftkit.recipe import (
     STRATEGIES,
     Augment,
@@ -25,11 +26,11 @@ from ftkit.recipe import (
 )
 
 BASELINES = ("majority", "knn")
-"""Rungs without training."""
+"""Rungs that train nothing."""
 SHARED = ("majority", "mlp")
-"""Rungs that do not look at the backbone: one for all recipes."""
+"""Rungs that do not use the backbone. All recipes share one of them."""
 CHEAPEST_FIRST = ("head", "lora", "lpft", "full")
-"""Strategies in the order of what they usually take; those that are not named here come last."""
+"""Strategies in the order of their usual cost. Strategies that are not named here come last."""
 LADDER = (
     *(*BASELINES, "mlp", *CHEAPEST_FIRST),
     *(kind for kind in STRATEGIES if kind not in CHEAPEST_FIRST),
@@ -39,7 +40,7 @@ USUAL_MLP = {
     "images": (Mlp(hidden=(256, 128), image_size=32, update="adamw", dropout=0.2), 1e-3, 20),
     "texts": (Mlp(hidden=(128,), update="adamw", dropout=0.2), 2e-3, 12),
 }
-"""Perceptron, learning rate and epochs for data that no installed recipe has one for."""
+"""The perceptron, its learning rate and its epochs for data that no installed recipe knows."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,16 @@ class Rung:
     """One run of a comparison."""
 
     kind: str
-    """Of `LADDER`."""
+    """One of `LADDER`."""
     recipe: Recipe
-    """What is run, its strategy and seed in it; of a baseline, whose rows and features it takes."""
+    """The recipe that is run, with its strategy and seed. A baseline takes rows and features from
+    it."""
     label: str
-    """What tables call it."""
+    """Its name in tables."""
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run."""
         return self.recipe.train.seed
 
     @property
@@ -71,14 +73,14 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What is compared, and what cannot be."""
+    """The rungs that are compared, and those that cannot be."""
 
     rungs: tuple[Rung, ...]
     left_out: tuple[str, ...]
-    """One sentence for each recipe that lacks some."""
+    """A sentence for each recipe that lacks some rungs."""
 
 
-def ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
+def build_ladder(recipes: Sequence[Recipe], kinds: Sequence[str] | None = None) -> Ladder:
     """Return the rungs of these recipes, for the first seed.
 
     Args:
@@ -131,11 +133,6 @@ def _fits(kind: str, recipe: Recipe) -> bool:
     return False
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _check_rows(recipes: Sequence[Recipe]) -> None:
     """Refuse recipes that are tested on different rows."""
     first, names = recipes[0], [recipe.name for recipe in recipes]
@@ -158,7 +155,7 @@ def _check_rows(recipes: Sequence[Recipe]) -> None:
 
 
 def _usual(recipe: Recipe) -> Iterator[str]:
-    """Yield what is compared where nothing is asked for."""
+    """Yield the rungs that are compared when the user asks for none."""
     yield from BASELINES
     yield "mlp"
     if not isinstance(recipe.backbone, Mlp):
@@ -166,7 +163,7 @@ def _usual(recipe: Recipe) -> Iterator[str]:
 
 
 def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
-    """Return what this rung of a recipe runs.
+    """Return the recipe that this rung runs.
 
     Raises:
         RecipeError: the recipe's task or backbone does not have it.

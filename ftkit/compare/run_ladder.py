@@ -1,23 +1,28 @@
-"""Runs what a comparison lacks, the cheapest first, and says at once what each rung bought.
+"""compare(ladder, seeds, out): runs what a comparison lacks, the cheapest first, and sums it up.
 
 The first seed goes up the whole ladder before the second begins. So the first answers come in
-seconds, and whatever time is given, it is spent on all rungs alike.
+seconds, and whatever time is given, it is spent on all rungs alike. Each run says at once what its
+rung bought.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from ftkit.compare.baselines import holds, read_baseline, run_baseline
-from ftkit.compare.rungs import BASELINES, Ladder, Rung
-from ftkit.compare.runs import Run
-from ftkit.errors import FtkitError
+from ftkit.compare.finished_runs import Run
+from ftkit.compare.ladder import BASELINES, Ladder, Rung
+from ftkit.compare.summary import Comparison, summarize
+from ftkit.compare.tables import rung_line
+from ftkit.compare.verdict import MARGIN
+from ftkit.errors import FtkitError, RunError
 from ftkit.finetuning.estimate import estimate
 from ftkit.finetuning.finetune import finetune, make_ready
 from ftkit.finetuning.folder import difference
@@ -28,19 +33,87 @@ from ftkit.machine.terminal import quiet
 from ftkit.recipe import Recipe
 from ftkit.runs.finished import RECIPE, read_finished, read_recipe
 from ftkit.runs.pinning import pin
-from ftkit.runs.result import FILE, RunResult
+from ftkit.runs.result import FILE
 from ftkit.strategies import strategy_of
 
 log = logging.getLogger(__name__)
+ONE_SEED = (
+    "One seed that all have: the tests know how much the test rows vary, not how much training "
+    "does; with several of them (--seeds 3) the column of seeds shows that too."
+)
+SEVERAL_SEEDS = (
+    "The tests are of means over these {} seeds, on test rows like these; how much training varies "
+    "is what the column of seeds shows."
+)
+
+
+def compare(
+    ladder: Ladder,
+    seeds: Sequence[int],
+    out: Path,
+    budget: float | None = None,
+    margin: float = MARGIN,
+) -> tuple[Comparison, int]:
+    """Return what a comparison found, and how many of its runs failed. Finished runs are kept.
+
+    Under `accelerate launch` every process calls this; rank 0 speaks and writes.
+
+    Args:
+        seeds: added to that of the recipe.
+        out: gets the runs.
+        budget: seconds; see `climb`.
+        margin: see `ftkit.compare.verdict`.
+
+    Raises:
+        RunError: `out` holds runs with other settings, or no run was finished.
+    """
+    first = ladder.rungs[0].seed
+    runtime.start(first)
+    taken = runtime.on_main(lambda: folder_with_other_settings(ladder, out))
+    if taken:
+        raise RunError(f"{taken}; give another --out")
+    for sentence in ladder.left_out:
+        log.info("%s", sentence)
+
+    def say(done: LadderRuns) -> None:
+        line = runtime.on_main(lambda: rung_line(done.runs))
+        log.info("%s", line)
+
+    done = climb(ladder, [first + seed for seed in seeds], out, budget, say)
+    if not done.runs:
+        raise RunError(f"no run was finished: {'; '.join(done.not_run)}")
+    order = [rung.label for rung in ladder.rungs]
+    runs = sorted(done.runs, key=lambda run: order.index(run.label))
+    notes = [*ladder.left_out, *done.not_run]
+    found = runtime.on_main(lambda: summarize(runs, notes, margin))
+    return replace(found, notes=(*found.notes, *note_on_seeds(len(found.seeds)))), done.failed
+
+
+def note_on_seeds(count: int) -> list[str]:
+    """Return what tests on so many seeds know of training; empty when there is no test."""
+    return [ONE_SEED if count == 1 else SEVERAL_SEEDS.format(count)] if count else []
+
+
+def free_folder(ladder: Ladder, usual: Path) -> Path:
+    """Return `usual`, or the first of usual-2, usual-3 ... without runs of other settings.
+
+    Every rank must call this.
+    """
+    runtime.start(ladder.rungs[0].seed)
+    numbered = (usual.with_name(f"{usual.name}-{number}") for number in itertools.count(2))
+    tried = itertools.chain([usual], numbered)
+    return runtime.on_main(
+        lambda: next(folder for folder in tried if not folder_with_other_settings(ladder, folder))
+    )
 
 
 @dataclass
-class Done:
-    """What came out of the ladder."""
+class LadderRuns:
+    """The runs of a ladder, and those that were not made."""
 
     runs: list[Run] = field(default_factory=list)
     not_run: list[str] = field(default_factory=list)
-    """One sentence for each run that was not started, or failed."""
+    """A sentence for each run that was not started, or failed."""
     failed: int = 0
 
     def leave_out(self, sentence: str) -> None:
@@ -54,9 +127,9 @@ def climb(
     seeds: Sequence[int],
     out: Path,
     budget: float | None = None,
-    say: Callable[[Done], None] = lambda done: None,
-) -> Done:
-    """Return all runs of the ladder, of which only those that are not there yet are run.
+    say: Callable[[LadderRuns], None] = lambda done: None,
+) -> LadderRuns:
+    """Return all runs of the ladder. Only those that are not there yet are run.
 
     A run that fails is named, and the others go on; under `accelerate launch`, where every process
     calls this, it ends all of them.
@@ -68,11 +141,11 @@ def climb(
         say: called after every run.
     """
     machine = runtime.start(seeds[0])
-    begin, done = time.monotonic(), Done()
+    begin, done = time.monotonic(), LadderRuns()
     for rung in (rung.with_seed(seed) for seed in seeds for rung in ladder.rungs):
         try:
             recipe = runtime.on_main(partial(pin, rung.recipe))
-            folder, finished = runtime.on_main(partial(find, rung, recipe, out))
+            folder, finished = runtime.on_main(partial(find_run, rung, recipe, out))
             if budget is not None and done.runs and not finished:
                 left = budget - runtime.on_main(lambda: time.monotonic() - begin)
                 likely = expected_seconds(rung, recipe, done.runs, left)
@@ -83,7 +156,10 @@ def climb(
                     )
                     continue
             with quiet(), denied_in_one_line():
-                result = work(rung, recipe, folder)
+                if rung.kind in BASELINES:
+                    result = run_baseline(rung.kind, recipe, folder)
+                else:
+                    result = finetune(recipe, folder, resume=True)
         except FtkitError as error:
             if machine.world_size > 1:  # the others may not have it
                 raise
@@ -95,14 +171,7 @@ def climb(
     return done
 
 
-def work(rung: Rung, recipe: Recipe, folder: Path) -> RunResult:
-    """Return what the rung gives: go on with its run in the folder, or begin it."""
-    if rung.kind in BASELINES:
-        return run_baseline(rung.kind, recipe, folder)
-    return finetune(recipe, folder, resume=True)
-
-
-def find(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
+def find_run(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
     """Return the folder of this run, and whether it is finished there.
 
     Args:
@@ -116,7 +185,7 @@ def find(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
     return own, False
 
 
-def clash(ladder: Ladder, out: Path) -> str:
+def folder_with_other_settings(ladder: Ladder, out: Path) -> str:
     """Return which folder in `out` holds a run with other settings than the ladder's; "" if none.
 
     Without a word of recipes whose commit the Hub does not tell: their run will say it.
@@ -146,7 +215,7 @@ def _holds(rung: Rung, folder: Path, recipe: Recipe) -> bool:
 
 
 def expected_seconds(rung: Rung, recipe: Recipe, runs: Sequence[Run], left: float) -> float:
-    """Return what a run will take, as far as it can be known. Every rank must call this.
+    """Return how long a run will take, as far as that is known. Every rank must call this.
 
     As long as the last run of its rung; what comes first of a rung that trains the backbone is
     tried in two real steps, where the time left allows that much, and has the rest of the dearest

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks.field import Lay, run_command
+from attacks.commands import Lay, run_command
 
 NOUNS = ("book", "film", "song", "shoe", "meal", "coat", "lamp", "game")
 KIND, HARSH = ("tasty", "kind", "fresh", "lovely"), ("awful", "harsh", "bland", "dreadful")
