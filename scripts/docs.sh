@@ -23,5 +23,5 @@ print("# Reference: every public name\n")
 for name in sorted(ftkit.__all__):
     print(f"::: {getattr(ftkit, name).__module__}.{name}\n")
 PYTHON
-NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet
+NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 echo "site/index.html is the front page"

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -45,6 +46,14 @@ def test_the_index_names_every_page():
     named = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
     pages = {page for page in (ROOT / "docs").rglob("*.md") if page != index}
     assert pages - named == set()
+
+
+def test_the_site_has_every_page_and_notebook():
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"[\w/-]+\.(?:md|ipynb)", str(config["nav"])))
+    named -= {"LICENSE.md", "reference.md"}  # which scripts/docs.sh makes
+    pages = {*PAGES, *(ROOT / "docs").rglob("*.ipynb")}
+    assert named == {str(page.relative_to(ROOT)) for page in pages}
 
 
 def test_every_file_of_the_code_that_a_page_names_is_there():
