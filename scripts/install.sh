@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and test.sh: a virtual environment in .venv with ftkit and the given
+# Sourced by quickstart.sh, test.sh and docs.sh: a virtual environment in .venv with ftkit and the given
 # extras in it. Made only where there is none; installed again only when pyproject.toml has changed.
 install() {
     local extras=$1

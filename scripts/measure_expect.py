@@ -1,4 +1,4 @@
-"""What the embedded recipes reach, over seeds: the figures of their `Expect` and of README.md.
+"""What the embedded recipes reach, over seeds: the figures of `Expect` and of docs/recipes.md.
 
     python scripts/measure_expect.py mlp-digits mlp-text:full effnet-digits:head --seeds 5
 
