@@ -37,10 +37,12 @@ os.environ.pop("HF_TOKEN", None)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import warm  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ftkit import Augment, Backbone, Data, ImageClassification, Recipe, Train  # noqa: E402
 from ftkit.finetuning.verify import Verified  # noqa: E402
+from ftkit.machine import fresh_process  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -58,6 +60,30 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def _reload_warm(module: str, *words: str) -> list[str]:
+    """Return the command line that verifies a model, for a Python that starts quickly."""
+    _, *rest = fresh_process.command(module, *words)
+    return warm.python(*rest)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _verification_starts_quickly():
+    """Verify in a process of its own that need not import torch and transformers first.
+
+    The tests of the verification itself have the fixture `cold`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        quick = types.SimpleNamespace(command=_reload_warm)
+        patch.setattr("ftkit.finetuning.verify.fresh_process", quick)
+        yield
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verify as a user's run does, in a Python that was started anew."""
+    monkeypatch.setattr("ftkit.finetuning.verify.fresh_process", fresh_process)
 
 
 SECRETS = (OWNER, READER, STRANGER)
