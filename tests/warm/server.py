@@ -103,7 +103,9 @@ def look_after(child: int, connection: socket.socket) -> None:
             with suppress(OSError):
                 connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
             os._exit(0)
-        numbers = connection.recv(64)
+        numbers = b""
+        with suppress(OSError):
+            numbers = connection.recv(64)
         for number in numbers or [signal.SIGKILL]:
             os.kill(child, number)
         if not numbers:
