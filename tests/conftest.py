@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import tempfile
@@ -37,13 +38,46 @@ os.environ.pop("HF_TOKEN", None)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import warm  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ftkit import Augment, Backbone, Data, ImageClassification, Recipe, Train  # noqa: E402
-from ftkit.finetuning.verify import Verified  # noqa: E402
+from ftkit.machine import fresh_process  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
+
+
+LONGEST = (
+    *("test_sweep_ray", "test_attack", "test_readme", "test_launch", "test_translate_runs"),
+    *("test_tasks_image_labels", "test_tasks_text_labels", "test_batch_size", "test_push"),
+    *("test_choose", "test_tasks_text", "test_tasks_words", "test_sweep", "test_hub_faults"),
+)
+"""Files that take long begin first: two workers then end at the same time."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, unless the order was asked for."""
+    if "FTKIT_NO_TEST_AFTER" not in os.environ:
+        order = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@functools.cache
+def _begun() -> float:
+    """Return when this process began its first test."""
+    return time.time()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start no test where scripts/quick_tests.py has no time left for it.
+
+    A busy machine takes a minute to import torch: it has some seconds for tests all the same.
+    """
+    now, began = time.time(), _begun()
+    if now > float(os.environ.get("FTKIT_NO_TEST_AFTER", "inf")) and now - began > 15:
+        pytest.skip("the minute is over")
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +92,30 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def _reload_warm(module: str, *words: str) -> list[str]:
+    """Return the command line that verifies a model, for a Python that starts quickly."""
+    _, *rest = fresh_process.command(module, *words)
+    return warm.python(*rest)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _verification_starts_quickly():
+    """Verify in a process of its own that need not import torch and transformers first.
+
+    The tests of the verification itself have the fixture `cold`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        quick = types.SimpleNamespace(command=_reload_warm)
+        patch.setattr("ftkit.finetuning.verify.fresh_process", quick)
+        yield
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verify as a user's run does, in a Python that was started anew."""
+    monkeypatch.setattr("ftkit.finetuning.verify.fresh_process", fresh_process)
 
 
 SECRETS = (OWNER, READER, STRANGER)
@@ -93,6 +151,8 @@ def shared_data() -> Path:
 
 def leave_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs skip the second process that verifies their model, in tests of something else."""
+    from ftkit.finetuning.verify import Verified  # the process that hands out tests needs no torch
+
     monkeypatch.setattr(
         "ftkit.finetuning.finetune.verify", lambda *_: Verified(rows=0, latency_seconds=None)
     )

@@ -194,12 +194,14 @@ def meanwhile(stage):
 
 def push_killed(stage):
     """Push in a process of its own and kill it while the weights travel."""
-    stage.spoil_upload("delay", seconds=5)
+    stage.spoil_upload("delay", seconds=30)
     words = ["-m", "ftkit.cli", "push", str(stage.run), "alice/target"]
     environment = os.environ | {"HF_HUB_DISABLE_XET": str(int(stage.transport == "lfs"))}
     process = subprocess.Popen([sys.executable, *words], env=environment)
-    end = time.time() + 60
-    while not stage.hub.count(UPLOAD[stage.transport]) and time.time() < end:
+    end = time.time() + 300
+    while not stage.hub.count(UPLOAD[stage.transport]):
+        assert process.poll() is None
+        assert time.time() < end
         time.sleep(0.05)
     process.kill()
     process.wait()

@@ -25,7 +25,7 @@ def test_what_is_written_is_of_the_moment_it_was_given():
     worker = Background()
 
     def write(content):
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         found.append((content["weights"], threading.current_thread()))
 
     worker.write({"weights": weights}, write)
@@ -79,7 +79,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tiny_recipe, tmp_path, m
         return loss
 
     def late(tensors, folder):
-        assert taken.wait(120), "training waits for its checkpoint"
+        assert taken.wait(300), "training waits for its checkpoint"
         write(tensors, folder)
 
     monkeypatch.setattr(FrozenTrainer, "training_step", noting)

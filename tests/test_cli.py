@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import make_image
 
 from ftkit import Augment
@@ -17,10 +18,17 @@ from ftkit.cli.request import Flags, default_folder, resolve, short_name
 from ftkit.recipe.defaults import LEAST_STEPS
 from ftkit.registry import find
 
+CLOSED = "http://127.0.0.1:9"
 
-def run(*words, cwd, **environment):
+
+def cold(*words):
+    """Return the command line of a Python that is started anew."""
+    return [sys.executable, *words]
+
+
+def run(*words, cwd, python=warm.python, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "ftkit.cli", *map(str, words)],
+        python("-m", "ftkit.cli", *map(str, words)),
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -70,7 +78,7 @@ WRONG = {
         "no column 'picture'; columns are image, label",
     ),
     "class only in test": ("train effnet-digits --data {foreign_test_class}", "lack: green"),
-    "unreachable hub": ("train effnet-digits --data nobody/nothing", "http://127.0.0.1:9"),
+    "unreachable hub": ("train effnet-digits --data nobody/nothing", CLOSED),
     "folder of another run": (
         "train effnet-digits --out {other_run}",
         "an unfinished run of vit-cifar (full)",
@@ -87,7 +95,8 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(case, request, tmp_path)
         if "{" + name + "}" in words:
             words = words.format(**{name: request.getfixturevalue(name)})
     there = sorted(tmp_path.rglob("*"))
-    done = run(*words.split(), cwd=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    hub = {"HF_ENDPOINT": CLOSED} if case == "unreachable hub" else {}
+    done = run(*words.split(), cwd=tmp_path, **hub)
     assert done.returncode == 2
     complaint = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(complaint) == 1
@@ -98,7 +107,8 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(case, request, tmp_path)
 
 def test_a_smoke_run_takes_two_steps_and_says_where_things_are(tiny_recipe, tmp_path):
     (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
-    done = run("train", "mine.json", "--smoke", "--epochs", "1", "--batch-size", "16", cwd=tmp_path)
+    words = ("train", "mine.json", "--smoke", "--epochs", "1", "--batch-size", "16")
+    done = run(*words, cwd=tmp_path, python=cold)
     assert done.returncode == 0, done.stderr
     folder = Path("runs/tiny-colours-full-seed0-smoke")
     assert f"model    {folder}/model" in done.stdout

@@ -4,10 +4,10 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import warm
 from test_compare import make
 
 from ftkit import Data, Mlp, Recipe, RecipeError, RunError, RunResult, TabularRegression
@@ -233,7 +233,7 @@ def test_after_a_kill_nothing_finished_is_repeated(tiny_file, tmp_path):
     out = tmp_path / "out"
     words = ["compare", str(tiny_file), "--strategies", "majority,full", "--out", str(out)]
     running = subprocess.Popen(
-        [sys.executable, "-m", "ftkit.cli", *words], stdout=subprocess.DEVNULL, env=os.environ
+        warm.python("-m", "ftkit.cli", *words), stdout=subprocess.DEVNULL, env=os.environ
     )
     last, deadline = out / "tiny-colours-full-seed0", time.monotonic() + 300
     while not last.exists() and time.monotonic() < deadline:

@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import psutil
 import pytest
 import torch
+import warm
 from conftest import leave_unverified
 from safetensors.torch import load_file
 from test_interruption import start
@@ -112,9 +112,7 @@ def test_two_runs_in_one_folder_are_one_too_many(tiny_recipe, tmp_path, monkeypa
             "import sys; from pathlib import Path; from ftkit.finetuning.folder import Lock\n"
             "Lock(Path(sys.argv[1]))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(run)], capture_output=True, text=True
-        )
+        done = subprocess.run(warm.python("-c", script, str(run)), capture_output=True, text=True)
         *_, last = done.stderr.strip().splitlines()
         assert f"is in use by process {os.getpid()} on " in last
 

@@ -3,12 +3,12 @@
 import json
 import logging
 import subprocess
-import sys
 
 import checkpoints
 import numpy as np
 import pytest
 import torch
+import warm
 from conftest import make_image
 from PIL import Image
 
@@ -290,8 +290,8 @@ def test_a_kill_at_any_moment_loses_at_most_one_shard(recipe, tmp_path, folder, 
 
     def extract(kills):
         files = [tmp_path / "recipe.json", tmp_path / "passes"]
-        command = [sys.executable, "-c", KILLED, *files, str(kills)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        command = warm.python("-c", KILLED, *map(str, files), str(kills))
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     extract(kills=10)

@@ -46,12 +46,12 @@ def encoded(kind, mode, options, number):
 
 def check(content):
     """Require right RGB, or a reason in one line, soon; return whether it was an image."""
-    begin, image, reason = time.monotonic(), None, ""
+    begin, image, reason = time.process_time(), None, ""
     try:
         image = open_rgb({"bytes": content, "path": None})
     except BadImage as error:
         reason = str(error)
-    assert time.monotonic() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     if image is None:
         assert reason
         assert len(reason.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 
 from ftkit.machine.interruption import command_to_go_on
 
@@ -21,10 +23,11 @@ def recipe_file(tiny_recipe, tmp_path):
     return tmp_path / "mine.json"
 
 
-def start(folder, log, *words):
+def start(folder, log, *words, python=()):
     """Start a long command and return its process once it has logged steps that were not there."""
     before = log.read_text() if log.exists() else ""
-    process = subprocess.Popen(["ftkit", *words], cwd=folder, stderr=subprocess.PIPE, text=True)
+    command = [*python, shutil.which("ftkit"), *words]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not log.exists() or len(log.read_text()) <= len(before):
         assert process.poll() is None, process.stderr.read()
@@ -54,7 +57,7 @@ def test_a_comparison_goes_on_with_the_run_that_a_signal_stopped(recipe_file, tm
     majority, full = (tmp_path / f"out/tiny-colours-{kind}-seed0" for kind in ("majority", "full"))
     steps, logs, written = [], [], []
     for name in ("SIGTERM", "SIGINT"):
-        process = start(tmp_path, full / "log.jsonl", *command)
+        process = start(tmp_path, full / "log.jsonl", *command, python=warm.python())
         process.send_signal(getattr(signal, name))
         *_, last = process.communicate(timeout=300)[1].strip().splitlines()
         assert process.returncode == 143

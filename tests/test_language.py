@@ -115,7 +115,7 @@ def test_verification_sees_other_weights_and_other_answers(files, models, tmp_pa
         verify(folder, task, splits, outputs)
 
 
-def test_the_card_runs_as_it_stands(files, models, tmp_path, capsys):
+def test_the_card_runs_as_it_stands(files, models, tmp_path, capsys, cold):
     recipe = recipe_of(models("gpt2", None), files["pairs"])
     finetune(recipe, tmp_path / "run")
     card = (tmp_path / "run" / "model" / "README.md").read_text()

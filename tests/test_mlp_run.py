@@ -72,7 +72,7 @@ def test_images_give_the_run_folder_of_any_backbone(colours, class_folders, tmp_
     assert model.predict(pictures).tolist() == ["red"]
 
 
-def test_predictions_are_those_of_the_loaded_model(flowers, tmp_path):
+def test_predictions_are_those_of_the_loaded_model(flowers, tmp_path, cold):
     finetune(flowers, tmp_path / "run")
     table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pydict()
     rows = [line.split(",")[:2] for line in Path(flowers.data.path).read_text().splitlines()[1:]]

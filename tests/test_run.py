@@ -142,7 +142,7 @@ def test_peft_loads_the_adapter_and_gives_the_same(runs, checkpoint):
     assert torch.allclose(got, expected, atol=1e-4)
 
 
-def test_lora_without_merge_leaves_the_adapter_alone(tiny_recipe, tmp_path):
+def test_lora_without_merge_leaves_the_adapter_alone(tiny_recipe, tmp_path, cold):
     finetune(tiny_recipe.override({"strategy": Lora(merge=False)}), tmp_path / "out")
     names = {path.name for path in (tmp_path / "out" / "model").iterdir()}
     assert "adapter_model.safetensors" in names
@@ -195,7 +195,9 @@ def test_a_file_that_is_no_image_is_named_or_left_out(tiny_recipe, class_folders
     assert result.n in {14, 15}
 
 
-def test_a_saved_model_that_answers_otherwise_fails_the_run(tiny_recipe, tmp_path, monkeypatch):
+def test_a_saved_model_that_answers_otherwise_fails_the_run(
+    tiny_recipe, tmp_path, monkeypatch, cold
+):
     import ftkit.finetuning.finetune
 
     def lossy(model, processor, recipe, folder):

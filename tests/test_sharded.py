@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from safetensors.numpy import load_file
 
 from ftkit.training.sharded import name_layers
@@ -27,13 +28,13 @@ def equality():
 
 def run(folder, script, processes, *words):
     """Train in a process of its own for each part of the model; return what was said."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
     done = subprocess.run(
-        [*command, f"--nproc_per_node={processes}", str(script), *map(str, words)],
+        warm.python(*command, str(script), *map(str, words)),
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr

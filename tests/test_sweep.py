@@ -7,6 +7,7 @@ import sys
 
 import optuna
 import pytest
+import warm
 from test_result import make
 
 import ftkit.finetuning.finetune
@@ -247,7 +248,7 @@ def test_two_processes_share_a_study_in_a_database(tmp_path):
     words = ["ftkit", "sweep", "mlp-digits", "--trials", "3", "--epochs", "1", "--set"]
     words += ["strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
     words += ["--out", str(tmp_path / "runs"), "--storage", f"sqlite:///{tmp_path}/study.db"]
-    command = [sys.executable, "-m", "ftkit.cli", *words[1:]]
+    command = warm.python("-m", "ftkit.cli", *words[1:])
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     texts = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]

@@ -84,7 +84,7 @@ def test_a_saved_translator_translates_as_it_was_measured(
         assert torch.equal(words, before.get_output_embeddings().weight)
 
 
-def test_an_adapter_alone_translates(recipe_of, tmp_path):
+def test_an_adapter_alone_translates(recipe_of, tmp_path, cold):
     strategy = Lora(learning_rate=1e-2, rank=2, merge=False)
     recipe = recipe_of("nllb", strategy=strategy)
     finetune(recipe, tmp_path / "run")
