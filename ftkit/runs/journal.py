@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 
 log = logging.getLogger(__name__)
 MOST_SAID = 20  # of the epochs of a perceptron, which may be many and short
