@@ -312,6 +312,7 @@ def test_a_strangers_run_switches_nothing_dangerous_on(hub, finished_run, class_
     }
     hub.add("alice/colours", files)
     hub.add("bob/evil", {"evil.py": b"raise SystemExit('code of a stranger was run')"})
+    caplog.set_level("INFO", logger="ftkit")
     found = predict("alice/colours", [str(class_folders)])
     assert len(found) == 72
     assert "trust_remote_code=true" in caplog.text
@@ -332,6 +333,7 @@ def test_a_prompt_without_room_is_said(tmp_path, caplog):
     ]
     task = LanguageModelling(messages="messages", max_length=64, max_new_tokens=8)
     run, _ = trained(task, Backbone(id=str(backbone)), talks, tmp_path)
+    caplog.set_level("INFO", logger="ftkit")
     written = predict(run, ["short", "long " * 40]).columns["written"]
     assert [text is None for text in written] == [False, True]
     assert "1 of 2 texts have no answer" in caplog.text

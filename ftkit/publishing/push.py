@@ -20,10 +20,10 @@ from huggingface_hub import (
     CommitOperationDelete,
     HfApi,
     ModelCard,
+    RepoFile,
     get_token,
 )
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.trainer_callback import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from ftkit.machine.whole_files import write_whole
 

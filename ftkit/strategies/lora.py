@@ -8,8 +8,7 @@ from typing import Any, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from transformers import Conv1D, PreTrainedModel
 
 from ftkit.backbones.structure import new_head
 from ftkit.errors import ModelError

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers import PrinterCallback, TrainingArguments
 
 from ftkit.backbones.perceptron import Perceptron
 from ftkit.backbones.structure import begins_trained, place

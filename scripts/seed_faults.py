@@ -1,0 +1,203 @@
+"""Seed faults into ftkit, run the tests that cover each, and list the faults that no test notices.
+
+    pip install coverage
+    python scripts/seed_faults.py cover --map map.json                 # which test runs which line
+    python scripts/seed_faults.py run --map map.json --json found.json # 200 faults of seed 0
+    python scripts/seed_faults.py run --tree ../old --map old.json --list found.json
+
+A fault is a small change of one line, see `faults.sites`. The same faults are sought in another
+tree by the text of their lines, so that two suites can be compared. Tests run in one process, the
+fastest first, until one fails; tests that fail without a fault are left out. A fault whose line no
+mapped test runs is tried with the test files that name its module. `cover` may be stopped and goes
+on with the test files that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from faults import sites
+from faults.sites import Fault, Site
+from faults.stage import Ran, Stage
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_TESTS = 40
+"""How many tests a fault is tried with, the fastest of those that cover its line."""
+
+
+def main() -> int:
+    """Map the tests, or try faults; return 0."""
+    asked = arguments()
+    root = Path(tempfile.mkdtemp(prefix="faults-"))
+    try:
+        stage = Stage(asked.tree.resolve(), root)
+        (cover if asked.what == "cover" else run)(stage, asked)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=["cover", "run"])
+    parser.add_argument("--tree", type=Path, default=ROOT, help="whose code and tests are used")
+    parser.add_argument("--map", type=Path, help="which test runs which line; made by cover")
+    parser.add_argument("--tests", nargs="+", help="cover: only these test files")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing after these")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", type=Path, help="the faults to try: a file that --json wrote")
+    parser.add_argument("--json", type=Path, help="where the faults and their ends are written")
+    parser.add_argument("--limit", type=float, default=120, help="seconds for one fault")
+    return parser.parse_args()
+
+
+class Map:
+    """Which tests run which line, and how many seconds each takes."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        there = json.loads(file.read_text()) if file and file.is_file() else {}
+        self.done: list[str] = there.get("done", [])
+        self.tests: dict[str, float] = there.get("tests", {})
+        self.lines: dict[str, dict[str, list[str]]] = there.get("lines", {})
+
+    def add(self, file: str, ran: Ran) -> None:
+        """Take up what the tests of one file ran, and write it down."""
+        self.done.append(file)
+        self.tests |= ran.seconds
+        for test, files in ran.lines.items():
+            if test in ran.seconds:
+                for name, lines in files.items():
+                    of_file = self.lines.setdefault(name, {})
+                    for line in lines:
+                        of_file.setdefault(str(line), []).append(test)
+        for of_file in self.lines.values():
+            for line, tests in of_file.items():
+                of_file[line] = sorted(tests, key=self.tests.__getitem__)[:MOST_TESTS]
+        if self.file:
+            content = {"done": self.done, "tests": self.tests, "lines": self.lines}
+            self.file.write_text(json.dumps(content))
+
+    def covering(self, site: Site) -> list[str]:
+        """Return the tests that run the line of a fault, or else its file, the fastest first."""
+        of_file = self.lines.get(site.fault.file, {})
+        if found := of_file.get(str(site.fault.line)):
+            return found
+        often = Counter(test for tests in of_file.values() for test in tests)
+        nearest = sorted(often, key=lambda test: (-often[test], self.tests[test]))[:MOST_TESTS]
+        return sorted(nearest, key=self.tests.__getitem__)
+
+
+def cover(stage: Stage, asked: argparse.Namespace) -> None:
+    """Run the test files, each in a fork, and write which test runs which line."""
+    known, ends = Map(asked.map), time.monotonic() + 60 * asked.minutes
+    files = [path.relative_to(stage.tree) for path in sorted(stage.tree.glob("tests/test_*.py"))]
+    for file in asked.tests or map(str, files):
+        if file in known.done or time.monotonic() > ends:
+            continue
+        began = time.monotonic()
+        ran = stage.run([file], None, 1800, cover=True)
+        known.add(file, ran)
+        told = f"; first failure: {ran.failed}" if ran.failed else ""
+        seconds = time.monotonic() - began
+        print(f"{file}: {len(ran.seconds)} tests, {seconds:.0f} s{told}", flush=True)
+
+
+def run(stage: Stage, asked: argparse.Namespace) -> None:
+    """Try the faults and print what came of them."""
+    known, ends = Map(asked.map), time.monotonic() + 60 * asked.minutes
+    chosen = sites.choose(stage.tree, asked.count, asked.seed)
+    wanted = _listed(asked.list) if asked.list else chosen
+    results: list[dict[str, Any]] = []
+    for number, fault in enumerate(wanted, 1):
+        if time.monotonic() > ends:
+            break
+        began = time.monotonic()
+        outcome, why = judge(stage, known, fault, asked.limit)
+        results.append(fault.as_json() | {"outcome": outcome, "by": why})
+        seconds = time.monotonic() - began
+        print(f"{number:3} {outcome:9} {seconds:4.0f} s {fault} ({why})", flush=True)
+        if asked.json:
+            asked.json.write_text(json.dumps(results, indent=1))
+    summary(results)
+
+
+def _listed(file: Path) -> list[Fault]:
+    names = Fault.__dataclass_fields__
+    entries = json.loads(file.read_text())
+    return [Fault(**{name: entry[name] for name in names}) for entry in entries]
+
+
+def judge(stage: Stage, known: Map, fault: Fault, limit: float) -> tuple[str, str]:
+    """Return (what came of a fault, the test that noticed it or why none did)."""
+    site = sites.find_again(stage.tree, fault)
+    if site is None:
+        return "not found", "no line with this text"
+    tests, others = known.covering(site), naming(stage.tree, site.fault.file)
+    others = [file for file in others if file not in known.done]
+    survived = 0
+    with stage.changed(site.fault.file, sites.changed(stage.tree, site)):
+        if tests:
+            files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+            order = {test: float(number) for number, test in enumerate(tests)}
+            ran = stage.run(files, order, limit)
+            if ran.failed or ran.late:  # tests that were mapped are known to be fast: now they hang
+                return ("caught", ran.failed) if ran.failed else ("hung", "no test ended")
+            survived += len(ran.seconds)
+        ran = stage.run(others, None, limit) if others else Ran()
+    if ran.failed and "::" in ran.failed:  # nobody has seen this test pass
+        again = stage.run(others, {ran.failed: 0}, limit)
+        if again.failed or again.late:
+            return "unsure", f"{ran.failed} fails without a fault, too"
+    if ran.failed:
+        return "caught", ran.failed
+    if ran.late:
+        return "unsure", f"more than {limit:.0f} s of {', '.join(others)}"
+    survived += len(ran.seconds)
+    return ("survived" if survived else "untested"), f"{survived} tests"
+
+
+def naming(tree: Path, file: str, most: int = 3) -> list[str]:
+    """Return the test files that import a module by its name, the most telling first."""
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    package, _, stem = module.rpartition(".")
+    found = {}
+    for path in sorted(tree.glob("tests/test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        often = text.count(module) + text.count(f"from {package} import {stem}")
+        often += 5 * (path.stem == f"test_{stem}")
+        if often:
+            found[path.relative_to(tree).as_posix()] = often
+    return sorted(found, key=lambda name: -found[name])[:most]
+
+
+def summary(results: list[dict[str, Any]]) -> None:
+    """Print the share of faults that were caught, by package and in all, and the survivors."""
+    packages: dict[str, Counter[str]] = defaultdict(Counter)
+    for result in results:
+        packages[result["file"].split("/")[1]][result["outcome"]] += 1
+    for name, counts in sorted(packages.items()):
+        print(f"{name}: {', '.join(f'{outcome} {n}' for outcome, n in sorted(counts.items()))}")
+    total = sum(packages.values(), Counter[str]())
+    noticed, missed = total["caught"] + total["hung"], total["survived"] + total["untested"]
+    print(
+        f"{noticed} of {noticed + missed} faults caught, {total['hung']} of them since tests hung;"
+    )
+    print(f"{total['survived']} survived, {total['untested']} have no test; not counted:")
+    print(f"{total['unsure']} whose tests are too slow, {total['not found']} not in this tree")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
