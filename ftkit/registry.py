@@ -56,7 +56,7 @@ def find(name: str, asked: Collection[str] = ()) -> Recipe:
         return harmless(_from_json(path), asked, name)
     modules, gone = _modules()
     if name not in modules and name.count("/") == 1:
-        return harmless(_fetched(name), asked, name)
+        return harmless(_from_hub(name), asked, name)
     if name not in modules:
         raise RecipeError(
             f"there is no recipe '{name}'{nearest(name, modules) or '.'} 'ftkit list' shows all of "
@@ -122,7 +122,7 @@ def _recipe_of(module: str) -> Recipe:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # whatever somebody's module may raise, with its name
-        raise RecipeError(f"{module}: {_said(error)}") from error
+        raise RecipeError(f"{module}: {_message_of(error)}") from error
     return _checked(loaded, module)
 
 
@@ -134,7 +134,7 @@ def _from_python(path: Path) -> Recipe:
     try:
         spec.loader.exec_module(loaded)
     except Exception as error:  # whatever a person's file may raise, with its path
-        raise RecipeError(f"{path}: {_said(error)}") from error
+        raise RecipeError(f"{path}: {_message_of(error)}") from error
     return _checked(loaded, str(path))
 
 
@@ -148,7 +148,7 @@ def _checked(module: ModuleType, name: str) -> Recipe:
     return value
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     """Return the message of an error of ftkit's own, and the kind too of any other."""
     return str(error) if isinstance(error, FtkitError) else f"{type(error).__name__}: {error}"
 
@@ -160,7 +160,7 @@ def _from_json(path: Path) -> Recipe:
         raise RecipeError(f"{path}: {error}") from None
 
 
-def _fetched(name: str) -> Recipe:
+def _from_hub(name: str) -> Recipe:
     """Return the recipe that a model on the Hub was published with, as it stands there.
 
     Raises:

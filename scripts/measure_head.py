@@ -30,7 +30,7 @@ from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.features import Features, cache_features
 from ftkit.strategies.heads import Head
-from ftkit.strategies.linear_head import _put, solve_head
+from ftkit.strategies.linear_head import _copy_into_head, solve_head
 from ftkit.strategies.probe import train_head, validation_figures
 from ftkit.tasks.inputs import Inputs
 
@@ -106,7 +106,7 @@ def _measure(
     inputs = Inputs(train, train, validation, test)
     if way == "lbfgs":
         found = solve_head(head, inputs, recipe)
-        _put(found, head)
+        _copy_into_head(found, head)
         figures = found.figures or validation_figures(head, inputs, recipe)
     else:
         figures = train_head(

@@ -179,4 +179,6 @@ def test_outputs_become_columns_of_the_test_rows(read, tmp_path):
     assert len(labels_of(rows)) == N
     task.draw(splits, outputs, tmp_path, "title")
     assert len(list(tmp_path.glob("*.png"))) == 1
-    assert all(len(values) == 3 for values in task.expected_again(outputs, np.arange(3)).values())
+    assert all(
+        len(values) == 3 for values in task.expected_on_reload(outputs, np.arange(3)).values()
+    )

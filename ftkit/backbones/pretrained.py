@@ -68,9 +68,9 @@ class PretrainedFamily(Family):
         plain: Any = model
         if isinstance(model, PeftModel):
             alone = recipe.strategy.adapter_alone
-            place = folder if alone else folder / "adapter"
-            self._save_adapter(for_saving(model), place)
-            processor.save_pretrained(place)
+            adapter_folder = folder if alone else folder / "adapter"
+            self._save_adapter(for_saving(model), adapter_folder)
+            processor.save_pretrained(adapter_folder)
             plain = None if alone else copy.deepcopy(model).merge_and_unload()
         if plain is not None:
             plain.save_pretrained(folder)

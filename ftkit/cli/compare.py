@@ -67,7 +67,7 @@ def compare(
         other = next(target for target in targets if not os.path.isdir(target))
         raise RecipeError(f"give recipes, or folders of finished runs, not both; {other} is none")
     if folders:
-        return _show(folders, out, margin)
+        return _print_runs(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
     speak(quieten=False)
     recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
@@ -103,7 +103,7 @@ def compare(
     return None
 
 
-def _show(folders: list[Path], out: Path | None, margin: float) -> None:
+def _print_runs(folders: list[Path], out: Path | None, margin: float) -> None:
     """Print a table of finished runs, and what tells them apart where they can be compared."""
     from ftkit.compare.finished_runs import read_runs
     from ftkit.compare.report import write

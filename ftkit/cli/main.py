@@ -67,7 +67,7 @@ def _run(given: Sequence[str]) -> int:
             console=Console(),
         )
     except CycloptsError as error:
-        return _fail(console, str(FtkitError(_said(error))), 2, own=False)
+        return _fail(console, str(FtkitError(_in_one_line(error))), 2, own=False)
     except FtkitError as error:
         return _fail(console, str(error), error.exit_status, own=not error.everywhere)
     except Interrupted as stop:
@@ -93,7 +93,7 @@ def _stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def _said(error: CycloptsError) -> str:
+def _in_one_line(error: CycloptsError) -> str:
     """Return what is wrong with a word: `ftkit.cli.options` reads numbers, cyclopts reads names."""
     token = error.token if isinstance(error, CoercionError) else None
     if token is None or token.keyword is None:

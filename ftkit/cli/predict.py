@@ -80,7 +80,7 @@ def predict(
         found.write(out, for_spreadsheets)
         console.print(f"{len(found):,} answers are in {out}", markup=False)
     elif sys.stdout.isatty():
-        _show(found.columns, len(found))
+        _print_table(found.columns, len(found))
     else:
         print(found.to_csv(for_spreadsheets), end="")
     csv = out is not None and out.suffix.lower() == ".csv" and not for_spreadsheets
@@ -97,7 +97,7 @@ def predict(
         )
 
 
-def _show(columns: dict[str, Any], rows: int) -> None:
+def _print_table(columns: dict[str, Any], rows: int) -> None:
     """Print a table of the first rows, with the probability of what was predicted."""
     shown = Table(box=None, pad_edge=False)
     names = [name for name in columns if name != "probability"]

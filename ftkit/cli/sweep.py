@@ -81,7 +81,7 @@ def sweep(
     require_allowed(resolved, space)
     folder = at_home(out) or Path("runs") / f"sweep-{resolved.name}-{resolved.strategy.kind}"
     speak()
-    run_sweep = _on_ray(ray, at_once, ray_cpus, ray_gpus) if ray else _here()
+    run_sweep = _on_ray(ray, at_once, ray_cpus, ray_gpus) if ray else _on_this_machine()
     from ftkit.machine.runtime import stop
 
     try:
@@ -149,7 +149,7 @@ def chosen_lines(found: Sequence[Trial], figure: str) -> list[str]:
     return lines
 
 
-def _here() -> Callable[..., list[Trial]]:
+def _on_this_machine() -> Callable[..., list[Trial]]:
     try:
         from ftkit.planning.sweep import sweep as run_sweep
     except ModuleNotFoundError as error:
@@ -164,7 +164,7 @@ def _on_ray(
 ) -> Callable[..., list[Trial]]:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise RecipeError("--ray starts processes of its own; leave out accelerate launch")
-    _here()
+    _on_this_machine()
     try:
         import_module("ray.tune")
     except ImportError:

@@ -32,7 +32,7 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
     reset = {
         path: value
         for path, value in defaults.items()
-        if _at(recipe, path) != value and not any(_touches(path, other) for other in asked)
+        if _value_at(recipe, path) != value and not any(_touches(path, other) for other in asked)
     }
     if reset:
         log.info(
@@ -40,8 +40,8 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
             "%s; to keep: %s",
             recipe.task.noun,
             recipe.name,
-            ", ".join(f"{path} {_said(path, value)}" for path, value in reset.items()),
-            " ".join(f"--set {path}={_written(_at(recipe, path))}" for path in reset),
+            ", ".join(f"{path} {_in_words(path, value)}" for path, value in reset.items()),
+            " ".join(f"--set {path}={_as_argument(_value_at(recipe, path))}" for path in reset),
         )
     return {path: value for path, value in reset.items() if not path.startswith("data.")}
 
@@ -72,7 +72,7 @@ def _fields(section: str, kind: type[Settings], *names: str) -> dict[str, Any]:
     return {f"{section}.{name}": kind.model_fields[name].default for name in names}
 
 
-def _at(recipe: Recipe, path: str) -> Any:
+def _value_at(recipe: Recipe, path: str) -> Any:
     value: Any = recipe
     for name in path.split("."):
         value = getattr(value, name)
@@ -84,14 +84,14 @@ def _touches(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
 
-def _said(path: str, value: Any) -> str:
+def _in_words(path: str, value: Any) -> str:
     if path == "backbone.image_size":
         return "the backbone's own (a smaller one is faster)"
     if value is None:
         return "the backbone's own" if path == "task.max_length" else "none"
-    return _written(value)
+    return _as_argument(value)
 
 
-def _written(value: Any) -> str:
+def _as_argument(value: Any) -> str:
     """Return the value as --set takes it, without blanks."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -91,8 +91,10 @@ def scaled(recipe: Recipe, rows: int, training_rows: int) -> Recipe:
     factor = math.sqrt(rows / old) if old else 1.0
     changes: dict[str, Any] = {"train.batch_size": rows, "train.learning_rate_batch": None}
     if factor != 1:
-        changes["strategy"] = _faster(recipe.strategy, factor)
-        changes["alternatives"] = [_faster(other, factor) for other in recipe.alternatives]
+        changes["strategy"] = _with_rates_times(recipe.strategy, factor)
+        changes["alternatives"] = [
+            _with_rates_times(other, factor) for other in recipe.alternatives
+        ]
     found = recipe.override(changes)
     if old is None:
         rate = "the learning rate stays as it is"
@@ -105,17 +107,17 @@ def scaled(recipe: Recipe, rows: int, training_rows: int) -> Recipe:
     return found
 
 
-def _faster(settings: Strategy, factor: float) -> Any:
+def _with_rates_times(settings: Strategy, factor: float) -> Any:
     """Return the settings of a strategy with every learning rate in them times a factor."""
     found: Any = settings
     for path, rate in strategy_of(settings).peak_rates().items():
-        found = _with(found, path, float(f"{rate * factor:.3g}"))
+        found = _replaced_at(found, path, float(f"{rate * factor:.3g}"))
     return found
 
 
-def _with(settings: Any, path: str, value: float) -> Any:
+def _replaced_at(settings: Any, path: str, value: float) -> Any:
     name, _, rest = path.partition(".")
-    value = _with(getattr(settings, name), rest, value) if rest else value
+    value = _replaced_at(getattr(settings, name), rest, value) if rest else value
     return settings.model_copy(update={name: value})
 
 

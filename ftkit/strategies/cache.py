@@ -82,7 +82,7 @@ class Store:
             RunError: it cannot be written.
         """
         header = self.header()
-        with _written(self.folder):
+        with _disk_errors_in_one_line(self.folder):
             (private_folder(self.folder) / "shards").mkdir(exist_ok=True)
             size = len(header) + self.rows * self.row_bytes
             if self.file.exists():
@@ -93,7 +93,7 @@ class Store:
                     self.file.unlink()
             if not self.file.exists():
                 self._require_room(size)
-                fresh = _mine(self.file)
+                fresh = _name_of_this_process(self.file)
                 with fresh.open("wb") as file:
                     file.write(header)
                     file.truncate(size)
@@ -117,13 +117,13 @@ class Store:
         Raises:
             RunError: it cannot be written.
         """
-        first, count = self._place(shard)
+        first, count = self._byte_range(shard)
         assert len(values) == count, (len(values), count)
-        with _written(self.folder):
+        with _disk_errors_in_one_line(self.folder):
             with self.file.open("r+b") as file:
                 file.seek(first)
                 file.write(values)
-            _write(self._sum(shard), hashlib.sha256(values).hexdigest())
+            _write(self._sum_file(shard), hashlib.sha256(values).hexdigest())
 
     def missing(self) -> list[int]:
         """Return the numbers of shards that are not there or not as they were written.
@@ -133,11 +133,11 @@ class Store:
         absent = []
         for shard in range(self.shards):
             try:
-                expected = self._sum(shard).read_text(encoding="utf-8")
+                expected = self._sum_file(shard).read_text(encoding="utf-8")
                 with self.file.open("rb") as file:
-                    first, count = self._place(shard)
+                    first, count = self._byte_range(shard)
                     file.seek(first)
-                    found = _sum_of(file, count)
+                    found = _sum_of_next(file, count)
             except OSError:
                 absent.append(shard)
                 continue
@@ -150,11 +150,11 @@ class Store:
         """Return the rows of a shard."""
         return range(shard * SHARD_ROWS, min(self.rows, (shard + 1) * SHARD_ROWS))
 
-    def _place(self, shard: int) -> tuple[int, int]:
+    def _byte_range(self, shard: int) -> tuple[int, int]:
         rows = self.rows_of(shard)
         return len(self.header()) + rows.start * self.row_bytes, len(rows) * self.row_bytes
 
-    def _sum(self, shard: int) -> Path:
+    def _sum_file(self, shard: int) -> Path:
         return self.folder / "shards" / f"{shard:05d}"
 
 
@@ -236,7 +236,7 @@ def parse_size(text: str) -> int:
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
+def _disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     """Turn an error of the disk inside the block into one line that says what to do."""
     try:
         yield
@@ -247,7 +247,7 @@ def _written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _sum_of(file: BinaryIO, count: int) -> str:
+def _sum_of_next(file: BinaryIO, count: int) -> str:
     """Return the SHA-256 of the next `count` bytes, or of fewer where the file ends."""
     found = hashlib.sha256()
     while count > 0 and (piece := file.read(min(count, 1 << 20))):
@@ -270,11 +270,11 @@ def bytes_of(folder: Path) -> int:
 
 def _write(file: Path, text: str) -> None:
     """Put a file in its place whole."""
-    fresh = _mine(file)
+    fresh = _name_of_this_process(file)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(file)
 
 
-def _mine(file: Path) -> Path:
+def _name_of_this_process(file: Path) -> Path:
     """Return a name beside `file` that no other process uses."""
     return file.with_name(f"{file.name}.{os.getpid()}.part")

@@ -55,7 +55,7 @@ class _Shell(nn.Module):
         self.parts = nn.ModuleDict(parts)
         shell = copy.copy(model)  # the same weights, another list of parts
         shell._modules = {name: part for name, part in model._modules.items() if name != body}
-        shell._modules[body] = self.body = _Given(pooler)
+        shell._modules[body] = self.body = _Replay(pooler)
         self.forward_of: Any = [shell]  # in a list, so that its parts are not counted as ours twice
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -65,21 +65,21 @@ class _Shell(nn.Module):
         return shell(input_ids=None).logits
 
 
-class _Local(threading.local):
+class _OfThread(threading.local):
     """The features of each thread; a copy of a head, to try settings on, begins without any."""
 
     features: torch.Tensor
 
-    def __deepcopy__(self, memo: Any) -> _Local:
-        return _Local()
+    def __deepcopy__(self, memo: Any) -> _OfThread:
+        return _OfThread()
 
 
-class _Given(nn.Module):
+class _Replay(nn.Module):
     """A body that gives the features that were put into it, in each thread its own."""
 
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()
-        self.given, self.pooler = _Local(), pooler
+        self.given, self.pooler = _OfThread(), pooler
 
     def forward(self, *inputs: Any, **settings: Any) -> BaseModelOutputWithPooling:
         features = self.given.features
@@ -131,8 +131,8 @@ def positions_read(head: nn.Module, given: torch.Tensor) -> torch.Tensor:
     return first if alone else given
 
 
-class Given(threading.local):
-    """A list for each thread."""
+class Recorded(threading.local):
+    """What the head was given, in a list for each thread."""
 
     def __init__(self) -> None:
         self.values: list[torch.Tensor] = []
@@ -140,9 +140,9 @@ class Given(threading.local):
 
 
 @contextmanager
-def recorded_head_inputs(model: PreTrainedModel) -> Iterator[Given]:
+def recorded_head_inputs(model: PreTrainedModel) -> Iterator[Recorded]:
     """Collect what the head is given in every forward pass inside the block, for each thread."""
-    given, names = Given(), moving_names(model)
+    given, names = Recorded(), moving_names(model)
     if len(names) == 1:
         head = model.get_submodule(names[0])
         hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))

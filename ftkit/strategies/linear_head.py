@@ -63,7 +63,7 @@ def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitte
     """
     begin = time.perf_counter()
     found = on_main(lambda: solve_head(head, inputs, recipe))
-    _put(found, head)
+    _copy_into_head(found, head)
     train_seconds = time.perf_counter() - begin
     figures = found.figures or validation_figures(head, inputs, recipe)
     validation_seconds = time.perf_counter() - begin - train_seconds
@@ -171,7 +171,7 @@ def _targets(labels: np.ndarray, scale: Scale | None) -> np.ndarray:
     return labels if scale is None else scale.targets(torch.from_numpy(labels)).numpy()
 
 
-def _put(found: SolvedHead, head: Head) -> None:
+def _copy_into_head(found: SolvedHead, head: Head) -> None:
     with torch.no_grad():
         linear: Any = head.head
         linear.weight.copy_(torch.from_numpy(found.weight))

@@ -174,7 +174,7 @@ class Task(TableReading, ModelInputs):
         inputs = [name for name in rows.column_names if name not in ("image", "label", "index")]
         return {name: rows[name][:] for name in inputs}
 
-    def expected_again(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what a fresh process must give for these rows, by the names that it uses.
 
         See `ftkit.finetuning.reload` for the names. Numbers must be close, texts equal.

@@ -78,7 +78,7 @@ class Numbers(Task):
         """Draw predicted against true numbers: predictions.png."""
         plot_numbers(labels_of(splits.test), outputs.ravel(), folder / "predictions.png", title)
 
-    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs, which are the numbers themselves."""
         return {"logits": outputs[rows], "numbers": outputs[rows]}
 

@@ -145,7 +145,7 @@ class Tags(Task):
         counts = ((truth * found).sum(0), found.sum(0), truth.sum(0))
         plot_precision_recall(*counts, splits.label_names, folder / "precision_recall.png", title)
 
-    def expected_again(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, and a probability of each class by itself."""
         return {"logits": outputs[rows], "probabilities": expit(outputs[rows])}
 

@@ -241,7 +241,7 @@ class TextGeneration(Task):
         found = np.exp(outputs.losses[np.isfinite(outputs.losses)])
         plot_perplexities(found, whole, folder / "perplexity.png", title)
 
-    def expected_again(self, outputs: TextScores, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: TextScores, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats a token of each text, and the answers that were written."""
         answers = [outputs.answers[row] for row in rows if outputs.answers[row] is not None]
         found: dict[str, np.ndarray] = {"losses": outputs.losses[rows]}

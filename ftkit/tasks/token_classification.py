@@ -209,7 +209,7 @@ class TokenClassification(Task):
         counts = confusion_matrix(np.concatenate(truth), found, labels=range(len(names)))
         plot_confusion(counts, names, folder / "confusion_matrix.png", title)
 
-    def expected_again(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: Tagged, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return logits, tags and scores of the words that the model sees, row after row."""
         logits = np.concatenate([outputs.logits[row] for row in rows])
         logits = logits[np.isfinite(logits).all(1)]

@@ -186,7 +186,7 @@ class Translation(Task):
         """Return texts and translations."""
         return {"source": rows["source"][:], "target": rows["label"][:]}
 
-    def expected_again(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def expected_on_reload(self, outputs: Translated, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nats of the data's translations, and the model's own."""
         texts = outputs.texts or ()
         translations = np.array([texts[row] for row in rows])
