@@ -15,15 +15,7 @@ from dataclasses import dataclass, replace
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
 from ftkit.errors.names import listed
-from ftkit.recipe import (
-    STRATEGIES,
-    Augment,
-    Full,
-    HeadOnly,
-    Mlp,
-    Recipe,
-    Train,
-)
+from ftkit.recipe import STRATEGIES, Augment, Full, HeadOnly, Mlp, Recipe, Train
 
 BASELINES = ("majority", "knn")
 """Rungs that train nothing."""
@@ -216,10 +208,5 @@ def perceptron(recipe: Recipe) -> Recipe:
         backbone=backbone,
         task=task,
         strategy=Full(learning_rate=learning_rate),
-        train=Train(
-            epochs=epochs,
-            batch_size=64,
-            weight_decay=0.05,
-            seed=recipe.train.seed,
-        ),
+        train=Train(epochs=epochs, batch_size=64, weight_decay=0.05, seed=recipe.train.seed),
     )

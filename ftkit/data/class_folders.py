@@ -24,12 +24,7 @@ FEATURES = Features({"image": Image()})
 
 
 def read_class_folders(
-    folder: Path,
-    inside: FolderContent,
-    left: LeftOut,
-    tables_of: TablesOf,
-    data: Data,
-    uses: Uses,
+    folder: Path, inside: FolderContent, left: LeftOut, tables_of: TablesOf, data: Data, uses: Uses
 ) -> Source:
     """Return the rows of a folder without tables of its own.
 

@@ -14,12 +14,7 @@ from datasets import ClassLabel, Dataset
 from ftkit.data.column_kinds import TRUTH
 from ftkit.data.encoders import is_constant
 from ftkit.data.findings import rows_of
-from ftkit.data.table_columns import (
-    advice_on_number,
-    looks_like_number,
-    number_of,
-    reads_as_number,
-)
+from ftkit.data.table_columns import advice_on_number, looks_like_number, number_of, reads_as_number
 from ftkit.errors import DataError, nearest
 from ftkit.errors.names import first_few
 from ftkit.recipe import Data

@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import (
-    Dataset,
-    DatasetDict,
-    Features,
-    Image,
-    Value,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Dataset, DatasetDict, Features, Image, Value, load_dataset, load_from_disk
 
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.column_kinds import Use

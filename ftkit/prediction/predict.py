@@ -126,11 +126,7 @@ def answers(recipe: Recipe, splits: Splits, folder: Path, machine: runtime.Machi
 
 
 def _written(
-    backbone: Any,
-    task: Any,
-    prompts: Sequence[str],
-    folder: Path,
-    machine: runtime.Machine,
+    backbone: Any, task: Any, prompts: Sequence[str], folder: Path, machine: runtime.Machine
 ) -> Predictions:
     """Return what a language model writes to these texts."""
     model, tokenizer = runtime.main_first(lambda: load_trained(folder, backbone, task_of(task)))

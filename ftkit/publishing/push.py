@@ -15,13 +15,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    ModelCard,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
@@ -49,10 +43,7 @@ OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_result
 
 
 def claim_repository(
-    repo_id: str,
-    private: bool = False,
-    revision: str | None = None,
-    recipe: Recipe | None = None,
+    repo_id: str, private: bool = False, revision: str | None = None, recipe: Recipe | None = None
 ) -> str:
     """Return the full name of a repository that this token may write to; make it if missing.
 
