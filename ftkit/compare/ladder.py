@@ -161,7 +161,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
         RecipeError: the recipe's task or backbone does not have it.
     """
     if kind in BASELINES:
-        return _baseline(kind, recipe)
+        return _baseline(recipe)
     if kind == "mlp":
         return recipe if isinstance(recipe.backbone, Mlp) else perceptron(recipe)
     if isinstance(recipe.backbone, Mlp):
@@ -169,7 +169,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
     return recipe.with_strategy(kind)
 
 
-def _baseline(kind: str, recipe: Recipe) -> Recipe:
+def _baseline(recipe: Recipe) -> Recipe:
     """Return the rows and the backbone of a recipe, without what training needs."""
     task = recipe.task
     if task.writes or task.tells == "words":

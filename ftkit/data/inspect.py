@@ -43,7 +43,7 @@ def inspect(splits: Splits, fingerprints: Mapping[str, RowFingerprints]) -> tupl
         _duplicates(seen["train"]),
         _in_two_splits(seen),
         _nearly_in_two_splits(seen),
-        _conflicts(splits, seen),
+        _conflicts(seen),
     )
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
@@ -217,7 +217,7 @@ def _leak(
         )
 
 
-def _conflicts(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
+def _conflicts(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     """Yield equal inputs with different classes, over all splits; numbers and texts may differ."""
     if seen["train"].pairs:
         return
