@@ -1,6 +1,6 @@
 """JSON as people write it: lines, a list, or one object in any of pandas' ways to write a table.
 
-The form is found here, because pandas has to be told it, and `datasets` reads lines and lists alone.
+The form is found here: pandas has to be told it, and `datasets` reads lines and lists alone.
 """
 
 from __future__ import annotations
