@@ -14,9 +14,6 @@ recipe = Recipe(
     ),
     task=TextClassification(text="text", label="label", max_length=256),
     strategy=Full(learning_rate=2e-5),
-    alternatives=(
-        HeadOnly(),
-        Lora(learning_rate=3e-4, rank=16, alpha=32),
-    ),
+    alternatives=(HeadOnly(), Lora(learning_rate=3e-4, rank=16, alpha=32)),
     train=Train(epochs=2, batch_size=32),
 )

@@ -1,16 +1,6 @@
 """MiniLM tells the language of a name: all of it comes in Python packages, no Hub needed."""
 
-from ftkit import (
-    Backbone,
-    Data,
-    Expect,
-    Full,
-    HeadOnly,
-    Lora,
-    Recipe,
-    TextClassification,
-    Train,
-)
+from ftkit import Backbone, Data, Expect, Full, HeadOnly, Lora, Recipe, TextClassification, Train
 
 recipe = Recipe(
     name="minilm-langid",

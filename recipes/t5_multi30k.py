@@ -11,10 +11,7 @@ recipe = Recipe(
     data=Data(path="bentrevett/multi30k", revision="main"),
     backbone=Backbone(id="google-t5/t5-small", revision="df1b051c49625cf57a3d0d8d3863ed4d13564fe4"),
     task=Translation(
-        source="en",
-        target="de",
-        prefix="translate English to German: ",
-        max_length=128,
+        source="en", target="de", prefix="translate English to German: ", max_length=128
     ),
     strategy=Lora(learning_rate=1e-3, rank=16, alpha=32),
     alternatives=(Full(learning_rate=3e-4),),

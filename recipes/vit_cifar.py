@@ -18,8 +18,7 @@ recipe = Recipe(
     description="ViT-B/16 (Transformer, ImageNet-21k) on CIFAR-10",
     data=Data(path="uoft-cs/cifar10", revision="0b2714987fa478483af9968de7c934580d0bb9a2"),
     backbone=Backbone(
-        id="google/vit-base-patch16-224-in21k",
-        revision="b4569560a39a0f1af58e3ddaf17facf20ab919b0",
+        id="google/vit-base-patch16-224-in21k", revision="b4569560a39a0f1af58e3ddaf17facf20ab919b0"
     ),
     task=ImageClassification(image="img", label="label", augment=Augment(crop=(0.5, 1.0))),
     strategy=Full(learning_rate=5e-5),

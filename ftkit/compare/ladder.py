@@ -15,15 +15,7 @@ from dataclasses import dataclass, replace
 from ftkit import registry
 from ftkit.errors import RecipeError, nearest
 from ftkit.errors.names import listed
-from ftkit.recipe import (
-    STRATEGIES,
-    Augment,
-    Full,
-    HeadOnly,
-    Mlp,
-    Recipe,
-    Train,
-)
+from ftkit.recipe import STRATEGIES, Augment, Full, HeadOnly, Mlp, Recipe, Train
 
 BASELINES = ("majority", "knn")
 """Rungs that train nothing."""
@@ -169,7 +161,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
         RecipeError: the recipe's task or backbone does not have it.
     """
     if kind in BASELINES:
-        return _baseline(kind, recipe)
+        return _baseline(recipe)
     if kind == "mlp":
         return recipe if isinstance(recipe.backbone, Mlp) else perceptron(recipe)
     if isinstance(recipe.backbone, Mlp):
@@ -177,7 +169,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
     return recipe.with_strategy(kind)
 
 
-def _baseline(kind: str, recipe: Recipe) -> Recipe:
+def _baseline(recipe: Recipe) -> Recipe:
     """Return the rows and the backbone of a recipe, without what training needs."""
     task = recipe.task
     if task.writes or task.tells == "words":
@@ -216,10 +208,5 @@ def perceptron(recipe: Recipe) -> Recipe:
         backbone=backbone,
         task=task,
         strategy=Full(learning_rate=learning_rate),
-        train=Train(
-            epochs=epochs,
-            batch_size=64,
-            weight_decay=0.05,
-            seed=recipe.train.seed,
-        ),
+        train=Train(epochs=epochs, batch_size=64, weight_decay=0.05, seed=recipe.train.seed),
     )

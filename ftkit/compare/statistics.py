@@ -13,7 +13,8 @@ rows tell and the exact test is far below it (Fagerland, Lydersen and Laake 2013
 One toss is used for all pairs, so the largest difference of all pairs has a distribution too. p is
 adjusted by it, the largest difference first (Westfall and Young 1993, step-down max-T): in one
 comparison of twenty at most any pair of equals is told apart, whichever of them were picked to be
-spoken of. `scripts/simulate_comparisons.py` measures that.
+spoken of. `scripts/simulate_comparisons.py` measures that. This stays by hand, because
+scipy's permutation_test knows one difference at a time.
 """
 
 from __future__ import annotations

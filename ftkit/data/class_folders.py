@@ -12,9 +12,11 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
+from ftkit.data.csv_tables import Uses
 from ftkit.data.folders import FolderContent, LeftOut, images_below, look_into
-from ftkit.data.table_files import SPLITS, Source, split_meanings
+from ftkit.data.table_files import SPLITS, Source, read_named, split_meanings
 from ftkit.errors import DataError
+from ftkit.recipe import Data
 
 TablesOf = Callable[[FolderContent], list[Path]]
 """A function that returns those tables in a folder that are data."""
@@ -22,39 +24,30 @@ FEATURES = Features({"image": Image()})
 
 
 def read_class_folders(
-    folder: Path,
-    inside: FolderContent,
-    left: LeftOut,
-    tables_of: TablesOf,
-    read_tables: Callable[[dict[str, list[Path]]], Source],
-    all_classes: bool,
+    folder: Path, inside: FolderContent, left: LeftOut, tables_of: TablesOf, data: Data, uses: Uses
 ) -> Source:
     """Return the rows of a folder without tables of its own.
 
     Args:
         inside: what lies in the folder.
-        all_classes: no folder is a split.
+        left: gets what is left out.
+        uses: what columns of tables are read for.
 
     Raises:
         DataError: there are no images, or splits and classes cannot be told apart.
     """
-    roles = {} if all_classes else _splits_among(folder, inside, left, tables_of)
+    roles = {} if data.folders == "classes" else _splits_among(folder, inside, left, tables_of)
     for image in inside.images:
         left.add("images beside the class folders, in none of them", image)
     if not roles:
-        rows = _classes_of(
-            folder,
-            inside,
-            left,
-            f"if the folders of {folder.resolve().parent} are the classes, give that",
-        )
+        above = f"if the folders of {folder.resolve().parent} are the classes, give that"
+        rows = _classes_of(folder, inside, left, above)
         alike = [path.name for path in inside.folders if _is_split(path)]
         note = f"folders called like splits are classes here: {', '.join(alike)}"
         deeper = _folder_of_class_folders(inside)
         hint = f"did you mean {deeper}?" if deeper else ""
-        said = (note,) if alike else ()
-        found_here = frozenset({"train"})
-        return Source({"train": rows}, folder.resolve(), said, hint=hint, found=found_here)
+        notes, walked = (note,) if alike else (), frozenset({"train"})
+        return Source({"train": rows}, folder.resolve(), notes, hint=hint, found=walked)
     found: dict[str, Dataset] = {}
     tables: dict[str, list[Path]] = {}
     hint = ""
@@ -75,7 +68,7 @@ def read_class_folders(
             found[role] = Dataset.from_dict({"image": names}, features=FEATURES)
         else:
             left.add("folders without an image", root)
-    read = read_tables(tables) if tables else Source({})
+    read = read_named(tables, data, uses) if tables else Source({})
     splits = {role: (found | read.splits)[role] for role in roles if role in found | read.splits}
     places = {role: roles[role].resolve() for role in tables}
     walked = frozenset(found)

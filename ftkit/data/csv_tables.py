@@ -2,6 +2,7 @@
 
 A file is read once before `datasets` takes it, to know its encoding, its separator, where its
 header is, and what each column holds in all rows; so no later row can turn numbers into text.
+Python's csv does that, because pandas fills rows that are too short without a word.
 """
 
 from __future__ import annotations

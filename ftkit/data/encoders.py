@@ -105,7 +105,8 @@ class NgramEncoder:
 class ColumnEncoder:
     """Rows of D numbers to (N, D) float32: each column less its mean, over its deviation.
 
-    NaN, where there is no number, becomes 0, as the mean does.
+    NaN, where there is no number, becomes 0, as the mean does. scikit-learn's StandardScaler does
+    the same, but is kept as a pickle, which can run code.
     """
 
     mean: tuple[float, ...]

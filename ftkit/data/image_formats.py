@@ -17,10 +17,7 @@ RAW = (
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "HEIC": ((".heic", ".heif", ".hif"), "pip install pillow-heif, or save it as JPEG"),
     "JPEG XL": ((".jxl",), "save it as JPEG or PNG"),
-    "a camera's raw file": (
-        RAW,
-        "save it as JPEG or TIFF",
-    ),
+    "a camera's raw file": (RAW, "save it as JPEG or TIFF"),
     "a drawing": ((".svg", ".svgz", ".ai", ".eps", ".ps", ".wmf", ".emf"), "save it as PNG"),
     "a document": ((".pdf", ".djvu"), "save its pages as PNG"),
     "a film": (

@@ -26,14 +26,14 @@ LONGEST_TEXT = 100_000
 """Texts of more characters are reported; no model here reads so many."""
 
 
-def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:
+def inspect(splits: Splits, fingerprints: Mapping[str, RowFingerprints]) -> tuple[Finding, ...]:
     """Return what is wrong or odd with the rows, errors first. Nothing is printed or changed.
 
     Args:
         splits: whose `label_names` may name classes that no training row has.
-        prints: of each split, from `ftkit.data.row_fingerprints.fingerprint_rows`.
+        fingerprints: of each split, from `ftkit.data.row_fingerprints.fingerprint_rows`.
     """
-    seen = {role: _SplitRows(splits, role, prints[role]) for role in ROLES}
+    seen = {role: _SplitRows(splits, role, fingerprints[role]) for role in ROLES}
     found = chain(
         _missing_classes(splits, seen),
         odd_names(splits),
@@ -43,7 +43,7 @@ def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Find
         _duplicates(seen["train"]),
         _in_two_splits(seen),
         _nearly_in_two_splits(seen),
-        _conflicts(splits, seen),
+        _conflicts(seen),
     )
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
@@ -51,26 +51,26 @@ def inspect(splits: Splits, prints: Mapping[str, RowFingerprints]) -> tuple[Find
 class _SplitRows:
     """The readable rows of a split: fingerprints, numbers in the source, labels."""
 
-    def __init__(self, splits: Splits, role: str, prints: RowFingerprints) -> None:
+    def __init__(self, splits: Splits, role: str, fingerprints: RowFingerprints) -> None:
         rows = getattr(splits, role)
-        self.role, self.prints = role, prints
-        self.index = np.asarray(rows["index"][:])[prints.positions]
+        self.role, self.fingerprints = role, fingerprints
+        self.index = np.asarray(rows["index"][:])[fingerprints.positions]
         labels = rows["label"][:]
         self.pairs = "source" in rows.column_names
-        self.same = np.zeros(len(prints.positions), bool)
+        self.same = np.zeros(len(fingerprints.positions), bool)
         if self.pairs:
-            self.same = untranslated(rows["source"][:], labels)[prints.positions]
-        self.classes, self.rows = _classes(labels, prints.positions)
+            self.same = untranslated(rows["source"][:], labels)[fingerprints.positions]
+        self.classes, self.rows = _classes(labels, fingerprints.positions)
         if labels and isinstance(labels[0], (list, dict, str)):
             labels = np.array([repr(label) for label in labels])
-        self.labels = np.asarray(labels)[prints.positions]
+        self.labels = np.asarray(labels)[fingerprints.positions]
 
     def at(self, rows: Iterable[Any]) -> Rows:
         return {self.role: tuple(int(self.index[row]) for row in rows)}
 
     def images_that_are(self, what: str) -> np.ndarray:
         """Return (M,) whether each image has an oddity."""
-        return self.prints.odd.get(what, np.zeros(len(self.index), bool))
+        return self.fingerprints.odd.get(what, np.zeros(len(self.index), bool))
 
     def rows_of_each(self, classes: int) -> np.ndarray:
         """Return how many rows each class has."""
@@ -150,15 +150,15 @@ def _one_number(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
 
 def _odd_rows(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     """Yield what a user may not expect of rows that can be read, one finding for each kind."""
-    longest = max(int(one.prints.length.max(initial=0)) for one in seen.values())
+    longest = max(int(one.fingerprints.length.max(initial=0)) for one in seen.values())
     too_long = f"longer than {LONGEST_TEXT:,} characters (the longest has {longest:,})"
     kinds: dict[str, Callable[[_SplitRows], np.ndarray]] = {
         what: partial(_SplitRows.images_that_are, what=what)
-        for what in sorted({what for one in seen.values() for what in one.prints.odd})
+        for what in sorted({what for one in seen.values() for what in one.fingerprints.odd})
     }
     kinds |= {
-        "of one colour only": lambda one: one.prints.empty,
-        too_long: lambda one: one.prints.length > LONGEST_TEXT,
+        "of one colour only": lambda one: one.fingerprints.empty,
+        too_long: lambda one: one.fingerprints.length > LONGEST_TEXT,
         "the same before and after translation": lambda one: one.same,
     }
     for what, marks in kinds.items():
@@ -168,7 +168,7 @@ def _odd_rows(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
 
 
 def _duplicates(train: _SplitRows) -> Iterator[Finding]:
-    exact = train.prints.exact
+    exact = train.fingerprints.exact
     if train.pairs:  # a text may have several translations
         exact = np.array([hash(pair) for pair in zip(exact.tolist(), train.labels, strict=True)])
     _, first, which, counts = np.unique(
@@ -188,20 +188,20 @@ def _duplicates(train: _SplitRows) -> Iterator[Finding]:
 
 def _in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
-        unique, first = np.unique(some.prints.exact, return_index=True)
+        unique, first = np.unique(some.fingerprints.exact, return_index=True)
         if not len(unique):
             continue
-        place = np.searchsorted(unique, others.prints.exact).clip(max=len(unique) - 1)
-        rows = np.flatnonzero(unique[place] == others.prints.exact)
+        place = np.searchsorted(unique, others.fingerprints.exact).clip(max=len(unique) - 1)
+        rows = np.flatnonzero(unique[place] == others.fingerprints.exact)
         pairs = [(int(first[place[row]]), int(row)) for row in rows]
         yield from _leak(some, others, pairs, "also in")
 
 
 def _nearly_in_two_splits(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     for some, others in _pairs_of_splits(seen):
-        texts = some.prints.near.ndim == 1
+        texts = some.fingerprints.near.ndim == 1
         how = "equal but for case, spaces and punctuation to rows of" if texts else "nearly in"
-        pairs = list(near_pairs(some.prints, others.prints))
+        pairs = list(near_pairs(some.fingerprints, others.fingerprints))
         yield from _leak(some, others, pairs, how)
 
 
@@ -217,14 +217,14 @@ def _leak(
         )
 
 
-def _conflicts(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
+def _conflicts(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
     """Yield equal inputs with different classes, over all splits; numbers and texts may differ."""
     if seen["train"].pairs:
         return
     labels = np.concatenate([one.labels for one in seen.values()])
     if labels.dtype.kind == "f":
         return
-    exact = np.concatenate([one.prints.exact for one in seen.values()])
+    exact = np.concatenate([one.fingerprints.exact for one in seen.values()])
     order = np.lexsort((labels, exact))
     same = exact[order][1:] == exact[order][:-1]
     differ = same & (labels[order][1:] != labels[order][:-1])
@@ -234,7 +234,7 @@ def _conflicts(splits: Splits, seen: Mapping[str, _SplitRows]) -> Iterator[Findi
         return
     examples = []
     for input_ in inputs[:MOST_EXAMPLES]:
-        where = {r: np.flatnonzero(one.prints.exact == input_)[:4] for r, one in seen.items()}
+        where = {r: np.flatnonzero(one.fingerprints.exact == input_)[:4] for r, one in seen.items()}
         examples.append(
             {role: seen[role].at(rows)[role] for role, rows in where.items() if len(rows)}
         )

@@ -1,4 +1,7 @@
-"""JSON as people write it: lines, a list, or one object in any of pandas' ways to write a table."""
+"""JSON as people write it: lines, a list, or one object in any of pandas' ways to write a table.
+
+The form is found here: pandas has to be told it, and `datasets` reads lines and lists alone.
+"""
 
 from __future__ import annotations
 

@@ -14,12 +14,7 @@ from datasets import ClassLabel, Dataset
 from ftkit.data.column_kinds import TRUTH
 from ftkit.data.encoders import is_constant
 from ftkit.data.findings import rows_of
-from ftkit.data.table_columns import (
-    advice_on_number,
-    looks_like_number,
-    number_of,
-    reads_as_number,
-)
+from ftkit.data.table_columns import advice_on_number, looks_like_number, numbers_of
 from ftkit.errors import DataError, nearest
 from ftkit.errors.names import first_few
 from ftkit.recipe import Data
@@ -46,14 +41,7 @@ def read_numbers(splits: Mapping[str, Dataset], column: str) -> dict[str, np.nda
         values: list[Any] = rows[column][:]
         if isinstance(rows.features[column], ClassLabel):
             values = _as_text(rows, column, split)
-        try:
-            found[split] = np.array([number_of(value) for value in values], np.float64)
-        except (TypeError, ValueError):
-            row = next(row for row, value in enumerate(values) if not reads_as_number(value))
-            raise DataError(
-                f"column '{column}', split '{split}', row {row}: expected a number, got "
-                f"{values[row]!r}{advice_on_number(values[row])}"
-            ) from None
+        found[split] = numbers_of(values, f"column '{column}', split '{split}'")
         _require_size(column, split, found[split])
     if "train" in found:
         _require_digits(column, found["train"])

@@ -126,8 +126,8 @@ def _look_at_images(rows: Dataset, near: bool) -> tuple[RowFingerprints, dict[in
         what: np.array([oddities.get(int(row)) == what for row in positions], bool)
         for what in sorted(set(oddities.values()))
     }
-    prints = (positions, exact[positions], thumbnails[positions], empty[positions], zero, odd)
-    return RowFingerprints(*prints), bad
+    values = (positions, exact[positions], thumbnails[positions], empty[positions], zero, odd)
+    return RowFingerprints(*values), bad
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:

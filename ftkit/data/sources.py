@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import (
-    Dataset,
-    DatasetDict,
-    Features,
-    Image,
-    Value,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Dataset, DatasetDict, Features, Image, Value, load_dataset, load_from_disk
 
 from ftkit.data.class_folders import read_class_folders
 from ftkit.data.column_kinds import Use
@@ -184,14 +176,7 @@ def _read_folder(folder: Path, data: Data, uses: Uses) -> Source:
         return read_tables(tables, data, uses)
     if inside.folders and all((p / ROWS_FILE).is_file() for p in inside.folders):  # by `data_of`
         return read_named({p.name: [p / ROWS_FILE] for p in inside.folders}, data, uses)
-    source = read_class_folders(
-        folder,
-        inside,
-        left,
-        tables_of,
-        lambda tables: read_named(tables, data, uses),
-        data.folders == "classes",
-    )
+    source = read_class_folders(folder, inside, left, tables_of, data, uses)
     return replace(source, notes=(*source.notes, *notes, *left.notes()))
 
 

@@ -50,11 +50,7 @@ def _of_split(rows: Dataset, names: tuple[str, ...]) -> dict[str, Any]:
         for name in others:
             for content in _contents(batch[name]):
                 inputs.update(content)
-    return {
-        "rows": len(rows),
-        "inputs": inputs.hexdigest()[:32],
-        "labels": labels.hexdigest()[:32],
-    }
+    return {"rows": len(rows), "inputs": inputs.hexdigest()[:32], "labels": labels.hexdigest()[:32]}
 
 
 def _contents(values: list[Any]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,18 +39,28 @@ def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.nd
     try:
         return column.cast(pa.float64()).to_numpy()[:, None]
     except (pa.ArrowException, ValueError):
-        values = column.to_pylist()
+        return numbers_of(column.to_pylist(), f"column '{name}'")[:, None]
+
+
+def numbers_of(values: Sequence[Any], where: str) -> np.ndarray:
+    """Return (N,) the numbers that values are, NaN for gaps.
+
+    Args:
+        where: names the column in a message.
+
+    Raises:
+        DataError: a value is no number.
+    """
     try:
-        return np.array([number_of(value) for value in values], np.float64)[:, None]
+        return np.array([_number_of(value) for value in values], np.float64)
     except (TypeError, ValueError):
-        row = next(row for row, value in enumerate(values) if not reads_as_number(value))
-        raise DataError(
-            f"column '{name}', row {row}: expected a number, got {str(values[row])[:40]!r}"
-            f"{advice_on_number(values[row])}"
-        ) from None
+        row = next(row for row, value in enumerate(values) if not _reads_as_number(value))
+        value = values[row][:40] if isinstance(values[row], str) else values[row]
+        advice = advice_on_number(values[row])
+        raise DataError(f"{where}, row {row}: expected a number, got {value!r}{advice}") from None
 
 
-def number_of(value: Any) -> float:
+def _number_of(value: Any) -> float:
     """Return the number that a value is, NaN for a gap: a small file may hold nothing else.
 
     Raises:
@@ -62,10 +72,10 @@ def number_of(value: Any) -> float:
     return float(value.strip().lower() == "true") if truth else float(value)
 
 
-def reads_as_number(value: Any) -> bool:
+def _reads_as_number(value: Any) -> bool:
     """Return whether a value is a number, a text that says one, or a gap."""
     try:
-        number_of(value)
+        _number_of(value)
     except (TypeError, ValueError):
         return False
     return True

@@ -90,7 +90,7 @@ class Table:
     """A file that can be read, and the file that it was unpacked from."""
 
     file: Path
-    given: Path
+    original: Path
 
     @property
     def reader(self) -> str | None:
@@ -99,7 +99,7 @@ class Table:
 
     def word(self) -> str | None:
         """Return the word for a split in its name, else in that of the file that was unpacked."""
-        return split_word(self.file.stem) or split_word(self.given.stem)
+        return split_word(self.file.stem) or split_word(self.original.stem)
 
 
 def is_table(file: Path) -> bool:
@@ -182,7 +182,7 @@ def group_by_split(tables: Sequence[Table]) -> tuple[dict[str, list[Table]], lis
         other, first = named.setdefault(split, (word, table))
         if other != word:
             raise DataError(
-                f"data '{table.given.parent}': {first.file.name} and {table.file.name} name the "
+                f"data '{table.original.parent}': {first.file.name} and {table.file.name} name the "
                 f"same split; keep one"
             )
         found.setdefault(split, []).append(table)
@@ -216,10 +216,10 @@ def read_splits(
             found[split], more = OTHER_READERS[readers[split]](files[split], data, uses)
             said += more
     except DataError as error:
-        raise DataError(_as_given(str(error), splits)) from error
+        raise DataError(_with_original_names(str(error), splits)) from error
     first = next(iter(splits.values()))[0]
-    inside = first.given.suffix.lower() in ARCHIVES
-    folder = (first.file if inside else first.given).parent.resolve()
+    inside = first.original.suffix.lower() in ARCHIVES
+    folder = (first.file if inside else first.original).parent.resolve()
     return Source({name: found[name] for name in splits}, folder, tuple(said), no_header=no_header)
 
 
@@ -229,17 +229,17 @@ def _reader(tables: Sequence[Table]) -> str:
     if len(readers) > 1 or None in readers:
         kinds = {table.file.suffix for table in tables}
         raise DataError(
-            f"data '{tables[0].given}': expected files of one kind out of {', '.join(READERS)}; "
+            f"data '{tables[0].original}': expected files of one kind out of {', '.join(READERS)}; "
             f"found {', '.join(sorted(kinds))}"
         )
     return str(readers.pop())
 
 
-def _as_given(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
+def _with_original_names(message: str, splits: Mapping[str, Sequence[Table]]) -> str:
     """Return a message with the names that the user gave instead of those of unpacked files."""
     for table in [table for tables in splits.values() for table in tables]:
-        if table.file != table.given:
-            message = message.replace(str(table.file), str(table.given))
+        if table.file != table.original:
+            message = message.replace(str(table.file), str(table.original))
     return message
 
 

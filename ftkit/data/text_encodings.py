@@ -1,4 +1,7 @@
-"""Characters: how a text file is written, and its lines, each of which must be written so."""
+"""Characters: how a text file is written, and its lines, each of which must be written so.
+
+No encoding is guessed from letters, as some libraries do it: nobody would see a wrong guess.
+"""
 
 from __future__ import annotations
 

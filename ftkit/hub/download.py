@@ -10,11 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from huggingface_hub import (
-    HfApi,
-    constants,
-    snapshot_download,
-)
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.file_download import repo_folder_name
 
 from ftkit.errors import HubError

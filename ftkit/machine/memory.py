@@ -1,7 +1,8 @@
 """Is there memory for what is asked? Said before it is taken, from shapes.
 
 Refused is what cannot be: parameters, gradients and moments alone are more than this process may
-ever have. What else a run takes is measured by `ftkit check`.
+ever have. What else a run takes is measured by `ftkit check`. psutil knows no limits of containers,
+so they are read here.
 """
 
 from __future__ import annotations

@@ -47,12 +47,7 @@ FATAL = "fatal"
 
 
 def sweep_on_ray(
-    recipe: Recipe,
-    space: Space,
-    trials: int,
-    out: Path,
-    storage: str | None,
-    cluster: Cluster,
+    recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None, cluster: Cluster
 ) -> list[Trial]:
     """Return all trials of the study, the best first, after running those that are missing.
 

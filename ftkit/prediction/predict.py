@@ -107,11 +107,7 @@ def predict(
 
 
 def _written(
-    backbone: Any,
-    task: Any,
-    prompts: Sequence[str],
-    folder: Path,
-    machine: runtime.Machine,
+    backbone: Any, task: Any, prompts: Sequence[str], folder: Path, machine: runtime.Machine
 ) -> Predictions:
     """Return what a language model writes to these texts."""
     family = PretrainedFamily(backbone)

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from ftkit.hub.names import PREFIX, is_pinned
 from ftkit.recipe import Mlp, Recipe
@@ -19,10 +14,7 @@ from ftkit.runs.result import RunResult
 
 
 def metadata(
-    recipe: Recipe,
-    figures: Mapping[str, float],
-    split: str,
-    licences: Licences,
+    recipe: Recipe, figures: Mapping[str, float], split: str, licences: Licences
 ) -> ModelCardData:
     """Return the head of the card.
 

@@ -49,10 +49,7 @@ OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_result
 
 
 def claim_repository(
-    repo_id: str,
-    private: bool = False,
-    revision: str | None = None,
-    recipe: Recipe | None = None,
+    repo_id: str, private: bool = False, revision: str | None = None, recipe: Recipe | None = None
 ) -> str:
     """Return the full name of a repository that this token may write to; make it if missing.
 

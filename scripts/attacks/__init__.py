@@ -1,15 +1,6 @@
 """Tries of each kind, for scripts/attack.py."""
 
-from attacks import (
-    damage,
-    folders,
-    names,
-    output,
-    reports,
-    rows,
-    strangers,
-    wrong_requests,
-)
+from attacks import damage, folders, names, output, reports, rows, strangers, wrong_requests
 from attacks.commands import Judged, Outcome, Try, carry_out, warm
 from attacks.shared_files import World
 

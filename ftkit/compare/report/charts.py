@@ -142,8 +142,8 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> str:
                 count = str(counts[row, column])
                 parts.append(label(count, across + middle, down + middle + 4, "middle"))
         place, name, edge = down + middle, short(names[row]), margin - 6
-        parts.append(label(name, edge, place + 4, "end"))
-        parts.append(label(name, place, edge, transform=f"rotate(-45 {place:.1f} {edge})"))
+        slanted = f"rotate(-45 {place:.1f} {edge})"
+        parts += [label(name, edge, place + 4, "end"), label(name, place, edge, transform=slanted)]
     parts.append(
         axis_text("rows: true class; columns: predicted class", margin, height - 8, "start")
     )

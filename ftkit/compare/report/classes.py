@@ -65,10 +65,7 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
         wrong_examples(tables[best], runs[best]),
         table_of_classes("Classes", names, scores, [run.label for run in runs], best),
         confusion_section(matrices),
-        calibration_section(
-            "How often a strategy is right where it is so sure.",
-            reliabilities,
-        ),
+        calibration_section("How often a strategy is right where it is so sure.", reliabilities),
     ]
 
 
