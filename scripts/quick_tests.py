@@ -31,7 +31,7 @@ MOST_FILES = 40
 """Of tests, so that the minute does not go by with reading them."""
 LAST_START = 45.0
 """Seconds after which no test is started: the longest that are left take some ten."""
-SMOKE = ("test_layers", "test_recipe", "test_cli", "test_run", "test_predict")
+SMOKE = ("test_layers", "test_recipe", "test_cli", "test_finetune", "test_predict")
 TOO_LONG = ("test_attack", "test_hub_roundtrip", "test_readme", "test_sweep_ray", "test_wheel")
 """Whose single tests take half a minute and more; each is run by its own name."""
 NEEDS_ALL = ("pyproject.toml", "tests/conftest.py")

@@ -33,7 +33,7 @@ def test_an_embedded_recipe_says_what_five_seeds_gave_and_how(name):
 def test_the_perceptron_on_digits_is_as_good_as_it_says(tmp_path, monkeypatch):
     monkeypatch.setattr(
         ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None)
-    )  # test_mlp_run does so
+    )  # test_perceptron_run does so
     recipe = registry.find("mlp-digits")
     (expect,) = recipe.expect
     value = finetune(recipe, tmp_path / "out").metrics[expect.metric].value

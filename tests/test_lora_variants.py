@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel
-from test_adapt import load, pixels_for, take_steps
+from test_strategies import load, pixels_for, take_steps
 from test_training import fitted, losses
 
 from ftkit import Lora, RecipeError, TextClassification, finetune, registry

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from checkpoints import FAMILIES, TEXTS
-from test_adapt import load
 from test_lora_variants import cut_after_an_epoch
+from test_strategies import load
 from test_training import fitted
 
 from ftkit import Backbone, Full, Lora, ModelError, RecipeError, TextClassification, registry

@@ -66,7 +66,7 @@ def test_a_hub_recipe_trains_on_a_tiny_backbone_of_its_family(
             "train.batch_size": 8,
         }
     )
-    if (name, strategy) != ("vit-cifar", "lora"):  # test_run verifies every strategy
+    if (name, strategy) != ("vit-cifar", "lora"):  # test_finetune verifies every strategy
         monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
     result = finetune(recipe, tmp_path_factory.mktemp("run") / "out")
     assert result.n == 5

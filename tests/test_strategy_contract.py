@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_adapt import pixels_for, trained_names
+from test_strategies import pixels_for, trained_names
 from transformers import AutoModelForImageClassification
 
 from ftkit import Backbone, Bitfit, ImageClassification

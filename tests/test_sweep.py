@@ -29,7 +29,7 @@ SPACE = {
 
 @pytest.fixture(autouse=True)
 def _not_verified(monkeypatch):
-    """test_run verifies what runs leave; here that is a process for every trial."""
+    """test_finetune verifies what runs leave; here that is a process for every trial."""
     monkeypatch.setattr(ftkit.finetuning.finetune, "verify", lambda *_: Verified(0, None))
 
 

@@ -35,7 +35,7 @@ def cluster():
     """A Ray with two CPUs, to which this process is connected."""
 
     def prepare():
-        """In each of its processes: verify nothing, as test_run does; die where a test says so."""
+        """In each of its processes: verify nothing; die where a test says so."""
         import ftkit.finetuning.finetune
 
         def verify(*_):

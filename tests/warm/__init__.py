@@ -18,7 +18,6 @@ import functools
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,8 +31,7 @@ CLIENT = (sys.executable, "-I", "-S", str(HERE / "client.py"))
 
 def python(*words: str) -> list[str]:
     """Return the command line of a Python with these words."""
-    cold = os.environ.get("FTKIT_COLD") or not hasattr(os, "pidfd_open")
-    if cold or not hasattr(socket, "recv_fds"):
+    if os.environ.get("FTKIT_COLD") or not _possible():
         return [sys.executable, *words]
     return [*CLIENT, _server(), *words]
 
@@ -42,6 +40,16 @@ def executable() -> str:
     """Return a program to be used as `python`, for $PYTHON_EXEC of torchrun."""
     command = python()
     return command[0] if len(command) == 1 else str(Path(_server()).with_name("python"))
+
+
+@functools.cache
+def _possible() -> bool:
+    """Return whether this system lets a process be waited for beside a socket: Linux does."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 @functools.cache

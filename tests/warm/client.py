@@ -17,7 +17,12 @@ READ_AT_IMPORT = (
     *("LD_", "MKL_", "MPL", "NO_PROXY", "NUMEXPR_", "OMP_", "OPENBLAS_", "PYTHON"),
     *("TOKENIZERS_", "TORCH_", "TRANSFORMERS_", "USE_", "XDG_"),
 )
-READ_LATER = {"HF_TOKEN", "PYTHON_EXEC", "TORCH_NCCL_ASYNC_ERROR_HANDLING"}
+READ_LATER = {
+    "HF_TOKEN",
+    "PYTHONBREAKPOINT",  # Ray leaves it behind
+    "PYTHON_EXEC",  # for torchrun
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING",  # by torchrun, for its ranks
+}
 
 
 def read_at_import(environment):

@@ -23,7 +23,7 @@ from ftkit.finetuning.verify import Verified
 
 @pytest.fixture
 def unverified(monkeypatch):
-    """Leave out the fresh process, which test_mlp_run has."""
+    """Leave out the fresh process, which test_perceptron_run has."""
     leave_unverified(monkeypatch)
 
 

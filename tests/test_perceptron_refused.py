@@ -24,7 +24,7 @@ from ftkit.cli.main import main
 
 @pytest.fixture
 def unverified(monkeypatch):
-    """Leave out the fresh process, which test_mlp_run has."""
+    """Leave out the fresh process, which test_perceptron_run has."""
     leave_unverified(monkeypatch)
 
 
