@@ -13,6 +13,7 @@ else
     rm -rf .venv-lowest
     "${PYTHON:-python3}" -m venv .venv-lowest
     .venv-lowest/bin/pip install --quiet --disable-pip-version-check uv
+    export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-180}
     .venv-lowest/bin/uv pip install --quiet --python "$python" --resolution lowest-direct \
         -e ".[dev,embedded,sweep,translation]"
     echo "$wanted" > .venv-lowest/ftkit

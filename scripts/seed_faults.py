@@ -8,8 +8,8 @@
 A fault is a small change of one line, see `faults.sites`. The same faults are sought in another
 tree by the text of their lines, so that two suites can be compared. Tests run in one process, the
 fastest first, until one fails; tests that fail without a fault are left out. A fault whose line no
-mapped test runs is tried with the test files that name its module. `cover` may be stopped and goes
-on with the test files that are missing.
+mapped test runs is tried with the test files that name its module. Both
+may be stopped, and go on with what is missing in the file that they write.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from faults.stage import Ran, Stage
 ROOT = Path(__file__).resolve().parents[1]
 MOST_TESTS = 40
 """How many tests a fault is tried with, the fastest of those that cover its line."""
+MOST_FILES = 5
+"""From how many test files they may be: each takes a while to be imported."""
 
 
 def main() -> int:
@@ -90,14 +92,23 @@ class Map:
             content = {"done": self.done, "tests": self.tests, "lines": self.lines}
             self.file.write_text(json.dumps(content))
 
+    def runs(self, site: Site) -> bool:
+        """Return whether a mapped test runs the line itself."""
+        return str(site.fault.line) in self.lines.get(site.fault.file, {})
+
     def covering(self, site: Site) -> list[str]:
         """Return the tests that run the line of a fault, or else its file, the fastest first."""
         of_file = self.lines.get(site.fault.file, {})
         if found := of_file.get(str(site.fault.line)):
-            return found
+            return _of_few_files(found)
         often = Counter(test for tests in of_file.values() for test in tests)
         nearest = sorted(often, key=lambda test: (-often[test], self.tests[test]))[:MOST_TESTS]
-        return sorted(nearest, key=self.tests.__getitem__)
+        return _of_few_files(sorted(nearest, key=self.tests.__getitem__))
+
+
+def _of_few_files(tests: list[str]) -> list[str]:
+    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:MOST_FILES]
+    return [test for test in tests if test.partition("::")[0] in files]
 
 
 def cover(stage: Stage, asked: argparse.Namespace) -> None:
@@ -120,10 +131,13 @@ def run(stage: Stage, asked: argparse.Namespace) -> None:
     known, ends = Map(asked.map), time.monotonic() + 60 * asked.minutes
     chosen = sites.choose(stage.tree, asked.count, asked.seed)
     wanted = _listed(asked.list) if asked.list else chosen
-    results: list[dict[str, Any]] = []
+    there = asked.json is not None and asked.json.is_file()
+    results: list[dict[str, Any]] = json.loads(asked.json.read_text()) if there else []
     for number, fault in enumerate(wanted, 1):
         if time.monotonic() > ends:
             break
+        if any(fault.as_json().items() <= result.items() for result in results):
+            continue
         began = time.monotonic()
         outcome, why = judge(stage, known, fault, asked.limit)
         results.append(fault.as_json() | {"outcome": outcome, "by": why})
@@ -154,8 +168,10 @@ def judge(stage: Stage, known: Map, fault: Fault, limit: float) -> tuple[str, st
             order = {test: float(number) for number, test in enumerate(tests)}
             ran = stage.run(files, order, limit)
             if ran.failed or ran.late:  # tests that were mapped are known to be fast: now they hang
-                return ("caught", ran.failed) if ran.failed else ("hung", "no test ended")
+                hung = "hung" if ran.found else "unsure"
+                return ("caught", ran.failed) if ran.failed else (hung, f"more than {limit:.0f} s")
             survived += len(ran.seconds)
+            others = [] if known.runs(site) else others
         ran = stage.run(others, None, limit) if others else Ran()
     if ran.failed and "::" in ran.failed:  # nobody has seen this test pass
         again = stage.run(others, {ran.failed: 0}, limit)

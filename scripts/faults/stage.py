@@ -38,6 +38,8 @@ class Ran:
     """Of each test that passed, by its name."""
     failed: str | None = None
     """The first test that failed, or what else ended the run."""
+    found: int = 0
+    """How many tests were to be run."""
     late: bool = False
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     """By test and file, the lines of ftkit that ran."""
@@ -76,8 +78,6 @@ class Stage:
             with suppress(Exception):  # some can be imported in their own order alone
                 importlib.import_module(name)
         importlib.import_module("pytest")
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # written in one second, it would seem current
-        sys.dont_write_bytecode = True
         gc.collect()
         gc.freeze()
 
@@ -86,14 +86,11 @@ class Stage:
         """Have another text in a file of the copy inside the block."""
         path = self.tree / file
         before = path.read_text(encoding="utf-8")
-        compiled = path.parent / "__pycache__"
-        for old in compiled.glob(f"{path.stem}.*.pyc"):
-            old.unlink()
-        path.write_text(text, encoding="utf-8")
         try:
+            _write(path, text)
             yield
         finally:
-            path.write_text(before, encoding="utf-8")
+            _write(path, before)
 
     def run(
         self,
@@ -126,7 +123,9 @@ class Stage:
         ran = Ran(late=status is None)
         for line in told.read_text(encoding="utf-8").splitlines() if told.is_file() else ():
             entry = json.loads(line)
-            if "lines" in entry:
+            if "found" in entry:
+                ran.found = entry["found"]
+            elif "lines" in entry:
                 ran.lines[entry["test"]] = entry["lines"]
             elif entry["outcome"] == "failed":
                 ran.failed = ran.failed or entry["test"]
@@ -186,6 +185,16 @@ class Stage:
         setattr(socketserver.TCPServer, "server_bind", server_bind)  # noqa: B010 - mypy refuses it
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file of Python, and remove what was compiled of it.
+
+    Of a text of the same second and of the same length that would seem to be current.
+    """
+    path.write_text(text, encoding="utf-8")
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
+
+
 def _tell(tree: Path, told: Path) -> int:
     """Write what tests/conftest.py puts into the environment, and which modules are imported."""
     before = dict(os.environ)
@@ -226,6 +235,7 @@ class _Watcher:
             order = self.wanted
             items[:] = [item for item in items if item.nodeid in order]
             items.sort(key=lambda item: order[item.nodeid])
+        self.write({"found": len(items)})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if self.coverage is not None:
