@@ -131,7 +131,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(recipe, tmp_path, monkeypatch):
         def stop(*_):
             raise KeyboardInterrupt
 
-        cut.setattr("ftkit.finetuning.finetune.save", stop)
+        cut.setattr("ftkit.backbones.pretrained.PretrainedFamily.save", stop)
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, tmp_path / "cut")
     again = finetune(recipe, tmp_path / "cut", resume=True)
