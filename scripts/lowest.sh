@@ -29,7 +29,7 @@ ftkit compare effnet-digits --smoke --strategies mlp,head,lora,full --out "$runs
 ftkit train minilm-langid --strategy head --smoke --out "$runs/texts"
 ftkit predict "$runs/texts" "good morning"
 
-core=(upstream recipe strategy_contract task_contract checkpoint mlp_estimator data_files
-    data_images metrics metrics_translation metrics_words losses models compare report)
+core=(upstream recipe strategy_contract task_contract checkpoint perceptron_estimators data_files
+    data_images metrics metrics_translation metrics_words losses pretrained compare report)
 python -m pytest --numprocesses 2 --dist loadfile -p no:cacheprovider \
     $(printf "tests/test_%s.py " "${core[@]}") "$@"

@@ -195,14 +195,9 @@ def test_a_file_that_is_no_image_is_named_or_left_out(tiny_recipe, class_folders
     assert result.n in {14, 15}
 
 
-<<<<<<< HEAD:tests/test_finetune.py
 def test_a_saved_model_that_answers_otherwise_fails_the_run(
     tiny_recipe, tmp_path, monkeypatch, cold
 ):
-    import ftkit.finetuning.finetune
-=======
-def test_a_saved_model_that_answers_otherwise_fails_the_run(tiny_recipe, tmp_path, monkeypatch):
->>>>>>> lesscore:tests/test_run.py
 
     def lossy(family, model, processor, recipe, folder, for_saving):
         """Save as a tool that loses the head does."""

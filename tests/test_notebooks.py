@@ -29,7 +29,7 @@ def kinds(outputs):
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_no_cell_fails_and_its_outputs_are_stored(file, runner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    leave_unverified(monkeypatch)  # test_run does it; here it is seconds for each run
+    leave_unverified(monkeypatch)  # test_finetune does it; here it is seconds for each run
     notebook = json.loads(file.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
