@@ -115,7 +115,7 @@ def brief(words):
 @pytest.mark.timeout(1500)  # some twenty short trainings, which a busy machine takes long for
 def test_every_command_and_snippet_runs(workplace, hub, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    leave_unverified(monkeypatch)  # tests/test_finetune.py::test_the_pipeline_reproduces_the_predictions
+    leave_unverified(monkeypatch)  # tests/test_finetune.py verifies
     done, run = set(), []
     for page in PAGES:
         for line in commands(page):
