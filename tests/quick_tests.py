@@ -1,8 +1,8 @@
 """Run what a change may have broken, for a minute at most: `bash scripts/test.sh --quick`.
 
-    python scripts/quick_tests.py            # what differs from main, or is not committed
-    python scripts/quick_tests.py HEAD~3     # what differs from another commit
-    python scripts/quick_tests.py --list     # say the files in their order, and run nothing
+    python tests/quick_tests.py            # what differs from main, or is not committed
+    python tests/quick_tests.py HEAD~3     # what differs from another commit
+    python tests/quick_tests.py --list     # say the files in their order, and run nothing
 
 Style and types come first. Of the tests, those come first that changed themselves, then those that
 import a changed file, then those that import a file that imports it, and so on; a few tests of the
