@@ -177,8 +177,11 @@ class LeftOut:
         ran = [file for file in order if self.ran[file]]
         print(f"ran {self.ran.total()} tests of {len(ran)} files: {_names(ran)}")
         left = [file for file in order if self.left[file] or not self.ran[file]]
+        near = left[:MOST_FILES]
         if left:
-            print(f"left out, in whole or in part, {len(left)} files: {_names(left)}")
+            print(f"left out, in whole or in part: {_names(near)}")
+        if left != near:
+            print(f"left out, and further from the change: {len(left) - len(near)} files more")
         print(f"never in a minute: {', '.join(TOO_LONG)}")
 
 
