@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold before a commit: style, types, tests. Arguments go to pytest.
-# With --quick: what a change may have broken, for a minute at most (see scripts/quick_tests.py).
+# With --quick: what a change may have broken, for a minute at most (see tests/quick_tests.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -10,7 +10,7 @@ install dev,embedded
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 if [ "${1:-}" = --quick ]; then
     shift
-    exec python scripts/quick_tests.py "$@"
+    exec python tests/quick_tests.py "$@"
 fi
 audit=$(mktemp)
 bash scripts/audit.sh > "$audit" &  # it waits for answers from elsewhere

@@ -71,7 +71,7 @@ def _begun() -> float:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start no test where scripts/quick_tests.py has no time left for it.
+    """Start no test where tests/quick_tests.py has no time left for it.
 
     A busy machine takes a minute to import torch: it has some seconds for tests all the same.
     """

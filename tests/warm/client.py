@@ -19,6 +19,7 @@ READ_AT_IMPORT = (
 )
 READ_LATER = {
     "HF_TOKEN",
+    "HF_XET_CACHE",  # by hf_xet, when it sends or fetches for the first time
     "PYTHONBREAKPOINT",  # Ray leaves it behind
     "PYTHON_EXEC",  # for torchrun
     "TORCH_NCCL_ASYNC_ERROR_HANDLING",  # by torchrun, for its ranks

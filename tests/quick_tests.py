@@ -1,8 +1,8 @@
 """Run what a change may have broken, for a minute at most: `bash scripts/test.sh --quick`.
 
-    python scripts/quick_tests.py            # what differs from main, or is not committed
-    python scripts/quick_tests.py HEAD~3     # what differs from another commit
-    python scripts/quick_tests.py --list     # say the files in their order, and run nothing
+    python tests/quick_tests.py            # what differs from main, or is not committed
+    python tests/quick_tests.py HEAD~3     # what differs from another commit
+    python tests/quick_tests.py --list     # say the files in their order, and run nothing
 
 Style and types come first. Of the tests, those come first that changed themselves, then those that
 import a changed file, then those that import a file that imports it, and so on; a few tests of the
@@ -177,8 +177,11 @@ class LeftOut:
         ran = [file for file in order if self.ran[file]]
         print(f"ran {self.ran.total()} tests of {len(ran)} files: {_names(ran)}")
         left = [file for file in order if self.left[file] or not self.ran[file]]
+        near = left[:MOST_FILES]
         if left:
-            print(f"left out, in whole or in part, {len(left)} files: {_names(left)}")
+            print(f"left out, in whole or in part: {_names(near)}")
+        if left != near:
+            print(f"left out, and further from the change: {len(left) - len(near)} files more")
         print(f"never in a minute: {', '.join(TOO_LONG)}")
 
 
