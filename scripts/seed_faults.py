@@ -89,20 +89,11 @@ class Map:
             content = {name: value for name, value in vars(self).items() if name != "file"}
             self.file.write_text(json.dumps(content))
 
-    def runs(self, site: Site) -> bool:
-        """Return whether a mapped test runs the line of a fault."""
-        return str(site.fault.line) in self.lines.get(site.fault.file, {})
-
     def covering(self, site: Site) -> list[str]:
-        """Return the tests that run the line of a fault, or else its file, the fastest first.
-
-        Of a file, the tests that run most of its lines.
-        """
+        """Return the tests that run the lines of a fault, the fastest first."""
         of_file = self.lines.get(site.fault.file, {})
-        found = of_file.get(str(site.fault.line), [])
-        if not found:
-            often = Counter(test for tests in of_file.values() for test in tests)
-            found = [test for test, _ in often.most_common(FIRST_TESTS)]
+        lines = of_file if site.lines is None else map(str, site.lines)
+        found = {test for line in lines for test in of_file.get(line, [])}
         return [self.names[test] for test in sorted(found, key=self.seconds.__getitem__)]
 
 
@@ -179,7 +170,7 @@ def judge(stage: Stage, known: Map, fault: Fault, limit: float) -> tuple[str, st
             if ran.late:
                 return "unsure", f"more than {limit:.0f} s after {survived} tests"
     others = [file for file in naming(stage.tree, site.fault.file) if file not in known.done]
-    if others and not known.runs(site):
+    if others and not survived:
         with stage.changed(site.fault.file, sites.changed(stage.tree, site)):
             ran = stage.run(others, None, limit)
         if ran.failed and "::" not in ran.failed:
