@@ -31,10 +31,8 @@ from faults.sites import Fault, Site
 from faults.stage import Ran, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_TESTS = 40
-"""How many tests a fault is tried with, the fastest of those that cover its line."""
-MOST_FILES = 5
-"""From how many test files they may be: each takes a while to be imported."""
+FIRST_TESTS, FIRST_FILES = 40, 5
+"""How many tests a fault is tried with at first, and from how many files: each is imported anew."""
 
 
 def main() -> int:
@@ -72,43 +70,43 @@ class Map:
         self.file = file
         there = json.loads(file.read_text()) if file and file.is_file() else {}
         self.done: list[str] = there.get("done", [])
-        self.tests: dict[str, float] = there.get("tests", {})
-        self.lines: dict[str, dict[str, list[str]]] = there.get("lines", {})
+        self.names: list[str] = there.get("names", [])
+        self.seconds: list[float] = there.get("seconds", [])
+        self.lines: dict[str, dict[str, list[int]]] = there.get("lines", {})
+        """By file and line, the numbers of the tests that run it."""
 
     def add(self, file: str, ran: Ran) -> None:
         """Take up what the tests of one file ran, and write it down."""
         self.done.append(file)
-        self.tests |= ran.seconds
-        for test, files in ran.lines.items():
-            if test in ran.seconds:
-                for name, lines in files.items():
-                    of_file = self.lines.setdefault(name, {})
-                    for line in lines:
-                        of_file.setdefault(str(line), []).append(test)
-        for of_file in self.lines.values():
-            for line, tests in of_file.items():
-                of_file[line] = sorted(tests, key=self.tests.__getitem__)[:MOST_TESTS]
+        for test, seconds in ran.seconds.items():
+            for name, lines in ran.lines.get(test, {}).items():
+                of_file = self.lines.setdefault(name, {})
+                for line in lines:
+                    of_file.setdefault(str(line), []).append(len(self.names))
+            self.names.append(test)
+            self.seconds.append(seconds)
         if self.file:
-            content = {"done": self.done, "tests": self.tests, "lines": self.lines}
+            content = {name: value for name, value in vars(self).items() if name != "file"}
             self.file.write_text(json.dumps(content))
 
-    def runs(self, site: Site) -> bool:
-        """Return whether a mapped test runs the line itself."""
-        return str(site.fault.line) in self.lines.get(site.fault.file, {})
-
     def covering(self, site: Site) -> list[str]:
-        """Return the tests that run the line of a fault, or else its file, the fastest first."""
+        """Return the tests that run the lines of a fault, the fastest first."""
         of_file = self.lines.get(site.fault.file, {})
-        if found := of_file.get(str(site.fault.line)):
-            return _of_few_files(found)
-        often = Counter(test for tests in of_file.values() for test in tests)
-        nearest = sorted(often, key=lambda test: (-often[test], self.tests[test]))[:MOST_TESTS]
-        return _of_few_files(sorted(nearest, key=self.tests.__getitem__))
+        lines = of_file if site.lines is None else map(str, site.lines)
+        found = {test for line in lines for test in of_file.get(line, [])}
+        return [self.names[test] for test in sorted(found, key=self.seconds.__getitem__)]
 
 
-def _of_few_files(tests: list[str]) -> list[str]:
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))[:MOST_FILES]
-    return [test for test in tests if test.partition("::")[0] in files]
+def cut(tests: list[str]) -> tuple[list[str], list[str]]:
+    """Return (the tests to begin with, the rest)."""
+    files = list(dict.fromkeys(map(file_of, tests)))[:FIRST_FILES]
+    first = [test for test in tests if file_of(test) in files][:FIRST_TESTS]
+    return first, [test for test in tests if test not in set(first)]
+
+
+def file_of(test: str) -> str:
+    """Return the file of a test."""
+    return test.partition("::")[0]
 
 
 def cover(stage: Stage, asked: argparse.Namespace) -> None:
@@ -159,29 +157,32 @@ def judge(stage: Stage, known: Map, fault: Fault, limit: float) -> tuple[str, st
     site = sites.find_again(stage.tree, fault)
     if site is None:
         return "not found", "no line with this text"
-    tests, others = known.covering(site), naming(stage.tree, site.fault.file)
-    others = [file for file in others if file not in known.done]
     survived = 0
-    with stage.changed(site.fault.file, sites.changed(stage.tree, site)):
+    for tests in cut(known.covering(site)):
         if tests:
-            files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+            files = list(dict.fromkeys(map(file_of, tests)))
             order = {test: float(number) for number, test in enumerate(tests)}
-            ran = stage.run(files, order, limit)
-            if ran.failed or ran.late:  # tests that were mapped are known to be fast: now they hang
-                hung = "hung" if ran.found else "unsure"
-                return ("caught", ran.failed) if ran.failed else (hung, f"more than {limit:.0f} s")
+            with stage.changed(site.fault.file, sites.changed(stage.tree, site)):
+                ran = stage.run(files, order, limit)
             survived += len(ran.seconds)
-            others = [] if known.runs(site) else others
-        ran = stage.run(others, None, limit) if others else Ran()
-    if ran.failed and "::" in ran.failed:  # nobody has seen this test pass
-        again = stage.run(others, {ran.failed: 0}, limit)
-        if again.failed or again.late:
-            return "unsure", f"{ran.failed} fails without a fault, too"
-    if ran.failed:
-        return "caught", ran.failed
-    if ran.late:
-        return "unsure", f"more than {limit:.0f} s of {', '.join(others)}"
-    survived += len(ran.seconds)
+            if ran.failed:
+                return "caught", ran.failed
+            if ran.late:
+                return "unsure", f"more than {limit:.0f} s after {survived} tests"
+    others = [file for file in naming(stage.tree, site.fault.file) if file not in known.done]
+    if others and not survived:
+        with stage.changed(site.fault.file, sites.changed(stage.tree, site)):
+            ran = stage.run(others, None, limit)
+        if ran.failed and "::" not in ran.failed:
+            return "caught", ran.failed
+        if ran.failed:  # nobody has seen this test pass
+            again = stage.run([file_of(ran.failed)], {ran.failed: 0}, limit)
+            if again.failed or again.late:
+                return "unsure", f"{ran.failed} fails without a fault, too"
+            return "caught", ran.failed
+        if ran.late:
+            return "unsure", f"more than {limit:.0f} s of {', '.join(others)}"
+        survived += len(ran.seconds)
     return ("survived" if survived else "untested"), f"{survived} tests"
 
 
@@ -207,12 +208,12 @@ def summary(results: list[dict[str, Any]]) -> None:
     for name, counts in sorted(packages.items()):
         print(f"{name}: {', '.join(f'{outcome} {n}' for outcome, n in sorted(counts.items()))}")
     total = sum(packages.values(), Counter[str]())
-    noticed, missed = total["caught"] + total["hung"], total["survived"] + total["untested"]
+    missed = total["survived"] + total["untested"]
+    print(f"{total['caught']} of {total['caught'] + missed} faults caught; {total['survived']} ")
     print(
-        f"{noticed} of {noticed + missed} faults caught, {total['hung']} of them since tests hung;"
+        f"survived, {total['untested']} have no test; not counted: {total['unsure']} whose tests "
     )
-    print(f"{total['survived']} survived, {total['untested']} have no test; not counted:")
-    print(f"{total['unsure']} whose tests are too slow, {total['not found']} not in this tree")
+    print(f"took too long, {total['not found']} that are not in this tree")
 
 
 if __name__ == "__main__":

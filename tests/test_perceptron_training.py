@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import get_args
 
 import pytest
@@ -35,6 +36,16 @@ def test_training_equals_a_torch_loop_over_the_same_batches():
             total += error.item() * len(rows)
         assert epoch.train_loss == pytest.approx(total / 40, rel=1e-9)
     torch.testing.assert_close(network.parameters, flat(model), rtol=0, atol=1e-9)
+
+
+def test_the_seconds_of_the_epochs_are_no_more_than_the_training_took():
+    network = Network((6, 7, 3))
+    X, Y = problem(network.sizes, 40)
+    began = time.perf_counter()
+    history = train(network, X, Y, Training(epochs=3))
+    took = time.perf_counter() - began
+    assert all(epoch.seconds > 0 for epoch in history)
+    assert sum(epoch.seconds for epoch in history) <= took
 
 
 def test_every_update_goes_downhill():

@@ -63,6 +63,13 @@ def test_what_runs_is_changed_and_what_is_said_is_not(tree):
 FILE = "ftkit/data/rows.py"
 
 
+def test_a_fault_is_tried_with_the_lines_that_run_it(tree):
+    lines = {s.fault.before: s.lines for s in sites(tree, FILE)}
+    assert lines["3"] is None
+    assert lines["5"] == range(10, 18)
+    assert lines["rows[:most]"] == range(17, 18)
+
+
 def test_a_changed_file_differs_in_that_piece_and_is_python(tree):
     for site in sites(tree, FILE):
         text = changed(tree, site)

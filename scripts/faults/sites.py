@@ -63,6 +63,9 @@ class Site:
     fault: Fault
     begin: int
     end: int
+    lines: range | None
+    """The lines that run with it: its own in a function, a function's for a default of it, and all
+    of the file where it runs when the file is imported."""
 
 
 class _Finder(ast.NodeVisitor):
@@ -72,6 +75,9 @@ class _Finder(ast.NodeVisitor):
         self.file, self.text, self.lines = file, text, text.splitlines(keepends=True)
         self.starts = [0, *accumulate(len(line) for line in self.lines)]
         self.sites: list[Site] = []
+        self.function: range | None = None
+        """The lines of the body of a function, while its defaults are looked at."""
+        self.inside = False
         self.turns: dict[tuple[int, str, str, str], int] = defaultdict(int)
 
     def place(self, line: int, column: int) -> int:
@@ -95,7 +101,8 @@ class _Finder(ast.NodeVisitor):
         text = self.lines[line - 1].strip()
         fault = Fault(self.file, line, text, operator, before, after, self.turns[key])
         self.turns[key] += 1
-        self.sites.append(Site(fault, begin, end))
+        lines = range(line, line + 1) if self.inside else self.function
+        self.sites.append(Site(fault, begin, end, lines))
 
     def between(self, left: ast.AST, right: ast.AST, kind: ast.AST, operator: str) -> None:
         """Note the swap of an operator that stands between two nodes."""
@@ -213,11 +220,16 @@ class _Finder(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Defaults and body, not decorators and annotations."""
+        before = self.function, self.inside
+        if not self.inside:
+            self.function = range(node.body[0].lineno, (node.end_lineno or 0) + 1)
         for default in (*node.args.defaults, *node.args.kw_defaults):
             if default is not None:
                 self.visit(default)
+        self.inside = True
         for statement in node.body:
             self.visit(statement)
+        self.function, self.inside = before
 
     def visit_Assert(self, node: ast.Assert) -> None:
         """Nothing: it states what is so anyway."""
