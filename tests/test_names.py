@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from ftkit import ImageClassification, registry
 from ftkit.backbones.pretrained import load_model
-from ftkit.cli.predict import _show
+from ftkit.cli.predict import _print_table
 from ftkit.compare.report import write
 from ftkit.compare.summary import summarize
 from ftkit.compare.tables import table
@@ -196,7 +196,7 @@ def test_what_joins_letters_is_no_hidden_character():
 def test_tables_on_the_screen_read_no_markup(tmp_path, capsys):
     run = a_run(tmp_path, "full", of_classes(np.ones(4, bool)), dataset="[/] [red].csv \x1b[2J")
     Console(markup=False, emoji=False, width=200).print(table([run.result]))
-    _show({"index": [0], "[/]": ["[red] \x1b[2J :smile:"], "prediction": ["[/]"]}, 1)
+    _print_table({"index": [0], "[/]": ["[red] \x1b[2J :smile:"], "prediction": ["[/]"]}, 1)
     said = capsys.readouterr().out
     assert "[/] [red].csv" in said
     assert ":smile:" in said

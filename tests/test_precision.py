@@ -8,7 +8,7 @@ from torch import nn
 
 from ftkit.errors import RecipeError
 from ftkit.machine import runtime
-from ftkit.tasks.evaluation import fitting
+from ftkit.tasks.evaluation import in_halves
 from ftkit.training.precision import fastest_precision
 
 
@@ -76,7 +76,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
         return rows * 2
 
     rows = torch.arange(11)
-    assert torch.equal(fitting(compute, {"x": rows}), rows * 2)
+    assert torch.equal(in_halves(compute, {"x": rows}), rows * 2)
     assert sum(sizes) == 11
 
 
@@ -85,4 +85,4 @@ def test_a_row_that_does_not_fit_is_an_error():
         raise torch.OutOfMemoryError("no room")
 
     with pytest.raises(torch.OutOfMemoryError):
-        fitting(compute, {"x": torch.arange(4)})
+        in_halves(compute, {"x": torch.arange(4)})

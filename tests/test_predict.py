@@ -28,7 +28,7 @@ from ftkit import (
     finetune,
 )
 from ftkit.cli.main import main
-from ftkit.cli.predict import _show
+from ftkit.cli.predict import _print_table
 from ftkit.prediction.predict import predict
 
 WORDS = {"fruit": ["apple", "pear", "plum"], "metal": ["iron", "gold", "tin"]}
@@ -319,7 +319,9 @@ def test_a_strangers_run_switches_nothing_dangerous_on(hub, finished_run, class_
 
 
 def test_texts_are_shown_as_they_are(capsys):
-    _show({"text": ["[bold]a[/] :smile:"], "prediction": ["b"], "probability": [[0.25, 0.75]]}, 1)
+    _print_table(
+        {"text": ["[bold]a[/] :smile:"], "prediction": ["b"], "probability": [[0.25, 0.75]]}, 1
+    )
     said = capsys.readouterr().out
     assert "[bold]a[/] :smile:" in said
     assert "0.750" in said
