@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from datetime import timedelta
 
@@ -79,7 +80,7 @@ def test_a_machine_that_gives_no_sign_is_missed_and_the_run_here_ended():
         "MASTER_PORT": str(kept.port),
     }
     process = subprocess.Popen(
-        warm.python("-c", PARENT),
+        [sys.executable, "-c", PARENT],  # what watches it looks for its parent
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
