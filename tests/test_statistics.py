@@ -266,11 +266,11 @@ def test_groups_are_drawn_together():
 
 def test_rows_of_which_only_some_have_a_group_stay_alone():
     parts = parts_of(np.ones((1, 4)))[0]
-    grouped = Answers(np.array([0, 1, 2, 3]), parts, np.array([0, 0, 1, 1]))
-    alone = Answers(np.array([4, 5, 6, 7]), parts)
+    alone = Answers(np.array([0, 1, 2, 3]), parts)
+    grouped = Answers(np.array([4, 5, 6, 7]), parts, np.array([0, 0, 1, 1]))
     _, groups = by_row(Evidence({0: grouped, 1: alone}, share))
-    assert groups[:4].tolist() == [0, 0, 1, 1]
-    assert len({*groups[4:].tolist()} - {0, 1}) == 4
+    assert groups[4:].tolist() == [0, 0, 1, 1]
+    assert len({*groups[:4].tolist()} - {0, 1}) == 4
 
 
 def copies(parts, figure, group=None, seeds=2):
