@@ -27,6 +27,10 @@ def test_every_number_of_processes_sees_the_rows_of_one(size, world_size):
     assert sorted(key for key in counted if key >= 0) == list(range(size))
 
 
+def test_one_process_alone_sees_all_rows():
+    assert sorted(key for keys in Batches(5, 2, 7, lambda: 0) for key in keys) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("size", [1, 13, 25])
 def test_no_rank_is_left_without_a_row(size):
     assert all(keys for ranks in batches(size, 12, 4) for keys in ranks)

@@ -7,7 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PillowImage
 
-from ftkit import Data, DataError, ImageClassification
+from ftkit import Data, DataError, ImageClassification, TabularRegression
 from ftkit.data.images import open_rgb
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
@@ -284,3 +284,10 @@ def test_whole_images_pass_the_screen_unchanged(load):
         splits.test,
         splits.notes,
     )
+
+
+def test_of_many_columns_three_are_named_and_the_rest_counted(load):
+    columns = {name: [1.0, 2.0, 3.0] * 10 for name in "abcde"}
+    rows = Dataset.from_dict({**columns, "label": [float(n) for n in range(30)]})
+    notes = load({"train": rows}, TabularRegression(columns=("a", "b", "c", "d", "e"))).notes
+    assert any("in 'a', 'b', 'c' and 2 more columns" in note for note in notes)

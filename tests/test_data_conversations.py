@@ -4,13 +4,16 @@ import language_checkpoints as tiny
 import pyarrow.parquet as pq
 import pytest
 from conftest import leave_unverified
+from datasets import Features, List, Value
 from talks import models_in, recipe_of, write_rows
 from transformers import AutoTokenizer
 
 from ftkit import (
     DataError,
+    LanguageModelling,
     finetune,
 )
+from ftkit.tasks.text_generation import _asked
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,14 @@ def test_a_row_that_is_no_conversation_is_named(bad, files, models, tmp_path):
     with pytest.raises(DataError, match=said):
         finetune(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("role", ["text", "prompt", "messages"])
+def test_a_column_of_numbers_that_was_asked_for_is_refused(role):
+    features = Features({"n": Value("int64"), "t": Value("string"), "l": List(Value("int64"))})
+    asked = {"prompt": "n", "answer": "t"} if role == "prompt" else {role: "n"}
+    with pytest.raises(DataError, match=r"^column 'n' holds .*int64.*, not (texts|lists of)"):
+        _asked(LanguageModelling(**asked), features)
 
 
 def test_a_line_cut_in_half_is_named(files, models, tmp_path):

@@ -11,6 +11,7 @@ from conftest import make_image
 from ftkit import Data, DataError, TextClassification
 from ftkit.data.sources import read_source
 from ftkit.data.table_files import split_word
+from ftkit.data.text_encodings import lines_of
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
 
@@ -281,3 +282,10 @@ def test_what_stands_before_the_header_is_no_row(tmp_path, before):
     assert bool(said) == ("#" in before or "sep" in before)
     file.write_text(before + "text,label\na,b\nc\n", encoding="utf-8")
     assert f"line {before.count(chr(10)) + 3} (row 1)" in refusal(file)
+
+
+def test_a_byte_that_does_not_fit_in_the_first_line_is_told_with_its_line(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"\xff,1\n")
+    with pytest.raises(DataError, match="line 1: byte 0xFF is not ASCII"):
+        list(lines_of(file, "ascii"))

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binomtest, permutation_test, tukey_hsd
 from scipy.stats import t as student
 
-from ftkit.compare.intervals import interval
+from ftkit.compare.intervals import by_row, interval
 from ftkit.compare.row_statistics import RunStatistics, StrategyStatistics, bleu_of
 from ftkit.compare.statistics import critical, influence, paired_differences, step_down
 from ftkit.recipe import Translation
@@ -262,6 +262,15 @@ def test_groups_are_drawn_together():
     assert float(method.rpartition(" ")[2]) == pytest.approx(wanted, abs=0.5)
     sure = RunStatistics(np.arange(200), parts_of(np.ones((1, 200)))[0], group)
     assert interval(StrategyStatistics({0: sure}, share), "accuracy", 1.0)[2].endswith("n of 10")
+
+
+def test_rows_of_which_only_some_have_a_group_stay_alone():
+    parts = parts_of(np.ones((1, 4)))[0]
+    alone = RunStatistics(np.array([0, 1, 2, 3]), parts)
+    grouped = RunStatistics(np.array([4, 5, 6, 7]), parts, np.array([0, 0, 1, 1]))
+    _, groups = by_row(StrategyStatistics({0: grouped, 1: alone}, share))
+    assert groups[4:].tolist() == [0, 0, 1, 1]
+    assert len({*groups[:4].tolist()} - {0, 1}) == 4
 
 
 def copies(parts, figure, group=None, seeds=2):
