@@ -123,6 +123,21 @@ def test_going_on_reads_inputs_as_the_first_training_did(flowers, tmp_path, unve
         finetune(other.override({"data.train_rows": 100}), tmp_path / "third")
 
 
+def test_a_start_that_training_makes_worse_is_kept(tmp_path, unverified):
+    digits = registry.find("mlp-digits").override({"data.train_rows": 300})
+    first = finetune(digits.override({"train.epochs": 5}), tmp_path / "first")
+    spoiling = {
+        "backbone.start": str(tmp_path / "first" / "model"),
+        "train.epochs": 2,
+        "strategy.learning_rate": 1.0,
+    }
+    second = finetune(digits.override(spoiling), tmp_path / "second")
+    assert first.metrics["accuracy"].value > 0.6
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(before[name].equal(after[name]) for name in before)
+    assert second.metrics["accuracy"].value == first.metrics["accuracy"].value
+
+
 # accuracy and loss of each epoch; how many epochs a patience of 3 leaves
 CREEPING = [(0.5, 1 - 1e-6 * number) for number in range(10)]
 FIRST = [(0.9, 1.0), (0.5, 0.9), (0.9, 1.0), (0.8, 0.5)]
