@@ -24,7 +24,9 @@ def test_an_embedded_recipe_says_what_five_seeds_gave_and_how(name):
     assert {expect.strategy for expect in recipe.expect} == MEASURED[name]
     for expect in recipe.expect:
         assert expect.metric == recipe.task.figures[0]
-        assert expect.low < expect.mean < expect.high
+        assert expect.low <= expect.mean <= expect.high
+        # an exact head on a frozen backbone is the same with every seed
+        assert expect.low < expect.high or expect.strategy == "head"
         assert f"measure_expect.py {name}" in expect.source
         assert "--seeds 5" in expect.source
         assert "commit" in expect.source

@@ -161,7 +161,7 @@ def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     """Return the classes of the saved model in its order; empty for numbers and texts."""
     if recipe.task.writes or recipe.task.tells == "number":
         return ()
-    return family_of(recipe.backbone).label_names(folder)
+    return task_of(recipe.task).class_names(family_of(recipe.backbone).label_names(folder))
 
 
 def _as_splits(given: RowsToAnswer, names: tuple[str, ...]) -> Splits:

@@ -23,7 +23,8 @@ class TaskSettings(Settings):
     noun: ClassVar[str] = "rows"
     """What a row is called."""
     figures: ClassVar[tuple[str, ...]] = CLASSIFICATION
-    """What is measured, the figure that a table of runs shows first."""
+    """What is measured. A table of runs shows the first, and paired tests compare it: accuracy for
+    a class, as `ftkit.compare.row_statistics.READERS` reads it from predictions.parquet."""
     chosen_by: ClassVar[str | None] = None
     """The validation figure that picks the checkpoint to keep; the first of `figures` if None."""
     loss: ClassVar[str] = "cross-entropy (nats)"
@@ -31,7 +32,8 @@ class TaskSettings(Settings):
     pipeline: ClassVar[str | None] = None
     """The Hub's name of the task; `kind` if None."""
     tells: ClassVar[Answer] = "class"
-    """What is predicted for each row."""
+    """What is predicted for each row. By it the fresh process, the report, paired tests, baselines
+    and `predict` know what to ask and to show: look for its uses before a task differs in it."""
     for_backbones: ClassVar[bool] = True
     """Whether a pretrained backbone can do it."""
     for_perceptrons: ClassVar[bool] = False

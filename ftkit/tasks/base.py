@@ -57,12 +57,17 @@ class Task(TableReading, ModelInputs):
     def loss(self, settings: Train, labels: np.ndarray, classes: int) -> Callable[..., Any]:
         """Return the loss of a micro-batch, as its share of the optimiser step's mean.
 
-        It is called with what the model gives, the batch's labels, and how many labels the whole
-        step has over all devices and micro-batches: `loss(outputs, labels, count)`.
+        It is called as `loss(outputs, labels, count)`: with what the model gives (its `logits`),
+        the batch's labels, of which NO_LABEL counts for nothing, and how many labels the whole step
+        has over all devices and micro-batches: rows, or words where each word has a label; None
+        stands for those of the batch. `row_loss` and the loss of `score` are the same function.
+
+        Training asks the task of the recipe, in which fields that `learn_columns` fills in may
+        still be empty.
 
         Args:
             labels: of the training rows.
-            classes: C.
+            classes: outputs of the model, `num_labels` of `head_settings`.
 
         Raises:
             RecipeError: the settings do not fit the classes.
@@ -84,8 +89,9 @@ class Task(TableReading, ModelInputs):
 
         Args:
             labels: of the rows, as `ftkit.tasks.inputs.Rows.labels` has them, on the device.
-            classes: C.
-            smoothing: share of the target probability that is spread over all classes.
+            classes: C, outputs of the model.
+            smoothing: share of the target probability that is spread over all classes. The search
+                for a head's penalty gives one to every task.
         """
         weights = class_weights(settings, labels.cpu().numpy(), classes)
         weights = None if weights is None else weights.double().to(labels.device)
@@ -140,6 +146,8 @@ class Task(TableReading, ModelInputs):
     ) -> dict[str, Measured]:
         """Return each figure with its 95 % interval over test examples; see `score`.
 
+        They come in the order of `settings.figures`: tables and paired tests take the first.
+
         Args:
             seed: of the bootstrap, where there is one.
         """
@@ -150,8 +158,8 @@ class Task(TableReading, ModelInputs):
     def columns(self, splits: Splits, outputs: Any) -> dict[str, Any]:
         """Return the columns of predictions.parquet by name, each with a value per test row.
 
-        Of classes: `label` and `prediction` by name, and `probability`, a list in the order of the
-        classes. Of numbers: `label` and `prediction`.
+        Of classes: `label` and `prediction` by name, and `probability`, a list with one entry for
+        each of `splits.label_names`. Of numbers: `label` and `prediction`.
         """
         names, labels = np.array(splits.label_names), labels_of(splits.test)
         return {
@@ -177,7 +185,9 @@ class Task(TableReading, ModelInputs):
     def expected_on_reload(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what a fresh process must give for these rows, by the names that it uses.
 
-        See `ftkit.finetuning.reload` for the names. Numbers must be close, texts equal.
+        See `ftkit.finetuning.reload` for the names. Numbers must be close, texts equal; what is not
+        named is not compared. For a task that predicts a class, the pipeline is asked for its
+        probabilities by softmax, whatever the kind of problem is.
         """
         return {"logits": outputs[rows], "probabilities": softmax(outputs[rows])}
 

@@ -104,7 +104,9 @@ class ModelInputs:
     def head_settings(self, label_names: tuple[str, ...]) -> dict[str, Any]:
         """Return what a model's config says of its head: the classes, and the kind of problem.
 
-        A backbone may come with another kind of problem in its config.
+        transformers gives a model one output for each entry of id2label. A task of which the
+        outputs are not the classes names them here, and says in `class_names` how the classes
+        follow. A backbone may come with another kind of problem in its config.
         """
         return {
             "num_labels": len(label_names),
@@ -112,6 +114,11 @@ class ModelInputs:
             "label2id": {label: number for number, label in enumerate(label_names)},
             "problem_type": self.problem_type,
         }
+
+    def class_names(self, output_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes of a saved model by the names of its outputs, which undoes
+        `head_settings`: they are the same for most tasks."""
+        return output_names
 
     def write_into(self, model: Any, processor: Any, backbone: str) -> None:
         """Write into model and processor what the task says of them; most say nothing.

@@ -87,6 +87,8 @@ class TableReading(ABC):
     def learn_columns(self, train: Dataset, there: Features, asked: Self) -> tuple[Self, list[str]]:
         """Return the task with what it has to know of the training rows, and notes about columns.
 
+        It runs before `read_labels`, which it may call, and may raise DataError.
+
         Args:
             train: training rows as the source has them.
             there: the columns that inputs can be.
@@ -143,6 +145,9 @@ class TableReading(ABC):
 
     def known_labels(self, names: tuple[str, ...]) -> dict[str, Dataset]:
         """Return a training split that has the classes a model knows, in its order.
+
+        `read_labels(..., strict=False)` reads it before the rows that are to be answered, so that
+        classes which the model does not know come last.
 
         Each twice: a column in which no value comes again would be none of classes. Empty where a
         task has no classes to agree on.
