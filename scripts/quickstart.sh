@@ -17,4 +17,5 @@ for strategy in head lora full; do
     runs+=("$out")
 done
 ftkit compare "${runs[@]}"
-echo "each folder has model/ (an ordinary Hugging Face model), run.json, plots/ and predictions.parquet"
+echo "each folder has model/, run.json, plots/ and predictions.parquet; transformers loads the three"
+echo "fine-tuned models, and ftkit.load_perceptron the perceptron"

@@ -228,3 +228,13 @@ def test_the_card_has_the_results_as_metadata(runs):
             {name: figure.value for name, figure in result.metrics.items()}, abs=1e-6
         )
         assert card.data.pipeline_tag == "image-classification"
+
+
+def test_the_card_tells_settings_of_strategy_and_training_apart(runs):
+    """Both have a weight_decay and least_steps."""
+    for _, folder, _ in runs.values():
+        card = (folder / "model" / "README.md").read_text()
+        for part in ("strategy", "train"):
+            for name, value in json.loads((folder / "recipe.json").read_text())[part].items():
+                if isinstance(value, int | float):
+                    assert f"| {part}.{name} | {value} |" in card

@@ -206,8 +206,13 @@ def _cost(result: RunResult) -> str:
 
 
 def _settings(recipe: Recipe) -> str:
-    settings = recipe.strategy.model_dump() | recipe.train.model_dump()
-    return "\n".join(f"| {name} | {in_markdown(value)} |" for name, value in settings.items())
+    parts = {"strategy": recipe.strategy, "train": recipe.train}
+    settings = [
+        (f"{part}.{name}", value)
+        for part, values in parts.items()
+        for name, value in values.model_dump().items()
+    ]
+    return "\n".join(f"| {name} | {in_markdown(value)} |" for name, value in settings)
 
 
 def _cited(name: str) -> str:
