@@ -13,7 +13,7 @@ from ftkit import (
     LanguageModelling,
     finetune,
 )
-from ftkit.tasks.text_generation import _asked
+from ftkit.tasks.language_columns import asked_columns
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_column_of_numbers_that_was_asked_for_is_refused(role):
     features = Features({"n": Value("int64"), "t": Value("string"), "l": List(Value("int64"))})
     asked = {"prompt": "n", "answer": "t"} if role == "prompt" else {role: "n"}
     with pytest.raises(DataError, match=r"^column 'n' holds .*int64.*, not (texts|lists of)"):
-        _asked(LanguageModelling(**asked), features)
+        asked_columns(LanguageModelling(**asked), features)
 
 
 def test_a_line_cut_in_half_is_named(files, models, tmp_path):

@@ -156,14 +156,14 @@ def test_one_group_more_moves_in_each_epoch(tiny_recipe, tmp_path, monkeypatch):
 def test_gradients_that_are_dropped_give_the_weights_of_those_never_computed(
     tiny_recipe, tmp_path, monkeypatch
 ):
-    from ftkit.training import unfreezing
+    from ftkit.training import modes
 
     strategy = Full(learning_rate=1e-3, unfreeze="gradually")
     recipe = tiny_recipe.override({"strategy": strategy, "train.max_steps": 9})
     alone = fitted(recipe, tmp_path / "alone")[0].model.state_dict()
-    begin = unfreezing.Unfreezing.__init__
+    begin = modes.Unfreezing.__init__
     monkeypatch.setattr(  # as under DistributedDataParallel
-        unfreezing.Unfreezing, "__init__", lambda *a: begin(*a[:-1], False)
+        modes.Unfreezing, "__init__", lambda *a: begin(*a[:-1], False)
     )
     several = fitted(recipe, tmp_path / "several")[0].model.state_dict()
     assert all(torch.allclose(alone[name], several[name], atol=1e-6) for name in alone)

@@ -126,7 +126,7 @@ def test_two_kinds_of_words_are_learned(recipe, tmp_path, monkeypatch):
 
 
 def test_an_image_backbone_reads_no_texts(recipe, checkpoint):
-    with pytest.raises(ModelError, match="does no text-classification"):
+    with pytest.raises(ModelError, match="cannot do text-classification"):
         make_ready(recipe.override({"backbone.id": str(checkpoint("vit"))}), runtime.start(0))
 
 

@@ -144,7 +144,7 @@ def test_what_is_computed_and_not_saved_does_not_move(recipe_of):
 
 
 def test_a_classifier_does_not_translate(recipe_of, checkpoint):
-    with pytest.raises(ModelError, match="does no translation"):
+    with pytest.raises(ModelError, match="cannot do translation"):
         make_ready(recipe_of("t5", **{"backbone.id": str(checkpoint("bert"))}), runtime.start(0))
 
 

@@ -159,7 +159,7 @@ def test_check_looks_at_pairs_and_plans_the_run(recipe_of, tmp_path, capsys):
     file.write_text(recipe_of("t5").to_json())
     assert main(["check", "--recipe", str(file)]) == 0
     said = capsys.readouterr().out
-    assert "characters to write" in said
+    assert "texts to write, half of them with" in said
     assert "parameters" in said
     assert "time" in said
 

@@ -105,5 +105,5 @@ def test_a_missing_column_is_named(changes, says, recipe, tmp_path):
 def test_lbfgs_and_images_are_refused(recipe, checkpoint):
     with pytest.raises(RecipeError, match="lbfgs is not for token-classification"):
         recipe.override({"strategy": {"kind": "head", "solver": "lbfgs"}})
-    with pytest.raises(ModelError, match="does no token-classification"):
+    with pytest.raises(ModelError, match="cannot do token-classification"):
         make_ready(recipe.override({"backbone.id": str(checkpoint("vit"))}), runtime.start(0))

@@ -82,6 +82,6 @@ def check_adapter(folder: Path) -> None:
     """
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     if settings.get("peft_type") != "LORA" or settings.get("megatron_config") is not None:
-        raise ModelError(f"adapter '{folder}': it is not one of LoRA, as ftkit trains them")
+        raise ModelError(f"adapter '{folder}': it is not a LoRA adapter as ftkit trains one")
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(f"adapter '{folder}': there is no adapter_model.safetensors in it")
