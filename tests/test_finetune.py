@@ -1,11 +1,13 @@
 """The main path: the run folder is what the contract says, and loads without ftkit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import leave_unverified
 from peft import PeftModel
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageClassification, pipeline
@@ -209,6 +211,19 @@ def test_a_saved_model_that_answers_otherwise_fails_the_run(
     with pytest.raises(VerificationError, match="logits after reloading differ"):
         finetune(tiny_recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_seconds_in_all_count_training_before_a_stop(tiny_recipe, tmp_path, monkeypatch):
+    from ftkit.strategies.base import Strategy
+
+    train = Strategy.train
+    leave_unverified(monkeypatch)
+    monkeypatch.setattr(  # the checkpoint says that most was trained yesterday
+        Strategy, "train", lambda *asked: replace(train(*asked), train_seconds=1000.0)
+    )
+    seconds = finetune(tiny_recipe, tmp_path / "out").seconds
+    assert seconds.train == 1000
+    assert 1000 < seconds.total < 1900
 
 
 def test_images_in_the_run_are_images(runs):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -244,6 +245,16 @@ def test_a_comparison_of_recipes_takes_no_damaged_run(flowers, tmp_path, monkeyp
     assert find_run(rung, rung.recipe, tmp_path / "out") == (usual.relative_to(tmp_path), True)
     flip(usual / "model" / "model.safetensors")
     assert find_run(rung, rung.recipe, tmp_path / "out") == (tmp_path / "out" / rung.folder, False)
+
+
+def test_a_comparison_finds_a_run_in_runs_by_its_settings(flowers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.from_json((flowers / "run" / "recipe.json").read_text())
+    (rung,) = build_ladder([recipe], ["mlp"]).rungs
+    shutil.copytree(flowers / "run", tmp_path / "runs" / "mine")
+    assert find_run(rung, rung.recipe, tmp_path / "out") == (Path("runs/mine"), True)
+    other = recipe.override({"train.epochs": recipe.train.epochs + 1})
+    assert find_run(rung, other, tmp_path / "out") == (tmp_path / "out" / rung.folder, False)
 
 
 def test_a_baseline_has_no_model_to_predict_with(flowers, tmp_path, capsys):

@@ -174,11 +174,15 @@ def climb(
 def find_run(rung: Rung, recipe: Recipe, out: Path) -> tuple[Path, bool]:
     """Return the folder of this run, and whether it is finished there.
 
+    It is finished in `out`, in the folder that a training without `out` would take, or in any
+    other folder of runs/, whatever its name.
+
     Args:
         recipe: pinned, as the folder would hold it.
     """
     own, usual = out / rung.folder, Path("runs") / rung.folder
-    for folder in (own, usual):
+    others = sorted(file.parent for file in usual.parent.glob(f"*/{FILE}"))
+    for folder in dict.fromkeys((own, usual, *others)):
         with suppress(FtkitError):
             if (folder / FILE).exists() and _holds(rung, folder, recipe) and read_finished(folder):
                 return folder, True

@@ -125,6 +125,8 @@ def carry_out(
     strategy = strategy_of(recipe.strategy)
     fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder, resume))
     clock.lap("train")
+    spent = fitted.features_seconds + fitted.train_seconds + fitted.validation_seconds
+    clock.before_stop = max(0.0, spent - clock.seconds["train"])
 
     with runtime.exact_float32():
         task = task.tuned(ready.model, ready.inputs, recipe.train, machine)
@@ -258,6 +260,8 @@ class Clock:
     begin: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     mark: float = field(default_factory=time.perf_counter)
+    before_stop: float = 0.0
+    """Of training, before the run was stopped and begun again."""
 
     def lap(self, stage: str) -> None:
         """Count the time since the last lap for this stage."""
@@ -265,8 +269,8 @@ class Clock:
         self.mark = time.perf_counter()
 
     def total(self) -> float:
-        """Return the seconds since the run began."""
-        return time.perf_counter() - self.begin
+        """Return the seconds since the run began, without those between its stop and resumption."""
+        return self.before_stop + time.perf_counter() - self.begin
 
 
 def now() -> str:
