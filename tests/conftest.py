@@ -202,6 +202,28 @@ def tiny_recipe(class_folders: Path, checkpoint) -> Recipe:
     )
 
 
+@pytest.fixture
+def unverified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the fresh process, which other tests of the same kind of model have."""
+    leave_unverified(monkeypatch)
+
+
+@pytest.fixture
+def colours(class_folders: Path) -> Recipe:
+    """A recipe of a small perceptron for class folders of images."""
+    from perceptrons import of_colours
+
+    return of_colours(class_folders)
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Recipe:
+    """A recipe of a small perceptron for a table of three kinds of points."""
+    from perceptrons import of_flowers
+
+    return of_flowers(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def finished_run(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of the tiny recipe; copy it before you change it."""

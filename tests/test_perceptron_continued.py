@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import leave_unverified
-from perceptrons import of_colours, of_flowers, weights
+from perceptrons import weights
 
 import ftkit.finetuning.finetune
 import ftkit.training.perceptron_fit
@@ -19,22 +18,6 @@ from ftkit import (
     registry,
 )
 from ftkit.finetuning.verify import Verified
-
-
-@pytest.fixture
-def unverified(monkeypatch):
-    """Leave out the fresh process, which test_perceptron_run has."""
-    leave_unverified(monkeypatch)
-
-
-@pytest.fixture
-def colours(class_folders):
-    return of_colours(class_folders)
-
-
-@pytest.fixture
-def flowers(tmp_path):
-    return of_flowers(tmp_path)
 
 
 def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(

@@ -1,8 +1,6 @@
 """What a perceptron cannot do is said in one line, and its gradient is looked at."""
 
 import pytest
-from conftest import leave_unverified
-from perceptrons import of_colours, of_flowers
 from PIL import Image
 
 import ftkit.finetuning.finetune
@@ -20,22 +18,6 @@ from ftkit import (
     load_perceptron,
 )
 from ftkit.cli.main import main
-
-
-@pytest.fixture
-def unverified(monkeypatch):
-    """Leave out the fresh process, which test_perceptron_run has."""
-    leave_unverified(monkeypatch)
-
-
-@pytest.fixture
-def colours(class_folders):
-    return of_colours(class_folders)
-
-
-@pytest.fixture
-def flowers(tmp_path):
-    return of_flowers(tmp_path)
 
 
 @pytest.mark.parametrize(

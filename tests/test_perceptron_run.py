@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import leave_unverified
 from huggingface_hub import ModelCard
-from perceptrons import of_colours, of_flowers, weights
+from perceptrons import weights
 from PIL import Image
 from test_launch import launch
 
@@ -22,22 +21,6 @@ from ftkit import (
 from ftkit.perceptron.estimators import load
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def unverified(monkeypatch):
-    """Leave out the fresh process, which other tests of this file have."""
-    leave_unverified(monkeypatch)
-
-
-@pytest.fixture
-def colours(class_folders):
-    return of_colours(class_folders)
-
-
-@pytest.fixture
-def flowers(tmp_path):
-    return of_flowers(tmp_path)
 
 
 def kept(folder):

@@ -146,6 +146,8 @@ def climb(
         try:
             recipe = runtime.on_main(partial(pin, rung.recipe))
             folder, finished = runtime.on_main(partial(find_run, rung, recipe, out))
+            if finished:
+                log.info("%s holds this run: it is not run again", folder)
             if budget is not None and done.runs and not finished:
                 left = budget - runtime.on_main(lambda: time.monotonic() - begin)
                 likely = expected_seconds(rung, recipe, done.runs, left)

@@ -34,6 +34,7 @@ from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
 from ftkit.recipe import Recipe
+from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.runs.finished import read_recipe
 from ftkit.runs.plots import plot_learning_curve
@@ -273,15 +274,7 @@ def difference(was: Recipe, now: Recipe) -> str:
 
     Those that a run may change when it goes on are left out.
     """
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in values.items():
-            inner = isinstance(value, dict)
-            found |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-        return found
-
-    old, new = flat(was.as_written().model_dump()), flat(now.as_written().model_dump())
+    old, new = (by_path(recipe.as_written().model_dump()) for recipe in (was, now))
     return ", ".join(
         f"{name}: {old.get(name)} -> {new.get(name)}"
         for name in dict.fromkeys([*old, *new])

@@ -9,6 +9,7 @@ from ftkit.errors.names import as_code, in_markdown, visible
 from ftkit.hub.names import PREFIX, is_pinned
 from ftkit.publishing.card_metadata import metadata, tested_split
 from ftkit.recipe import Mlp, Recipe
+from ftkit.recipe.settings import by_path
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
 from ftkit.tasks import task_of
@@ -206,13 +207,8 @@ def _cost(result: RunResult) -> str:
 
 
 def _settings(recipe: Recipe) -> str:
-    parts = {"strategy": recipe.strategy, "train": recipe.train}
-    settings = [
-        (f"{part}.{name}", value)
-        for part, values in parts.items()
-        for name, value in values.model_dump().items()
-    ]
-    return "\n".join(f"| {name} | {in_markdown(value)} |" for name, value in settings)
+    settings = by_path(recipe.model_dump(include={"strategy", "train"}))
+    return "\n".join(f"| {name} | {in_markdown(value)} |" for name, value in settings.items())
 
 
 def _cited(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -109,3 +109,12 @@ def _paths(node: Settings, prefix: str = "") -> Iterator[str]:
         value = getattr(node, name)
         if isinstance(value, Settings):
             yield from _paths(value, f"{prefix}{name}.")
+
+
+def by_path(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested settings under the names that `--set` takes: train.epochs."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, dict)
+        found |= by_path(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return found

@@ -116,8 +116,10 @@ class ModelInputs:
         }
 
     def class_names(self, output_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the classes of a saved model by the names of its outputs, which undoes
-        `head_settings`: they are the same for most tasks."""
+        """Return the classes of a saved model by the names of its outputs; most have the same.
+
+        It undoes what `head_settings` makes of the class names.
+        """
         return output_names
 
     def write_into(self, model: Any, processor: Any, backbone: str) -> None:

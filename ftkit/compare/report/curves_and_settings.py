@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ftkit.compare.finished_runs import Run
 from ftkit.compare.report.charts import Line
 from ftkit.compare.report.shown_rows import recipe_of
 from ftkit.errors import RunError
+from ftkit.recipe.settings import by_path
 from ftkit.runs.finished import read_journal
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     trained = []
     for run in runs:
         recipe = recipe_of(run)
-        values = _flat({"strategy": run.result.strategy})
+        values = by_path({"strategy": run.result.strategy})
         if recipe and run.result.parameters_trained:
-            values = _flat(recipe.model_dump(mode="json")) | values
+            values = by_path(recipe.model_dump(mode="json")) | values
             trained.append(len(found))
         found.append({name: _written(value) for name, value in values.items()})
     names = list(dict.fromkeys(name for values in found for name in values))
@@ -64,14 +65,6 @@ def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         or (name.startswith("strategy.") and len(set(values)) > 1)
         if name.split(".")[0] not in NOT_SETTINGS and name != "train.seed"
     ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, dict)
-        found |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return found
 
 
 def _written(value: Any) -> str:
