@@ -26,6 +26,7 @@ from ftkit import (
 )
 from ftkit.recipe import CLASSIFICATION
 from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
 from ftkit.tasks.loading import load_splits
 
 STRATEGIES = [Full(learning_rate=3e-3), HeadOnly(learning_rate=1e-2), Lora(learning_rate=1e-2)]
@@ -224,6 +225,22 @@ def test_seconds_in_all_count_training_before_a_stop(tiny_recipe, tmp_path, monk
     seconds = finetune(tiny_recipe, tmp_path / "out").seconds
     assert seconds.train == 1000
     assert 1000 < seconds.total < 1900
+
+
+def test_training_asks_the_task_that_knows_its_columns(tiny_recipe, tmp_path, monkeypatch):
+    asked, loss = [], Task.loss
+
+    def told(self, *given):
+        asked.append(self.settings.label)
+        return loss(self, *given)
+
+    monkeypatch.setattr(Task, "loss", told)
+    leave_unverified(monkeypatch)
+    assert tiny_recipe.task.label is None
+    result = finetune(tiny_recipe.override({"train.max_steps": 1}), tmp_path / "run")
+    assert set(asked) == {result.task["label"]} == {"label"}
+    written = Recipe.from_json((tmp_path / "run" / "recipe.json").read_text())
+    assert written.task == tiny_recipe.task
 
 
 def test_images_in_the_run_are_images(runs):

@@ -4,11 +4,13 @@ import inspect
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as Pillow
 
 from ftkit import DataError
+from ftkit.compare.row_statistics import READERS, moments
 from ftkit.data.splits import Splits, labels_of
 from ftkit.recipe import Task as Settings
 from ftkit.tasks import task_of
@@ -183,6 +185,11 @@ def test_outputs_become_columns_of_the_test_rows(read, tmp_path):
     assert {"label", "prediction"} <= set(columns)
     assert all(len(values) == N for values in columns.values())
     assert len(labels_of(rows)) == N
+    reader = READERS[task.settings.tells]
+    parts, figure = reader(pa.table(columns), task.settings.model_dump(mode="json"))
+    (parts,) = moments(figure, [parts.astype(float)])
+    first = task.measure(task.label_array(rows, len(names)), outputs)[task.settings.figures[0]]
+    assert figure(parts.sum(0)) == pytest.approx(first.value)  # what paired tests compare
     task.draw(splits, outputs, tmp_path, "title")
     assert len(list(tmp_path.glob("*.png"))) == 1
     assert all(

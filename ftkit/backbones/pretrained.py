@@ -188,7 +188,7 @@ def load_model(
         model.name_or_path = backbone.id  # not the folder of this machine's cache
     head = new_head(model)
     check_body(backbone, loading, head)
-    new = auto.new_head and list(was.id2label.values()) != list(label_names)
+    new = auto.new_head and not (label_names and was.id2label == config.id2label)
     cast(Any, model).keeps_head = not new
     if new:
         for part in head:

@@ -83,7 +83,8 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     ready = make_ready(recipe, machine)
     if resume:
         runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
-    recipe = settle_batch_size(recipe, ready.model, ready.inputs, machine)
+    settled = settle_batch_size(ready.resolved(recipe), ready.model, ready.inputs, machine)
+    recipe = settled.model_copy(update={"task": recipe.task})
     lock: list[Lock] = []  # on rank 0
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
@@ -123,7 +124,8 @@ def carry_out(
         earlier = task.measure_before(ready.model, test, recipe.train, machine)
     clock.lap("before")
     strategy = strategy_of(recipe.strategy)
-    fitted = strategy.train(ready.model, ready.inputs, recipe, Session(machine, folder, resume))
+    session = Session(machine, folder, resume)
+    fitted = strategy.train(ready.model, ready.inputs, ready.resolved(recipe), session)
     clock.lap("train")
     spent = fitted.features_seconds + fitted.train_seconds + fitted.validation_seconds
     clock.before_stop = max(0.0, spent - clock.seconds["train"])
@@ -206,7 +208,11 @@ class Ready:
     processor: Any
     inputs: Inputs
     task: Task
-    """As the backbone can do it."""
+    """As the backbone can do it, with what it learned of the data."""
+
+    def resolved(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the task's fields as the data filled them in."""
+        return recipe.model_copy(update={"task": self.task.settings})
 
 
 def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:

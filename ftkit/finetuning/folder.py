@@ -33,6 +33,7 @@ from ftkit.backbones.structure import count_parameters
 from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import Recipe
 from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
@@ -126,9 +127,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool = False) -> Lock:
         lock.release()
         raise RunError(f"output folder {folder} was taken meanwhile by another run; give another")
     try:
-        fresh = folder / "recipe.json.part"
-        fresh.write_text(recipe.to_json(), encoding="utf-8")
-        fresh.replace(folder / "recipe.json")
+        write_whole(folder / "recipe.json", recipe.to_json())
     except OSError as error:
         lock.release()
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error

@@ -209,7 +209,8 @@ def _head_first(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> tuple
     begin = time.perf_counter()
     folder = Path(runtime.on_main(lambda: tempfile.mkdtemp(prefix="ftkit-")))
     with quiet():
-        fitted = strategy.train(model, ready.inputs, first, Session(machine, folder))
+        session = Session(machine, folder)
+        fitted = strategy.train(model, ready.inputs, ready.resolved(first), session)
     # What the solver measured on rows that it did not learn from. The head itself may have learned
     # from the validation rows too, and then cannot be measured on them any more.
     value = fitted.validation.get(recipe.best_by)

@@ -62,7 +62,8 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
     runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
     if recipe.train.batch_size == AUTO:
         ready = make_ready(recipe, machine)
-        recipe = settle_batch_size(recipe, ready.model, ready.inputs, machine)
+        settled = settle_batch_size(ready.resolved(recipe), ready.model, ready.inputs, machine)
+        recipe = settled.model_copy(update={"task": recipe.task})
     if wanted.strategy or wanted.budget is not None:
         steps = STEPS if wanted.learning_rate else 0
         choice = choose(recipe, machine, wanted.budget, wanted.strategy, imports, steps)
@@ -75,7 +76,7 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
         if reason := strategy.why_no_learning_rate(ready.model, ready.inputs, machine):
             log.info("learning rate: not looked for: %s", reason)
         else:
-            found = range_test(ready.model, ready.inputs, recipe, machine)
+            found = range_test(ready.model, ready.inputs, ready.resolved(recipe), machine)
             recipe = recipe.override({"strategy.learning_rate": found.chosen})
 
     def write() -> None:

@@ -62,9 +62,6 @@ class Task(TableReading, ModelInputs):
         has over all devices and micro-batches: rows, or words where each word has a label; None
         stands for those of the batch. `row_loss` and the loss of `score` are the same function.
 
-        Training asks the task of the recipe, in which fields that `learn_columns` fills in may
-        still be empty.
-
         Args:
             labels: of the training rows.
             classes: outputs of the model, `num_labels` of `head_settings`.

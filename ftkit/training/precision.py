@@ -28,6 +28,7 @@ from ftkit.errors import RecipeError
 from ftkit.machine.cache_folder import cache_folder
 from ftkit.machine.permissions import is_mine
 from ftkit.machine.runtime import Machine, choose_precision, on_main
+from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import Train
 from ftkit.tasks.evaluation import first_examples
 from ftkit.tasks.inputs import Inputs
@@ -182,9 +183,7 @@ def _fastest(
         rows, use = len(next(iter(batch.values()))), what.split()[0]
         log.info("precision: %s for %s; %d rows take %s", notes[key], use, rows, figures)
         file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f"{file.name}.part")
-        fresh.write_text(json.dumps(notes, indent=2), encoding="utf-8")
-        fresh.replace(file)
+        write_whole(file, json.dumps(notes, indent=2))
     return known[notes[key]]
 
 
