@@ -75,6 +75,30 @@ def test_two_processes_make_one_run_with_each_test_row_counted_once(recipe_file,
     assert tables[1]["label"] == tables[2]["label"]
 
 
+LISTS_THREADS = """
+import os, sys
+from pathlib import Path
+from ftkit.cli.main import main
+status = main(["train", *sys.argv[1:]])
+names = sorted(file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm"))
+Path(f"threads-{os.environ['RANK']}").write_text(" ".join(names))
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed on Linux")
+def test_no_thread_of_a_connection_is_left_when_python_ends(recipe_file, tmp_path):
+    script, out = tmp_path / "train.py", tmp_path / "out"
+    script.write_text(LISTS_THREADS)
+    words = ("--recipe", recipe_file, "--out", out, "--max-steps", "2")
+    done = launch(2, *words, cwd=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        names = (tmp_path / f"threads-{rank}").read_text()
+        assert "python" in names
+        assert "gloo" not in names
+
+
 def test_features_and_head_are_the_same_for_one_and_two_processes(recipe_file, tmp_path):
     losses, cached = [], []
     for processes in (1, 2):

@@ -52,7 +52,10 @@ app.command(cache.app)
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line on these words and return the exit status."""
     given = sys.argv[1:] if words is None else words
-    return guarded(lambda: _run(given), lambda why: _fail(_stderr(), why, 2))
+    try:
+        return guarded(lambda: _run(given), lambda why: _fail(_stderr(), why, 2))
+    finally:
+        processes.let_go()
 
 
 def _run(given: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import sys
@@ -70,6 +71,17 @@ def has_said_why() -> bool:
     except RuntimeError:
         pass
     return False
+
+
+def let_go() -> None:
+    """End the threads of this process's connections, before Python takes itself down.
+
+    A model that is trained in several processes holds them, and is in a cycle of references. Where
+    it lives until the interpreter ends, these threads may ask for an interpreter that is gone, and
+    the process aborts after all its work (github.com/pytorch/pytorch/issues/190489).
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        gc.collect()
 
 
 def shared_store() -> Any:
