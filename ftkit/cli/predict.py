@@ -12,6 +12,7 @@ from ftkit.cli.options import Changes, Switch
 from ftkit.cli.request import at_home, parse_changes
 from ftkit.errors import DataError, RunError
 from ftkit.errors.names import visible
+from ftkit.machine.numbers import plain, with_ends
 from ftkit.machine.streams import Console, is_closed
 from ftkit.machine.terminal import rank, speak
 
@@ -91,10 +92,8 @@ def predict(
             markup=False,
         )
     for name, figure in found.metrics.items():
-        interval = f"[{figure.low:.3f}, {figure.high:.3f}]"
-        console.print(
-            f"{name} {figure.value:.3f} {interval} on {found.measured:,} rows", markup=False
-        )
+        said = with_ends(figure.value, figure.low, figure.high)
+        console.print(f"{name} {said} on {found.measured:,} rows", markup=False)
 
 
 def _print_table(columns: dict[str, Any], rows: int) -> None:
@@ -116,5 +115,5 @@ def _print_table(columns: dict[str, Any], rows: int) -> None:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+    text = plain(value, 4) if isinstance(value, float) else visible(str(value))
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
