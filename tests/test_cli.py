@@ -83,7 +83,9 @@ WRONG = {
         "train effnet-digits --out {other_run}",
         "an unfinished run of vit-cifar (full)",
     ),
-    "no recipe": ("train", "which recipe?"),
+    "no recipe": ("train", "which recipe? Write ftkit train NAME, with one of "),
+    "no recipe to check": ("check", "ftkit check: RECIPE is missing"),
+    "strategy like auto": ("train effnet-digits --strategy automatic", "did you mean 'auto'"),
     "odd set": ("train effnet-digits --set rank", "FIELD=VALUE"),
 }
 
@@ -125,8 +127,18 @@ def test_check_says_the_plan_and_writes_nothing(tiny_recipe, tmp_path):
     (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
     done = run("check", "mine.json", "--strategy", "lora", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "train      51 rows, 17 to 17 a class" in done.stdout
+    assert "train      51 rows, 17 a class" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_ctrl_c_is_no_error(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftkit.planning.check.check", interrupted)
+    assert main(["check", "mlp-digits"]) == 130
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == "stopped; go on with: ftkit check mlp-digits"
 
 
 def test_own_data_and_backbone_replace_the_recipes(tmp_path):

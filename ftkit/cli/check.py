@@ -30,6 +30,17 @@ def check(
 
     Parameters
     ----------
+    recipe
+        Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
+    strategy
+        Which parameters move: full, head, lpft, lora, bitfit, or auto, which checks the recipe's
+        own.
+    data
+        Your own data instead of the recipe's: a folder of class folders, a file, a Hub id.
+    backbone
+        Another backbone: a Hub id or a local model folder.
+    set_
+        Any field by its path, as in --set strategy.rank=16. Can be repeated.
     json_
         Print everything as JSON.
     """

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter
 
 from ftkit.cli import cache
 from ftkit.cli.check import check
@@ -72,12 +72,11 @@ def _run(given: Sequence[str]) -> int:
         return _fail(console, str(FtkitError(_in_one_line(error))), 2, own=False)
     except FtkitError as error:
         return _fail(console, str(error), error.exit_status, own=not error.everywhere)
-    except Interrupted as stop:
+    except KeyboardInterrupt as stop:
         if rank() == 0:
-            console.print(f"{stop}; go on with: {command_to_go_on(given)}", markup=False)
-        return STATUS
-    except KeyboardInterrupt:
-        return _fail(console, f"stopped; go on with: {command_to_go_on(given)}", 130)
+            again = command_to_go_on(given)
+            console.print(f"{str(stop) or 'stopped'}; go on with: {again}", markup=False)
+        return STATUS if isinstance(stop, Interrupted) else 130
     except Exception as error:
         if is_denied(error):
             return _fail(console, str(FtkitError(advice_on_memory(error))), 1)
@@ -97,6 +96,11 @@ def _stderr() -> Console:
 
 def _in_one_line(error: CycloptsError) -> str:
     """Return what is wrong with a word: `ftkit.cli.options` reads numbers, cyclopts reads names."""
+    missing = error.argument if isinstance(error, MissingArgumentError) else None
+    if missing is not None and missing.index is not None and not missing.tokens:
+        command = " ".join(["ftkit", *(error.command_chain or ())])
+        name = missing.name.lstrip("-").upper()
+        return f"{command}: {name} is missing; give it, as '{command} --help' says"
     token = error.token if isinstance(error, CoercionError) else None
     if token is None or token.keyword is None:
         return str(error)

@@ -17,6 +17,7 @@ def list_recipes() -> None:
         kinds = [recipe.strategy.kind, *(other.kind for other in recipe.alternatives)]
         shown.add_row(name, ", ".join(kinds), recipe.description)
     Console(markup=False, emoji=False).print(shown)
+    print("\n--strategy chooses one of them, or auto, with --budget TIME: what fits into the time")
 
 
 def show(recipe: str) -> None:

@@ -27,9 +27,9 @@ from pydantic import (
 
 from ftkit import registry
 from ftkit.cli.options import refusal
-from ftkit.errors import RecipeError
+from ftkit.errors import RecipeError, nearest
 from ftkit.errors.addresses import shown, without_secrets
-from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
+from ftkit.recipe import AUTO, STRATEGIES, Data, Full, Mlp, Recipe, Train
 from ftkit.recipe.defaults import for_own_data
 from ftkit.recipe.settings import read_json
 from ftkit.recipe.strangers import require_asked
@@ -104,7 +104,12 @@ def resolve(
     gets the defaults where the recipe chose for its own, see `ftkit.recipe.defaults`.
     """
     if name is None:
-        raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
+        names = ", ".join(registry.names())
+        raise RecipeError(f"which recipe? Write ftkit train NAME, with one of {names}")
+    if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
+        raise RecipeError(
+            f"--strategy {strategy}: choose one of {', '.join(kinds)}{nearest(strategy, kinds)}"
+        )
     asked = parse_changes(changes)
     given: dict[str, Any] = flags.model_dump() if flags else {}
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
