@@ -186,8 +186,8 @@ def carry_out(
             status="complete",
         )
         write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
-        write_plots(folder, used, ready.splits, outputs)
-        text = model_card(used, result, names, ready.splits.counts(), licences(recipe))
+        curve = write_plots(folder, used, ready.splits, outputs)
+        text = model_card(used, result, names, ready.splits.counts(), licences(recipe), curve)
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         for left in (folder, *(folder / stage for stage in strategy.stages)):

@@ -5,7 +5,7 @@ checks.json          what was odd with the rows before training, and which rows 
 run.json             what was measured; written last, so where it lies the run is complete
 predictions.parquet  a row per test example
 log.jsonl            a line per logging step
-plots/               learning curve and confusion matrix
+plots/               learning curve, where there is one, and confusion matrix
 checkpoints/         what --resume needs; removed when the run is complete
 model/               loads with transformers and peft alone
 """
@@ -260,13 +260,16 @@ def write_predictions(file: Path, task: Task, splits: Splits, outputs: Any) -> N
     pq.write_table(pa.table(found).replace_schema_metadata(metadata), file)
 
 
-def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> None:
-    """Draw plots/learning_curve.png, and what `ftkit.tasks.base.Task.draw` draws."""
+def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> bool:
+    """Draw plots/learning_curve.png, and what `ftkit.tasks.base.Task.draw` draws.
+
+    Returns whether there was a learning curve to draw.
+    """
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
     figure = recipe.task.chosen_by or recipe.task.figures[0]
     curve = plots / "learning_curve.png"
-    plot_learning_curve(folder, curve, title, figure, recipe.task.loss)
     task_of(recipe.task).draw(splits, outputs, plots, title)
+    return plot_learning_curve(folder, curve, title, figure, recipe.task.loss)
 
 
 def difference(was: Recipe, now: Recipe) -> str:
