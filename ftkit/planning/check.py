@@ -25,6 +25,7 @@ from ftkit.machine.numbers import plain, size, span
 from ftkit.machine.terminal import duration, quiet
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
+from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.loading import examine, load_splits
 
 
@@ -135,14 +136,15 @@ def check(recipe: Recipe, command: str = "") -> Report:
         machine=machine.device_name,
         command=command,
         splits=_sizes(splits) if splits else {},
-        notes=_without_errors(splits.notes, findings) if splits else (),
+        notes=_notes(splits, findings) if splits else (),
         findings=findings,
         plan=plan,
     )
 
 
-def _without_errors(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
+def _notes(splits: Splits, findings: tuple[Finding, ...]) -> tuple[str, ...]:
     """Return the notes without those that repeat an error: rows of an error are not left out."""
+    notes = (*splits.notes, *note_on_few_rows(splits, task_of(splits.task)))
     errors = "\n".join(found.message for found in findings if found.severity == "error")
     return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 
