@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +12,12 @@ from cyclopts import Parameter
 from ftkit.cli.options import Changes, Switch, seconds_of
 from ftkit.cli.recipes import list_recipes
 from ftkit.cli.request import AUTO, Flags, at_home, default_folder, resolve
+from ftkit.errors.addresses import shown
 from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched
 from ftkit.machine.streams import Console, json_text
 from ftkit.machine.terminal import rank, speak
+from ftkit.runs.finished import run_in
 
 
 def train(
@@ -80,10 +84,12 @@ def train(
         print(json_text(resolved.to_json()))
         return None
     folder = at_home(out) or default_folder(resolved, smoke, strategy)
+    if "RANK" not in os.environ:  # with several processes the first may have begun the folder
+        run_in(folder, resume or resume_anyway)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
     speak()
     from ftkit.backbones import family_of
-    from ftkit.compare import sheet
+    from ftkit.compare.tables import sheet
     from ftkit.finetuning.finetune import finetune
     from ftkit.machine.runtime import stop
     from ftkit.planning.decide import LeftToMeasure, decide
@@ -109,4 +115,7 @@ def train(
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
+        words = ["ftkit", "compare", str(recipe), *(["--data", shown(data)] if data else [])]
+        answer, inputs = ["ftkit", "predict", str(folder)], resolved.task.noun.upper()
+        print(f"next     {shlex.join(answer)} {inputs}, {shlex.join(words)}")
     return None

@@ -36,14 +36,13 @@ from ftkit.errors import RunError
 from ftkit.recipe import Recipe
 from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
-from ftkit.runs.finished import read_recipe
+from ftkit.runs.finished import LOCK, read_recipe, run_in
 from ftkit.runs.plots import plot_learning_curve
 from ftkit.runs.result import FILE
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 
 log = logging.getLogger(__name__)
-LOCK = "lock"
 CHECKS = "checks.json"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 FREE = {
@@ -64,18 +63,10 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     Raises:
         RunError: the folder holds something else, or a run and `resume` was not asked for.
     """
-    if not folder.exists() or (folder.is_dir() and _holds_nothing(folder)):
+    there = run_in(folder, resume)
+    if there is None:
         return False
-    if not (folder / "recipe.json").is_file():
-        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
-    there = read_recipe(folder)
     finished = (folder / FILE).exists()
-    if not resume:
-        raise RunError(
-            f"output folder {folder} holds {'a finished' if finished else 'an unfinished'} run of "
-            f"{there.name} ({there.strategy.kind}); give another --out, or go on with it by "
-            f"--resume"
-        )
     changed = difference(there, recipe)
     if changed and finished:
         raise RunError(
@@ -283,8 +274,3 @@ def difference(was: Recipe, now: Recipe) -> str:
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name) and not FREE & {name, name.partition(".")[0]}
     )
-
-
-def _holds_nothing(folder: Path) -> bool:
-    """Return whether there is no file in a folder but the lock of a run that did not begin."""
-    return not any(path.is_file() and path.name != LOCK for path in folder.rglob("*"))
