@@ -11,7 +11,7 @@ from ftkit.cli.request import Flags, resolve, train_command
 from ftkit.errors import DataError
 from ftkit.errors.names import visible
 from ftkit.machine.streams import json_text
-from ftkit.machine.terminal import rank, speak
+from ftkit.machine.terminal import rank, say_what_waits, speak
 
 
 def check(
@@ -56,6 +56,8 @@ def check(
     finally:
         stop()
     if rank() == 0:
+        if not report.errors:
+            say_what_waits()
         lines = map(visible, report.lines())
         print(json_text(report.to_json()) if json_ else "\n".join(lines))
     if report.errors:
