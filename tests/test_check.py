@@ -58,6 +58,18 @@ def test_a_clean_set_has_a_plan_and_no_findings(frames, recipe, tmp_path):
     assert report.plan.estimate.peak_memory_bytes["host"] > 1e7
 
 
+def test_few_test_rows_are_said_to_tell_little(frames, recipe, tmp_path):
+    train, test = frames
+    save(tmp_path, train, test)
+    assert "there are only" not in "\n".join(check(recipe).notes)  # 100 of them
+    save(tmp_path, train, test[:20])
+    (said,) = [note for note in check(recipe).notes if "there are only" in note]
+    assert said == (  # Wilson's interval of 16 in 20
+        "there are only 20 test rows: a model that is right in 80 % of them may be right in 58 to "
+        "92 % of all others (95 %); more of them would narrow that"
+    )
+
+
 def plant(frames, tmp_path):
     train, test = frames
     test.iloc[:5] = train.iloc[:5]

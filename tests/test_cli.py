@@ -12,7 +12,7 @@ import pytest
 import warm
 from conftest import make_image
 
-from ftkit import Augment
+from ftkit import Augment, DataError
 from ftkit.cli.main import main
 from ftkit.cli.request import Flags, default_folder, resolve, short_name
 from ftkit.recipe.defaults import LEAST_STEPS
@@ -83,7 +83,9 @@ WRONG = {
         "train effnet-digits --out {other_run}",
         "an unfinished run of vit-cifar (full)",
     ),
-    "no recipe": ("train", "which recipe?"),
+    "no recipe": ("train", "which recipe? Write ftkit train NAME, with one of "),
+    "no recipe to check": ("check", "ftkit check: RECIPE is missing"),
+    "strategy like auto": ("train effnet-digits --strategy automatic", "did you mean 'auto'"),
     "odd set": ("train effnet-digits --set rank", "FIELD=VALUE"),
 }
 
@@ -112,6 +114,8 @@ def test_a_smoke_run_takes_two_steps_and_says_where_things_are(tiny_recipe, tmp_
     assert done.returncode == 0, done.stderr
     folder = Path("runs/tiny-colours-full-seed0-smoke")
     assert f"model    {folder}/model" in done.stdout
+    *_, last = done.stdout.splitlines()
+    assert last == f"next     ftkit predict {folder} IMAGES, ftkit compare mine.json"
     resolved = json.loads((tmp_path / folder / "recipe.json").read_text())
     assert (resolved["train"]["epochs"], resolved["train"]["batch_size"]) == (1, 16)
     assert resolved["data"]["train_rows"] == 64
@@ -125,8 +129,18 @@ def test_check_says_the_plan_and_writes_nothing(tiny_recipe, tmp_path):
     (tmp_path / "mine.json").write_text(tiny_recipe.to_json())
     done = run("check", "mine.json", "--strategy", "lora", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "train      51 rows, 17 to 17 a class" in done.stdout
+    assert "train      51 rows, 17 a class" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_ctrl_c_is_no_error(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftkit.planning.check.check", interrupted)
+    assert main(["check", "mlp-digits"]) == 130
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == "stopped; go on with: ftkit check mlp-digits"
 
 
 def test_own_data_and_backbone_replace_the_recipes(tmp_path):
@@ -143,6 +157,43 @@ def test_own_data_and_backbone_replace_the_recipes(tmp_path):
     assert own.name == "vit-cifar"
     named = resolve("vit-cifar", None, "photos", None, ["name=mine"], False, None)
     assert named.name == "mine"
+
+
+def test_a_slip_in_a_name_of_data_is_told_before_the_hub_is_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "photos").mkdir(parents=True)
+    for slip in ("mine/fotos", "mein"):
+        near = "mine/photos" if "/" in slip else "mine"
+        with pytest.raises(DataError, match=f"did you mean '{near}'"):
+            resolve("vit-cifar", None, slip, None, [], False, None)
+    for name in ("mine/photos", "alice/fotos", "embedded:digits", "mine/*.png"):
+        resolve("vit-cifar", None, name, None, [], False, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train effnet-digits --data fotos", "did you mean 'photos'"),
+        ("train effnet-digits --data photos --out photos", "is not empty and holds no run"),
+        ("compare effnet-digits --strategies majority,hed", "did you mean 'head'"),
+        ("predict runs/nix photos", "there is no run at runs/nix; there are runs/first"),
+        ("predict runs/fist photos", "there is no run at runs/fist; did you mean 'runs/first'"),
+    ],
+)
+def test_slips_are_told_before_torch_is_imported_and_without_a_word_before(words, said, tmp_path):
+    for file in ("photos/a.png", "runs/first/run.json"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("")
+    code = (
+        "import sys; from ftkit.cli.main import main; status = main(sys.argv[1:]); "
+        "sys.exit('torch' in sys.modules or status != 2)"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
 
 
 def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_choices(caplog):
@@ -165,7 +216,7 @@ def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_cho
     caplog.clear()
     texts = resolve("distilbert-sst2", None, "reviews.csv", None, [], False, None)
     assert texts.task.max_length is None
-    assert "data.test test" in caplog.text  # the recipe tests on the split `validation`
+    assert "data.test=validation" in caplog.text  # the recipe tests on the split `validation`
     grey = resolve("mlp-digits", None, "photos", None, ["backbone.hidden=[8]"], False, None)
     assert (grey.backbone.grey, grey.backbone.hidden) == (False, (8,))
     smooth = resolve("vit-cifar", None, "photos", None, [], False, Flags(label_smoothing=0.2))

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ftkit import RunError, RunResult
-from ftkit.compare import sheet, table
+from ftkit.compare.tables import sheet, table
 from ftkit.runs.result import Measured, Seconds
 
 
@@ -64,7 +64,7 @@ def test_a_table_has_a_line_for_each_run_with_its_figures():
     (lora,) = [line for line in lines if "vit-cifar" in line]
     figures = ["head", "0.947 [0.919, 0.966]", "1.2%", "122 s", "17.3 MB"]
     assert all(figure in head for figure in figures), head
-    figures = ["lora", "0.988 [0.980, 0.992]", "25.0%", "122 s", "345.0 MB"]
+    figures = ["lora", "0.988 [0.980, 0.992]", "25.0%", "122 s", "345 MB"]
     assert all(figure in lora for figure in figures), lora
 
 

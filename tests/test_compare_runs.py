@@ -116,7 +116,10 @@ def test_a_comparison_runs_what_is_missing_and_says_what_it_found(
     assert 0 < latency < 60
     # the folders of finished runs are one table, with the same verdict
     assert main(["compare", *(str(out / name) for name in names)]) == 0
-    assert "at n =" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "at n =" in said
+    assert "atency" not in said  # which this table does not show
+    assert "0.0 MB" not in said
 
 
 def test_runs_of_one_strategy_and_other_settings_have_their_folders_for_labels(

@@ -47,6 +47,33 @@ def test_the_verdict_says_how_much_better_the_best_may_be(tmp_path):
     assert found.row("head").front_of_trained
 
 
+def test_strategies_with_one_figure_are_said_to_have_the_same(tmp_path):
+    right = np.arange(40) < 36
+    runs = [
+        rung(tmp_path, "majority", np.arange(40) < 10),
+        rung(tmp_path, "knn", right),
+        rung(tmp_path, "head", right[::-1]),
+    ]
+    found = summarize(runs)
+    gap = found.row("head").to_best
+    assert gap.difference == 0
+    assert found.verdict.startswith(
+        f"knn and head have the same accuracy at n = 40, 0.900; knn is better than majority. On "
+        f"other rows knn may be up to {gap.high:.3f} better than head (95 %)."
+    )
+    assert "-0.000" not in found.verdict
+
+
+def test_of_equals_the_others_that_are_alike_are_named_too(tmp_path):
+    right = np.arange(40) < 36
+    runs = [rung(tmp_path, name, right) for name in ("knn", "head")]
+    runs.append(rung(tmp_path, "lora", np.arange(40) < 35))
+    assert summarize(runs).verdict.startswith(
+        "knn and head have the same accuracy at n = 40, 0.900; knn cannot be told apart from lora. "
+        "On other rows knn may be up to "
+    )
+
+
 def alike(folder, costs):
     """The verdict on runs that answer nearly alike, the first the best of them.
 
@@ -261,7 +288,7 @@ def test_where_the_majority_is_as_good_as_the_rest_it_trains_nothing(tmp_path):
     none = {"parameters_trained": 0, "parameters_total": 0}
     runs = [rung(tmp_path, "majority", right, **none), rung(tmp_path, "full", right[::-1])]
     found = summarize(runs)
-    assert found.verdict.startswith("majority has the best accuracy at n = 90, 0.667, but cannot ")
+    assert found.verdict.startswith("majority and full have the same accuracy at n = 90, 0.667. ")
     assert found.verdict.endswith(" It also trains nothing.")
     assert "majority" in (write(found, tmp_path / "out")[0]).read_text()
 

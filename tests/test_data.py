@@ -253,6 +253,9 @@ def test_broken_images_are_refused_with_the_first_and_their_number(damaged):
 
 def test_broken_images_are_left_out_listed_and_not_replaced(damaged):
     splits = screen(damaged, "skip", lambda look: look())
+    left_out = [each for each in splits.findings if "cannot be used" in each.message]
+    assert left_out
+    assert all(each.message.endswith("left out") and each.files for each in left_out)
     assert shades(splits.train) == splits.train["index"][:] == [0, 2, 3, 5, 6, 7]
     assert splits.train["label"][:] == [0, 0, 1, 1, 0, 1]
     assert shades(splits.validation) == [20, 21]

@@ -1,12 +1,18 @@
 """Names of classes in pictures and cards: whole, short, and never taken for anything else."""
 
+import json
 import re
 import warnings
 
 import numpy as np
 import pytest
 
-from ftkit.runs.plots import drawable, plot_confusion, plot_precision_recall
+from ftkit.runs.plots import (
+    drawable,
+    plot_confusion,
+    plot_learning_curve,
+    plot_precision_recall,
+)
 from ftkit.tasks.wording import listed
 
 
@@ -40,3 +46,13 @@ def test_names_of_classes_stay_as_they_are_in_markdown():
     text = listed(names)
     assert not re.search(r"(?<!\\)(?:\\\\)*[*<>|`_\[\]#]", text)
     assert re.sub(r"\\(.)", r"\1", text) == ", ".join(names).replace("\n", " ")
+
+
+@pytest.mark.parametrize("points", [1, 2])
+def test_a_learning_curve_of_a_single_point_is_not_drawn(points, tmp_path):
+    lines = [{"epoch": n, "loss": 0.5, "validation_loss": 0.4} for n in range(points)]
+    journal = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "log.jsonl").write_text(journal, encoding="utf-8")
+    file = tmp_path / "curve.png"
+    drawn = plot_learning_curve(tmp_path, file, "title", "accuracy", "cross-entropy")
+    assert drawn == file.exists() == (points > 1)

@@ -150,6 +150,26 @@ def test_figures_are_those_of_the_run(finished_run, tiny_recipe, tmp_path):
     assert sorted(found.columns["label"]) == sorted(table["label"])
 
 
+def test_an_image_beside_class_folders_is_answered_and_leaves_the_others_their_figures(
+    finished_run, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    for colour in COLOURS:
+        (tmp_path / colour).mkdir()
+        for number in range(4):
+            make_image(colour, 100 + number).save(tmp_path / colour / f"{number}.png")
+    alone = predict(finished_run, [str(tmp_path)])
+    make_image("red", 200).save(tmp_path / "loose.png")
+    found = predict(finished_run, [str(tmp_path)])
+    assert found.metrics["accuracy"] == alone.metrics["accuracy"]
+    assert (found.measured, len(found)) == (12, 13)
+    known = [label for label in found.columns["label"] if label is not None]
+    assert known == list(alone.columns["label"])
+    assert "1 row beside the class folders has no label (loose.png)" in caplog.text
+    assert "figures are of the 12 of 13 rows whose label is known" in caplog.text
+    assert "column 'label'" not in caplog.text
+
+
 def test_images_in_a_folder_without_classes_and_by_name(finished_run, tmp_path, caplog):
     for number, colour in enumerate(COLOURS):
         make_image(colour, 100 + number).save(tmp_path / f"{number}.png")

@@ -121,6 +121,15 @@ def test_calibration_by_hand():
     assert error == pytest.approx(0.5 * 0.45 + 0.5 * 0.05)
 
 
+def test_probabilities_of_0_and_1_alone_have_no_calibration():
+    """The single nearest neighbour tells one class for sure."""
+    picture = classes.reliability("knn", np.ones(40), np.arange(40) < 30)
+    assert picture.caption == (
+        "knn: every probability that it gives is 0 or 1, so there is no calibration to measure"
+    )
+    assert picture.svg == ""
+
+
 @pytest.mark.parametrize("n", [90, 360])
 def test_the_error_of_perfect_calibration_is_that_of_chance(n):
     """One sample in twenty is beyond what chance gives, whatever the rows."""

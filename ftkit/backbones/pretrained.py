@@ -229,9 +229,8 @@ def source_of(backbone: Backbone) -> str:
         return str(path.resolve())
     if backbone.id.startswith(("/", ".", "~")):
         raise ModelError(f"backbone '{backbone.id}': there is no such folder")
-    allowed = {"allow_pickle": backbone.allow_pickle}
-    allowed["trust_remote_code"] = backbone.trust_remote_code
-    return str(fetch(backbone.id, backbone.revision, **allowed))
+    allowed = backbone.allow_pickle, backbone.trust_remote_code
+    return str(fetch(backbone.id, backbone.revision, *allowed))
 
 
 def _resized(processor: Any, config: Any, size: int) -> Any:

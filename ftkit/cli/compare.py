@@ -107,7 +107,7 @@ def _print_runs(folders: list[Path], out: Path | None, margin: float) -> None:
     """Print a table of finished runs, and what tells them apart where they can be compared."""
     from ftkit.compare.finished_runs import read_runs
     from ftkit.compare.report import write
-    from ftkit.compare.summary import summarize
+    from ftkit.compare.summary import latency_notes, summarize
     from ftkit.compare.tables import table
 
     speak()
@@ -117,7 +117,8 @@ def _print_runs(folders: list[Path], out: Path | None, margin: float) -> None:
     if out is not None or (len(runs) > 1 and len(tested) == 1):
         found = summarize(runs, margin=margin)
         for note in found.notes:
-            print(visible(note))
+            if note not in latency_notes(found.rows):  # the table has no latency
+                print(visible(note))
         print(visible(found.verdict))
         if out is not None:
             html, markdown = write(found, out)

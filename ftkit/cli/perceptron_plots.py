@@ -92,9 +92,10 @@ def draw_run(run: Path) -> list[Path]:
     trained, (network, _) = load_perceptron(run / "model"), load_network(run / "model")
     files = [plots / f"{name}.png" for name in ("learning_curve", "gradient_norms", "first_layer")]
     task = recipe.task
-    plot_learning_curve(run, files[0], title, task.figures[0], task.loss)
-    plot_gradient_norms(run, files[1], title)
-    plot_first_layer(network, trained.encoder, files[2], title)
+    if not plot_learning_curve(run, files[0], title, task.figures[0], task.loss):
+        del files[0]
+    plot_gradient_norms(run, files[-2], title)
+    plot_first_layer(network, trained.encoder, files[-1], title)
     return files
 
 

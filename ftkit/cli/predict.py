@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from rich.table import Table
 from ftkit.cli.options import Changes, Switch
 from ftkit.cli.request import at_home, parse_changes
 from ftkit.errors import DataError, RunError
-from ftkit.errors.names import visible
+from ftkit.errors.names import first_few, visible
+from ftkit.hub.names import is_hub_id
+from ftkit.machine.near_paths import nearest_path
+from ftkit.machine.numbers import plain, with_ends
 from ftkit.machine.streams import Console, is_closed
 from ftkit.machine.terminal import rank, speak
 
@@ -53,6 +57,7 @@ def predict(
         Where a column has another name than in training: task.text=review. Python code that comes
         with the model runs only with backbone.trust_remote_code=true. Can be repeated.
     """
+    _require_run(run)
     speak()
     from ftkit.prediction.answers import require_free
     from ftkit.prediction.predict import predict as answer
@@ -91,10 +96,22 @@ def predict(
             markup=False,
         )
     for name, figure in found.metrics.items():
-        interval = f"[{figure.low:.3f}, {figure.high:.3f}]"
-        console.print(
-            f"{name} {figure.value:.3f} {interval} on {found.measured:,} rows", markup=False
-        )
+        said = with_ends(figure.value, figure.low, figure.high)
+        console.print(f"{name} {said} on {found.measured:,} rows", markup=False)
+
+
+def _require_run(run: str) -> None:
+    """Refuse a run that is not there, with the names of others, before torch is imported.
+
+    OWNER/NAME is one of the Hub, unless OWNER is a folder with runs.
+    """
+    if os.path.exists(os.path.expanduser(run)):
+        return
+    folder = os.path.expanduser(os.path.dirname(run.rstrip("/")))
+    runs = sorted(str(file.parent) for file in Path(folder).glob("*/run.json"))
+    if runs or not (run.count("/") == 1 and is_hub_id(run)):
+        near = nearest_path(run) or (f"; there are {first_few(runs)}" if runs else "")
+        raise RunError(f"there is no run at {run}{near}")
 
 
 def _print_table(columns: dict[str, Any], rows: int) -> None:
@@ -116,5 +133,5 @@ def _print_table(columns: dict[str, Any], rows: int) -> None:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else visible(str(value))
+    text = plain(value, 4) if isinstance(value, float) else visible(str(value))
     return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."

@@ -11,7 +11,9 @@ import re
 import shlex
 import types
 import typing
+import unicodedata
 from collections.abc import Collection, Sequence
+from glob import has_magic
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,9 +29,11 @@ from pydantic import (
 
 from ftkit import registry
 from ftkit.cli.options import refusal
-from ftkit.errors import RecipeError
-from ftkit.errors.addresses import shown, without_secrets
-from ftkit.recipe import AUTO, Data, Full, Mlp, Recipe, Train
+from ftkit.errors import DataError, RecipeError, nearest
+from ftkit.errors.addresses import is_address, shown, without_secrets
+from ftkit.hub.names import PREFIX, is_hub_id
+from ftkit.machine.near_paths import nearest_path
+from ftkit.recipe import AUTO, STRATEGIES, Data, Full, Mlp, Recipe, Train
 from ftkit.recipe.defaults import for_own_data
 from ftkit.recipe.settings import read_json
 from ftkit.recipe.strangers import require_asked
@@ -104,7 +108,12 @@ def resolve(
     gets the defaults where the recipe chose for its own, see `ftkit.recipe.defaults`.
     """
     if name is None:
-        raise RecipeError(f"which recipe? Give --recipe NAME, one of {', '.join(registry.names())}")
+        names = ", ".join(registry.names())
+        raise RecipeError(f"which recipe? Write ftkit train NAME, with one of {names}")
+    if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
+        raise RecipeError(
+            f"--strategy {strategy}: choose one of {', '.join(kinds)}{nearest(strategy, kinds)}"
+        )
     asked = parse_changes(changes)
     given: dict[str, Any] = flags.model_dump() if flags else {}
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
@@ -152,6 +161,7 @@ def resolve(
 def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[str, Any]:
     """Return {path: value} of what other data changes in a recipe."""
     data = Data(path=path, on_bad_row=recipe.data.on_bad_row)  # refused before anything is said
+    _require_no_slip(path)
     found = for_own_data(recipe, asked) if path != recipe.data.path else {}
     found["data"] = data
     for column in {"image", "text", "source", "target", "columns", "label"} & set(
@@ -159,6 +169,22 @@ def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[st
     ):
         found[f"task.{column}"] = None  # other data has other columns
     return found
+
+
+def _require_no_slip(path: str) -> None:
+    """Refuse a name of data that is not there beside one that is like it, before the Hub is asked.
+
+    Raises:
+        DataError: so it is.
+    """
+    if path.startswith(PREFIX) or is_address(path) or has_magic(path):
+        return
+    home = os.path.expanduser(path)  # accents may be composed or not
+    if any(os.path.lexists(unicodedata.normalize(form, home)) for form in ("NFC", "NFD")):
+        return
+    if near := nearest_path(path):
+        hub = " A data set of the Hub has the name OWNER/NAME." if is_hub_id(path) else ""
+        raise DataError(f"--data {path}: there is no such file or folder{near}{hub}")
 
 
 def with_a_rate(recipe: Recipe, asked: Collection[str]) -> Recipe:

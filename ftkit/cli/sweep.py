@@ -18,6 +18,7 @@ from ftkit.cli.request import Flags, at_home, parse_changes, resolve, with_a_rat
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
 from ftkit.machine import heartbeat
+from ftkit.machine.numbers import plain, with_ends
 from ftkit.machine.streams import Console
 from ftkit.machine.terminal import rank, speak
 from ftkit.planning.search_space import parse_space, require_allowed
@@ -56,6 +57,8 @@ def sweep(
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     trials
         How many trials the study shall have in all.
+    strategy
+        Which parameters move: full, head, lpft, lora or bitfit.
     out
         Folder of the study and its runs; runs/sweep-RECIPE-STRATEGY when not given.
     storage
@@ -138,7 +141,7 @@ def chosen_lines(found: Sequence[Trial], figure: str) -> list[str]:
     lines = [
         f"chosen   trial {best.number} in {best.folder}, by validation rows: {figure} "
         f"{best.figure:.4f}, the best of {complete}",
-        f"test     {name} {measured.value:.4f} [{measured.low:.4f}, {measured.high:.4f}] on "
+        f"test     {name} {with_ends(measured.value, measured.low, measured.high, 4)} on "
         f"{result.n:,} rows, which played no part in the choice",
     ]
     if complete > 1:
@@ -175,4 +178,4 @@ def _on_ray(
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else visible(str(value))
+    return plain(value) if isinstance(value, float) else visible(str(value))

@@ -174,12 +174,12 @@ def compare_strategies(
         best,
         baseline,
         said,
-        (*notes, *_latency_notes(rows), *([chosen.note] if chosen else picked_note)),
+        (*notes, *latency_notes(rows), *([chosen.note] if chosen else picked_note)),
         tests.seeds if tests.pairs else (),
     )
 
 
-def _latency_notes(rows: Sequence[Row]) -> list[str]:
+def latency_notes(rows: Sequence[Row]) -> list[str]:
     """Return how latency was measured, and of which rows it was measured otherwise."""
     timed = [row for row in rows if row.latency is not None]
     known = sorted({row.threads for row in timed if row.threads is not None})

@@ -13,6 +13,7 @@ from ftkit.compare.summary import Comparison, Row
 from ftkit.compare.verdict import shown_p
 from ftkit.errors import RunError
 from ftkit.errors.names import visible
+from ftkit.machine.numbers import fixed, plain, size, span, with_ends
 from ftkit.runs.result import Measured, RunResult
 
 
@@ -44,7 +45,7 @@ def table(results: Sequence[RunResult]) -> Table:
             + with_interval(result.metrics[_first(result)]),
             share(result.parameters_trained, result.parameters_total),
             f"{result.seconds.features + result.seconds.train:.0f} s",
-            f"{result.model_bytes / 1e6:.1f} MB",
+            size(result.model_bytes),
         )
     return shown
 
@@ -71,7 +72,7 @@ def sheet(result: RunResult) -> Table:
         f"{seconds.total:.0f} in all",
     )
     memory = max(result.peak_memory_bytes.values())
-    shown.add_row("peak memory", f"{memory / 1e9:.2f} GB")
+    shown.add_row("peak memory", size(memory))
     return shown
 
 
@@ -129,7 +130,7 @@ def cells(row: Row, found: Comparison) -> tuple[str, ...]:
     over = p_value(row.over_baseline, "baseline" if row.label == found.baseline else "")
     return (
         with_interval(row.score),
-        "{:.3f} to {:.3f}".format(*row.spread) if row.spread else str(len(row.runs)),
+        span(*map(fixed, row.spread)) if row.spread else str(len(row.runs)),
         *([to_best] if found.best else []),
         *([over] if found.baseline else []),
         share(row.trained, row.total),
@@ -144,10 +145,10 @@ def latency_of(row: Row) -> str:
     """Return the median latency, and its quartiles where they were measured."""
     if row.latency is None:
         return "–"
-    said = f"{1000 * row.latency:.3g} ms"
+    said = f"{plain(1000 * row.latency)} ms"
     if row.quartiles is None:
         return said
-    low, high = (f"{1000 * end:.3g}" for end in row.quartiles)
+    low, high = (plain(1000 * end) for end in row.quartiles)
     return f"{said} [{low}, {high}]"
 
 
@@ -163,18 +164,17 @@ def rung_line(runs: Sequence[Run]) -> str:
         return said
     before = earlier[-1]
     gained, dearer = run.score.value - before.score.value, round(run.seconds - before.seconds)
-    return f"{said}; {gained:+.3f} over {before.label} for {dearer:+d} s"
+    return f"{said}; {fixed(gained, sign='+')} over {before.label} for {dearer:+d} s"
 
 
 def with_interval(figure: Measured) -> str:
     """Return a figure, and its interval in brackets."""
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return with_ends(figure.value, figure.low, figure.high)
 
 
 def with_bounds(paired: Paired) -> str:
     """Return a difference, and its interval in brackets, whose ends may be infinite."""
-    said = f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}]"
-    return said.replace("inf", "∞")
+    return with_ends(paired.difference, paired.low, paired.high, sign="+").replace("inf", "∞")
 
 
 def p_value(paired: Paired | None, otherwise: str = "") -> str:
@@ -192,11 +192,3 @@ def share(trained: int, total: int) -> str:
 def duration(seconds: float) -> str:
     """Return seconds with as many digits as matter."""
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def size(count: int) -> str:
-    """Return bytes in a suitable unit."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} B"

@@ -19,6 +19,7 @@ from ftkit.compare.claims import Claims, Cost, ahead_by, claims
 from ftkit.compare.paired_tests import PairedTests
 from ftkit.compare.statistics import Paired
 from ftkit.errors.names import listed
+from ftkit.machine.numbers import fixed, plain
 from ftkit.recipe import LOWER_IS_BETTER
 
 MARGIN = 0.01
@@ -76,6 +77,10 @@ class Judged:
         lead = ahead_by(self.tests, self.best, other, self.lower)
         assert lead is not None
         return lead.high
+
+    def has_same(self, other: str) -> bool:
+        """Return whether another one has the figure of the best, to all the digits that count."""
+        return bool(np.isclose(self.tests.values[other], self.value, rtol=1e-12, atol=1e-12))
 
     def shortfall(self, label: str) -> float:
         """Return by how much any other one may be better than this one."""
@@ -163,18 +168,43 @@ def _of_one(judged: Judged) -> str:
 def _of_several(judged: Judged) -> str:
     """Return the sentence where some cannot be told apart from the best, and by how much."""
     beaten, alike = judged.claims.beaten, judged.claims.alike
-    said = f"{judged.best} has the best {judged.figure} at {judged.where}, {judged.value:.3f}, "
+    if any(judged.has_same(label) for label in alike):
+        return _of_equals(judged)
+    said = f"{judged.best} has the best {judged.figure} at {judged.where}, {fixed(judged.value)}, "
     if beaten:
         said += f"and is better than {listed(beaten)}, "
     said += f"but cannot be told apart from {listed(alike)}"
-    if not np.isfinite(max(map(judged.at_most, alike))):
+    if (bounds := _bounds(judged)) is None:
         return f"{said}; so few rows do not say how much better it may be."
-    said += ": it is at most "
-    if len(alike) <= MOST_NAMED:
-        said += listed([f"{judged.at_most(label):.3f} better than {label}" for label in alike])
-    else:
-        said += f"{max(map(judged.at_most, alike)):.3f} better than any of them"
-    return f"{said} (95 %)."
+    return f"{said}: it is at most {bounds} (95 %)."
+
+
+def _of_equals(judged: Judged) -> str:
+    """Return the sentences where others have the very figure of the best."""
+    beaten, alike = judged.claims.beaten, judged.claims.alike
+    equal = [label for label in alike if judged.has_same(label)]
+    said = (
+        f"{listed([judged.best, *equal])} have the same {judged.figure} at {judged.where}, "
+        f"{fixed(judged.value)}"
+    )
+    parts = [f"is better than {listed(beaten)}"] if beaten else []
+    if others := [label for label in alike if label not in equal]:
+        parts.append(f"cannot be told apart from {listed(others)}")
+    said += f"; {judged.best} {', but '.join(parts)}" if parts else ""
+    if (bounds := _bounds(judged)) is None:
+        return f"{said}; so few rows do not say which is better on others."
+    return f"{said}. On other rows {judged.best} may be up to {bounds} (95 %)."
+
+
+def _bounds(judged: Judged) -> str | None:
+    """Return by how much the best may be better than those like it; None where rows are too few."""
+    alike = judged.claims.alike
+    most = max(map(judged.at_most, alike))
+    if not np.isfinite(most):
+        return None
+    if len(alike) > MOST_NAMED:
+        return f"{fixed(most)} better than any of them"
+    return listed([f"{fixed(judged.at_most(label))} better than {label}" for label in alike])
 
 
 def _cheaper(judged: Judged) -> list[str]:
@@ -218,8 +248,8 @@ def _of_settings(judged: Judged) -> str:
     """Return the sentence on a setting that was chosen on validation rows."""
     lead = judged.claims
     said = (
-        f"{judged.best} has the best validation figure, and {judged.figure} {judged.value:.3f} at "
-        f"{judged.where} test rows"
+        f"{judged.best} has the best validation figure, and {judged.figure} "
+        f"{fixed(judged.value)} at {judged.where} test rows"
     )
     if not lead.beaten and not lead.ahead:
         return f"{said}, where no other setting is shown to be better or worse than it."
@@ -245,7 +275,7 @@ def _overlap(one: Cost, other: Cost) -> bool:
 def _saves(cost: Cost, best: Cost) -> str:
     """Return what a cheaper strategy takes: time, where it trains as much as the best."""
     if cost.trained and cost.trained == best.trained:
-        return f"takes {cost.seconds:.3g} s, where {best.label} takes {best.seconds:.3g} s"
+        return f"takes {plain(cost.seconds)} s, where {best.label} takes {plain(best.seconds)} s"
     return f"trains {_trained(cost, best)}"
 
 
@@ -259,7 +289,7 @@ def _trained(cost: Cost, best: Cost) -> str:
         said = f"{100 * cost.trained / cost.total:.2g} % of the parameters"
     else:
         said = f"{cost.trained:,} parameters"
-    return f"{said} in {cost.seconds:.3g} s"
+    return f"{said} in {plain(cost.seconds)} s"
 
 
 def shown_p(test: Paired) -> str:

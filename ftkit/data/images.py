@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ftkit.data.image_formats import is_heif, is_raw, why_no_image
+from ftkit.machine.numbers import plain
 
 NARROWEST = 200
 """An image may be at most so many times longer than it is wide. Processors that scale the short
@@ -201,7 +202,7 @@ def _scale(mode: str, values: np.ndarray) -> float:
         if -over <= low and high <= top + over:
             return scale
     raise BadImage(
-        f"its numbers go from {low:.6g} to {high:.6g}, and those of images from 0 to "
+        f"its numbers go from {plain(low, 6)} to {plain(high, 6)}, and those of images from 0 to "
         f"{'1 or 255' if mode == 'F' else '255 or 65535'}; scale all images of the data by the "
         f"same numbers and save them again"
     )

@@ -19,6 +19,7 @@ from ftkit.data.findings import MOST_EXAMPLES, Finding, Rows, rows_are, rows_of
 from ftkit.data.row_fingerprints import RowFingerprints, near_pairs
 from ftkit.data.splits import ROLES, Splits
 from ftkit.errors.names import first_few
+from ftkit.machine.numbers import plain
 
 UNEVEN_FACTOR = 10
 """Classes are uneven when the largest has so many times the rows of the smallest."""
@@ -144,8 +145,8 @@ def _one_number(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:
             what = "there is nothing to learn"
             if role != "train":
                 what = "R squared says nothing there; look at rmse"
-            rows = {"train": "training"}.get(role, role)
-            yield Finding("warning", f"all {rows} rows have the number {labels[0]:g}: {what}")
+            rows, number = {"train": "training"}.get(role, role), plain(labels[0], 6)
+            yield Finding("warning", f"all {rows} rows have the number {number}: {what}")
 
 
 def _odd_rows(seen: Mapping[str, _SplitRows]) -> Iterator[Finding]:

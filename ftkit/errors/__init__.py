@@ -73,7 +73,13 @@ class VerificationError(FtkitError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known name closest to `name`, or an empty string."""
+    near = closest(name, known)
+    return f"; did you mean '{near}'?" if near is not None else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, or None where none is like it."""
     there = list(known)
     alike = [other for other in there if other.strip().lower() == name.strip().lower() != ""]
     matches = alike or difflib.get_close_matches(name, there, n=1)
-    return f"; did you mean '{matches[0]}'?" if matches else ""
+    return matches[0] if matches else None

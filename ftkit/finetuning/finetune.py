@@ -41,6 +41,7 @@ from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
+from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
 from ftkit.training.fitted import Session
@@ -188,8 +189,8 @@ def carry_out(
             status="complete",
         )
         write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
-        write_plots(folder, used, ready.splits, outputs)
-        text = model_card(used, result, names, ready.splits.counts(), licences(recipe))
+        curve = write_plots(folder, used, ready.splits, outputs)
+        text = model_card(used, result, names, ready.splits.counts(), licences(recipe), curve)
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         for left in (folder, *(folder / stage for stage in strategy.stages)):
@@ -227,7 +228,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
     splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))
     splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    for note in splits.notes:
+    for note in (*splits.notes, *note_on_few_rows(splits, task_of(splits.task))):
         log.info("data: %s", note)
     counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
     classes = f", {len(splits.label_names)} classes" if splits.label_names else ""

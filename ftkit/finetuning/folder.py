@@ -5,7 +5,7 @@ checks.json          what was odd with the rows before training, and which rows 
 run.json             what was measured; written last, so where it lies the run is complete
 predictions.parquet  a row per test example
 log.jsonl            a line per logging step
-plots/               learning curve and confusion matrix
+plots/               learning curve, where there is one, and confusion matrix
 checkpoints/         what --resume needs; removed when the run is complete
 model/               loads with transformers and peft alone
 """
@@ -37,14 +37,13 @@ from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import Recipe
 from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
-from ftkit.runs.finished import read_recipe
+from ftkit.runs.finished import LOCK, read_recipe, run_in
 from ftkit.runs.plots import plot_learning_curve
 from ftkit.runs.result import FILE
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 
 log = logging.getLogger(__name__)
-LOCK = "lock"
 CHECKS = "checks.json"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 FREE = {
@@ -65,18 +64,10 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     Raises:
         RunError: the folder holds something else, or a run and `resume` was not asked for.
     """
-    if not folder.exists() or (folder.is_dir() and _holds_nothing(folder)):
+    there = run_in(folder, resume)
+    if there is None:
         return False
-    if not (folder / "recipe.json").is_file():
-        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
-    there = read_recipe(folder)
     finished = (folder / FILE).exists()
-    if not resume:
-        raise RunError(
-            f"output folder {folder} holds {'a finished' if finished else 'an unfinished'} run of "
-            f"{there.name} ({there.strategy.kind}); give another --out, or go on with it by "
-            f"--resume"
-        )
     changed = difference(there, recipe)
     if changed and finished:
         raise RunError(
@@ -259,13 +250,16 @@ def write_predictions(file: Path, task: Task, splits: Splits, outputs: Any) -> N
     pq.write_table(pa.table(found).replace_schema_metadata(metadata), file)
 
 
-def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> None:
-    """Draw plots/learning_curve.png, and what `ftkit.tasks.base.Task.draw` draws."""
+def write_plots(folder: Path, recipe: Recipe, splits: Splits, outputs: Any) -> bool:
+    """Draw plots/learning_curve.png, and what `ftkit.tasks.base.Task.draw` draws.
+
+    Returns whether there was a learning curve to draw.
+    """
     title, plots = f"{recipe.name}, {recipe.strategy.kind}", folder / "plots"
     figure = recipe.task.chosen_by or recipe.task.figures[0]
     curve = plots / "learning_curve.png"
-    plot_learning_curve(folder, curve, title, figure, recipe.task.loss)
     task_of(recipe.task).draw(splits, outputs, plots, title)
+    return plot_learning_curve(folder, curve, title, figure, recipe.task.loss)
 
 
 def difference(was: Recipe, now: Recipe) -> str:
@@ -279,8 +273,3 @@ def difference(was: Recipe, now: Recipe) -> str:
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name) and not FREE & {name, name.partition(".")[0]}
     )
-
-
-def _holds_nothing(folder: Path) -> bool:
-    """Return whether there is no file in a folder but the lock of a run that did not begin."""
-    return not any(path.is_file() and path.name != LOCK for path in folder.rglob("*"))

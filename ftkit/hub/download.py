@@ -71,23 +71,25 @@ def fetch(
     revision: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    what: str = "backbone",
 ) -> Path:
     """Return the folder of the cache with a model's files, each compared with its checksum.
 
     Args:
         allow_pickle: fetch weights in torch's own format, too.
         trust_remote_code: fetch the Python files that lie beside the weights, too.
+        what: it is wanted as, for messages.
 
     Raises:
         HubError: the Hub does not give them, or gives a damaged one twice.
     """
-    commit = resolve("model", name, revision)
+    commit = resolve("model", name, revision, what)
     wanted = ["*.json", "*.safetensors", "README.md", *TOKENIZERS]
     wanted += ["*.bin"] if allow_pickle else []
     wanted += ["*.py"] if trust_remote_code else []
 
     def download(again: bool) -> str:
-        with hub_errors("backbone", name, revision):
+        with hub_errors(what, name, revision):
             return patiently(
                 lambda: snapshot_download(
                     name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]

@@ -38,6 +38,9 @@ def speak(quieten: bool = True) -> None:
         handler = _Stderr()
         handler.setFormatter(_Line("%(message)s"))
         ours.addHandler(handler)
+    if not quieten:  # a command begins
+        for handler in _own_handlers():
+            handler.waiting = []
     ours.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     _hush_warnings()
     if not quieten:
@@ -48,6 +51,16 @@ def speak(quieten: bool = True) -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def say_what_waits() -> None:
+    """Write what was logged for the case that nothing is refused."""
+    for handler in _own_handlers():
+        handler.write_waiting()
+
+
+def _own_handlers() -> list[_Stderr]:
+    return [each for each in logging.getLogger("ftkit").handlers if isinstance(each, _Stderr)]
 
 
 class _Line(logging.Formatter):
@@ -69,10 +82,36 @@ def _hush_warnings() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+GOING_ON = ("ftkit.finetuning", "ftkit.planning", "ftkit.compare")
+"""What speaks when the rows were read and nothing is refused."""
+
+
 class _Stderr(logging.Handler):
-    """Writes to what stderr is at that moment: each command in one process has its own."""
+    """Writes to what stderr is at that moment: each command in one process has its own.
+
+    What is logged with extra={"waits": True} is written when the run goes on: before a refusal a
+    user would have to read it for nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "waits", False):
+            self.waiting.append(record)
+            return
+        if record.name.startswith(GOING_ON):
+            self.write_waiting()
+        self._write(record)
+
+    def write_waiting(self) -> None:
+        """Write what has waited."""
+        waiting, self.waiting = self.waiting, []
+        for record in waiting:
+            self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
         try:
             print(without_secrets(self.format(record)), file=sys.stderr, flush=True)
         except Exception:  # as every handler of logging does: a line lost ends no training

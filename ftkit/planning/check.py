@@ -21,9 +21,11 @@ from ftkit.errors import DataError
 from ftkit.finetuning.estimate import Estimate, estimate
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
+from ftkit.machine.numbers import plain, size, span
 from ftkit.machine.terminal import duration, quiet
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
+from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.loading import examine, load_splits
 
 
@@ -82,9 +84,7 @@ class Report:
             return
         plan, estimate = self.plan, self.plan.estimate
         memory = ", ".join(
-            f"{size / 1e9:.1f} GB {place}"
-            for place, size in estimate.peak_memory_bytes.items()
-            if size
+            f"{size(count)} {place}" for place, count in estimate.peak_memory_bytes.items() if count
         )
         share = plan.parameters_trained / plan.parameters_total
         yield (
@@ -136,14 +136,15 @@ def check(recipe: Recipe, command: str = "") -> Report:
         machine=machine.device_name,
         command=command,
         splits=_sizes(splits) if splits else {},
-        notes=_without_errors(splits.notes, findings) if splits else (),
+        notes=_notes(splits, findings) if splits else (),
         findings=findings,
         plan=plan,
     )
 
 
-def _without_errors(notes: tuple[str, ...], findings: tuple[Finding, ...]) -> tuple[str, ...]:
+def _notes(splits: Splits, findings: tuple[Finding, ...]) -> tuple[str, ...]:
     """Return the notes without those that repeat an error: rows of an error are not left out."""
+    notes = (*splits.notes, *note_on_few_rows(splits, task_of(splits.task)))
     errors = "\n".join(found.message for found in findings if found.severity == "error")
     return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 
@@ -178,11 +179,12 @@ def _spread(splits: Splits, role: str) -> str:
         counted = ""
         if not splits.label_names:
             numbers = labels.dtype.kind == "f"
-            return f"labels from {labels.min():g} to {labels.max():g}" if numbers else "no labels"
+            ends = span(plain(labels.min(), 6), plain(labels.max(), 6))
+            return f"labels from {ends}" if numbers else "no labels"
     else:
         labels = [n for row in values if isinstance(row, list) for n in row]
         counted = f"{len(labels):,} labels, "
         if not splits.label_names or not all(isinstance(number, int) for number in labels):
             return "each with a label of its own"
     counts = np.bincount(labels, minlength=len(splits.label_names))
-    return f"{counted}{counts.min():,} to {counts.max():,} a class"
+    return f"{counted}{span(f'{counts.min():,}', f'{counts.max():,}')} a class"

@@ -136,7 +136,7 @@ def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
     foreign = not os.path.exists(folder) and str(run).count("/") == 1 and is_hub_id(str(run))
     if foreign:
         trusted = changes.get("backbone.trust_remote_code", False)
-        folder = fetch(str(run), trust_remote_code=trusted)
+        folder = fetch(str(run), trust_remote_code=trusted, what="run")
     result = RunResult.read(folder)
     if not (folder / RECIPE).exists() and (folder / BASELINE).exists():
         raise RunError(f"{run} is a baseline ({result.strategy['kind']}), which leaves no model")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ftkit.errors.names import as_code, in_markdown, visible
 from ftkit.hub.names import PREFIX, is_pinned
+from ftkit.machine.numbers import fixed, plain, size
 from ftkit.publishing.card_metadata import metadata, tested_split
 from ftkit.recipe import Mlp, Recipe
 from ftkit.recipe.settings import by_path
@@ -25,12 +26,14 @@ def model_card(
     label_names: tuple[str, ...],
     rows: Mapping[str, int],
     licences: Licences,
+    curve: bool,
 ) -> str:
     """Return README.md for model/, with results as `model-index` metadata that the Hub renders.
 
     Args:
         rows: how many each split has.
         licences: of the backbone and the data, where they name one.
+        curve: whether the run has a picture of its learning curve.
     """
     recipe = shareable(recipe)
     figures = {
@@ -84,7 +87,7 @@ the same {words.same}.
 | backbone | {_backbone(recipe)} |
 | revision of the backbone | {in_markdown(revision_of(recipe) or "none")} |
 
-![Learning curve]({PLOTS}learning_curve.png)
+{f"![Learning curve]({PLOTS}learning_curve.png)" if curve else ""}
 
 {_cost(result)}
 
@@ -111,8 +114,8 @@ def comparison_section(result: RunResult, baseline: RunResult) -> str:
     """Return the section of a card that compares a model with a baseline on the same rows."""
     name = next(iter(result.metrics))
     rows = "\n".join(
-        f"| {run.recipe}, {run.strategy['kind']} | {run.metrics[name].value:.4f} | "
-        f"{run.metrics[name].low:.4f} to {run.metrics[name].high:.4f} | "
+        f"| {run.recipe}, {run.strategy['kind']} | {fixed(run.metrics[name].value, 4)} | "
+        f"{fixed(run.metrics[name].low, 4)} to {fixed(run.metrics[name].high, 4)} | "
         f"{run.parameters_trained:,} | {run.seconds.features + run.seconds.train:.1f} |"
         for run in (result, baseline)
     )
@@ -169,8 +172,8 @@ def _licence_text(licences: Licences) -> str:
 
 def _results(result: RunResult) -> str:
     return "\n".join(
-        f"| {name.replace('_', ' ')} | {figure.value:.4f} | {figure.low:.4f} to {figure.high:.4f} "
-        f"| {figure.method} |"
+        f"| {name.replace('_', ' ')} | {fixed(figure.value, 4)} "
+        f"| {fixed(figure.low, 4)} to {fixed(figure.high, 4)} | {figure.method} |"
         for name, figure in result.metrics.items()
     )
 
@@ -200,9 +203,9 @@ def _cost(result: RunResult) -> str:
     return (
         f"{seconds.features + seconds.train:.0f} s of training, {seconds.total:.0f} s in all, on "
         f"{result.device}, {result.world_size} process{several}, {result.precision}: "
-        f"{hours:.3g} device-hours, from which energy can be estimated. Peak memory "
-        f"{max(result.peak_memory_bytes.values()) / 1e9:.2f} GB; weights "
-        f"{result.model_bytes / 1e6:.1f} MB.\n\n{versions}."
+        f"{plain(hours)} device-hours, from which energy can be estimated. Peak memory "
+        f"{size(max(result.peak_memory_bytes.values()))}; weights "
+        f"{size(result.model_bytes)}.\n\n{versions}."
     )
 
 

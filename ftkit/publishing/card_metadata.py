@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from ftkit.hub.names import PREFIX, is_pinned
+from ftkit.machine.numbers import fixed
 from ftkit.recipe import Mlp, Recipe
 from ftkit.runs.pinning import Licences, revision_of
 from ftkit.runs.result import RunResult
@@ -73,7 +74,7 @@ def eval_results(recipe: Recipe, result: RunResult) -> dict[str, str]:
         dataset_revision=recipe.data.revision,
         date=result.finished,
         notes=f"{name} on split {tested_split(recipe, result.split)}, {result.n} rows, 95 % "
-        f"interval {figure.low:.4f} to {figure.high:.4f}",
+        f"interval {fixed(figure.low, 4)} to {fixed(figure.high, 4)}",
     )
     file = f".eval_results/{recipe.data.path.replace('/', '--')}.yaml"
     return {file: yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}

@@ -31,6 +31,7 @@ from ftkit.errors import HubError, RunError
 from ftkit.hub.checksums import git_sha1, sha256_of
 from ftkit.hub.errors import hub_errors, patiently
 from ftkit.hub.names import is_pinned
+from ftkit.machine.numbers import fixed
 from ftkit.publishing.card import PLOTS, comparison_section
 from ftkit.publishing.card_metadata import eval_results, metadata
 from ftkit.recipe import Recipe
@@ -146,7 +147,7 @@ def publish(
         "" if baseline is None else comparison_section(result, _comparable(Path(baseline), result))
     )
     title, figure = next(iter(result.metrics.items()))
-    message = f"{recipe.name}, {recipe.strategy.kind}: {title} {figure.value:.4f}"
+    message = f"{recipe.name}, {recipe.strategy.kind}: {title} {fixed(figure.value, 4)}"
     try:
         name = claim_repository(repo_id, private, revision)
         files = repository_files(folder, recipe, result, name, against)

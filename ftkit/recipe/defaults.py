@@ -36,12 +36,10 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
     }
     if reset:
         log.info(
-            "data of one's own gets the usual settings for %s, not what %s chose for its data: "
-            "%s; to keep: %s",
-            recipe.task.noun,
+            "your data gets usual settings instead of those that %s has for its own: %s",
             recipe.name,
-            ", ".join(f"{path} {_in_words(path, value)}" for path, value in reset.items()),
             " ".join(f"--set {path}={_as_argument(_value_at(recipe, path))}" for path in reset),
+            extra={"waits": True},  # for a run that is not refused
         )
     return {path: value for path, value in reset.items() if not path.startswith("data.")}
 
@@ -82,14 +80,6 @@ def _value_at(recipe: Recipe, path: str) -> Any:
 def _touches(path: str, other: str) -> bool:
     """Return whether setting one of these paths sets the other as well."""
     return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
-
-
-def _in_words(path: str, value: Any) -> str:
-    if path == "backbone.image_size":
-        return "the backbone's own (a smaller one is faster)"
-    if value is None:
-        return "the backbone's own" if path == "task.max_length" else "none"
-    return _as_argument(value)
 
 
 def _as_argument(value: Any) -> str:

@@ -19,6 +19,8 @@ from ftkit.runs.result import FILE, RunResult
 
 log = logging.getLogger(__name__)
 RECIPE, JOURNAL, MODEL = "recipe.json", "log.jsonl", "model"
+LOCK = "lock"
+"""The file in checkpoints/ by which a process has taken a folder."""
 BASELINE = "baseline.json"
 """The file that a baseline of a comparison has instead of a recipe."""
 OLDER = (
@@ -84,6 +86,34 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
                 )
         entries.append(entry)
     return entries
+
+
+def run_in(folder: Path, resume: bool) -> Recipe | None:
+    """Return the recipe of the run that a folder for a new run holds already; None of a free one.
+
+    Args:
+        resume: whether a run in it is wanted.
+
+    Raises:
+        RunError: the folder holds something else, or a run and `resume` is not set.
+    """
+    if not folder.exists() or (folder.is_dir() and _holds_nothing(folder)):
+        return None
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"output folder {folder} is not empty and holds no run; give another --out")
+    there = read_recipe(folder)
+    if not resume:
+        state = "a finished" if (folder / FILE).exists() else "an unfinished"
+        raise RunError(
+            f"output folder {folder} holds {state} run of {there.name} ({there.strategy.kind}); "
+            f"give another --out, or go on with it by --resume"
+        )
+    return there
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Return whether there is no file in a folder but the lock of a run that did not begin."""
+    return not any(path.is_file() and path.name != LOCK for path in folder.rglob("*"))
 
 
 def require_verified(folder: Path) -> None:

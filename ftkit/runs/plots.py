@@ -23,8 +23,10 @@ MOST_BARS = 40
 """The most classes with a bar; those with most rows have one."""
 
 
-def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, loss: str) -> None:
-    """Draw training loss, validation loss and a validation figure over epochs.
+def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, loss: str) -> bool:
+    """Draw training loss, validation loss and a validation figure over epochs, if there are two.
+
+    Returns whether there was a curve to draw: a head that is solved at once has a single point.
 
     Args:
         run: its folder.
@@ -34,6 +36,8 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
     entries = [entry for entry in read_journal(run) if "epoch" in entry]
     train = [(e["epoch"], e["loss"]) for e in entries if "loss" in e]
     validation = [e for e in entries if "validation_loss" in e]
+    if max(len(train), len(validation)) < 2:
+        return False
     epochs = [e["epoch"] for e in validation]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
@@ -55,6 +59,7 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
+    return True
 
 
 def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[str]:

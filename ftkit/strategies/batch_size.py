@@ -24,6 +24,7 @@ from transformers import TrainerCallback
 
 from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
+from ftkit.machine.numbers import plain
 from ftkit.machine.runtime import Machine, in_any, on_main
 from ftkit.machine.terminal import quiet
 from ftkit.recipe import AUTO, Recipe, Strategy, Train
@@ -80,7 +81,7 @@ def settle_batch_size(recipe: Recipe, model: Any, inputs: Inputs, machine: Machi
     with put_back_afterwards(model, machine), quiet():
         rates = measure(model, inputs, recipe, machine, options)
     chosen = pick(rates)
-    figures = ", ".join(f"{rate:.3g} at {size}" for size, rate in rates.items())
+    figures = ", ".join(f"{plain(rate)} at {size}" for size, rate in rates.items())
     log.info("batch size: %d; rows per second: %s", chosen, figures)
     return scaled(recipe, chosen, rows)
 

@@ -25,6 +25,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from ftkit.backbones.structure import place
 from ftkit.errors import TrainingError
+from ftkit.machine.numbers import plain
 from ftkit.machine.runtime import Machine, random_state_of, set_random_state
 from ftkit.recipe import Recipe
 from ftkit.runs.journal import Journal
@@ -256,8 +257,8 @@ def pick(rates: Any, losses: Any) -> float:
     best = int(means.argmin())
     if means[best] > 0.995 * means[0] or rates[best] / 4 < LOWEST:
         raise TrainingError(
-            f"the range test found no learning rate: the training loss began at {means[0]:.4g} and "
-            f"fell to {means[best]:.4g} at most, at a rate of {rates[best]:.2g}; give "
-            "--learning-rate a number"
+            f"the range test found no learning rate: the training loss began at "
+            f"{plain(means[0], 4)} and fell to {plain(means[best], 4)} at most, at a rate of "
+            f"{rates[best]:.2g}; give --learning-rate a number"
         )
     return float(f"{rates[best] / 4:.2g}")

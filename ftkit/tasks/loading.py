@@ -136,10 +136,10 @@ def screen(splits: Splits, on_bad_row: str, run_once: Callable[[Callable[[], Any
         DataError: a row is broken and `on_bad_row` is "error", or nothing is left of a split.
     """
     found, bad = run_once(lambda: _look(splits, near=False))
-    findings = with_files(found, splits)
-    for finding in findings:
+    for finding in with_files(found, splits):
         log.info("data: %s", finding)
-    splits = replace(splits, findings=findings)
+    left_out = unreadable_rows(splits, bad, skip=True)
+    splits = replace(splits, findings=with_files((*left_out, *found), splits))
     named = [
         f"{_describe(getattr(splits, role), role, position)}: {reason}"
         for role in ROLES

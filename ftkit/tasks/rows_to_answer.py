@@ -242,7 +242,8 @@ def _columns(task: Task, features: Features) -> tuple[Task, str | None]:
     elif tells == "class" and isinstance(features.get("label"), ClassLabel):
         return task.changed(label="label").resolve_columns(features), None
     else:
-        why = f"no column '{known[0]}'"
+        alone = set(features) == {"image"}
+        why = "no folder or table says their classes" if alone else f"no column '{known[0]}'"
     there = Features({**features, NO_LABEL: Value("string")})
     task = task.unlabelled(NO_LABEL).resolve_columns(there)
     return task, f"{why}: there are no labels to measure by"

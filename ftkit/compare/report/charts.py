@@ -29,6 +29,7 @@ from ftkit.compare.report.drawing import (
     svg,
     tag,
 )
+from ftkit.machine.numbers import fixed, plain
 
 MOST_MARKS = 15
 """The points of a line are marked when there are at most so many."""
@@ -89,10 +90,10 @@ def costs(points: Sequence[Point], x_name: str, y_name: str, lower_is_better: bo
         fill = colour if point.front else "var(--paper)"
         parts.append(dot(across, down, 6, fill, stroke=colour, stroke_width=2.5))
         outside = not y.low <= point.y <= y.high
-        text = f"{point.label} {point.y:.3f}" if outside else point.label
+        text = f"{point.label} {fixed(point.y)}" if outside else point.label
         parts.append(label(text, across + 11, _free(taken, across, down, text) + 4))
     told = "; ".join(
-        f"{p.label}: {y_name} {p.y:.3f} at {x_name} {p.x:.3g}" + (", on the front" * p.front)
+        f"{p.label}: {y_name} {fixed(p.y)} at {x_name} {plain(p.x)}" + (", on the front" * p.front)
         for p in points
     )
     return svg(parts, f"{y_name} against {x_name}. {told}.")
@@ -120,7 +121,7 @@ def curves(lines: Sequence[Line], x_name: str, y_name: str, lower_is_better: boo
         parts += [dot(*mark, 2.5, _colour(each.series)) for mark in marks]
         across, down = ends[-1]
         parts.append(label(each.label, across + 8, _free(taken, across, down, each.label) + 4))
-    told = "; ".join(f"{each.label} ends at {each.y[-1]:.3f}" for each in lines)
+    told = "; ".join(f"{each.label} ends at {fixed(each.y[-1])}" for each in lines)
     return svg(parts, f"{y_name} over {x_name}. {told}.")
 
 
@@ -209,7 +210,7 @@ def histogram(values: np.ndarray, ends: tuple[float, float], x_name: str, title:
     for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         size = {"width": x(high) - x(low) - 1, "height": y(0) - y(count)}
         parts.append(tag("rect", x=x(low), y=y(count), fill="rgba(var(--tint),.65)", **size))
-    return svg(parts, f"{x_name}, {title}: half have {np.median(values):.3g} or less.")
+    return svg(parts, f"{x_name}, {title}: half have {plain(np.median(values))} or less.")
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:

@@ -144,7 +144,13 @@ def confusion_section(matrices: Sequence[Picture], about: str = "") -> Section:
 
 
 def reliability(label: str, confidence: np.ndarray, right: np.ndarray) -> Picture:
-    """Return a strategy's reliability diagram, and whether its error is more than chance."""
+    """Return a strategy's reliability diagram, and whether its error is more than chance.
+
+    Of one that tells only 0 and 1, as the single nearest neighbour does, that there is none.
+    """
+    if np.isin(confidence, (0, 1)).all():
+        why = "every probability that it gives is 0 or 1, so there is no calibration to measure"
+        return Picture(label, "", f"{label}: {why}")
     bins, error = calibration(confidence, right)
     usual, most = error_by_chance(confidence)
     told = "more than chance" if error > most else "no more than chance"

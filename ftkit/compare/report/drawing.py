@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ftkit.errors.names import visible
+from ftkit.machine.numbers import plain
 
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 112, 16, 50
@@ -55,7 +56,7 @@ class Linear:
         step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= 8)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
-        return [((first + n) * step, f"{(first + n) * step:.6g}") for n in range(count)]
+        return [((first + n) * step, plain((first + n) * step, 6)) for n in range(count)]
 
 
 class Log(Linear):

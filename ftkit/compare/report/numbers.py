@@ -12,6 +12,7 @@ from ftkit.compare.report import charts
 from ftkit.compare.report.classes import EXAMPLES, answers
 from ftkit.compare.report.sections import Picture, Section, Table
 from ftkit.compare.report.shown_rows import examples_of
+from ftkit.machine.numbers import plain
 
 
 def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list[Section]:
@@ -47,13 +48,13 @@ def sections(tables: Sequence[pa.Table], runs: Sequence[Run], best: int) -> list
 def _errors(truth: np.ndarray, told: np.ndarray) -> tuple[str, ...]:
     errors, sizes = told - truth, np.abs(told - truth)
     figures = (sizes.mean(), np.sqrt((errors**2).mean()), *np.quantile(sizes, [0.5, 0.9, 1]))
-    return (f"{errors.mean():+.4g}", *(f"{figure:.4g}" for figure in figures))
+    return (plain(errors.mean(), 4, "+"), *(plain(figure, 4) for figure in figures))
 
 
 def _largest_errors(table: pa.Table, run: Run, truth: np.ndarray, told: np.ndarray) -> Section:
     off = told - truth
     said = {
-        row: f"{truth[row]:.4g}, predicted {told[row]:.4g} ({off[row]:+.4g})"
+        row: f"{plain(truth[row], 4)}, predicted {plain(told[row], 4)} ({plain(off[row], 4, '+')})"
         for row in np.argsort(-np.abs(off), kind="stable")[:EXAMPLES].tolist()
     }
     about = f"Test rows in which {run.label}, the best, is furthest off."

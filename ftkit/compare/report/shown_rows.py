@@ -16,6 +16,7 @@ from ftkit.compare.report.sections import Example, shortened
 from ftkit.data.images import open_rgb
 from ftkit.errors import FtkitError
 from ftkit.errors.addresses import is_address
+from ftkit.machine.numbers import plain
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
@@ -73,9 +74,8 @@ def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
         return {"texts": (("first", shortened(row["text"])), ("second", shortened(row["pair"])))}
     if "features" in row:
         pairs = zip(columns, row["features"], strict=True)
-        return {
-            "texts": (("", shortened(", ".join(f"{name} {value:g}" for name, value in pairs))),)
-        }
+        told = ", ".join(f"{name} {plain(value, 6)}" for name, value in pairs)
+        return {"texts": (("", shortened(told)),)}
     return {"texts": (("", shortened(row["text"])),)}
 
 

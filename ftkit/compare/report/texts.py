@@ -11,6 +11,7 @@ from ftkit.compare.finished_runs import Run
 from ftkit.compare.report import charts
 from ftkit.compare.report.classes import EXAMPLES
 from ftkit.compare.report.sections import Example, Picture, Section, Table, shortened
+from ftkit.machine.numbers import plain
 from ftkit.tasks.metrics.translation import chrf_counts, chrf_of
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -54,7 +55,7 @@ def language(tables: Sequence[pa.Table], runs: Sequence[Run], best: int | None) 
     names = {"prompt": "prompt", "answer": "answer"} if asked else {"": "text"}
     chosen = np.argsort(-np.nan_to_num(own, nan=0), kind="stable")[:EXAMPLES].tolist()
     tokens = table["tokens"].to_pylist()
-    said = {row: f"perplexity {own[row]:.4g} over {tokens[row]} tokens" for row in chosen}
+    said = {row: f"perplexity {plain(own[row], 4)} over {tokens[row]} tokens" for row in chosen}
     examples = _examples(table, said, **names)
     whose = f"{runs[place].label}{'' if best is None else ', the best'}"
     about = f"Test texts with the highest perplexity of {whose}."
@@ -102,7 +103,7 @@ def _spread(
 ) -> Section:
     """Return how a figure of single texts is spread, by strategy."""
     lines = tuple(
-        (label, *(f"{value:.4g}" for value in np.quantile(found, QUANTILES)))
+        (label, *(plain(value, 4) for value in np.quantile(found, QUANTILES)))
         for label, found in zip(labels, values, strict=True)
     )
     pictures = tuple(
