@@ -27,6 +27,7 @@ from ftkit.cli.sweep import sweep
 from ftkit.errors import DataError, FtkitError, MachineError
 from ftkit.errors.addresses import without_secrets
 from ftkit.errors.names import visible
+from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.machine import heartbeat, processes
 from ftkit.machine.interruption import STATUS, Interrupted, command_to_go_on, watched
 from ftkit.machine.memory_denied import advice_on_memory, is_denied
@@ -204,27 +205,28 @@ def train(
         return None
     folder = at_home(out) or default_folder(resolved, smoke, strategy)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
-    speak()
-    from ftkit.backbones import family_of
-    from ftkit.compare import sheet
-    from ftkit.finetuning.finetune import finetune
-    from ftkit.machine.runtime import stop
-    from ftkit.planning.decide import LeftToMeasure, decide
-    from ftkit.publishing.push import claim_repository, publish
-    from ftkit.runs.pinning import pin
+    with fresh_reader(resolved.backbone) as fresh:  # it imports while this process does
+        speak()
+        from ftkit.backbones import family_of
+        from ftkit.compare import sheet
+        from ftkit.finetuning.finetune import finetune
+        from ftkit.machine.runtime import stop
+        from ftkit.planning.decide import LeftToMeasure, decide
+        from ftkit.publishing.push import claim_repository, publish
+        from ftkit.runs.pinning import pin
 
-    if push_to_hub is not None and rank() == 0:
-        claim_repository(push_to_hub, private, revision, pin(resolved))
-    if resolved.train.push_checkpoints is not None and rank() == 0:
-        claim_repository(resolved.train.push_checkpoints, private)
-    try:
-        with heartbeat.watching_machines(), watched():
-            again = resume or resume_anyway
-            if wanted := LeftToMeasure(*automatic, limit):
-                resolved, again = decide(resolved, wanted, folder, again), True
-            result = finetune(resolved, folder, again, resume_anyway)
-    finally:
-        stop()
+        if push_to_hub is not None and rank() == 0:
+            claim_repository(push_to_hub, private, revision, pin(resolved))
+        if resolved.train.push_checkpoints is not None and rank() == 0:
+            claim_repository(resolved.train.push_checkpoints, private)
+        try:
+            with heartbeat.watching_machines(), watched():
+                again = resume or resume_anyway
+                if wanted := LeftToMeasure(*automatic, limit):
+                    resolved, again = decide(resolved, wanted, folder, again), True
+                result = finetune(resolved, folder, again, resume_anyway, fresh)
+        finally:
+            stop()
     if rank() == 0:
         Console(markup=False, emoji=False).print(sheet(result))
         opener = family_of(resolved.backbone).opened_by

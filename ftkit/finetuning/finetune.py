@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,9 +28,11 @@ from ftkit.finetuning.folder import (
     write_plots,
     write_predictions,
 )
+from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
+from ftkit.machine.fresh_process import Waiting
 from ftkit.machine.memory_denied import denied_in_one_line
 from ftkit.machine.permissions import give_usual_rights
 from ftkit.publishing.card import model_card
@@ -50,7 +53,11 @@ log = logging.getLogger(__name__)
 
 
 def finetune(
-    recipe: Recipe, out: str | Path, resume: bool = False, anyway: bool = False
+    recipe: Recipe,
+    out: str | Path,
+    resume: bool = False,
+    anyway: bool = False,
+    fresh: Waiting | None = None,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
 
@@ -60,6 +67,7 @@ def finetune(
         out: a new or empty folder; nothing is written there before data and backbone are checked.
         resume: go on with an unfinished run in `out`; return the result of a finished one.
         anyway: with `resume`, go on though settings are not those that the run began with.
+        fresh: the process that will verify the saved model, where one waits already.
 
     Raises:
         RunError: `out` cannot take this run.
@@ -67,11 +75,13 @@ def finetune(
         TrainingError, VerificationError: training failed, or its saved model is not what was
             measured.
     """
-    with denied_in_one_line():
-        return _finetune(recipe, Path(out), resume, anyway)
+    with denied_in_one_line(), nullcontext(fresh) if fresh else fresh_reader(recipe.backbone) as to:
+        return _finetune(recipe, Path(out), resume, anyway, to)
 
 
-def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
+def _finetune(
+    recipe: Recipe, folder: Path, resume: bool, anyway: bool, fresh: Waiting | None
+) -> RunResult:
     clock, machine = Clock(), runtime.start(recipe.train.seed)
     recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
@@ -90,7 +100,7 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
     try:
         with disk_errors_in_one_line(folder):
-            return carry_out(ready, recipe, machine, folder, resume, clock)
+            return carry_out(ready, recipe, machine, folder, resume, clock, fresh)
     finally:
         for each in lock:
             each.release()
@@ -112,7 +122,13 @@ def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> Non
 
 
 def carry_out(
-    ready: Ready, recipe: Recipe, machine: runtime.Machine, folder: Path, resume: bool, clock: Clock
+    ready: Ready,
+    recipe: Recipe,
+    machine: runtime.Machine,
+    folder: Path,
+    resume: bool,
+    clock: Clock,
+    fresh: Waiting | None = None,
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
@@ -146,7 +162,7 @@ def carry_out(
         )
         give_usual_rights(model_folder)
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
-        verified = verify(model_folder, task, ready.splits, outputs, trusted)
+        verified = verify(model_folder, task, ready.splits, outputs, trusted, fresh)
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),

@@ -25,10 +25,18 @@ def fit_threads() -> None:
     They read it when torch is loaded, here and in all processes that this one starts. What the
     user has said stays.
     """
+    os.environ.update(fitting())
+
+
+def fitting() -> dict[str, str]:
+    """Return the variables that `fit_threads` sets, for the environment of another process."""
+    found = {}
     if not any(name in os.environ for name in WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    if usable_cores() < allowed_cores():  # OpenMP knows the cores that are allowed, and no quota
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+        found["OMP_WAIT_POLICY"] = "PASSIVE"
+    cores = usable_cores()
+    if cores < allowed_cores() and "OMP_NUM_THREADS" not in os.environ:
+        found["OMP_NUM_THREADS"] = str(cores)  # OpenMP knows the cores allowed, and no quota
+    return found
 
 
 def usable_cores() -> int:
