@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from ftkit.backbones import family_of
 from ftkit.backbones.structure import count_parameters, place
 from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
+from ftkit.finetuning.clock import Clock, now
 from ftkit.finetuning.folder import (
     Lock,
     disk_errors_in_one_line,
@@ -58,6 +57,7 @@ def finetune(
     resume: bool = False,
     anyway: bool = False,
     fresh: Waiting | None = None,
+    clock: Clock | None = None,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
 
@@ -68,6 +68,7 @@ def finetune(
         resume: go on with an unfinished run in `out`; return the result of a finished one.
         anyway: with `resume`, go on though settings are not those that the run began with.
         fresh: the process that will verify the saved model, where one waits already.
+        clock: is told the seconds of each stage.
 
     Raises:
         RunError: `out` cannot take this run.
@@ -76,13 +77,13 @@ def finetune(
             measured.
     """
     with denied_in_one_line(), nullcontext(fresh) if fresh else fresh_reader(recipe.backbone) as to:
-        return _finetune(recipe, Path(out), resume, anyway, to)
+        return _finetune(recipe, Path(out), resume, anyway, to, clock or Clock())
 
 
 def _finetune(
-    recipe: Recipe, folder: Path, resume: bool, anyway: bool, fresh: Waiting | None
+    recipe: Recipe, folder: Path, resume: bool, anyway: bool, fresh: Waiting | None, clock: Clock
 ) -> RunResult:
-    clock, machine = Clock(), runtime.start(recipe.train.seed)
+    machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
@@ -145,6 +146,8 @@ def carry_out(
     clock.lap("train")
     spent = fitted.features_seconds + fitted.train_seconds + fitted.validation_seconds
     clock.before_stop = max(0.0, spent - clock.seconds["train"])
+    clock.move("train", "features", fitted.features_seconds)
+    clock.move("train", "validation", fitted.validation_seconds)
 
     with runtime.exact_float32():
         task = task.tuned(ready.model, ready.inputs, recipe.train, machine)
@@ -161,8 +164,10 @@ def carry_out(
             ready.model, ready.processor, recipe, model_folder, strategy.for_saving
         )
         give_usual_rights(model_folder)
+        clock.lap("saving")
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
         verified = verify(model_folder, task, ready.splits, outputs, trusted, fresh)
+        clock.lap("verification")
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),
@@ -205,11 +210,13 @@ def carry_out(
         )
         write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
         write_plots(folder, used, ready.splits, outputs)
+        clock.lap("pictures")
         text = model_card(used, result, names, ready.splits.counts(), licences(recipe))
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         for left in (folder, *(folder / stage for stage in strategy.stages)):
             shutil.rmtree(left / "checkpoints", ignore_errors=True)
+        clock.lap("card")
         return result
 
     return runtime.on_main(finish)
@@ -272,29 +279,3 @@ def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.M
         "use --strategy lora or head, or a smaller backbone",
         machine.device,
     )
-
-
-@dataclass
-class Clock:
-    """Wall-clock seconds of each stage of a run."""
-
-    started: str = field(default_factory=lambda: now())
-    begin: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    mark: float = field(default_factory=time.perf_counter)
-    before_stop: float = 0.0
-    """Of training, before the run was stopped and begun again."""
-
-    def lap(self, stage: str) -> None:
-        """Count the time since the last lap for this stage."""
-        self.seconds[stage] = time.perf_counter() - self.mark
-        self.mark = time.perf_counter()
-
-    def total(self) -> float:
-        """Return the seconds since the run began, without those between its stop and resumption."""
-        return self.before_stop + time.perf_counter() - self.begin
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
