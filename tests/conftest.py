@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 import types
+from contextlib import nullcontext
 from pathlib import Path
 
 from hub_server import OWNER, READER, STRANGER, Hub
@@ -42,7 +43,7 @@ import warm  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ftkit import Augment, Backbone, Data, ImageClassification, Recipe, Train  # noqa: E402
-from ftkit.machine import fresh_process  # noqa: E402
+from ftkit.machine.fresh_process import Waiting  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -94,9 +95,12 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-def _reload_warm(module: str, *words: str) -> list[str]:
+COLD = Waiting.command
+
+
+def _reload_warm(module: str) -> list[str]:
     """Return the command line that verifies a model, for a Python that starts quickly."""
-    _, *rest = fresh_process.command(module, *words)
+    _, *rest = COLD(module)
     return warm.python(*rest)
 
 
@@ -107,15 +111,14 @@ def _verification_starts_quickly():
     The tests of the verification itself have the fixture `cold`.
     """
     with pytest.MonkeyPatch.context() as patch:
-        quick = types.SimpleNamespace(command=_reload_warm)
-        patch.setattr("ftkit.finetuning.verify.fresh_process", quick)
+        patch.setattr(Waiting, "command", staticmethod(_reload_warm))
         yield
 
 
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify as a user's run does, in a Python that was started anew."""
-    monkeypatch.setattr("ftkit.finetuning.verify.fresh_process", fresh_process)
+    monkeypatch.setattr(Waiting, "command", staticmethod(COLD))
 
 
 SECRETS = (OWNER, READER, STRANGER)
@@ -156,6 +159,8 @@ def leave_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ftkit.finetuning.finetune.verify", lambda *_: Verified(rows=0, latency_seconds=None)
     )
+    for module in ("ftkit.finetuning.finetune", "ftkit.cli.train"):
+        monkeypatch.setattr(f"{module}.fresh_reader", lambda _: nullcontext())
 
 
 def make_image(colour: str, number: int, size: tuple[int, int] = (20, 16)) -> Image.Image:

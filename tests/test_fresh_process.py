@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ftkit.cli import doctor
@@ -69,3 +70,53 @@ def test_the_command_line_runs_as_a_module_beside_foreign_files(foreign):
 def test_the_doctor_is_not_misled(foreign, monkeypatch):
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert doctor._try("import random; print('{}')") == {}
+
+
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    print(f"heard {json.loads(line)}", file=sys.stderr)
+    if "fail" in line:
+        raise SystemExit("it failed")
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "echo.py").write_text(ECHO)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "mine"), *sys.path])
+    return "echo"
+
+
+@pytest.mark.parametrize(
+    ("orders", "end"),
+    [
+        ([["a", "b c"]], (0, "heard ['a', 'b c']")),
+        ([["a"], ["\u00e9\n"]], (0, "heard ['\u00e9\\n']")),
+        ([["fail"], ["a"]], (1, "it failed")),
+        ([], (0, "no output")),
+    ],
+)
+def test_a_waiting_process_carries_out_its_orders(module, cold, orders, end):
+    assert fresh_process.Waiting(module).carry_out(orders) == end
+
+
+def test_a_waiting_process_ends_when_it_is_told_to_or_killed(module, cold):
+    waiting = fresh_process.Waiting(module)
+    assert not waiting.has_ended()
+    waiting.end()
+    assert waiting.has_ended()
+
+
+def test_a_waiting_process_ends_with_the_one_that_started_it(module, cold):
+    code = (
+        "import os, time; from ftkit.machine.fresh_process import Waiting; "
+        f"import sys; sys.path.insert(0, {sys.path[0]!r}); "
+        "print(Waiting('echo').process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    child = psutil.Process(int(done.stdout)) if psutil.pid_exists(int(done.stdout)) else None
+    assert done.returncode == -9
+    if child is not None:
+        child.wait(60)

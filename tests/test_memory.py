@@ -15,7 +15,7 @@ from ftkit.backbones.pretrained import load_model
 from ftkit.cli import main as cli
 from ftkit.errors import FtkitError, RecipeError, TrainingError
 from ftkit.finetuning.finetune import make_ready
-from ftkit.machine import memory, runtime
+from ftkit.machine import control_groups, memory, runtime
 from ftkit.machine.memory_denied import denied_in_one_line, is_denied
 from ftkit.machine.runtime import share_batch
 from ftkit.recipe import Backbone, Lora, Mlp
@@ -82,8 +82,8 @@ def test_a_containers_limit_is_found_in_either_version(monkeypatch, tmp_path, ow
     (tmp_path / "groups" / file).parent.mkdir(parents=True)
     (tmp_path / "groups" / file).write_text(f"{text}\n")
     (tmp_path / "cgroup").write_text(f"9:pids:/x\n{own}\n")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
-    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "cgroup")
     assert list(memory._container_limits()) == [1_000_000]
     (tmp_path / "groups" / file).write_text("max\n")
     assert list(memory._container_limits()) == []

@@ -30,6 +30,7 @@ from ftkit.machine.interruption import STATUS, Interrupted, command_to_go_on
 from ftkit.machine.memory_denied import advice_on_memory, is_denied
 from ftkit.machine.streams import Console, guarded, json_text
 from ftkit.machine.terminal import GO_ON, rank
+from ftkit.machine.threads import fit_threads
 from ftkit.recipe.explain import shown
 
 app = App(
@@ -54,6 +55,7 @@ app.command(cache.app)
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line on these words and return the exit status."""
     given = sys.argv[1:] if words is None else words
+    fit_threads()
     try:
         return guarded(lambda: _run(given), lambda why: _fail(_stderr(), why, 2))
     finally:

@@ -13,6 +13,7 @@ from ftkit.cli.options import Changes, Switch, seconds_of
 from ftkit.cli.recipes import list_recipes
 from ftkit.cli.request import AUTO, Flags, at_home, default_folder, resolve
 from ftkit.errors.addresses import shown
+from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched
 from ftkit.machine.streams import Console, json_text
@@ -32,6 +33,7 @@ def train(
     resume: Switch = False,
     resume_anyway: Switch = False,
     smoke: Switch = False,
+    profile: Switch = False,
     show: Switch = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     push_to_hub: str | None = None,
@@ -64,6 +66,8 @@ def train(
         Go on with it though settings are others than it began with.
     smoke
         64 rows and 2 steps: does it run at all?
+    profile
+        Print how many seconds each stage took.
     show
         Print the resolved recipe as JSON and stop.
     list_
@@ -87,32 +91,38 @@ def train(
     if "RANK" not in os.environ:  # with several processes the first may have begun the folder
         run_in(folder, resume or resume_anyway)
     automatic = strategy == AUTO, getattr(flags, "learning_rate", None) == AUTO
-    speak()
-    from ftkit.backbones import family_of
-    from ftkit.compare.tables import sheet
-    from ftkit.finetuning.finetune import finetune
-    from ftkit.machine.runtime import stop
-    from ftkit.planning.decide import LeftToMeasure, decide
-    from ftkit.publishing.push import claim_repository, publish
-    from ftkit.runs.pinning import pin
+    with fresh_reader(resolved.backbone) as fresh:  # it imports while this process does
+        speak()
+        from ftkit.backbones import family_of
+        from ftkit.compare.tables import sheet
+        from ftkit.finetuning.clock import Clock
+        from ftkit.finetuning.finetune import finetune
+        from ftkit.machine.runtime import stop
+        from ftkit.planning.decide import LeftToMeasure, decide
+        from ftkit.publishing.push import claim_repository, publish
+        from ftkit.runs.pinning import pin
 
-    if push_to_hub is not None and rank() == 0:
-        claim_repository(push_to_hub, private, revision, pin(resolved))
-    if resolved.train.push_checkpoints is not None and rank() == 0:
-        claim_repository(resolved.train.push_checkpoints, private)
-    try:
-        with heartbeat.watching_machines(), watched():
-            again = resume or resume_anyway
-            if wanted := LeftToMeasure(*automatic, limit):
-                resolved, again = decide(resolved, wanted, folder, again), True
-            result = finetune(resolved, folder, again, resume_anyway)
-    finally:
-        stop()
+        clock = Clock.of_process()
+        if push_to_hub is not None and rank() == 0:
+            claim_repository(push_to_hub, private, revision, pin(resolved))
+        if resolved.train.push_checkpoints is not None and rank() == 0:
+            claim_repository(resolved.train.push_checkpoints, private)
+        try:
+            with heartbeat.watching_machines(), watched():
+                again = resume or resume_anyway
+                if wanted := LeftToMeasure(*automatic, limit):
+                    resolved, again = decide(resolved, wanted, folder, again), True
+                    clock.lap("choices")
+                result = finetune(resolved, folder, again, resume_anyway, fresh, clock)
+        finally:
+            stop()
     if rank() == 0:
         Console(markup=False, emoji=False).print(sheet(result))
         opener = family_of(resolved.backbone).opened_by
         print(f"model    {folder / 'model'}  (loads with {opener})")
         print(f"figures  {folder / 'run.json'}, {folder / 'plots'}")
+        if profile:
+            print("\n".join(clock.lines()))
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
         words = ["ftkit", "compare", str(recipe), *(["--data", shown(data)] if data else [])]

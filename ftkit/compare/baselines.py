@@ -21,7 +21,8 @@ from ftkit.backbones.structure import count_parameters, place
 from ftkit.compare.neighbours import features_of, latency_of_votes, vote
 from ftkit.data.splits import Splits
 from ftkit.errors import RecipeError, RunError
-from ftkit.finetuning.finetune import Clock, make_ready, now
+from ftkit.finetuning.clock import Clock, now
+from ftkit.finetuning.finetune import make_ready
 from ftkit.finetuning.folder import write_predictions
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe

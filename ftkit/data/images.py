@@ -22,6 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ftkit.data.image_formats import is_heif, is_raw, why_no_image
 from ftkit.machine.numbers import plain
+from ftkit.machine.threads import usable_cores
 
 NARROWEST = 200
 """An image may be at most so many times longer than it is wide. Processors that scale the short
@@ -231,7 +232,7 @@ def find_bad_images(
         return bad
 
     found: dict[int, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter lock
+    with ThreadPoolExecutor(usable_cores()) as pool:  # Pillow decodes without the interpreter lock
         for bad in pool.map(check, range(0, len(rows), CHUNK)):
             found |= bad
     return found

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ftkit.backbones import family_of
 from ftkit.backbones.structure import count_parameters, place
 from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
+from ftkit.finetuning.clock import Clock, now
 from ftkit.finetuning.folder import (
     Lock,
     disk_errors_in_one_line,
@@ -27,9 +27,11 @@ from ftkit.finetuning.folder import (
     write_plots,
     write_predictions,
 )
+from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
+from ftkit.machine.fresh_process import Waiting
 from ftkit.machine.memory_denied import denied_in_one_line
 from ftkit.machine.permissions import give_usual_rights
 from ftkit.publishing.card import model_card
@@ -51,7 +53,12 @@ log = logging.getLogger(__name__)
 
 
 def finetune(
-    recipe: Recipe, out: str | Path, resume: bool = False, anyway: bool = False
+    recipe: Recipe,
+    out: str | Path,
+    resume: bool = False,
+    anyway: bool = False,
+    fresh: Waiting | None = None,
+    clock: Clock | None = None,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
 
@@ -61,6 +68,8 @@ def finetune(
         out: a new or empty folder; nothing is written there before data and backbone are checked.
         resume: go on with an unfinished run in `out`; return the result of a finished one.
         anyway: with `resume`, go on though settings are not those that the run began with.
+        fresh: the process that will verify the saved model, where one waits already.
+        clock: is told the seconds of each stage.
 
     Raises:
         RunError: `out` cannot take this run.
@@ -68,12 +77,15 @@ def finetune(
         TrainingError, VerificationError: training failed, or its saved model is not what was
             measured.
     """
-    with denied_in_one_line():
-        return _finetune(recipe, Path(out), resume, anyway)
+    with denied_in_one_line(), nullcontext(fresh) if fresh else fresh_reader(recipe.backbone) as to:
+        return _finetune(recipe, Path(out), resume, anyway, to, clock or Clock())
 
 
-def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunResult:
-    clock, machine = Clock(), runtime.start(recipe.train.seed)
+def _finetune(
+    recipe: Recipe, folder: Path, resume: bool, anyway: bool, fresh: Waiting | None, clock: Clock
+) -> RunResult:
+    clock.begin_run()
+    machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
@@ -91,7 +103,7 @@ def _finetune(recipe: Recipe, folder: Path, resume: bool, anyway: bool) -> RunRe
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
     try:
         with disk_errors_in_one_line(folder):
-            return carry_out(ready, recipe, machine, folder, resume, clock)
+            return carry_out(ready, recipe, machine, folder, resume, clock, fresh)
     finally:
         for each in lock:
             each.release()
@@ -113,7 +125,13 @@ def _require_rows_of_finished(folder: Path, recipe: Recipe, anyway: bool) -> Non
 
 
 def carry_out(
-    ready: Ready, recipe: Recipe, machine: runtime.Machine, folder: Path, resume: bool, clock: Clock
+    ready: Ready,
+    recipe: Recipe,
+    machine: runtime.Machine,
+    folder: Path,
+    resume: bool,
+    clock: Clock,
+    fresh: Waiting | None = None,
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
@@ -123,18 +141,20 @@ def carry_out(
     task, test = ready.task, ready.inputs.test
     with runtime.exact_float32():
         earlier = task.measure_before(ready.model, test, recipe.train, machine)
-    clock.lap("before")
+    clock.lap("evaluation")
     strategy = strategy_of(recipe.strategy)
     session = Session(machine, folder, resume)
     fitted = strategy.train(ready.model, ready.inputs, ready.resolved(recipe), session)
-    clock.lap("train")
+    clock.lap("steps")
     spent = fitted.features_seconds + fitted.train_seconds + fitted.validation_seconds
-    clock.before_stop = max(0.0, spent - clock.seconds["train"])
+    clock.before_stop = max(0.0, spent - clock.seconds["steps"])
+    clock.move("steps", "features", fitted.features_seconds)
+    clock.move("steps", "validation", fitted.validation_seconds)
 
     with runtime.exact_float32():
         task = task.tuned(ready.model, ready.inputs, recipe.train, machine)
         outputs = task.predict(ready.model, test, recipe.train, machine)
-    clock.lap("evaluate")
+    clock.lap("evaluation")
 
     def finish() -> RunResult:
         """Save, verify and write everything, run.json last: where it lies, the run is complete."""
@@ -146,8 +166,10 @@ def carry_out(
             ready.model, ready.processor, recipe, model_folder, strategy.for_saving
         )
         give_usual_rights(model_folder)
+        clock.lap("saving")
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
-        verified = verify(model_folder, task, ready.splits, outputs, trusted)
+        verified = verify(model_folder, task, ready.splits, outputs, trusted, fresh)
+        clock.lap("verification")
         result = RunResult(
             recipe=recipe.name,
             strategy=fitted.strategy.model_dump(mode="json"),
@@ -167,9 +189,7 @@ def carry_out(
                 data=clock.seconds["data"],
                 features=fitted.features_seconds,
                 train=fitted.train_seconds,
-                evaluate=fitted.validation_seconds
-                + clock.seconds["before"]
-                + clock.seconds["evaluate"],
+                evaluate=fitted.validation_seconds + clock.seconds["evaluation"],
                 total=clock.total(),
             ),
             examples_per_second=fitted.examples / max(fitted.train_seconds, 1e-9),
@@ -190,11 +210,13 @@ def carry_out(
         )
         write_predictions(folder / "predictions.parquet", task, ready.splits, outputs)
         curve = write_plots(folder, used, ready.splits, outputs)
+        clock.lap("pictures")
         text = model_card(used, result, names, ready.splits.counts(), licences(recipe), curve)
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
         for left in (folder, *(folder / stage for stage in strategy.stages)):
             shutil.rmtree(left / "checkpoints", ignore_errors=True)
+        clock.lap("card")
         return result
 
     return runtime.on_main(finish)
@@ -257,29 +279,3 @@ def _require_memory(recipe: Recipe, total: int, trained: int, machine: runtime.M
         "use --strategy lora or head, or a smaller backbone",
         machine.device,
     )
-
-
-@dataclass
-class Clock:
-    """Wall-clock seconds of each stage of a run."""
-
-    started: str = field(default_factory=lambda: now())
-    begin: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=dict)
-    mark: float = field(default_factory=time.perf_counter)
-    before_stop: float = 0.0
-    """Of training, before the run was stopped and begun again."""
-
-    def lap(self, stage: str) -> None:
-        """Count the time since the last lap for this stage."""
-        self.seconds[stage] = time.perf_counter() - self.mark
-        self.mark = time.perf_counter()
-
-    def total(self) -> float:
-        """Return the seconds since the run began, without those between its stop and resumption."""
-        return self.before_stop + time.perf_counter() - self.begin
-
-
-def now() -> str:
-    """Return the time in UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

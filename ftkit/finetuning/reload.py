@@ -4,7 +4,8 @@ A script for a fresh process, which `ftkit.finetuning.verify` starts; it imports
 but the clock and `ftkit.finetuning.reload_language`, which imports nothing of it, so what it
 computes is what anyone who downloads the folder gets.
 
-    python -m ftkit.finetuning.reload MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz [untimed]
+Its orders come from stdin, a line of JSON each: ["MODEL_FOLDER", "INPUTS_FOLDER", "OUTPUT.npz",
+"timed" or "untimed"].
 
 INPUTS_FOLDER holds inputs.json, {"task": settings, "reads" and "tells": what goes in and what comes
 out, "columns": {name: a value for each row}, "trusted": whether Python code in MODEL_FOLDER may
@@ -14,6 +15,7 @@ AutoModel, or by PeftModel where the folder holds an adapter, and `probabilities
 for a translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations
 that the data has. For a language model it has `losses` (N,), nats a token of each text, and
 `answers`, which `pipeline` writes to some of the prompts.
+What a pipeline gives, it gives for some inputs alone: those at the positions in "NAME at".
 Unless it should be untimed, `latency` has the values of `ftkit.finetuning.latency.Waited`: how long
 one input by itself takes.
 """
@@ -45,6 +47,8 @@ from ftkit.finetuning.latency import latency_of
 from ftkit.finetuning.reload_language import answer_language
 
 BATCH = 32
+PIPED = 32
+"""So many inputs go through the pipeline too, one at a time as its users give them."""
 Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
 """The arrays of all answers by name, a function that answers one input by itself, and the
 inputs."""
@@ -124,9 +128,11 @@ def answer_images(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) 
     def tell(file: Path) -> Any:
         return classify(str(file), top_k=len(names), function_to_apply=function)
 
+    some = spread(len(files))
     answers = {
         "logits": logits_of(model, pictures, encode),
-        name: in_order([tell(file) for file in files], names),
+        name: in_order([tell(files[row]) for row in some], names),
+        f"{name} at": some,
     }
     return answers, tell, files
 
@@ -150,10 +156,11 @@ def answer_texts(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -
         """Give softmax also for two classes; long texts are cut where training cut them."""
         return classify(text, top_k=None, function_to_apply=function, truncation=True)
 
-    names = list(model.config.id2label.values())
+    names, some = list(model.config.id2label.values()), spread(len(texts))
     answers = {
         "logits": logits_of(model, texts, encode),
-        name: in_order([tell(text) for text in texts], names),
+        name: in_order([tell(texts[row]) for row in some], names),
+        f"{name} at": some,
     }
     return answers, tell, texts
 
@@ -184,14 +191,18 @@ def answer_words(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -
     def tell(row: list[str]) -> Any:
         return name_words([row], is_split_into_words=True, ignore_labels=[])[0]
 
-    told = []
-    for row, first in zip(rows, firsts, strict=True):
-        tokens = {token["index"]: token for token in tell(row)}
-        told += [tokens[place] for place in first]
+    told, words, begins = [], [], np.cumsum([0, *map(len, firsts)])
+    for row in spread(len(rows)):
+        tokens = {token["index"]: token for token in tell(rows[row])}
+        told += [tokens[place] for place in firsts[row]]
+        words += range(begins[row], begins[row + 1])
+    places = np.array(words, dtype=int)
     answers = {
         "logits": np.concatenate(logits),
         "tags": np.array([token["entity"] for token in told]),
         "scores": np.array([token["score"] for token in told]),
+        "tags at": places,
+        "scores at": places,
     }
     return answers, tell, rows
 
@@ -228,6 +239,11 @@ def answer_translations(saved: Saved, columns: dict[str, Any], asked: dict[str, 
     return answers, translate, texts
 
 
+def spread(count: int) -> np.ndarray:
+    """Return the positions of the inputs, out of so many, that go through the pipeline."""
+    return np.linspace(0, count - 1, min(PIPED, count)).round().astype(int)
+
+
 def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
     """Return (N, C) float32."""
     with torch.inference_mode():
@@ -258,5 +274,6 @@ ANSWERS = {
 
 
 if __name__ == "__main__":
-    model, given, to = map(Path, sys.argv[1:4])
-    main(model, given, to, timed="untimed" not in sys.argv[4:])
+    for line in sys.stdin:
+        model, given, to, timed = json.loads(line)
+        main(Path(model), Path(given), Path(to), timed == "timed")

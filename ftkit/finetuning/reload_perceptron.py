@@ -1,6 +1,7 @@
 """Run a saved perceptron on raw inputs in a fresh process, which `ftkit.finetuning.verify` starts.
 
-    python -m ftkit.finetuning.reload_perceptron MODEL_FOLDER INPUTS_FOLDER OUTPUT.npz [untimed]
+Its orders come from stdin, a line of JSON each: ["MODEL_FOLDER", "INPUTS_FOLDER", "OUTPUT.npz",
+"timed" or "untimed"].
 
 INPUTS_FOLDER holds inputs.json, {"columns": {"text" or "features": a value for each row}}, and a
 PNG file for each image. OUTPUT.npz has `logits` (N, C), the outputs, and for a classifier
@@ -45,5 +46,6 @@ def _opened(one: Any) -> Any:
 
 
 if __name__ == "__main__":
-    model, given, to = map(Path, sys.argv[1:4])
-    main(model, given, to, timed="untimed" not in sys.argv[4:])
+    for line in sys.stdin:
+        model, given, to, timed = json.loads(line)
+        main(Path(model), Path(given), Path(to), timed == "timed")

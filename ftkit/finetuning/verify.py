@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from datasets import Dataset
 from ftkit.data.images import open_rgb
 from ftkit.data.splits import Splits
 from ftkit.errors import VerificationError
+from ftkit.finetuning.fresh_reader import module_of
 from ftkit.finetuning.latency import Waited
-from ftkit.machine import fresh_process
+from ftkit.machine.fresh_process import Waiting
 from ftkit.runs.result import Latency
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import verified_rows
@@ -47,30 +48,36 @@ class Verified:
 
 
 def verify(
-    folder: Path, task: Task, splits: Splits, outputs: Any, trusted: bool = False
+    folder: Path,
+    task: Task,
+    splits: Splits,
+    outputs: Any,
+    trusted: bool = False,
+    fresh: Waiting | None = None,
 ) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
-    Loads each in a process of its own through transformers and peft, and compares what it gives,
-    and what its pipeline gives, on up to 256 test rows.
+    Loads them in a fresh process through transformers and peft, and compares what they give on up
+    to 256 test rows, and what their pipelines give on some of these.
 
     Args:
         folder: model/ of a run, with a plain model, an adapter, or a plain model and adapter/.
         outputs: of all test rows, as measured.
         trusted: Python code that came with the backbone, and was saved with the model, may run.
+        fresh: the process, where it has been started already.
 
     Raises:
         VerificationError: it cannot be loaded, or answers otherwise.
     """
     rows = verified_rows(len(splits.test))
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
+    wanted = task.expected_on_reload(outputs, rows)
     with tempfile.TemporaryDirectory() as scratch:
         _write_inputs(task, splits.test.select(rows), Path(scratch), trusted)
-        latency = None
-        for artefact in artefacts:
-            timed, wanted = artefact == folder, task.expected_on_reload(outputs, rows)
-            difference, waited = _compare(artefact, Path(scratch), wanted, timed)
-            latency = waited if timed else latency
+        read = _read_in(fresh, artefacts, Path(scratch))
+        latency = _latency(read[0])
+        for artefact, answers in zip(artefacts, read, strict=True):
+            difference = _compare(artefact, wanted, answers)
             log.info(
                 f"verified {artefact}: reloaded in a fresh process, {len(rows)} test rows, numbers "
                 f"differ by at most {difference:.1g}"
@@ -88,30 +95,38 @@ def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> Non
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 
-def _compare(
-    artefact: Path, inputs: Path, wanted: dict[str, np.ndarray], timed: bool
-) -> tuple[float, Latency | None]:
-    """Return the largest difference between what was measured and what a fresh process gives.
-
-    And where it is timed, how long one row by itself takes.
-    """
-    output = inputs / "answers.npz"
-    kind = json.loads((artefact / "config.json").read_text(encoding="utf-8")).get("model_type")
-    script = (
-        "ftkit.finetuning.reload_perceptron" if kind == "ftkit-mlp" else "ftkit.finetuning.reload"
+def _read_in(
+    fresh: Waiting | None, artefacts: list[Path], inputs: Path
+) -> list[Mapping[str, np.ndarray]]:
+    """Return what a fresh process writes about each artefact; the first one is timed."""
+    if fresh is None or fresh.has_ended():
+        kind = json.loads((artefacts[0] / "config.json").read_text(encoding="utf-8"))
+        fresh = Waiting(module_of(perceptron=kind.get("model_type") == "ftkit-mlp"))
+    files = [inputs / f"answers-{number}.npz" for number in range(len(artefacts))]
+    timing = ["timed", *(len(artefacts) - 1) * ["untimed"]]
+    status, last = fresh.carry_out(
+        [
+            [str(artefact.resolve()), str(inputs), str(file), timed]
+            for artefact, file, timed in zip(artefacts, files, timing, strict=True)
+        ]
     )
-    words = [str(artefact.resolve()), str(inputs), str(output), *([] if timed else ["untimed"])]
-    done = subprocess.run(fresh_process.command(script, *words), capture_output=True, text=True)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise VerificationError(f"{artefact} does not load in a fresh process: {last}")
-    answers = np.load(output)
-    both = [name for name in wanted if name in answers.files]
+    for artefact, file in zip(artefacts, files, strict=True):
+        if status != 0 and not file.exists():
+            raise VerificationError(f"{artefact} does not load in a fresh process: {last}")
+    return [np.load(file) for file in files]
+
+
+def _compare(
+    artefact: Path, wanted: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
+) -> float:
+    """Return the largest difference between what was measured and what a fresh process gives."""
+    both = [name for name in wanted if name in answers]
     if not both:
         raise VerificationError(f"{artefact}: a fresh process gave none of {', '.join(wanted)}")
     largest = 0.0
     for name in both:
-        measured, again = wanted[name], answers[name]
+        places = answers.get(f"{name} at", slice(None))
+        measured, again = wanted[name][places], answers[name]
         if measured.dtype.kind == "U":
             _require_equal(artefact, name, measured, again)
             continue
@@ -123,10 +138,14 @@ def _compare(
                 f"measured (largest {scale:.3g})"
             )
         largest = max(largest, difference)
-    if "latency" not in answers.files:
-        return largest, None
-    waited = dict(zip(Waited._fields, answers["latency"].tolist(), strict=True))
-    return largest, Latency(**waited)
+    return largest
+
+
+def _latency(answers: Mapping[str, np.ndarray]) -> Latency | None:
+    """Return how long one row by itself takes, where that was timed."""
+    if "latency" not in answers:
+        return None
+    return Latency(**dict(zip(Waited._fields, answers["latency"].tolist(), strict=True)))
 
 
 def _require_equal(artefact: Path, name: str, measured: np.ndarray, again: np.ndarray) -> None:

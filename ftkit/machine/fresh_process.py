@@ -7,9 +7,14 @@ alone. PYTHONPATH, and what else this process has on its path, stays.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from ftkit.machine.threads import fitting
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +26,46 @@ def command(module: str, *words: str) -> list[str]:
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [sys.executable, "-c", code, *words]
+
+
+class Waiting:
+    """A fresh process that imports what it needs while this one works, and then gets its orders.
+
+    When its imports are done the module reads orders from stdin, each a list of words as a line of
+    JSON, and ends after the last. It ends without any where this process does, however that is.
+    """
+
+    command = staticmethod(command)
+
+    def __init__(self, module: str) -> None:
+        """Start it. Ctrl-C at the terminal is not for it."""
+        self.process = subprocess.Popen(
+            self.command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | fitting(),
+            start_new_session=True,
+        )
+
+    def carry_out(self, orders: Sequence[Sequence[str]]) -> tuple[int, str]:
+        """Return the exit status and the last line of what it said, after all orders or an error.
+
+        It takes orders once.
+        """
+        lines = "".join(f"{json.dumps(list(words))}\n" for words in orders)
+        _, said = self.process.communicate(lines)
+        return self.process.returncode, (said.strip().splitlines() or ["no output"])[-1]
+
+    def has_ended(self) -> bool:
+        """Return whether it cannot take orders any more, because something has killed it."""
+        return self.process.poll() is not None
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.communicate()
 
 
 def search_path() -> list[str]:

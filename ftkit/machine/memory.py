@@ -1,15 +1,13 @@
 """Is there memory for what is asked? Said before it is taken, from shapes.
 
 Refused is what cannot be: parameters, gradients and moments alone are more than this process may
-ever have. What else a run takes is measured by `ftkit check`. psutil knows no limits of containers,
-so they are read here.
+ever have. What else a run takes is measured by `ftkit check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import psutil
 import torch
@@ -17,8 +15,8 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ftkit.errors import RecipeError
+from ftkit.machine import control_groups
 
-CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 FLOAT = 4
 """Bytes of a parameter, of its gradient, and of each of AdamW's two moments, all in float32."""
 MOVING = 4 * FLOAT
@@ -97,30 +95,10 @@ def saved_for_backward(model: nn.Module, example: dict[str, torch.Tensor]) -> in
 
 
 def _container_limits() -> Iterator[int]:
-    """Yield the limits of the control groups that this process is in, of version 1 and 2."""
-    try:
-        lines = OWN_GROUPS.read_text().splitlines()
-    except OSError:  # only Linux has them
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root, name = (
-            (CGROUPS / "memory", "memory.limit_in_bytes")
-            if controllers
-            else (CGROUPS, "memory.max")
-        )
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder == CGROUPS.parent:
-                break
-            try:
-                text = (folder / name).read_text().strip()
-            except OSError:
-                continue
-            if text.isdigit() and int(text) < NO_LIMIT:
-                yield int(text)
+    """Yield the limits of the control groups that this process is in."""
+    for text in control_groups.values("memory", "memory.limit_in_bytes", "memory.max"):
+        if text.isdigit() and int(text) < NO_LIMIT:
+            yield int(text)
 
 
 def _left_of_addresses() -> Iterator[int]:

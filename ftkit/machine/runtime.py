@@ -27,6 +27,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, broadcast_object_list, parse_flag_from_env
 
 from ftkit.errors import FtkitError, RecipeError
+from ftkit.machine.threads import usable_cores
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -67,7 +68,7 @@ def start(seed: int) -> Machine:
     name = (
         torch.cuda.get_device_name(state.device)
         if state.device.type == "cuda"
-        else f"{state.device.type} ({platform.machine()}, {os.cpu_count()} cores)"
+        else f"{state.device.type} ({platform.machine()}, {usable_cores()} cores)"
     )
     if state.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True

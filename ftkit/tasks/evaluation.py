@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ftkit.machine.runtime import Machine
+from ftkit.machine.threads import usable_cores
 from ftkit.recipe import Train
 from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
@@ -208,7 +208,7 @@ def workers(settings: Train, machine: Machine) -> int:
     """Return how many processes read images: none on the CPU, where they would take its cores."""
     if settings.workers is not None:
         return settings.workers
-    cores = (os.cpu_count() or 1) // machine.world_size
+    cores = usable_cores() // machine.world_size
     return 0 if machine.device.type == "cpu" else min(8, cores)
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -219,10 +220,13 @@ class Running:
 
 
 def _leave_unverified() -> None:
+    import ftkit.cli.train
     import ftkit.finetuning.finetune
     from ftkit.finetuning.verify import Verified
 
     ftkit.finetuning.finetune.verify = lambda *_: Verified(rows=0, latency_seconds=None)
+    ftkit.finetuning.finetune.fresh_reader = lambda _: nullcontext()
+    ftkit.cli.train.fresh_reader = lambda _: nullcontext()
 
 
 def _enter() -> int:

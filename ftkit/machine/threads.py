@@ -1,0 +1,66 @@
+"""Threads that fit: as many as this process may use cores, and asleep while they wait.
+
+OpenMP's threads wait for each other in a loop that takes a whole core. On a machine where others
+work, or in a container with a share of the cores, they take that time from the thread that they
+wait for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+
+import psutil
+
+from ftkit.machine import control_groups
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Where a user may have said how threads wait: OpenMP's own, GCC's and Intel's variable."""
+
+
+def fit_threads() -> None:
+    """Say in the environment how OpenMP's threads wait, and how many there are at most.
+
+    They read it when torch is loaded, here and in all processes that this one starts. What the
+    user has said stays.
+    """
+    os.environ.update(fitting())
+
+
+def fitting() -> dict[str, str]:
+    """Return the variables that `fit_threads` sets, for the environment of another process."""
+    found = {}
+    if not any(name in os.environ for name in WAITING):
+        found["OMP_WAIT_POLICY"] = "PASSIVE"
+    cores = usable_cores()
+    if cores < allowed_cores() and "OMP_NUM_THREADS" not in os.environ:
+        found["OMP_NUM_THREADS"] = str(cores)  # OpenMP knows the cores allowed, and no quota
+    return found
+
+
+def usable_cores() -> int:
+    """Return how many cores this process can keep busy: those allowed, or its quota of them."""
+    return max(1, min([allowed_cores(), *map(math.ceil, _quotas())]))
+
+
+def allowed_cores() -> int:
+    """Return on how many logical cores this process may run."""
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # not on macOS
+        return len(process.cpu_affinity())
+    return os.cpu_count() or 1
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the cores that control groups grant this process, for each group that has a quota.
+
+    Version 1 has a file for the microseconds granted and one for the period in which they are,
+    version 2 one for both: "50000 100000", or "max 100000".
+    """
+    granted = control_groups.values("cpu", "cpu.cfs_quota_us", "")
+    periods = control_groups.values("cpu", "cpu.cfs_period_us", "")
+    both = control_groups.values("cpu", "", "cpu.max")
+    for quota, period in (*zip(granted, periods, strict=True), *map(str.split, both)):
+        if quota.isdecimal():  # neither -1 nor max
+            yield int(quota) / int(period)
