@@ -47,7 +47,7 @@ from ftkit.finetuning.latency import latency_of
 from ftkit.finetuning.reload_language import answer_language
 
 BATCH = 32
-PIPED = 32
+PIPED = 16
 """So many inputs go through the pipeline too, one at a time as its users give them."""
 Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
 """The arrays of all answers by name, a function that answers one input by itself, and the

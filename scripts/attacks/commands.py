@@ -225,8 +225,8 @@ def _leave_unverified() -> None:
     from ftkit.finetuning.verify import Verified
 
     ftkit.finetuning.finetune.verify = lambda *_: Verified(rows=0, latency_seconds=None)
-    ftkit.finetuning.finetune.fresh_reader = lambda _: nullcontext()
-    ftkit.cli.train.fresh_reader = lambda _: nullcontext()
+    for module in (ftkit.finetuning.finetune, ftkit.cli.train):
+        setattr(module, "fresh_reader", lambda _: nullcontext())  # noqa: B010 - of another type
 
 
 def _enter() -> int:
