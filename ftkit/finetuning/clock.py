@@ -14,10 +14,10 @@ class Clock:
     """Counts a run's time for one stage after the other."""
 
     started: str = field(default_factory=lambda: now())
-    begin: float = field(default_factory=time.perf_counter)
+    begin: float = field(default_factory=lambda: time.perf_counter())
     seconds: dict[str, float] = field(default_factory=dict)
     """Of each stage that is over, in their order."""
-    mark: float = field(default_factory=time.perf_counter)
+    mark: float = field(default_factory=lambda: time.perf_counter())
     before_stop: float = 0.0
     """Of training, before the run was stopped and begun again."""
 
