@@ -110,9 +110,9 @@ def _read_in(
             for artefact, file, timed in zip(artefacts, files, timing, strict=True)
         ]
     )
-    for artefact, file in zip(artefacts, files, strict=True):
-        if status != 0 and not file.exists():
-            raise VerificationError(f"{artefact} does not load in a fresh process: {last}")
+    if status != 0:
+        done = sum(file.exists() for file in files[:-1])
+        raise VerificationError(f"{artefacts[done]} does not load in a fresh process: {last}")
     return [np.load(file) for file in files]
 
 
