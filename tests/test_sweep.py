@@ -299,3 +299,9 @@ def test_without_optuna_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "ftkit.planning.sweep", raising=False)
     assert main(["sweep", "mlp-digits", "--set", "train.epochs=1,2"]) == 2
     assert "pip install 'ftkit[sweep]'" in capsys.readouterr().err
+
+
+def test_a_sweep_is_of_one_strategy(capsys):
+    words = ["sweep", "effnet-digits", "--strategy", "auto", "--set", "train.epochs=1..3"]
+    assert main(words) == 2
+    assert "a sweep tries the settings of one strategy; name it" in capsys.readouterr().err

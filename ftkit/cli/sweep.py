@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from ftkit.cli.options import Changes, Count, Part
-from ftkit.cli.request import Flags, at_home, parse_changes, resolve, with_a_rate
+from ftkit.cli.request import AUTO, Flags, at_home, parse_changes, resolve, with_a_rate
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
 from ftkit.machine import heartbeat
@@ -77,6 +77,8 @@ def sweep(
     """
     if ray is None and (at_once, ray_cpus, ray_gpus) != (None, None, None):
         raise RecipeError("--at-once, --ray-cpus and --ray-gpus say how Ray runs trials; add --ray")
+    if strategy == AUTO:
+        raise RecipeError("--strategy auto: a sweep tries the settings of one strategy; name it")
     space, fixed = parse_space(set_)
     speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
