@@ -130,7 +130,7 @@ def test_float_tiff_of_eight_bit_values_stays():
     [
         (np.array([[12, 3890.0]], np.float32), "go from 0 to 3890"),
         (np.array([[-200, 90]], np.int32), "go from -200 to 90"),
-        (np.array([[0, 1 << 20]], np.int32), "go from 0 to 1.04858e"),
+        (np.array([[0, 1 << 20]], np.int32), "go from 0 to 1,048,576,"),
         (np.array([[0, np.nan]], np.float32), "not finite"),
     ],
 )

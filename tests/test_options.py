@@ -2,8 +2,7 @@
 
 import pytest
 
-from ftkit.cli import compare, perceptron, sweep
-from ftkit.cli import main as cli
+from ftkit.cli import check, compare, perceptron, sweep, train
 from ftkit.cli.main import main
 from ftkit.cli.request import Flags
 from ftkit.errors import FtkitError
@@ -35,7 +34,7 @@ def nothing_runs(monkeypatch):
         if quieten:
             raise AssertionError("all words were taken")
 
-    for module in (cli, compare, perceptron, sweep):
+    for module in (check, compare, perceptron, sweep, train):
         monkeypatch.setattr(module, "speak", speak)
 
 

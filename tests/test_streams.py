@@ -151,7 +151,9 @@ def test_a_file_that_is_missing_is_no_place_that_takes_no_folder(tmp_path):
         guarded(lambda: int((tmp_path / "none").read_text()), lambda line: 2)
 
 
-def test_answers_that_nobody_could_read_are_refused_before_any_is_computed(monkeypatch, capsys):
+def test_answers_that_nobody_could_read_are_refused_before_any_is_computed(
+    monkeypatch, capsys, tmp_path
+):
     monkeypatch.setattr(sys, "stdout", None)  # as Python has it where the shell closed it
-    assert main(["predict", "no-such-run", "a text"]) == 2
+    assert main(["predict", str(tmp_path), "a text"]) == 2
     assert "stdout is closed" in capsys.readouterr().err
