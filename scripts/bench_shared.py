@@ -61,8 +61,10 @@ def main() -> None:
     names = options.only or list(COMMANDS)
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
-        caches = {tree: prepare(tree, Path(scratch) / f"cache{n}") for n, tree in
-                  enumerate(trees.values())}  # fmt: skip
+        caches = {
+            tree: prepare(tree, Path(scratch) / f"cache{number}", names)
+            for number, tree in enumerate(trees.values())
+        }
         for number in range(options.rounds):
             for condition in options.conditions:
                 with surroundings(condition) as group:
@@ -91,10 +93,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(tree: Path, cache: Path) -> Path:
+def prepare(tree: Path, cache: Path, names: list[str]) -> Path:
     """Return a cache in which the commands of a tree have left all that they keep."""
-    for name in ("head, cached", "text head", "compare"):
-        timed(name, tree, cache, cache.parent, None)
+    for name in names:
+        if name not in ("imports", "stock head"):
+            timed(name, tree, cache, cache.parent, None)
     return cache
 
 
