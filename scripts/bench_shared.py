@@ -7,8 +7,9 @@ Every command is a process of its own and is timed by the clock, from its start 
 round each command runs once under each condition, in turns with the same of another checkout
 (--before) and with the stock Trainer; the table has medians. A neighbour counts without an end on
 the same cores. The quota is one of Linux's control groups of version 1 or 2, for which one must be
-root. "share" is the time beside the idle one, over the share of the cores that a fair scheduler
-leaves to a command with a thread for each core: of C cores beside N neighbours C / (C + N).
+root. A fair scheduler leaves a command with a thread for each of C cores the share C / (C + N) of
+them beside N neighbours. The number in parentheses is how many times longer the command took than
+that share explains.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def quota() -> Iterator[Path]:
 def table(seconds: dict[tuple[str, str], list[float]], conditions: list[str]) -> None:
     """Print medians, and how they stand to the idle ones."""
     cores = len(os.sched_getaffinity(0))
-    print(f"\n{cores} cores; seconds, and times the idle ones over what a fair share gives")
+    print(f"\n{cores} cores; median seconds (times what a fair share of the cores explains)")
     print("| command |" + "".join(f" {condition} |" for condition in conditions))
     print("|---|" + "---|" * len(conditions))
     for name in dict.fromkeys(name for name, _ in seconds):

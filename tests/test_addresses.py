@@ -10,7 +10,7 @@ import pytest
 
 from ftkit import Data, DataError, Recipe, RecipeError
 from ftkit.cli.main import main
-from ftkit.cli.request import short_name, train_command
+from ftkit.cli.request import command_line, short_name
 from ftkit.compare.baselines import holds
 from ftkit.data.remote_files import fetch
 from ftkit.errors import FtkitError
@@ -117,7 +117,7 @@ def test_what_is_to_be_typed_again_shows_host_and_path():
     words = ["train", "mlp-text", "--data", ADDRESS, "--set", f"data.path={ADDRESS}"]
     assert command_to_go_on(words).count(PLAIN) == 2
     assert "s3cret" not in command_to_go_on(words)
-    command = train_command("mlp-text", None, ADDRESS, None, [f"data.path={ADDRESS}"], None)
+    command = command_line("train", "mlp-text", None, ADDRESS, None, [f"data.path={ADDRESS}"], None)
     assert command == f"ftkit train mlp-text --data {PLAIN} --set data.path={PLAIN}"
     assert short_name("https://joe:s3cret@host/data?x=s3cret") == "host"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ftkit.cli.options import Changes
-from ftkit.cli.request import Flags, resolve, train_command
+from ftkit.cli.request import Flags, command_line, resolve
 from ftkit.errors import DataError
 from ftkit.errors.names import visible
 from ftkit.machine.streams import json_text
@@ -46,7 +46,7 @@ def check(
     """
     speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, set_, False, flags)
-    command = train_command(recipe, strategy, data, backbone, set_, flags)
+    command = command_line("train", recipe, strategy, data, backbone, set_, flags)
     speak()
     from ftkit.machine.runtime import stop
     from ftkit.planning.check import check as check_recipe

@@ -3,6 +3,7 @@
 TORCH = """
 import json, os, platform
 import torch
+from ftkit.machine.threads import usable_cores
 
 def flags():
     try:
@@ -21,8 +22,7 @@ def name():
 
 fast = {"avx512_bf16", "amx_bf16", "bf16"} & flags()
 bf16 = f"bf16 in hardware ({', '.join(sorted(fast))})" if fast else "bf16 without hardware for it"
-cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-cpu = f"{name()}, {cores} cores, {torch.get_num_threads()} threads, fp32, {bf16}"
+cpu = f"{name()}, {usable_cores()} cores, {torch.get_num_threads()} threads, fp32, {bf16}"
 torch.ones(8, 8) @ torch.ones(8, 8)
 
 devices, why = [], "torch was built without CUDA" if torch.version.cuda is None else ""

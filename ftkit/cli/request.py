@@ -226,7 +226,8 @@ def short_name(path: str) -> str:
     return next((slug for slug in reversed(told) if slug not in USUAL_NAMES), told[-1])
 
 
-def train_command(
+def command_line(
+    verb: str,
     name: str,
     strategy: str | None,
     data: str | None,
@@ -234,10 +235,10 @@ def train_command(
     changes: Sequence[str],
     flags: BaseModel | None,
 ) -> str:
-    """Return the command line that trains what these arguments of `check` say."""
+    """Return the command line of another verb, such as train, with these arguments."""
     given = {"strategy": strategy, "data": data, "backbone": backbone}
     given |= flags.model_dump() if flags else {}
-    words = ["ftkit", "train", name]
+    words = ["ftkit", verb, name]
     for flag, value in given.items():
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{flag.replace('_', '-')}")

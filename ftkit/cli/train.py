@@ -11,8 +11,7 @@ from cyclopts import Parameter
 
 from ftkit.cli.options import Changes, Switch, seconds_of
 from ftkit.cli.recipes import list_recipes
-from ftkit.cli.request import AUTO, Flags, at_home, default_folder, resolve
-from ftkit.errors.addresses import shown
+from ftkit.cli.request import AUTO, Flags, at_home, command_line, default_folder, resolve
 from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched
@@ -125,7 +124,8 @@ def train(
             print("\n".join(clock.lines()))
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
-        words = ["ftkit", "compare", str(recipe), *(["--data", shown(data)] if data else [])]
-        answer, inputs = ["ftkit", "predict", str(folder)], resolved.task.noun.upper()
-        print(f"next     {shlex.join(answer)} {inputs}, {shlex.join(words)}")
+        same = [change for change in set_ if change.startswith(("data.", "task.", "backbone."))]
+        compare = command_line("compare", str(recipe), None, data, backbone, same, None)
+        answer, inputs = shlex.join(["ftkit", "predict", str(folder)]), resolved.task.noun.upper()
+        print(f"next     {answer} {inputs}, {compare}")
     return None

@@ -24,8 +24,8 @@ def named_images(inputs: Sequence[str], label_names: Sequence[str]) -> Source | 
     """Return the images that these words name; None when they name a data set or nothing.
 
     What is no image among them is left out with a note. An image beside class folders is a row
-    without a label. A folder is a data set where it says the
-    labels of its images: by a table, or by folders that are called as splits or known classes.
+    without a label. A folder is a data set where it says the labels of its images: by a table, or
+    by folders that are called as splits or known classes.
 
     Raises:
         DataError: an image that is named is not there.

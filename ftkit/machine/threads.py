@@ -4,9 +4,9 @@ OpenMP's threads wait for each other in a loop that takes a whole core. On a mac
 work, or in a container with a share of the cores, they take that time from the thread that they
 wait for. Asleep at once they leave it, but are woken up late, and a network of many small layers
 stops for them often: alone on two cores, one image took EfficientNet-Lite0 24 ms for 10. So they
-wait awake for some ten thousand turns, about as long as the next layer takes to begin, and sleep
-then: alone as fast as ever, and beside four busy neighbours a step took 0.4 to 0.65 of the time
-(docs/performance.md).
+wait awake for ten thousand turns, and sleep then: alone that was as fast as ever, and beside four
+busy neighbours a step of training took 0.4 to 0.7 of the time (scripts/measure_threads.py,
+docs/performance.md).
 """
 
 from __future__ import annotations
