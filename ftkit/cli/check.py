@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ftkit.cli.options import Changes
+from ftkit.cli.options import Changes, OtherBackbone, OtherData
 from ftkit.cli.request import Flags, command_line, resolve
 from ftkit.errors import DataError
 from ftkit.errors.names import visible
@@ -18,8 +18,8 @@ def check(
     recipe: str,
     *,
     strategy: str | None = None,
-    data: str | None = None,
-    backbone: str | None = None,
+    data: OtherData = None,
+    backbone: OtherBackbone = None,
     set_: Changes = (),
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
@@ -35,10 +35,6 @@ def check(
     strategy
         Which parameters move: full, head, lpft, lora, bitfit, or auto, which checks the recipe's
         own.
-    data
-        Your own data instead of the recipe's: a folder of class folders, a file, a Hub id.
-    backbone
-        Another backbone: a Hub id or a local model folder.
     set_
         Any field by its path, as in --set strategy.rank=16. Can be repeated.
     json_

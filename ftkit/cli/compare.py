@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ftkit.cli.options import Changes, Count, Share, Switch, seconds_of
+from ftkit.cli.options import Changes, Count, OtherBackbone, OtherData, Share, Switch, seconds_of
 from ftkit.cli.request import at_home, resolve
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.names import visible
@@ -20,8 +20,8 @@ def compare(
     strategies: str | None = None,
     seeds: Count = 1,
     budget: str | None = None,
-    data: str | None = None,
-    backbone: str | None = None,
+    data: OtherData = None,
+    backbone: OtherBackbone = None,
     set_: Changes = (),
     smoke: Switch = False,
     margin: Share = 0.01,
@@ -44,10 +44,6 @@ def compare(
         second begins.
     budget
         Start no run that would not fit into this time: 90s, 30min, 2h.
-    data
-        Your own data instead of the recipes': a folder of class folders, a file, a Hub id.
-    backbone
-        Another backbone: a Hub id or a local model folder.
     set_
         Any field by its path, as in --set train.epochs=2. Can be repeated.
     smoke

@@ -33,6 +33,15 @@ def _as_setting(kind: Any) -> Parameter:
 
 Switch = Annotated[bool, Parameter(negative="")]
 Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
+OtherData = Annotated[
+    str | None,
+    Parameter(
+        help="Your own data instead of the recipe's: a folder of class folders, a file, a Hub id."
+    ),
+]
+OtherBackbone = Annotated[
+    str | None, Parameter(help="Another backbone: a Hub id or a local model folder.")
+]
 Count = Annotated[int, _as_setting(settings.Count)]
 Share = Annotated[float, _as_setting(settings.Fraction)]
 Part = Annotated[float, _as_setting(Annotated[float, Field(ge=0, le=1)])]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from ftkit.cli.options import Changes, Count, Part
+from ftkit.cli.options import Changes, Count, OtherBackbone, OtherData, Part
 from ftkit.cli.request import AUTO, Flags, at_home, parse_changes, resolve, with_a_rate
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
@@ -42,8 +42,8 @@ def sweep(
     at_once: Count | None = None,
     ray_cpus: Count | None = None,
     ray_gpus: Part | None = None,
-    data: str | None = None,
-    backbone: str | None = None,
+    data: OtherData = None,
+    backbone: OtherBackbone = None,
     set_: Changes = (),
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:

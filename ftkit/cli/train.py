@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ftkit.cli.options import Changes, Switch, seconds_of
+from ftkit.cli.options import Changes, OtherBackbone, OtherData, Switch, seconds_of
 from ftkit.cli.recipes import list_recipes
 from ftkit.cli.request import AUTO, Flags, at_home, command_line, default_folder, resolve
 from ftkit.finetuning.fresh_reader import fresh_reader
@@ -26,8 +26,8 @@ def train(
     strategy: str | None = None,
     budget: str | None = None,
     out: Path | None = None,
-    data: str | None = None,
-    backbone: str | None = None,
+    data: OtherData = None,
+    backbone: OtherBackbone = None,
     set_: Changes = (),
     resume: Switch = False,
     resume_anyway: Switch = False,
@@ -53,10 +53,6 @@ def train(
         Time for the whole command, as 90s, 30min or 2h: epochs (and image size) are made to fit.
     out
         New folder for the run; runs/RECIPE-STRATEGY-seedSEED when not given.
-    data
-        Your own data instead of the recipe's: a folder of class folders, a file, a Hub id.
-    backbone
-        Another backbone: a Hub id or a local model folder.
     set_
         Any field by its path, as in --set strategy.rank=16. Can be repeated.
     resume
