@@ -50,6 +50,21 @@ def test_bf16_is_taken_where_it_is_faster_and_something_is_gained(
     assert model.calls == tried  # from the notes
 
 
+def test_a_way_that_is_far_slower_is_tried_once(inputs, monkeypatch):
+    model, machine = Slow(0.06, 5.0), runtime.start(0)
+    clock = SimpleNamespace(process_time=lambda: model.clock)
+    monkeypatch.setattr("ftkit.training.precision.time", clock)
+    assert fastest_precision(model, inputs, "auto", machine) == "fp32"
+    assert model.clock == pytest.approx(5.06)
+
+
+def test_a_plain_way_that_is_far_slower_is_left(inputs, monkeypatch):
+    model, machine = Slow(0.06, 0.005), runtime.start(0)
+    clock = SimpleNamespace(process_time=lambda: model.clock)
+    monkeypatch.setattr("ftkit.training.precision.time", clock)
+    assert fastest_precision(model, inputs, "auto", machine) == "bf16"
+
+
 class Noisy(Slow):
     """Its CPU seconds vary as beside busy neighbours: by a tenth, and one in five by half more."""
 

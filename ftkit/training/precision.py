@@ -44,6 +44,9 @@ TOO_SHORT = 0.02
 """A pass that takes fewer seconds is not worth measuring."""
 CLEAR = 1.6
 """Where the fastest way is so many times as fast as the others, no more tries are needed."""
+HOPELESS = 5.0
+"""A way that takes so many times as long as the fastest in one try is not tried again: bfloat16 on
+a CPU without instructions for it takes seconds."""
 FEWEST, MOST = 2, 6
 """Tries that count: a single one may be that in which a neighbour emptied the caches."""
 
@@ -183,8 +186,8 @@ def _fastest(
         notes[key] = str(best if worth else ways[0])
         figures = ", ".join(f"{1e3 * each:.0f} ms in {way}" for way, each in seconds.items())
         rows, use = len(next(iter(batch.values()))), what.split()[0]
-        of = " of the CPU" if machine.device.type == "cpu" else ""
-        log.info("precision: %s for %s; %d rows take%s %s", notes[key], use, rows, of, figures)
+        of = "CPU time" if machine.device.type == "cpu" else "time"
+        log.info("precision: %s for %s; %s of %d rows: %s", notes[key], use, of, rows, figures)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(notes, indent=2))
     return known[notes[key]]
@@ -199,11 +202,12 @@ def _try_out(
 ) -> dict[Arithmetic, float]:
     """Return the shortest seconds of each way, tried in turns; the first try does not count.
 
-    On a CPU these are seconds that it worked for this process. Others who wait for it as well make
-    those of the clock longer, by another factor in each try. Where the plain way is too short for
-    anything to be gained, the others are not tried.
+    On a CPU these are the seconds in which it worked for this process. Neighbours who want it too
+    lengthen those of the wall clock, by another factor in each try. Where the plain way is too
+    short for anything to be gained, the others are not tried.
     """
     best: dict[Arithmetic, float] = {}
+    plain = ways[0]
     clock = time.process_time if machine.device.type == "cpu" else time.perf_counter
     begin = clock()
     for attempt in range(MOST + 1):
@@ -214,11 +218,11 @@ def _try_out(
             if machine.device.type == "cuda":
                 torch.cuda.synchronize(machine.device)
             seconds = clock() - before
-            if seconds < TOO_SHORT and way == ways[0]:
+            if seconds < TOO_SHORT and way == plain:
                 return {way: seconds}
-            if attempt:
-                best[way] = min(seconds, best.get(way, seconds))
-        if attempt < FEWEST:
+            best[way] = seconds if attempt < 2 else min(seconds, best[way])
+        ways = [way for way in ways if best[way] < HOPELESS * min(best.values())]
+        if attempt < FEWEST and len(ways) > 1:
             continue
         fastest, *others = sorted(best.values())
         clear = all(other > CLEAR * fastest for other in others)
