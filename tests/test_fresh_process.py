@@ -73,50 +73,88 @@ def test_the_doctor_is_not_misled(foreign, monkeypatch):
 
 
 ECHO = """
-import json, sys
-for line in sys.stdin:
-    print(f"heard {json.loads(line)}", file=sys.stderr)
-    if "fail" in line:
-        raise SystemExit("it failed")
+import sys
+
+
+def main(*words):
+    print(f"heard {words}", file=sys.stderr)
+    if "fail" in words:
+        raise ValueError("it failed\\nfor a reason")
+    if "die" in words:
+        os.kill(os.getpid(), 9)
 """
+WAITING = {"fork": fresh_process.Forked, "python": fresh_process.Waiting}
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "echo.py").write_text(ECHO)
+    (tmp_path / "mine" / "echo.py").write_text("import os" + ECHO)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "mine"), *sys.path])
-    return "echo"
+    yield "echo"
+    sys.modules.pop("echo", None)
 
 
 @pytest.mark.parametrize(
     ("orders", "end"),
     [
-        ([["a", "b c"]], (0, "heard ['a', 'b c']")),
-        ([["a"], ["\u00e9\n"]], (0, "heard ['\u00e9\\n']")),
-        ([["fail"], ["a"]], (1, "it failed")),
-        ([], (0, "no output")),
+        ([["a", "b c"]], 0),
+        ([["a"], ["\u00e9\n", True]], 0),
+        ([["fail"], ["a"]], (1, "for a reason")),
+        ([["die"]], -9),
+        ([], 0),
     ],
 )
-def test_a_waiting_process_carries_out_its_orders(module, cold, orders, end):
-    assert fresh_process.Waiting(module).carry_out(orders) == end
+@pytest.mark.parametrize("kind", WAITING)
+def test_a_waiting_process_carries_out_its_orders(module, cold, kind, orders, end):
+    found = WAITING[kind](module).carry_out(orders)
+    assert found == end if isinstance(end, tuple) else found[0] == end
 
 
-def test_a_waiting_process_ends_when_it_is_told_to_or_killed(module, cold):
-    waiting = fresh_process.Waiting(module)
+def test_what_is_said_by_a_python_of_its_own_is_told(module, cold):
+    done = fresh_process.Waiting(module).carry_out([["a"], ["\u00e9\n", True]])
+    assert done == (0, "heard ('\u00e9\\n', True)")
+
+
+@pytest.mark.parametrize("kind", WAITING)
+def test_a_waiting_process_ends_when_it_is_told_to_or_killed(module, cold, kind):
+    waiting = WAITING[kind](module)
     assert not waiting.has_ended()
     waiting.end()
     assert waiting.has_ended()
 
 
-def test_a_waiting_process_ends_with_the_one_that_started_it(module, cold):
+@pytest.mark.parametrize("kind", WAITING)
+def test_a_waiting_process_ends_with_the_one_that_started_it(module, cold, kind):
     code = (
-        "import os, time; from ftkit.machine.fresh_process import Waiting; "
-        f"import sys; sys.path.insert(0, {sys.path[0]!r}); "
-        "print(Waiting('echo').process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "import os, sys; from ftkit.machine import fresh_process; "
+        f"sys.path.insert(0, {sys.path[0]!r}); "
+        f"print(fresh_process.{WAITING[kind].__name__}('echo').process.pid, flush=True); "
+        "os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     child = psutil.Process(int(done.stdout)) if psutil.pid_exists(int(done.stdout)) else None
     assert done.returncode == -9
     if child is not None:
         child.wait(60)
+
+
+def test_a_process_that_has_computed_nothing_is_forked(module, cold):
+    """A fork has what was imported before; after torch, it could wait for threads for ever."""
+    code = (
+        "import sys; from ftkit.machine.fresh_process import Forked, waiting_for; "
+        f"sys.path.insert(0, {sys.path[0]!r}); before = waiting_for('echo'); "
+        "import torch; after = waiting_for('echo'); "
+        "print([isinstance(one, Forked) for one in (before, after)], "
+        "[one.carry_out([['a']])[0] for one in (before, after)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [f"[{sys.platform == 'linux'},", "False]", "[0,", "0]"]
+
+
+def test_a_fork_is_not_reached_by_ctrl_c_and_says_nothing(module, capfd):
+    waiting = fresh_process.Forked(module)
+    while os.getpgid(waiting.process.pid) == os.getpgid(0):
+        pass
+    assert waiting.carry_out([["a"]])[0] == 0
+    assert capfd.readouterr() == ("", "")

@@ -31,7 +31,7 @@ from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
-from ftkit.machine.fresh_process import Waiting
+from ftkit.machine.fresh_process import Forked, Waiting
 from ftkit.machine.memory_denied import denied_in_one_line
 from ftkit.machine.permissions import give_usual_rights
 from ftkit.publishing.card import model_card
@@ -57,7 +57,7 @@ def finetune(
     out: str | Path,
     resume: bool = False,
     anyway: bool = False,
-    fresh: Waiting | None = None,
+    fresh: Waiting | Forked | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
@@ -82,7 +82,12 @@ def finetune(
 
 
 def _finetune(
-    recipe: Recipe, folder: Path, resume: bool, anyway: bool, fresh: Waiting | None, clock: Clock
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    anyway: bool,
+    fresh: Waiting | Forked | None,
+    clock: Clock,
 ) -> RunResult:
     clock.begin_run()
     machine = runtime.start(recipe.train.seed)
@@ -131,7 +136,7 @@ def carry_out(
     folder: Path,
     resume: bool,
     clock: Clock,
-    fresh: Waiting | None = None,
+    fresh: Waiting | Forked | None = None,
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ftkit.machine.fresh_process import Waiting
+from ftkit.machine.fresh_process import Forked, Waiting, waiting_for
 from ftkit.machine.terminal import rank
 from ftkit.recipe import Mlp
 
 
 @contextmanager
-def fresh_reader(backbone: Any) -> Iterator[Waiting | None]:
+def fresh_reader(backbone: Any) -> Iterator[Waiting | Forked | None]:
     """Have a process import what the saved model of such a backbone needs; ends it afterwards.
 
     Args:
@@ -27,7 +27,7 @@ def fresh_reader(backbone: Any) -> Iterator[Waiting | None]:
     if rank() != 0:
         yield None
         return
-    waiting = Waiting(module_of(perceptron=isinstance(backbone, Mlp)))
+    waiting = waiting_for(module_of(perceptron=isinstance(backbone, Mlp)))
     try:
         yield waiting
     finally:

@@ -1,27 +1,23 @@
 """Run a saved model through public interfaces alone: transformers, and peft for adapters.
 
-A script for a fresh process, which `ftkit.finetuning.verify` starts; it imports nothing of ftkit
-but the clock and `ftkit.finetuning.reload_language`, which imports nothing of it, so what it
-computes is what anyone who downloads the folder gets.
+`main` runs in a fresh process, when `ftkit.finetuning.verify` tells it to. This file imports
+nothing of ftkit but the clock and `ftkit.finetuning.reload_language`, which imports nothing of it,
+so what it computes is what anyone who downloads the folder gets.
 
-Its orders come from stdin, a line of JSON each: ["MODEL_FOLDER", "INPUTS_FOLDER", "OUTPUT.npz",
-"timed" or "untimed"].
-
-INPUTS_FOLDER holds inputs.json, {"task": settings, "reads" and "tells": what goes in and what comes
-out, "columns": {name: a value for each row}, "trusted": whether Python code in MODEL_FOLDER may
-run}, and a PNG file for each image. OUTPUT.npz has for a classifier `logits` (N, C) float32 by
-AutoModel, or by PeftModel where the folder holds an adapter, and `probabilities` (N, C) by
-`pipeline`; for a regression `numbers` (N, 1) instead, and for words `tags` and `scores` of each;
-for a translator `translations` (N,) by `generate`, and `losses` (N,), the nats of the translations
-that the data has. For a language model it has `losses` (N,), nats a token of each text, and
-`answers`, which `pipeline` writes to some of the prompts.
+The folder of inputs holds inputs.json, {"task": settings, "reads" and "tells": what goes in and
+what comes out, "columns": {name: a value for each row}, "trusted": whether Python code in the
+model's folder may run}, and a PNG file for each image. The output, an npz file, has for a
+classifier `logits` (N, C) float32 by AutoModel, or by PeftModel where the folder holds an adapter,
+and `probabilities` (N, C) by `pipeline`; for a regression `numbers` (N, 1) instead, and for words
+`tags` and `scores` of each; for a translator `translations` (N,) by `generate`, and `losses` (N,),
+the nats of the translations that the data has. For a language model it has `losses` (N,), nats a
+token of each text, and `answers`, which `pipeline` writes to some of the prompts.
 What a pipeline gives, it gives for some inputs alone: those at the positions in "NAME at".
 Unless it should be untimed, `latency` has the values of `ftkit.finetuning.latency.Waited`: how long
 one input by itself takes.
 """
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +50,9 @@ Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
 inputs."""
 
 
-def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
+def main(folder: str | Path, inputs: str | Path, output: str | Path, timed: bool = True) -> None:
     """Write the answers of the model in `folder` for every input, in order."""
+    folder, inputs = Path(folder), Path(inputs)
     logging.set_verbosity(logging.CRITICAL)  # an error is raised, not only logged
     logging.disable_progress_bar()
     asked = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))
@@ -271,9 +268,3 @@ ANSWERS = {
     ("texts", "translation"): answer_translations,
 }
 """The function for each pair of what a model reads and what it predicts."""
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        model, given, to, timed = json.loads(line)
-        main(Path(model), Path(given), Path(to), timed == "timed")

@@ -1,18 +1,14 @@
 """Run a saved perceptron on raw inputs in a fresh process, which `ftkit.finetuning.verify` starts.
 
-Its orders come from stdin, a line of JSON each: ["MODEL_FOLDER", "INPUTS_FOLDER", "OUTPUT.npz",
-"timed" or "untimed"].
-
-INPUTS_FOLDER holds inputs.json, {"columns": {"text" or "features": a value for each row}}, and a
-PNG file for each image. OUTPUT.npz has `logits` (N, C), the outputs, and for a classifier
-`probabilities` (N, C). Unless it should be untimed it has `latency` too: the values of
+The folder of inputs holds inputs.json, {"columns": {"text" or "features": a value for each row}},
+and a PNG file for each image. The output, an npz file, has `logits` (N, C), the outputs, and for a
+classifier `probabilities` (N, C). Unless it should be untimed it has `latency` too: the values of
 `ftkit.finetuning.latency.Waited`, from the image file, text or row of numbers to the answer.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +20,9 @@ from ftkit.finetuning.latency import latency_of
 from ftkit.perceptron.estimators import MlpClassifier
 
 
-def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
+def main(folder: str | Path, inputs: str | Path, output: str | Path, timed: bool = True) -> None:
     """Write the answers of the perceptron in `folder` for every input, in order."""
+    folder, inputs = Path(folder), Path(inputs)
     trained = load_perceptron(folder)
     columns = json.loads((inputs / "inputs.json").read_text(encoding="utf-8"))["columns"]
     raw: list[Any] = next(iter(columns.values()), sorted(inputs.glob("*.png")))
@@ -43,9 +40,3 @@ def main(folder: Path, inputs: Path, output: Path, timed: bool = True) -> None:
 def _opened(one: Any) -> Any:
     """Return what a file shows; texts and rows of numbers are themselves."""
     return Image.open(one) if isinstance(one, Path) else one
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        model, given, to, timed = json.loads(line)
-        main(Path(model), Path(given), Path(to), timed == "timed")

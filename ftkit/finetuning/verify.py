@@ -22,7 +22,7 @@ from ftkit.data.splits import Splits
 from ftkit.errors import VerificationError
 from ftkit.finetuning.fresh_reader import module_of
 from ftkit.finetuning.latency import Waited
-from ftkit.machine.fresh_process import Waiting
+from ftkit.machine.fresh_process import Forked, Waiting, waiting_for
 from ftkit.runs.result import Latency
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import verified_rows
@@ -53,7 +53,7 @@ def verify(
     splits: Splits,
     outputs: Any,
     trusted: bool = False,
-    fresh: Waiting | None = None,
+    fresh: Waiting | Forked | None = None,
 ) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
@@ -96,18 +96,17 @@ def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> Non
 
 
 def _read_in(
-    fresh: Waiting | None, artefacts: list[Path], inputs: Path
+    fresh: Waiting | Forked | None, artefacts: list[Path], inputs: Path
 ) -> list[Mapping[str, np.ndarray]]:
     """Return what a fresh process writes about each artefact; the first one is timed."""
     if fresh is None or fresh.has_ended():
         kind = json.loads((artefacts[0] / "config.json").read_text(encoding="utf-8"))
-        fresh = Waiting(module_of(perceptron=kind.get("model_type") == "ftkit-mlp"))
+        fresh = waiting_for(module_of(perceptron=kind.get("model_type") == "ftkit-mlp"))
     files = [inputs / f"answers-{number}.npz" for number in range(len(artefacts))]
-    timing = ["timed", *(len(artefacts) - 1) * ["untimed"]]
     status, last = fresh.carry_out(
         [
-            [str(artefact.resolve()), str(inputs), str(file), timed]
-            for artefact, file, timed in zip(artefacts, files, timing, strict=True)
+            (str(artefact.resolve()), str(inputs), str(file), file is files[0])
+            for artefact, file in zip(artefacts, files, strict=True)
         ]
     )
     if status != 0:

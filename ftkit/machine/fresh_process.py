@@ -3,20 +3,32 @@
 `python -m` looks for modules in the working directory first: a random.py or a folder torch/ beside
 the user's rows would be taken for the real one. PYTHONSAFEPATH forbids that from Python 3.11 on
 alone. PYTHONPATH, and what else this process has on its path, stays.
+
+`waiting_for(module)` gives a process that has imported a module and waits until it is told what to
+do. Where torch is not imported here yet, nothing has been computed here either, and the process is
+a fork of this one: one import serves both (`Forked`). Otherwise it is a Python of its own
+(`Waiting`).
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from ftkit.machine.threads import fitting
 
 ROOT = Path(__file__).resolve().parents[2]
+NOTHING = "no output"
 
 
 def command(module: str, *words: str) -> list[str]:
@@ -28,17 +40,20 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-c", code, *words]
 
 
-class Waiting:
-    """A fresh process that imports what it needs while this one works, and then gets its orders.
+def waiting_for(module: str) -> Waiting | Forked:
+    """Return a process that imports a module while this one works, and then gets its orders.
 
-    When its imports are done the module reads orders from stdin, each a list of words as a line of
-    JSON, and ends after the last. It ends without any where this process does, however that is.
+    It calls `main(*words)` of the module for each order. It ends without any where this process
+    does, however that is. Ctrl-C at the terminal is not for it.
     """
+    unused = "torch" not in sys.modules and threading.active_count() == 1
+    return Forked(module) if unused and sys.platform == "linux" else Waiting(module)
 
-    command = staticmethod(command)
+
+class Waiting:
+    """A Python of its own, which reads its orders as one line of JSON from stdin."""
 
     def __init__(self, module: str) -> None:
-        """Start it. Ctrl-C at the terminal is not for it."""
         self.process = subprocess.Popen(
             self.command(module),
             stdin=subprocess.PIPE,
@@ -49,14 +64,19 @@ class Waiting:
             start_new_session=True,
         )
 
-    def carry_out(self, orders: Sequence[Sequence[str]]) -> tuple[int, str]:
+    @staticmethod
+    def command(module: str) -> list[str]:
+        """Return the command line that obeys."""
+        code = f"from ftkit.machine.fresh_process import obey; obey({module!r})"
+        return [sys.executable, "-c", f"import sys; sys.path[:] = {search_path()!r}; {code}"]
+
+    def carry_out(self, orders: Sequence[Sequence[Any]]) -> tuple[int, str]:
         """Return the exit status and the last line of what it said, after all orders or an error.
 
         It takes orders once.
         """
-        lines = "".join(f"{json.dumps(list(words))}\n" for words in orders)
-        _, said = self.process.communicate(lines)
-        return self.process.returncode, (said.strip().splitlines() or ["no output"])[-1]
+        _, said = self.process.communicate(json.dumps(orders) + "\n")
+        return self.process.returncode, (said.strip().splitlines() or [NOTHING])[-1]
 
     def has_ended(self) -> bool:
         """Return whether it cannot take orders any more, because something has killed it."""
@@ -66,6 +86,71 @@ class Waiting:
         """End it, whatever it does."""
         self.process.kill()
         self.process.communicate()
+
+
+def obey(module: str) -> None:
+    """Import a module, and carry out the orders of a line of stdin."""
+    main = importlib.import_module(module).main
+    for words in json.loads(sys.stdin.readline() or "[]"):
+        main(*words)
+
+
+class Forked:
+    """A fork of this process with a module that both have imported; orders come through a pipe.
+
+    OpenMP's threads begin with the first product, and a fork that comes later would wait for them
+    for ever; those of OpenBLAS, which begin with the import, end before a fork by themselves.
+    """
+
+    def __init__(self, module: str) -> None:
+        importlib.import_module(module)
+        self.pipe, its_end = get_context("fork").Pipe()
+        self.process = get_context("fork").Process(
+            target=_obey_through, args=(its_end, self.pipe, module), daemon=True
+        )
+        self.process.start()
+        its_end.close()
+
+    def carry_out(self, orders: Sequence[Sequence[Any]]) -> tuple[int, str]:
+        """Return the exit status and the last line of what it said, after all orders or an error.
+
+        It takes orders once.
+        """
+        try:
+            self.pipe.send(orders)
+            status, said = self.pipe.recv()
+        except (EOFError, OSError):  # it was killed
+            self.process.join()
+            return self.process.exitcode or 1, NOTHING
+        return status, said
+
+    def has_ended(self) -> bool:
+        """Return whether it cannot take orders any more, because something has killed it."""
+        return not self.process.is_alive()
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.join()
+
+
+def _obey_through(pipe: Connection, other_end: Connection, module: str) -> None:
+    """Carry out the orders of a pipe, in a fork; answer with exit status and last line."""
+    other_end.close()  # so that this end is told when the other process has ended
+    os.setsid()
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (1, 2):
+        os.dup2(sys.stdout.fileno(), stream)
+    try:
+        for words in pipe.recv():
+            sys.modules[module].main(*words)
+    except EOFError:
+        return
+    except BaseException as error:
+        said = "".join(traceback.format_exception_only(error)).strip()
+        pipe.send((1, (said.splitlines() or [NOTHING])[-1]))
+    else:
+        pipe.send((0, NOTHING))
 
 
 def search_path() -> list[str]:
