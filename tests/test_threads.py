@@ -18,6 +18,8 @@ def groups(tmp_path, monkeypatch):
     monkeypatch.setattr(control_groups, "ROOT", root)
     monkeypatch.setattr(control_groups, "OWN", own)
     monkeypatch.setattr(threads, "allowed_cores", lambda: 8)
+    monkeypatch.setattr(threads, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
 
     def write(line, **files):
         own.write_text(f"{line}\n")
@@ -63,6 +65,46 @@ def test_threads_fall_asleep_and_are_no_more_than_a_quota_allows(groups, monkeyp
     assert (os.environ["GOMP_SPINCOUNT"], os.environ["OMP_NUM_THREADS"]) == ("10000", "2")
 
 
+@pytest.mark.parametrize(
+    ("load", "others", "turns"),
+    [
+        ("0.00 0.01 0.05 1/847 11206", 0, "10000"),
+        ("9.00 9.01 9.05 1/847 11206", 0, "10000"),  # they have gone
+        ("0.00 0.01 0.05 3/847 11206", 2, "10000"),
+        ("0.00 0.01 0.05 4/847 11206", 3, "0"),
+        ("0.00 0.01 0.05 99/847 11206", 98, "0"),
+        ("something else", 0, "10000"),
+        ("", 0, "10000"),
+    ],
+)
+def test_threads_sleep_at_once_where_others_want_their_cores(
+    groups, monkeypatch, tmp_path, load, others, turns
+):
+    """Eight of ten cores may be used."""
+    groups("0::/a/b")
+    for name in threads.WAITING:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "loadavg").write_text(f"{load}\n")
+    assert threads.others_running() == others
+    assert threads.fitting()["GOMP_SPINCOUNT"] == turns
+
+
+@pytest.mark.skipif(not threads.LOAD.exists(), reason="this system does not tell")
+def test_neighbours_are_seen():
+    few = min(threads.others_running() for _ in range(3))
+    count = os.cpu_count() + few + 1
+    neighbours = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
+    ]
+    try:
+        seen = [threads.others_running() for _ in range(20)]
+        assert max(seen) > os.cpu_count()
+    finally:
+        for each in neighbours:
+            each.kill()
+            each.wait()
+
+
 def test_without_a_quota_the_number_of_threads_is_left_to_openmp(groups, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     groups("0::/a/b")
@@ -86,6 +128,7 @@ def test_what_the_user_has_said_stays(groups, monkeypatch, name):
 def test_a_command_says_it_before_torch_is_loaded():
     """A command in its own Python: what OpenMP read is what it says of itself when asked to."""
     code = (
+        "from ftkit.machine import threads; threads.others_running = lambda: 0; "
         "from ftkit.cli.main import main; main(['list']); import sys; "
         "assert 'torch' not in sys.modules; import torch; torch.ones(9, 9) @ torch.ones(9, 9)"
     )

@@ -3,17 +3,20 @@
 OpenMP's threads wait for each other in a loop that takes a whole core. On a machine where others
 work, or in a container with a share of the cores, they take that time from the thread that they
 wait for. Asleep at once they leave it, but are woken up late, and a network of many small layers
-stops for them often: alone on two cores, one image took EfficientNet-Lite0 24 ms for 10. So they
-wait awake for ten thousand turns, and sleep then: alone that was as fast as ever, and beside four
-busy neighbours a step of training took 0.4 to 0.7 of the time (scripts/measure_threads.py,
-docs/performance.md).
+stops for them often: alone on two cores, one image took EfficientNet-Lite0 24 ms for 10. So where
+others leave them their cores they wait awake for ten thousand turns, which was as fast as ever, and
+sleep then: others may come. Where others do not when the command starts, they sleep at once.
+Results are the same, bit for bit (scripts/measure_threads.py, docs/performance.md).
 """
 
 from __future__ import annotations
 
 import math
 import os
+import statistics
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
@@ -23,6 +26,9 @@ WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Where a user may have said how threads wait: OpenMP's own, GCC's and Intel's variable."""
 SPINS = "10000"
 """Turns of GCC's OpenMP, which torch's wheels for Linux have; others know no such number."""
+LOAD = Path("/proc/loadavg")
+GLANCES, APART = 9, 0.002
+"""How often the machine is looked at, and how many seconds apart."""
 
 
 def fit_threads() -> None:
@@ -36,13 +42,26 @@ def fit_threads() -> None:
 
 def fitting() -> dict[str, str]:
     """Return the variables that `fit_threads` sets, for the environment of another process."""
-    found = {}
+    found, cores = {}, usable_cores()
     if not any(name in os.environ for name in WAITING):
-        found["GOMP_SPINCOUNT"] = SPINS
-    cores = usable_cores()
+        found["GOMP_SPINCOUNT"] = (
+            SPINS if others_running() + cores <= (os.cpu_count() or 1) else "0"
+        )
     if cores < allowed_cores() and "OMP_NUM_THREADS" not in os.environ:
         found["OMP_NUM_THREADS"] = str(cores)  # OpenMP knows the cores allowed, and no quota
     return found
+
+
+def others_running() -> int:
+    """Return how many other threads of the machine want a core just now; 0 where it is not told."""
+    counts = []
+    for _ in range(GLANCES):
+        try:  # "0.20 0.18 0.12 3/847 11206": three of 847 run, this one among them
+            counts.append(int(LOAD.read_text(encoding="ascii").split()[3].partition("/")[0]) - 1)
+        except (OSError, ValueError, IndexError):
+            return 0
+        time.sleep(APART)
+    return max(0, round(statistics.median(counts)))
 
 
 def usable_cores() -> int:
