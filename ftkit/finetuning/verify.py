@@ -88,7 +88,7 @@ def verify(
 def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> None:
     """Write what the rows hold as a user would have it: inputs.json, and PNG files of images."""
     for number, row in enumerate(rows if "image" in rows.column_names else ()):
-        open_rgb(row["image"]).save(folder / f"{number:06d}.png")
+        open_rgb(row["image"]).save(folder / f"{number:06d}.png", compress_level=1)
     settings = task.settings.model_dump(mode="json")
     about = {"reads": task.settings.noun, "tells": task.settings.tells}
     inputs = {"task": settings, **about, "columns": task.user_inputs(rows), "trusted": trusted}
