@@ -23,7 +23,7 @@ from ftkit import (
 )
 from ftkit.data.duplicates import normalised, number_copies
 from ftkit.data.tic_tac_toe import canonical, positions
-from ftkit.finetuning.folder import with_rows_of_run, write_predictions
+from ftkit.finetuning.folder import as_run_began, write_predictions
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
@@ -290,10 +290,10 @@ def test_the_recipe_of_an_earlier_run_has_its_rows(tmp_path):
     before = Recipe.from_json(earlier(recipe))
     assert (before.data.split_seed, before.data.copies) == (3, "apart")
     (tmp_path / "recipe.json").write_text(earlier(recipe))
-    assert with_rows_of_run(recipe, tmp_path, resume=True) == before
-    assert with_rows_of_run(recipe, tmp_path, resume=False) == recipe
+    assert as_run_began(recipe, tmp_path, resume=True) == before
+    assert as_run_began(recipe, tmp_path, resume=False) == recipe
     (tmp_path / "recipe.json").write_text(recipe.to_json())
-    assert with_rows_of_run(recipe, tmp_path, resume=True) == recipe
+    assert as_run_began(recipe, tmp_path, resume=True) == recipe
     assert Recipe.from_json(recipe.to_json()) == recipe
     splits = load_splits(before.data, task_of(before.task))
     train, labels = 3834, np.array(splits.train["label"][:])

@@ -19,6 +19,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from ftkit.backbones import pooling
 from ftkit.backbones.base import Family, Loaded
 from ftkit.backbones.checks import check_adapter, check_body, check_kind, check_weights
 from ftkit.backbones.embedded import embedded_backbone
@@ -197,6 +198,7 @@ def load_model(
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+        pooling.settle(model, backbone, Path(name), task)
     task.write_into(model, processor, backbone.id)
     task.check_forward(model, processor, backbone)
     return model.eval(), processor

@@ -17,12 +17,12 @@ from ftkit.errors import FtkitError
 from ftkit.finetuning.clock import Clock, now
 from ftkit.finetuning.folder import (
     Lock,
+    as_run_began,
     disk_errors_in_one_line,
     is_complete,
     open_folder,
     require_room,
     require_same_rows,
-    with_rows_of_run,
     write_checks,
     write_plots,
     write_predictions,
@@ -91,7 +91,7 @@ def _finetune(
 ) -> RunResult:
     clock.begin_run()
     machine = runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(lambda: with_rows_of_run(pin(recipe), folder, resume))
+    recipe = runtime.on_main(lambda: as_run_began(pin(recipe), folder, resume))
     recipe = runtime.on_main(lambda: with_batch_size_of_run(recipe, folder, resume))
     if runtime.on_main(lambda: is_complete(folder, recipe, resume, anyway)):
         runtime.on_main(lambda: _require_rows_of_finished(folder, recipe, anyway))

@@ -34,7 +34,7 @@ from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
 from ftkit.machine.whole_files import write_whole
-from ftkit.recipe import Recipe
+from ftkit.recipe import Backbone, Recipe
 from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.runs.finished import LOCK, read_recipe, run_in
@@ -86,20 +86,23 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
     return finished
 
 
-def with_rows_of_run(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
-    """Return the recipe with the rows that the run in `folder` began with.
+def as_run_began(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+    """Return the recipe with the rows and the layers that the run in `folder` began with.
 
-    Those of this version follow from the recipe. Earlier ones drew them by `train.seed`; going on
-    with others, a run would be tested on what it was trained on.
+    Those of this version follow from the recipe. Earlier ones drew rows by `train.seed`; going on
+    with others, a run would be tested on what it was trained on. And they read the first token.
     """
     there = folder / "recipe.json"
     if not resume or not there.is_file():
         return recipe
-    before = read_recipe(folder).data
-    if "split_seed" in json.loads(there.read_text(encoding="utf-8"))["data"]:
-        return recipe
-    drawn = {"data.split_seed": before.split_seed, "data.copies": before.copies}
-    return recipe.override(drawn)
+    before, written = read_recipe(folder), json.loads(there.read_text(encoding="utf-8"))
+    changes: dict[str, Any] = {}
+    if "split_seed" not in written["data"]:
+        changes["data.split_seed"] = before.data.split_seed
+        changes["data.copies"] = before.data.copies
+    if isinstance(recipe.backbone, Backbone) and "pooling" not in written["backbone"]:
+        changes["backbone.pooling"] = getattr(before.backbone, "pooling", "auto")
+    return recipe.override(changes)
 
 
 def open_folder(folder: Path, recipe: Recipe, resume: bool = False) -> Lock:

@@ -16,7 +16,7 @@ from huggingface_hub.file_download import repo_folder_name
 from ftkit.errors import HubError
 from ftkit.hub.checksums import git_sha1, sha256_of
 from ftkit.hub.errors import CLIENT_ERRORS, hub_errors, is_unreachable, patiently
-from ftkit.hub.names import is_pinned
+from ftkit.hub.names import POOLING, is_pinned
 
 log = logging.getLogger(__name__)
 Kind = Literal["model", "dataset"]
@@ -90,11 +90,14 @@ def fetch(
 
     def download(again: bool) -> str:
         with hub_errors(what, name, revision):
-            return patiently(
+            folder = patiently(
                 lambda: snapshot_download(
                     name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]
                 )
             )
+            if Path(folder, "modules.json").exists():  # it is a sentence encoder
+                patiently(lambda: snapshot_download(name, revision=commit, allow_patterns=POOLING))
+            return folder
 
     folder = Path(download_whole("model", name, commit, download))
     _remove_unfinished(folder.parents[1] / "blobs")

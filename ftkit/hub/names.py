@@ -8,8 +8,9 @@ from glob import has_magic
 from pathlib import Path
 
 TABLES = (".parquet", ".csv", ".tsv", ".json", ".jsonl")
-
 PREFIX = "embedded:"
+POOLING = "1_Pooling/config.json"
+"""Where sentence-transformers says how tokens become one vector."""
 
 
 def is_hub_id(name: str) -> bool:

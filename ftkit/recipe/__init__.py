@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ftkit.errors import RecipeError, nearest
 from ftkit.errors.addresses import shown
-from ftkit.recipe.backbone import Backbone, FineTune, Mlp
+from ftkit.recipe.backbone import Backbone, FineTune, Mlp, as_pooled_before
 from ftkit.recipe.data import Data, as_drawn_before
 from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
 from ftkit.recipe.settings import Settings, read_json, replace
@@ -164,6 +164,8 @@ class Recipe(Settings):
                 raise ValueError(f"task {self.task.kind} is for backbone Mlp")
             if self.task.noun != "images" and self.backbone.image_size is not None:
                 raise ValueError("backbone.image_size is not for texts")
+            if self.task.noun != "texts" and self.backbone.pooling == "mean":
+                raise ValueError("backbone.pooling = 'mean' is for texts")
             self._choices_suit_the_labels()
             return self
         if not self.task.for_perceptrons:
@@ -249,4 +251,4 @@ class Recipe(Settings):
             raise RecipeError(f"recipe: {error}") from None
         if not isinstance(values, dict):
             raise RecipeError(f"recipe: expected a JSON object, got {type(values).__name__}")
-        return cls(**as_drawn_before(values))
+        return cls(**as_pooled_before(as_drawn_before(values)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -21,10 +21,24 @@ class Backbone(Settings):
     """Commit, tag or branch of a Hub model."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     """Side of the square image in pixels; the backbone's own when not given."""
+    pooling: Literal["auto", "first", "mean"] = "auto"
+    """Which tokens a new head for texts reads: the first, as is usual, or the mean of all; `auto`
+    is the mean for a sentence encoder that was trained with it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the backbone. Only for authors you trust."""
     allow_pickle: bool = False
     """Accept pickled weights (.bin); safetensors only otherwise."""
+
+
+def as_pooled_before(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's JSON that an earlier version wrote, with the first token to be read.
+
+    What it wrote is known by having every other setting; of anything else the values are as given.
+    """
+    backbone = values.get("backbone")
+    if not isinstance(backbone, dict) or "allow_pickle" not in backbone or "pooling" in backbone:
+        return values
+    return {**values, "backbone": {**backbone, "pooling": "first"}}
 
 
 class FineTune(Settings):

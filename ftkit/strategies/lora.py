@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import Conv1D, PreTrainedModel
 
+from ftkit.backbones.pooling import pooling_parts
 from ftkit.backbones.structure import new_head
 from ftkit.errors import ModelError
 from ftkit.machine import memory
@@ -34,8 +35,9 @@ class LoraStrategy(Strategy):
         Raises:
             ModelError: it has no such layers, or none whose names end in `strategy.targets`.
         """
-        settings, head = self.settings, new_head(model)
-        targets = lora_targets(model, head)
+        settings, parts = self.settings, pooling_parts(model)
+        kept = [*new_head(model), *parts]
+        targets = lora_targets(model, kept)
         turned = isinstance(model.get_submodule(targets[0]), Conv1D)
         if settings.targets is not None:
             targets = [name for name in targets if name.endswith(settings.targets)]
@@ -43,7 +45,7 @@ class LoraStrategy(Strategy):
                 raise ModelError(
                     f"strategy.targets = {', '.join(settings.targets)}: no layer's name ends in "
                     f"them; layers that can be adapted are "
-                    f"{', '.join(lora_targets(model, head)[:8])}, ..."
+                    f"{', '.join(lora_targets(model, kept)[:8])}, ..."
                 )
         _require_memory(settings.rank, model, targets)
         config = LoraConfig(
@@ -55,18 +57,24 @@ class LoraStrategy(Strategy):
             target_modules=targets,
             fan_in_fan_out=turned,  # how GPT-2's layers keep their weights
             # a new head belongs to the adapter, which is worthless without it; one that writes
-            # texts is not new, and often the same matrix as the input's
-            modules_to_save=head or None,
+            # texts is not new, and often the same matrix as the input's. So does a new layer
+            modules_to_save=kept or None,
         )
         adapted = get_peft_model(model, config)
+        for part in parts:
+            cast(Any, adapted.base_model.model).get_submodule(part).requires_grad_(False)
         if settings.init == "pissa":
             start_from_principal(adapted)
         return adapted
 
     def moves(self, model: nn.Module) -> set[str]:
         """Return the names of the updates' parameters, and of the new head's."""
-        kept = (".lora_", ".modules_to_save.")
-        return {n for n, _ in model.named_parameters() if any(part in n for part in kept)}
+        kept, still = (".lora_", ".modules_to_save."), pooling_parts(model)
+        return {
+            name
+            for name, _ in model.named_parameters()
+            if any(part in name for part in kept) and not any(f".{part}." in name for part in still)
+        }
 
     def for_saving(self, model: PeftModel) -> PeftModel:
         """Return the adapter as a plain one, where it began as the principal part of weights."""
