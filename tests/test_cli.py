@@ -214,6 +214,14 @@ def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_cho
     assert few.train.least_steps == 0  # so many epochs were asked for
 
     caplog.clear()
+    head = resolve("minilm-langid", "head", "texts.csv", None, [], False, None).strategy
+    assert (head.pooler, head.weight_decay) == (False, None)
+    assert "--set strategy.pooler=true --set strategy.weight_decay=0.1" in caplog.messages[0]
+    asked = resolve("minilm-langid", "head", "t.csv", None, ["strategy.pooler=true"], False, None)
+    assert asked.strategy.pooler
+    assert find("minilm-langid").with_strategy("head").strategy.pooler  # for its own data
+
+    caplog.clear()
     texts = resolve("distilbert-sst2", None, "reviews.csv", None, [], False, None)
     assert texts.task.max_length is None
     assert "data.test=validation" in caplog.text  # the recipe tests on the split `validation`

@@ -1,7 +1,8 @@
 """What a recipe chose for its own data, and what other data gets instead: the defaults.
 
-A recipe for digits reads them small and never mirrors them, which is wrong for photos. Learning
-rates, epochs, batches and strategies belong to the backbone and stay.
+A recipe for digits reads them small and never mirrors them, which is wrong for photos; one for the
+language of names trains the pooler with the head, which few texts cannot. Learning rates, epochs,
+batches and strategies belong to the backbone and stay.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from ftkit.recipe import Augment, Backbone, Data, Mlp, Recipe, Train
+from ftkit.recipe import Augment, Backbone, Data, HeadOnly, Mlp, Recipe, Train
 from ftkit.recipe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def _defaults(recipe: Recipe) -> dict[str, Any]:
             found |= _fields("task.augment", Augment, *Augment.model_fields)
     elif recipe.task.noun == "images":
         found |= _fields("backbone", Mlp, "image_size", "grey")
+    if isinstance(recipe.strategy, HeadOnly) and recipe.strategy.pooler:
+        found |= _fields("strategy", HeadOnly, "pooler", "weight_decay")
     if not recipe.task.writes:
         if "max_length" in type(recipe.task).model_fields:
             found |= _fields("task", type(recipe.task), "max_length")
