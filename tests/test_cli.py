@@ -218,7 +218,7 @@ def test_own_data_gets_the_defaults_and_the_log_says_how_to_keep_the_recipes_cho
     assert (head.pooler, head.weight_decay) == (False, None)
     assert "--set strategy.pooler=true --set strategy.weight_decay=0.1" in caplog.messages[0]
     asked = resolve("minilm-langid", "head", "t.csv", None, ["strategy.pooler=true"], False, None)
-    assert asked.strategy.pooler
+    assert (asked.strategy.pooler, asked.strategy.weight_decay) == (True, 0.1)
     assert find("minilm-langid").with_strategy("head").strategy.pooler  # for its own data
 
     caplog.clear()

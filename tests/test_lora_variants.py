@@ -133,6 +133,15 @@ def test_a_whole_run_by_pissa_is_verified(tiny_recipe, tmp_path):
     assert result.strategy["init"] == "pissa"
 
 
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_whole_run_by_dora_on_a_cnn_is_verified(merge, tiny_recipe, checkpoint, tmp_path):
+    """The fresh process computes CNNs in channels last, of which DoRA's kernels take no views."""
+    changes = {"backbone.id": str(checkpoint("resnet")), "train.max_steps": 3}
+    strategy = Lora(rank=2, dora=True, learning_rate=1e-3, merge=merge)
+    recipe = tiny_recipe.override({"strategy": strategy, **changes})
+    assert finetune(recipe, tmp_path / "out").n > 0
+
+
 def test_pissa_resumes(tiny_recipe, tmp_path):
     strategy = Lora(rank=2, init="pissa", learning_rate=1e-3)
     before, after = cut_after_an_epoch(tiny_recipe.override({"strategy": strategy}), tmp_path)

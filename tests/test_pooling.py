@@ -1,12 +1,14 @@
 """Mean pooling in an ordinary Transformer: one more layer that transformers loads by itself."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import constants, snapshot_download
 from test_tasks_text import recipe, texts  # noqa: F401
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -156,6 +158,44 @@ def test_what_is_saved_answers_alike_in_a_fresh_process(
     assert np.allclose(told["probability"], measured["probability"], atol=1e-4)
 
 
+def test_full_fine_tuning_moves_the_whole_layer(recipe, encoder, tmp_path):  # noqa: F811
+    """Keys and one matrix begin at zero; with more zeros their gradients would be zero for ever."""
+    own = recipe.override({"backbone.id": str(encoder()), "train.epochs": 1})
+    before = make_ready(own, runtime.start(0)).model.bert.encoder.layer[2].state_dict()
+    finetune(own, tmp_path / "out")
+    saved = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "model")
+    after = saved.bert.encoder.layer[2].state_dict()
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert still <= {"attention.self.key.bias"}  # which softmax does not see
+
+
+def test_a_head_that_is_kept_gets_no_layer_and_says_so(recipe, encoder, tmp_path):  # noqa: F811
+    first = recipe.override({"backbone.id": str(encoder()), "train.epochs": 1})
+    finetune(first, tmp_path / "out")
+    again = first.override(
+        {"backbone.id": str(tmp_path / "out" / "model"), "backbone.pooling": "mean"}
+    )
+    with pytest.raises(ModelError, match=r"goes with a new head, and .* keeps its own"):
+        make_ready(again, runtime.start(0))
+
+
+@pytest.mark.parametrize("kind", ["longformer", "convbert", "big_bird", "layoutlm", "deberta"])
+def test_layers_that_are_only_called_alike_are_none(kind, checkpoint):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint("bert"))
+    assert pooling.can_pool(model)
+    model.config.model_type = kind
+    assert not pooling.can_pool(model)
+
+
+def test_relative_positions_and_code_of_others_are_left(checkpoint):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint("bert"))
+    model.config.position_embedding_type = "alibi"
+    assert not pooling.can_pool(model)
+    model.config.position_embedding_type = "absolute"
+    model.__class__ = type("JinaBert", (type(model),), {"__module__": "transformers_modules.jina"})
+    assert not pooling.can_pool(model)
+
+
 def test_lora_leaves_the_layer_as_it_is(recipe, encoder):  # noqa: F811
     own = recipe.override({"backbone.id": str(encoder())}).model_copy(
         update={"strategy": Lora(learning_rate=1e-2, rank=2)}
@@ -192,6 +232,17 @@ def test_the_recipe_of_an_earlier_run_has_its_layers(tmp_path):
     assert Recipe.from_json(own.to_json()) == own
 
 
+def test_an_earlier_run_on_own_data_keeps_the_pooler_of_its_head(tmp_path):
+    """Then it was trained with the head on any data."""
+    began = registry.find("minilm-langid").with_strategy("head")
+    (tmp_path / "recipe.json").write_text(earlier(began))
+    now = began.override({"strategy.pooler": False, "strategy.weight_decay": None})
+    again = as_run_began(now, tmp_path, resume=True)
+    assert again.strategy == began.strategy
+    (tmp_path / "recipe.json").write_text(began.to_json())
+    assert as_run_began(now, tmp_path, resume=True) == now
+
+
 def test_images_have_no_tokens_to_take_the_mean_of(tiny_recipe):
     with pytest.raises(RecipeError, match="pooling = 'mean' is for texts"):
         tiny_recipe.override({"backbone.pooling": "mean"})
@@ -204,6 +255,21 @@ def test_the_hub_is_asked_for_the_way_of_a_sentence_encoder_alone(hub, encoder):
     fetched = fetch("alice/encoder")
     assert pooling.was_trained_by_mean(fetched)
     assert not (fetched / "onnx").exists()
+
+
+def test_a_cache_of_an_earlier_version_is_used_offline(hub, encoder, monkeypatch, caplog):
+    """It has no file that says how tokens are pooled, and all others."""
+    caplog.set_level(logging.INFO, logger="ftkit")
+    folder = encoder()
+    files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    commit = hub.add("alice/encoder", files).head.oid
+    wanted = ["*.json", "*.safetensors", "*.txt"]
+    snapshot_download(
+        "alice/encoder", revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not pooling.was_trained_by_mean(fetch("alice/encoder", commit))
+    assert f"the cache has no {POOLING}" in caplog.text
 
 
 def test_the_embedded_minilm_is_read_as_it_was_trained():

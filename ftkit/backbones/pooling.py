@@ -2,11 +2,12 @@
 
 Sentence encoders are trained with the mean over all tokens, and their first token knows less: yet
 it is the one that transformers' classifiers of the BERT family read. A layer of attention can take
-that mean. Queries of zero look at all tokens alike, padding left out; values are the tokens as they
-are, times a factor beside which the first token itself, which the residual connection adds, does
-not count; and a feed-forward part of zero adds nothing. So the first token leaves the layer as the
-layer norm of the mean, which is what sentence encoders compare, to a factor (they scale it to
-length one). The saved model is an ordinary BERT with one layer more, and needs no code of ours.
+that mean. With keys of zero every query looks at all tokens alike, padding left out; values are the
+tokens as they are, times a factor beside which the first token itself, which the residual
+connection adds, does not count; and a feed-forward part whose second matrix is zero adds nothing.
+So the first token leaves the layer as the layer norm of the mean, which is what sentence encoders
+compare, to a factor (they scale it to length one). The saved model is an ordinary BERT with one
+layer more, and needs no code of ours.
 """
 
 from __future__ import annotations
@@ -28,8 +29,13 @@ from ftkit.recipe import Backbone
 log = logging.getLogger(__name__)
 WHOLE = ("class", "tags", "number")
 """What is told of a text as a whole."""
+LIKE_BERT = (
+    "bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "data2vec-text", "xmod"
+)  # fmt: skip
+"""Types of models with BERT's layers. Others call theirs alike and compute something else: some
+tokens alone (Longformer, BigBird), convolutions (ConvBERT), or an added bias (LayoutLMv3)."""
 FACTOR = 1e3
-"""The mean counts so many times what the first token does; float16 holds a hundred times that."""
+"""The mean counts so many times what the first token does; float16 holds 65 times that."""
 SLOPE = 0.5
 """The pooler's tanh is nearly straight for numbers of about one times this."""
 PARTS = "pooling_parts"
@@ -52,9 +58,15 @@ def settle(model: PreTrainedModel, backbone: Backbone, folder: Path, task: Any) 
             f"backbone.pooling = mean: the layers of '{backbone.id}' "
             f"({type(model).__name__}) cannot be given one more that takes the mean; leave it out"
         )
-    if backbone.pooling == "first" or not possible:
+    if backbone.pooling == "first" or task.settings.tells not in WHOLE:
         return
-    if backbone.pooling == "mean" or was_trained_by_mean(folder):
+    by_mean = was_trained_by_mean(folder)
+    if by_mean and not possible:
+        log.info(
+            f"{backbone.id}: it was trained with the mean of all tokens, and "
+            f"{type(model).__name__} reads what it reads; its layers are not BERT's"
+        )
+    elif by_mean or backbone.pooling == "mean":
         pool_by_mean(model)
         log.info(
             f"{backbone.id}: one more layer of attention gives the head the mean of all tokens, "
@@ -75,19 +87,13 @@ def was_trained_by_mean(folder: Path) -> bool:
 
 
 def can_pool(model: PreTrainedModel) -> bool:
-    """Return whether the model has BERT's layers, and nothing in them goes by position."""
-    encoder = getattr(getattr(model, model.base_model_prefix, None), "encoder", None)
-    rows = getattr(encoder, "layer", None)
-    kind = getattr(model.config, "position_embedding_type", "absolute")
-    if not isinstance(rows, nn.ModuleList) or not len(rows) or kind != "absolute":
+    """Return whether the model has BERT's layers, in which nothing goes by position."""
+    positions = getattr(model.config, "position_embedding_type", "absolute")
+    own_code = not type(model).__module__.startswith("transformers.")
+    if model.config.model_type not in LIKE_BERT or positions != "absolute" or own_code:
         return False
-    names = {name for name, _ in rows[-1].named_modules()}
-    needed = {
-        *(f"attention.self.{part}" for part in ("query", "key", "value")),
-        *("attention.output.dense", "attention.output.LayerNorm"),
-        *("intermediate.dense", "output.dense", "output.LayerNorm"),
-    }
-    return needed <= names and not hasattr(encoder, "relative_attention_bias")
+    base: Any = getattr(model, model.base_model_prefix)
+    return len(base.encoder.layer) > 0
 
 
 def pool_by_mean(model: PreTrainedModel) -> None:
@@ -102,15 +108,15 @@ def pool_by_mean(model: PreTrainedModel) -> None:
     attention = layer.attention.self
     with torch.no_grad():
         for module in layer.modules():
-            if isinstance(module, nn.Linear):
-                module.weight.zero_()
-                module.bias.zero_()
-            elif isinstance(module, nn.LayerNorm):
+            if isinstance(module, nn.LayerNorm):
                 module.weight.fill_(1)
                 module.bias.zero_()
-        nn.init.eye_(attention.value.weight)
-        nn.init.eye_(layer.attention.output.dense.weight)
-        layer.attention.output.dense.weight.mul_(FACTOR)
+        for silent in (attention.key, layer.output.dense):
+            silent.weight.zero_()
+            silent.bias.zero_()
+        for passed, factor in ((attention.value, 1.0), (layer.attention.output.dense, FACTOR)):
+            nn.init.eye_(passed.weight).mul_(factor)
+            passed.bias.zero_()
         if base_pooler := getattr(base, "pooler", None):
             nn.init.eye_(base_pooler.dense.weight).mul_(SLOPE)
             nn.init.zeros_(base_pooler.dense.bias)

@@ -199,6 +199,11 @@ def load_model(
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
         pooling.settle(model, backbone, Path(name), task)
+    elif backbone.pooling == "mean":
+        raise ModelError(
+            f"backbone.pooling = mean goes with a new head, and '{backbone.id}' keeps its own; "
+            f"leave it out"
+        )
     task.write_into(model, processor, backbone.id)
     task.check_forward(model, processor, backbone)
     return model.eval(), processor

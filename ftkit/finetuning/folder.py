@@ -34,7 +34,7 @@ from ftkit.data.split_fingerprint import fingerprint, what_changed
 from ftkit.data.splits import Splits
 from ftkit.errors import RunError
 from ftkit.machine.whole_files import write_whole
-from ftkit.recipe import Backbone, Recipe
+from ftkit.recipe import Backbone, HeadOnly, Recipe
 from ftkit.recipe.settings import by_path
 from ftkit.recipe.strangers import words_to_repeat
 from ftkit.runs.finished import LOCK, read_recipe, run_in
@@ -87,10 +87,11 @@ def is_complete(folder: Path, recipe: Recipe, resume: bool, anyway: bool = False
 
 
 def as_run_began(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
-    """Return the recipe with the rows and the layers that the run in `folder` began with.
+    """Return the recipe with the rows and the way of reading that the run in `folder` began with.
 
     Those of this version follow from the recipe. Earlier ones drew rows by `train.seed`; going on
-    with others, a run would be tested on what it was trained on. And they read the first token.
+    with others, a run would be tested on what it was trained on. And they read the first
+    token, on own data with the settings of a head that the recipe has for its own.
     """
     there = folder / "recipe.json"
     if not resume or not there.is_file():
@@ -102,6 +103,10 @@ def as_run_began(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
         changes["data.copies"] = before.data.copies
     if isinstance(recipe.backbone, Backbone) and "pooling" not in written["backbone"]:
         changes["backbone.pooling"] = getattr(before.backbone, "pooling", "auto")
+        kept = before.strategy, recipe.strategy
+        if all(isinstance(each, HeadOnly) for each in kept):  # on own data they were the recipe's
+            for name in ("pooler", "weight_decay"):
+                changes[f"strategy.{name}"] = getattr(before.strategy, name)
     return recipe.override(changes)
 
 

@@ -118,7 +118,8 @@ def answer_images(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) 
         return processor(images=batch, return_tensors="pt")
 
     model = saved.load(AutoModelForImageClassification)
-    model = model.to(memory_format=torch.channels_last)  # the same, and CNNs are faster
+    if not saved.is_adapter:  # peft's DoRA takes views of its own kernels
+        model = model.to(memory_format=torch.channels_last)  # the same, and CNNs are faster
     classify = saved.pipeline("image-classification", model, image_processor=processor)
     names = list(model.config.id2label.values())
     function, name = SCORES[asked["tells"]]

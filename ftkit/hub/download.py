@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
 from ftkit.errors import HubError
@@ -96,12 +97,26 @@ def fetch(
                 )
             )
             if Path(folder, "modules.json").exists():  # it is a sentence encoder
-                patiently(lambda: snapshot_download(name, revision=commit, allow_patterns=POOLING))
+                _fetch_pooling(name, commit)
             return folder
 
     folder = Path(download_whole("model", name, commit, download))
     _remove_unfinished(folder.parents[1] / "blobs")
     return folder
+
+
+def _fetch_pooling(name: str, commit: str) -> None:
+    """Fetch what a sentence encoder says of its pooling; an earlier version left it out."""
+    try:
+        patiently(lambda: snapshot_download(name, revision=commit, allow_patterns=POOLING))
+    except CLIENT_ERRORS as error:
+        if not (is_unreachable(error) or isinstance(error, LocalEntryNotFoundError)):
+            raise
+        log.warning(
+            "backbone '%s': the cache has no %s, and the Hub cannot be asked for it now: how its "
+            "tokens were pooled is not known",
+            *(name, POOLING),
+        )
 
 
 def download_whole(kind: Kind, name: str, commit: str, download: Callable[[bool], Value]) -> Value:

@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ def waiting_for(module: str) -> Waiting | Forked:
     does, however that is. Ctrl-C at the terminal is not for it.
     """
     unused = "torch" not in sys.modules and threading.active_count() == 1
-    return Forked(module) if unused and sys.platform == "linux" else Waiting(module)
+    may_fork = sys.platform == "linux" and not current_process().daemon
+    return Forked(module) if unused and may_fork else Waiting(module)
 
 
 class Waiting:

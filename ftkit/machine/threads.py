@@ -44,9 +44,9 @@ def fitting() -> dict[str, str]:
     """Return the variables that `fit_threads` sets, for the environment of another process."""
     found, cores = {}, usable_cores()
     if not any(name in os.environ for name in WAITING):
-        found["GOMP_SPINCOUNT"] = (
-            SPINS if others_running() + cores <= (os.cpu_count() or 1) else "0"
-        )
+        others = others_running()
+        crowded = others + cores > (os.cpu_count() or 1) and others >= max(1, cores // 4)
+        found["GOMP_SPINCOUNT"] = "0" if crowded else SPINS
     if cores < allowed_cores() and "OMP_NUM_THREADS" not in os.environ:
         found["OMP_NUM_THREADS"] = str(cores)  # OpenMP knows the cores allowed, and no quota
     return found

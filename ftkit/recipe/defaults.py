@@ -30,6 +30,8 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
     defaults = _defaults(recipe)
     if {"train.epochs", "train.max_steps"} & {*asked}:
         defaults.pop("train.least_steps", None)
+    if any(_touches("strategy.pooler", other) for other in asked):
+        defaults.pop("strategy.weight_decay", None)
     reset = {
         path: value
         for path, value in defaults.items()
