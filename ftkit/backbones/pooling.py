@@ -43,7 +43,7 @@ PARTS = "pooling_parts"
 
 
 def settle(model: PreTrainedModel, backbone: Backbone, folder: Path, task: Any) -> None:
-    """Add the layer where the recipe asks for it, or by itself the backbone was trained so.
+    """Add the layer where the recipe asks for it, or leaves it to a backbone that was trained so.
 
     Args:
         model: with a new head.
