@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,15 @@ def record(options: Any, found: dict[str, Any]) -> None:
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     if options.json:
         Path(options.json).write_text(json.dumps(about | found, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def busy_neighbours(count: int) -> Iterator[None]:
+    """Have so many processes beside this one that count without an end."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
+        yield
 
 
 def quiet() -> None:

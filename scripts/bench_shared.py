@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench_common import busy_neighbours
+
 ROOT = Path(__file__).resolve().parents[1]
 FTKIT = [sys.executable, "-m", "ftkit.cli"]
 COMMANDS = {
@@ -47,7 +49,6 @@ COMMANDS = {
 }
 NEW = ("head, new", "text head", "compare")
 """Commands that find no features in the cache."""
-NEIGHBOUR = [sys.executable, "-c", "while True: pass"]
 QUOTA = {"cpu.cfs_quota_us": "100000", "cpu.max": "100000 100000"}
 """One core, as the files of either version say it."""
 GROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
@@ -127,8 +128,7 @@ def surroundings(condition: str) -> Iterator[Path | None]:
         if condition == "quota":
             yield stack.enter_context(quota())
             return
-        for _ in range(int(condition) if condition != "idle" else 0):
-            stack.callback(subprocess.Popen(NEIGHBOUR).kill)
+        stack.enter_context(busy_neighbours(0 if condition == "idle" else int(condition)))
         yield None
 
 

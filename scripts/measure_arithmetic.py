@@ -2,23 +2,20 @@
 
     python scripts/measure_arithmetic.py [--starts 20] [--neighbours 0 4]
 
-Each start asks anew, with an empty cache, in the way of a run: for the inference and the training
-of EfficientNet-Lite0 and for the training of MiniLM. The table has how often each way was chosen.
+Each start asks with an empty cache, as the first run on a machine does: for the inference and the
+training of EfficientNet-Lite0 and of MiniLM. The lines have how often each way was chosen.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
-from bench_common import quiet
+from bench_common import busy_neighbours, quiet
 
 RECIPES = ("effnet-digits", "minilm-langid")
 
@@ -32,10 +29,7 @@ def main() -> None:
     quiet()
     questions = {about: ask for name in RECIPES for about, ask in questions_of(name).items()}
     for count in options.neighbours:
-        with ExitStack() as stack:
-            for _ in range(count):
-                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                stack.callback(busy.kill)
+        with busy_neighbours(count):
             for about, ask in questions.items():
                 found = Counter(fresh(ask) for _ in range(options.starts))
                 ways = ", ".join(f"{way} {times}" for way, times in found.most_common())

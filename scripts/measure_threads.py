@@ -16,8 +16,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
+
+from bench_common import busy_neighbours
 
 WAYS = {
     "as OpenMP is": {},
@@ -43,10 +44,7 @@ def main() -> None:
     found: dict[str, dict[str, float]] = {}
     inherited = {name: value for name, value in os.environ.items() if name not in READ}
     for count in options.neighbours:
-        with ExitStack() as stack:
-            for _ in range(count):
-                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                stack.callback(busy.kill)
+        with busy_neighbours(count):
             for way, environment in WAYS.items():
                 command = [sys.executable, __file__, "--worker"]
                 said = subprocess.check_output(command, env=inherited | environment, text=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants, snapshot_download
 from test_tasks_text import recipe, texts  # noqa: F401
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from ftkit import Full, HeadOnly, Lora, ModelError, Recipe, RecipeError, finetune, registry
 from ftkit.backbones import pooling
@@ -73,12 +73,35 @@ def test_the_first_token_leaves_the_layer_as_the_mean_of_all(family, checkpoint,
     assert again.config.num_hidden_layers == 3
 
 
+@pytest.mark.parametrize("kind", pooling.LIKE_BERT)
+def test_every_family_that_is_named_takes_the_mean(kind, tmp_path):
+    torch.manual_seed(0)
+    own = {"xmod": {"languages": ["en"], "default_language": "en"}}.get(kind, {})
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    about = {**sizes, "intermediate_size": 32, "vocab_size": 40, "pad_token_id": 0, **own}
+    config = AutoConfig.for_model(kind, max_position_embeddings=32, **about)
+    model = AutoModelForSequenceClassification.from_config(config)
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 0, 0, 0]])
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    before, counted = first_tokens(model, inputs), inputs["attention_mask"][..., None]
+    mean = (before * counted).sum(1) / counted.sum(1)
+    assert pooling.can_pool(model)
+    pooling.pool_by_mean(model)
+    after = first_tokens(model, inputs)[:, 0]
+    assert torch.allclose(after, torch.nn.functional.layer_norm(mean, (16,)), atol=0.05)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(first_tokens(again, inputs)[:, 0], after)
+
+
 @pytest.mark.parametrize("family", ["distilbert", "gpt2"])
 def test_a_model_of_other_layers_is_left_and_says_so_when_asked(family, recipe, encoder):  # noqa: F811
     own = recipe.override({"backbone.id": str(encoder(family))})
     plain = make_ready(own, runtime.start(0)).model
     assert not pooling.pooling_parts(plain)
-    with pytest.raises(ModelError, match=r"backbone.pooling = mean: the layers of .* leave it out"):
+    with pytest.raises(
+        ModelError, match=r"backbone.pooling = mean: the layers of .* leave backbone.pooling out"
+    ):
         make_ready(own.override({"backbone.pooling": "mean"}), runtime.start(0))
 
 
@@ -93,13 +116,18 @@ def test_a_model_of_other_layers_is_left_and_says_so_when_asked(family, recipe, 
         ([1], False),
     ],
 )
-def test_a_folder_says_how_it_was_trained(encoder, checkpoint, settings, mean):
+def test_a_folder_says_how_it_was_trained(encoder, checkpoint, settings, mean, caplog):
+    caplog.set_level(logging.INFO, logger="ftkit")
     folder = encoder("bert")
     (folder / POOLING).write_text(json.dumps(settings))
     assert pooling.was_trained_by_mean(folder) is mean
     (folder / POOLING).write_text("{")
+    caplog.clear()
     assert not pooling.was_trained_by_mean(folder)
+    assert "does not say how tokens were pooled" in caplog.text  # a damaged file is no silence
+    caplog.clear()
     assert not pooling.was_trained_by_mean(checkpoint("bert"))
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(
@@ -151,6 +179,9 @@ def test_what_is_saved_answers_alike_in_a_fresh_process(
     assert result.n > 0
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert config["num_hidden_layers"] == 3
+    assert (
+        "| pooling | mean of all tokens" in (tmp_path / "out" / "model" / "README.md").read_text()
+    )
     measured = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
     rows = [line.rpartition(",")[0] for line in texts.read_text().splitlines()[1:]]
     asked = [rows[index] for index in measured["index"]]
@@ -239,6 +270,8 @@ def test_an_earlier_run_on_own_data_keeps_the_pooler_of_its_head(tmp_path):
     now = began.override({"strategy.pooler": False, "strategy.weight_decay": None})
     again = as_run_began(now, tmp_path, resume=True)
     assert again.strategy == began.strategy
+    other = began.override({"strategy.weight_decay": 0.5})  # asked for: the run is then refused
+    assert as_run_began(other, tmp_path, resume=True).strategy == other.strategy
     (tmp_path / "recipe.json").write_text(began.to_json())
     assert as_run_began(now, tmp_path, resume=True) == now
 
@@ -246,6 +279,20 @@ def test_an_earlier_run_on_own_data_keeps_the_pooler_of_its_head(tmp_path):
 def test_images_have_no_tokens_to_take_the_mean_of(tiny_recipe):
     with pytest.raises(RecipeError, match="pooling = 'mean' is for texts"):
         tiny_recipe.override({"backbone.pooling": "mean"})
+
+
+def test_the_way_of_a_cached_encoder_is_not_asked_for_again(hub, encoder):
+    folder = encoder()
+    files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    commit = hub.add("alice/encoder", files).head.oid
+    plain = hub.add("alice/plain", {n: c for n, c in files.items() if n != "modules.json"})
+    counts = []
+    for name, oid in (("alice/encoder", commit), ("alice/plain", plain.head.oid)):
+        fetch(name, oid)
+        hub.log.clear()
+        fetch(name, oid)
+        counts.append(len(hub.log))
+    assert counts[0] == counts[1]
 
 
 def test_the_hub_is_asked_for_the_way_of_a_sentence_encoder_alone(hub, encoder):

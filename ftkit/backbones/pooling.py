@@ -37,13 +37,13 @@ tokens alone (Longformer, BigBird), convolutions (ConvBERT), or an added bias (L
 FACTOR = 1e3
 """The mean counts so many times what the first token does; float16 holds 65 times that."""
 SLOPE = 0.5
-"""The pooler's tanh is nearly straight for numbers of about one times this."""
+"""The pooler's tanh is given the numbers, which are about one, times this."""
 PARTS = "pooling_parts"
 """The attribute of a model with the names of the modules that do it."""
 
 
 def settle(model: PreTrainedModel, backbone: Backbone, folder: Path, task: Any) -> None:
-    """Add the layer where the recipe asks for it, or leaves it to a backbone that was trained so.
+    """Add the layer if the recipe asks for it, or by `auto` where the backbone was trained so.
 
     Args:
         model: with a new head.
@@ -56,33 +56,41 @@ def settle(model: PreTrainedModel, backbone: Backbone, folder: Path, task: Any) 
     if backbone.pooling == "mean" and not possible:
         raise ModelError(
             f"backbone.pooling = mean: the layers of '{backbone.id}' "
-            f"({type(model).__name__}) cannot be given one more that takes the mean; leave it out"
+            f"({type(model).__name__}) cannot be given one more that takes the mean; leave "
+            f"backbone.pooling out"
         )
     if backbone.pooling == "first" or task.settings.tells not in WHOLE:
         return
     by_mean = was_trained_by_mean(folder)
     if by_mean and not possible:
         log.info(
-            f"{backbone.id}: it was trained with the mean of all tokens, and "
-            f"{type(model).__name__} reads what it reads; its layers are not BERT's"
+            f"{backbone.id}: it was trained with the mean of all tokens, which ftkit gives to "
+            f"models with BERT's layers alone; the head reads what {type(model).__name__} gives it"
         )
     elif by_mean or backbone.pooling == "mean":
         pool_by_mean(model)
         log.info(
-            f"{backbone.id}: one more layer of attention gives the head the mean of all tokens, "
-            f"as of sentence encoders; --set backbone.pooling=first reads the first one"
+            f"{backbone.id}: one more layer of attention gives the head the mean of all tokens; "
+            f"with --set backbone.pooling=first it reads the first one"
         )
 
 
 def was_trained_by_mean(folder: Path) -> bool:
     """Return whether a backbone's folder says so, as sentence-transformers writes it."""
+    file = folder / SETTINGS
+    if not file.is_file():
+        return False
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
         return bool(
             settings.get("pooling_mode_mean_tokens")  # until version 5
             or settings.get("pooling_mode") == "mean"
         )
     except (OSError, ValueError, AttributeError):
+        log.warning(
+            f"{file} does not say how tokens were pooled, so the head reads the first one; "
+            f"with --set backbone.pooling=mean it reads the mean"
+        )
         return False
 
 

@@ -202,7 +202,7 @@ def load_model(
     elif backbone.pooling == "mean":
         raise ModelError(
             f"backbone.pooling = mean goes with a new head, and '{backbone.id}' keeps its own; "
-            f"leave it out"
+            f"leave backbone.pooling out"
         )
     task.write_into(model, processor, backbone.id)
     task.check_forward(model, processor, backbone)

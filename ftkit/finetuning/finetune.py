@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftkit.backbones import family_of
+from ftkit.backbones.pooling import pooling_parts
 from ftkit.backbones.structure import count_parameters, place
 from ftkit.data.splits import Splits
 from ftkit.errors import FtkitError
@@ -31,7 +32,7 @@ from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.finetuning.verify import verify
 from ftkit.hub.checksums import model_checksums
 from ftkit.machine import memory, runtime
-from ftkit.machine.fresh_process import Forked, Waiting
+from ftkit.machine.fresh_process import FreshProcess
 from ftkit.machine.memory_denied import denied_in_one_line
 from ftkit.machine.permissions import give_usual_rights
 from ftkit.publishing.card import model_card
@@ -57,7 +58,7 @@ def finetune(
     out: str | Path,
     resume: bool = False,
     anyway: bool = False,
-    fresh: Waiting | Forked | None = None,
+    fresh: FreshProcess | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
@@ -86,7 +87,7 @@ def _finetune(
     folder: Path,
     resume: bool,
     anyway: bool,
-    fresh: Waiting | Forked | None,
+    fresh: FreshProcess | None,
     clock: Clock,
 ) -> RunResult:
     clock.begin_run()
@@ -136,7 +137,7 @@ def carry_out(
     folder: Path,
     resume: bool,
     clock: Clock,
-    fresh: Waiting | Forked | None = None,
+    fresh: FreshProcess | None = None,
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
     runtime.on_main(lambda: write_checks(folder, ready.splits))
@@ -166,6 +167,8 @@ def carry_out(
         labels, names = test.labels, ready.splits.label_names
         total, moved = count_parameters(ready.model)
         used = recipe.model_copy(update={"strategy": fitted.strategy, "task": task.settings})
+        if pooling_parts(ready.model):
+            used = used.override({"backbone.pooling": "mean"})
         model_folder = folder / "model"
         family_of(recipe.backbone).save(
             ready.model, ready.processor, recipe, model_folder, strategy.for_saving

@@ -90,8 +90,8 @@ def as_run_began(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """Return the recipe with the rows and the way of reading that the run in `folder` began with.
 
     Those of this version follow from the recipe. Earlier ones drew rows by `train.seed`; going on
-    with others, a run would be tested on what it was trained on. And they read the first
-    token, on own data with the settings of a head that the recipe has for its own.
+    with others, a run would be tested on what it was trained on. They read the first token, and on
+    a user's own texts trained the pooler with the head where the recipe does so on its data.
     """
     there = folder / "recipe.json"
     if not resume or not there.is_file():
@@ -103,10 +103,12 @@ def as_run_began(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
         changes["data.copies"] = before.data.copies
     if isinstance(recipe.backbone, Backbone) and "pooling" not in written["backbone"]:
         changes["backbone.pooling"] = getattr(before.backbone, "pooling", "auto")
-        kept = before.strategy, recipe.strategy
-        if all(isinstance(each, HeadOnly) for each in kept):  # on own data they were the recipe's
-            for name in ("pooler", "weight_decay"):
-                changes[f"strategy.{name}"] = getattr(before.strategy, name)
+        was, now = before.strategy, recipe.strategy
+        if isinstance(was, HeadOnly) and isinstance(now, HeadOnly):
+            default = not now.pooler and now.weight_decay is None
+            if was.pooler and default:
+                changes["strategy.pooler"] = True
+                changes["strategy.weight_decay"] = was.weight_decay
     return recipe.override(changes)
 
 

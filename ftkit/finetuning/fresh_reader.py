@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ftkit.machine.fresh_process import Forked, Waiting, waiting_for
+from ftkit.machine.fresh_process import FreshProcess, waiting_for
 from ftkit.machine.terminal import rank
 from ftkit.recipe import Mlp
 
 
 @contextmanager
-def fresh_reader(backbone: Any) -> Iterator[Waiting | Forked | None]:
+def fresh_reader(backbone: Any) -> Iterator[FreshProcess | None]:
     """Have a process import what the saved model of such a backbone needs; ends it afterwards.
 
     Args:

@@ -22,7 +22,7 @@ from ftkit.data.splits import Splits
 from ftkit.errors import VerificationError
 from ftkit.finetuning.fresh_reader import module_of
 from ftkit.finetuning.latency import Waited
-from ftkit.machine.fresh_process import Forked, Waiting, waiting_for
+from ftkit.machine.fresh_process import FreshProcess, waiting_for
 from ftkit.runs.result import Latency
 from ftkit.tasks.base import Task
 from ftkit.tasks.evaluation import verified_rows
@@ -53,7 +53,7 @@ def verify(
     splits: Splits,
     outputs: Any,
     trusted: bool = False,
-    fresh: Waiting | Forked | None = None,
+    fresh: FreshProcess | None = None,
 ) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
@@ -96,7 +96,7 @@ def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> Non
 
 
 def _read_in(
-    fresh: Waiting | Forked | None, artefacts: list[Path], inputs: Path
+    fresh: FreshProcess | None, artefacts: list[Path], inputs: Path
 ) -> list[Mapping[str, np.ndarray]]:
     """Return what a fresh process writes about each artefact; the first one is timed."""
     if fresh is None or fresh.has_ended():

@@ -96,7 +96,8 @@ def fetch(
                     name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]
                 )
             )
-            if Path(folder, "modules.json").exists():  # it is a sentence encoder
+            encoder, known = (Path(folder, file).exists() for file in ("modules.json", POOLING))
+            if encoder and not known:
                 _fetch_pooling(name, commit)
             return folder
 
@@ -113,8 +114,8 @@ def _fetch_pooling(name: str, commit: str) -> None:
         if not (is_unreachable(error) or isinstance(error, LocalEntryNotFoundError)):
             raise
         log.warning(
-            "backbone '%s': the cache has no %s, and the Hub cannot be asked for it now: how its "
-            "tokens were pooled is not known",
+            "backbone '%s': the cache has no %s, and the Hub cannot be asked for it now: a new "
+            "head reads the first token; with --set backbone.pooling=mean it reads the mean",
             *(name, POOLING),
         )
 

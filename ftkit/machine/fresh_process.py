@@ -40,7 +40,7 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-c", code, *words]
 
 
-def waiting_for(module: str) -> Waiting | Forked:
+def waiting_for(module: str) -> FreshProcess:
     """Return a process that imports a module while this one works, and then gets its orders.
 
     It calls `main(*words)` of the module for each order. It ends without any where this process
@@ -152,6 +152,9 @@ def _obey_through(pipe: Connection, other_end: Connection, module: str) -> None:
         pipe.send((1, (said.splitlines() or [NOTHING])[-1]))
     else:
         pipe.send((0, NOTHING))
+
+
+FreshProcess = Waiting | Forked
 
 
 def search_path() -> list[str]:

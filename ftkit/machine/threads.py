@@ -3,10 +3,10 @@
 OpenMP's threads wait for each other in a loop that takes a whole core. On a machine where others
 work, or in a container with a share of the cores, they take that time from the thread that they
 wait for. Asleep at once they leave it, but are woken up late, and a network of many small layers
-stops for them often: alone on two cores, one image took EfficientNet-Lite0 24 ms for 10. So where
-others leave them their cores they wait awake for ten thousand turns, which was as fast as ever, and
-sleep then: others may come. Where others do not when the command starts, they sleep at once.
-Results are the same, bit for bit (scripts/measure_threads.py, docs/performance.md).
+stops for them often: alone on two cores, one image took EfficientNet-Lite0 24 ms for 10. So they
+wait awake for ten thousand turns, which alone was as fast as ever, and sleep then. If others want
+the same cores when a command starts, its threads sleep at once, for as long as it runs. How they
+wait changes no result (scripts/measure_threads.py, docs/performance.md).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ the same {words.same}.
 | rows | {", ".join(f"{name} {count:,}" for name, count in rows.items())} |
 | backbone | {_backbone(recipe)} |
 | revision of the backbone | {in_markdown(revision_of(recipe) or "none")} |
-
+{_pooling(recipe)}
 {f"![Learning curve]({PLOTS}learning_curve.png)" if curve else ""}
 
 {_cost(result)}
@@ -138,6 +138,13 @@ def _own_code(recipe: Recipe) -> str:
         "\nThe model comes with Python code of its own, which runs only with "
         "`trust_remote_code=True` in each call above; look at it before you do that.\n"
     )
+
+
+def _pooling(recipe: Recipe) -> str:
+    """Return the row that says what was added to the backbone, none where nothing was."""
+    if getattr(recipe.backbone, "pooling", None) != "mean":
+        return ""
+    return "| pooling | mean of all tokens, by one layer of attention that was added |\n"
 
 
 def _backbone(recipe: Recipe) -> str:

@@ -1,8 +1,8 @@
 """What a recipe chose for its own data, and what other data gets instead: the defaults.
 
-A recipe for digits reads them small and never mirrors them, which is wrong for photos; one for the
-language of names trains the pooler with the head, which few texts cannot. Learning rates, epochs,
-batches and strategies belong to the backbone and stay.
+A recipe for digits reads them small and never mirrors them, which is wrong for photos. One for the
+language of names trains the pooler with the head, which did no better on other texts and worse on
+few of them. Learning rates, epochs, batches and strategies belong to the backbone and stay.
 """
 
 from __future__ import annotations
