@@ -179,8 +179,8 @@ def test_what_is_saved_answers_alike_in_a_fresh_process(
     assert result.n > 0
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert config["num_hidden_layers"] == 3
-    card = (tmp_path / "out" / "model" / "README.md").read_text()
-    assert "|\n| pooling | mean of all tokens, by one layer of attention that was added |\n\n" in card
+    row = "| pooling | mean of all tokens, by one layer of attention that was added |"
+    assert f"|\n{row}\n\n" in (tmp_path / "out" / "model" / "README.md").read_text()
     measured = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
     rows = [line.rpartition(",")[0] for line in texts.read_text().splitlines()[1:]]
     asked = [rows[index] for index in measured["index"]]
