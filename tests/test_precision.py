@@ -13,60 +13,120 @@ from ftkit.machine import runtime
 from ftkit.tasks.evaluation import in_halves
 from ftkit.training.precision import fastest_precision
 
+KNOWS, KNOWS_NOT, SAYS_NOTHING = (  # /proc/cpuinfo with and without bfloat16, or with neither word
+    "processor : 0\nmodel name : Some CPU\nflags\t\t: fpu avx512f avx512_bf16\n",
+    "processor : 0\nmodel name : Some CPU\nflags\t\t: fpu avx512f\n",
+    "processor : 0\n",
+)
+
 
 class Slow(nn.Module):
     """A model that takes so many seconds in fp32 and in bf16, by a clock of its own."""
 
     def __init__(self, fp32, bf16):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(round(1e4 * fp32), round(1e4 * bf16)))
+        self.weight = nn.Parameter(torch.zeros(3))
         self.seconds, self.calls, self.clock = (fp32, bf16), 0, 0.0
+        self.rows, self.threads = [], set()
 
     def forward(self, pixel_values):
         self.calls += 1
-        self.clock += self.seconds[torch.is_autocast_enabled("cpu")]
+        self.rows.append(len(pixel_values))
+        self.threads.add(torch.get_num_threads())
+        share = len(pixel_values) / 16
+        self.clock += share * self.seconds[torch.is_autocast_enabled("cpu")]
 
 
 @pytest.fixture
-def inputs(tmp_path, monkeypatch):
+def processor(tmp_path, monkeypatch):
+    def say(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr("ftkit.machine.processor.CPUINFO", tmp_path / "cpuinfo")
+
+    say(SAYS_NOTHING)
+    return say
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch, processor):
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
     monkeypatch.delenv("FTKIT_PRECISION")
-    return SimpleNamespace(validation=[{"pixel_values": torch.zeros(3), "labels": 0, "index": 0}])
+    row = {"pixel_values": torch.zeros(3), "labels": 0, "index": 0}
+    return SimpleNamespace(validation=[row] * 16)
 
 
-@pytest.mark.parametrize(
-    ("fp32", "bf16", "taken"),
-    [(0.06, 0.02, "bf16"), (0.02, 0.06, "fp32"), (0.002, 0.001, "fp32")],
-)
-def test_bf16_is_taken_where_it_is_faster_and_something_is_gained(
-    fp32, bf16, taken, inputs, monkeypatch
-):
-    model, machine = Slow(fp32, bf16), runtime.start(0)
-    clock = SimpleNamespace(process_time=lambda: model.clock)
-    monkeypatch.setattr("ftkit.training.precision.time", clock)
-    assert fastest_precision(model, inputs, "auto", machine) == taken
+@pytest.fixture
+def ask(inputs, monkeypatch):
+    """Return what is fastest for a model, by its own clock and with no notes."""
+
+    def ask(model):
+        clock = SimpleNamespace(process_time=lambda: model.clock)
+        for module in ("fastest_way", "precision"):
+            monkeypatch.setattr(f"ftkit.training.{module}.time", clock)
+        monkeypatch.setenv("FTKIT_CACHE", os.environ["FTKIT_CACHE"] + "x")
+        return fastest_precision(model, inputs, "auto", runtime.start(0))
+
+    return ask
+
+
+@pytest.mark.parametrize("said", [KNOWS, SAYS_NOTHING])
+@pytest.mark.parametrize(("fp32", "bf16", "taken"), [(0.06, 0.02, "bf16"), (0.02, 0.06, "fp32")])
+def test_what_is_faster_is_taken(fp32, bf16, taken, said, ask, inputs, processor):
+    processor(said)
+    model = Slow(fp32, bf16)
+    assert ask(model) == taken
     tried = model.calls
-    assert fastest_precision(model, inputs, "auto", machine) == taken
+    assert fastest_precision(model, inputs, "auto", runtime.start(0)) == taken
     assert model.calls == tried  # from the notes
 
 
-def test_a_way_that_is_far_slower_is_tried_once(inputs, monkeypatch):
-    model, machine = Slow(0.06, 5.0), runtime.start(0)
-    clock = SimpleNamespace(process_time=lambda: model.clock)
-    monkeypatch.setattr("ftkit.training.precision.time", clock)
-    assert fastest_precision(model, inputs, "auto", machine) == "fp32"
-    assert model.clock == pytest.approx(5.06)
+@pytest.mark.parametrize(("said", "expected"), [(KNOWS, "bf16"), (SAYS_NOTHING, "fp32")])
+@pytest.mark.parametrize("seconds", [(0.002, 0.001), (0.06, 0.057), (0.057, 0.06)])
+def test_what_is_expected_stays_where_little_is_gained(seconds, said, expected, ask, processor):
+    processor(said)
+    assert ask(Slow(*seconds)) == expected
 
 
-def test_a_plain_way_that_is_far_slower_is_left(inputs, monkeypatch):
-    model, machine = Slow(0.06, 0.005), runtime.start(0)
-    clock = SimpleNamespace(process_time=lambda: model.clock)
-    monkeypatch.setattr("ftkit.training.precision.time", clock)
-    assert fastest_precision(model, inputs, "auto", machine) == "bf16"
+def test_bf16_is_not_tried_without_instructions_for_it(ask, processor):
+    processor(KNOWS_NOT)
+    model = Slow(0.06, 0.02)
+    assert ask(model) == "fp32"
+    assert model.calls == 0
+
+
+def test_a_way_that_is_far_slower_is_tried_once(ask):
+    model = Slow(0.06, 5.0)
+    assert ask(model) == "fp32"
+    assert model.clock == pytest.approx(0.015 + 0.06 + 5.0)  # a few rows, then each once
+
+
+def test_a_plain_way_that_is_far_slower_is_left(ask):
+    assert ask(Slow(0.06, 0.005)) == "bf16"
+
+
+def test_it_is_tried_in_one_thread_whose_number_is_as_before_afterwards(ask):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    model = Slow(0.06, 0.02)
+    try:
+        ask(model)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert model.threads - {3} == {1}  # with three a few rows are tried, to see how long they take
+
+
+def test_what_takes_long_is_tried_with_few_rows(ask):
+    model = Slow(8.0, 4.0)
+    assert ask(model) == "bf16"
+    assert set(model.rows) == {4}
 
 
 class Noisy(Slow):
-    """Its CPU seconds vary as beside busy neighbours: by a tenth, and one in five by half more."""
+    """Its CPU seconds vary as in one thread beside four neighbours, by a twentieth.
+
+    And more: a pass in five takes half as much again.
+    """
 
     def __init__(self, fp32, bf16, seed):
         super().__init__(fp32, bf16)
@@ -75,20 +135,26 @@ class Noisy(Slow):
     def forward(self, pixel_values):
         before = self.clock
         super().forward(pixel_values)
-        slower = self.luck.lognormal(0.0, 0.1) * (1.5 if self.luck.random() < 0.2 else 1.0)
+        slower = self.luck.lognormal(0.0, 0.05) * (1.5 if self.luck.random() < 0.2 else 1.0)
         self.clock = before + slower * (self.clock - before)
 
 
-@pytest.mark.parametrize(("bf16", "right"), [(0.04, "bf16"), (0.062, "fp32"), (0.09, "fp32")])
-def test_noise_changes_the_choice_in_one_start_of_twenty_at_most(bf16, right, inputs, monkeypatch):
-    machine, wrong = runtime.start(0), 0
-    for seed in range(100):
-        model = Noisy(0.06, bf16, seed)
-        clock = SimpleNamespace(process_time=lambda model=model: model.clock)
-        monkeypatch.setattr("ftkit.training.precision.time", clock)
-        monkeypatch.setenv("FTKIT_CACHE", os.environ["FTKIT_CACHE"] + "x")
-        wrong += fastest_precision(model, inputs, "auto", machine) != right
+@pytest.mark.parametrize("said", [KNOWS, SAYS_NOTHING])
+@pytest.mark.parametrize(("bf16", "right"), [(0.04, "bf16"), (0.08, "fp32"), (0.09, "fp32")])
+def test_noise_misleads_in_one_start_of_twenty_at_most(bf16, right, said, ask, processor):
+    processor(said)
+    wrong = sum(ask(Noisy(0.06, bf16, seed)) != right for seed in range(100))
     assert wrong <= 5
+
+
+@pytest.mark.parametrize(("said", "expected"), [(KNOWS, "bf16"), (SAYS_NOTHING, "fp32")])
+@pytest.mark.parametrize("bf16", [0.058, 0.06, 0.062])
+def test_of_equals_the_expected_one_is_taken_whatever_the_noise(
+    bf16, said, expected, ask, processor
+):
+    processor(said)
+    left = sum(ask(Noisy(0.06, bf16, seed)) != expected for seed in range(100))
+    assert left <= 5
 
 
 def test_what_the_recipe_asks_for_is_not_measured(inputs):

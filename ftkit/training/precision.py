@@ -2,53 +2,40 @@
 
 On one CPU a step of MiniLM took 132 ms in bfloat16 and 204 in float32, a step of EfficientNet-Lite0
 302 in bfloat16 and 234 in float32, there with channels last, and 371 without. Another CPU or model
-may turn that round. So a second or two is spent on trying, once for each machine and model; the
+may turn that round: without instructions for it bfloat16 took MiniLM four times as long. So some
+seconds are spent on trying, once for each machine and model (`ftkit.training.fastest_way`); the
 answer is kept in $FTKIT_CACHE. $FTKIT_PRECISION answers instead, where results are to be the same
 on machines of different speed.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import platform
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from ftkit.backbones.structure import is_convolutional, place
 from ftkit.errors import RecipeError
-from ftkit.machine.cache_folder import cache_folder
-from ftkit.machine.permissions import is_mine
+from ftkit.machine.processor import has_bfloat16, processor_name
 from ftkit.machine.runtime import Machine, choose_precision, on_main
-from ftkit.machine.whole_files import write_whole
 from ftkit.recipe import Train
 from ftkit.tasks.evaluation import first_examples
 from ftkit.tasks.inputs import Inputs
+from ftkit.training.fastest_way import noted, try_out
 
-log = logging.getLogger(__name__)
-ROWS = 16
-WORTH = 1.2
-"""Another way than the plain one is taken where it is so many times as fast; less is noise on a
-busy machine."""
+ROWS, FEW_ROWS = 16, 4
+"""Rows of a pass that is tried; few where those take longer than `LONG` seconds of CPU time. Of
+small images few would say too little: channels last is as fast as not with 4, and faster with 16.
+"""
+LONG = 0.5
 FIXED = "FTKIT_PRECISION"
 """Environment variable that says what "auto" means here, fp32 or bf16; nothing is measured then."""
-TOO_SHORT = 0.02
-"""A pass that takes fewer seconds is not worth measuring."""
-CLEAR = 1.6
-"""Where the fastest way is so many times as fast as the others, no more tries are needed."""
-HOPELESS = 5.0
-"""A way that takes so many times as long as the fastest in one try is not tried again: bfloat16 on
-a CPU without instructions for it takes seconds."""
-FEWEST, MOST = 2, 6
-"""Tries that count: a single one may be that in which a neighbour emptied the caches."""
+Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,7 +67,7 @@ def fastest_training(
     format_open = settings.channels_last is None and convolutional
     channels_last = convolutional if settings.channels_last is None else settings.channels_last
     plain = Arithmetic(choose_precision(wanted, machine), channels_last)
-    precisions = ("fp32", "bf16") if wanted == "auto" else (plain.precision,)
+    precisions = _worth_trying(machine) if wanted == "auto" else (plain.precision,)
     ways = [
         Arithmetic(precision, last)
         for last in ((channels_last, not channels_last) if format_open else (channels_last,))
@@ -88,10 +75,9 @@ def fastest_training(
     ]
     if machine.device.type != "cpu" or len(ways) == 1 or os.environ.get(FIXED, "auto") != "auto":
         return plain
-    batch = first_examples(inputs, ROWS, machine.device)
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def step(way: Arithmetic) -> None:
+    def step(way: Arithmetic, batch: Batch) -> None:
         with autocast(way.precision, machine.device):
             outputs = model.eval()(**batch)["logits"]
         outputs.float().square().mean().backward()
@@ -101,10 +87,8 @@ def fastest_training(
     def prepare(way: Arithmetic) -> None:
         place(model, way.channels_last, machine.device)
 
-    def measure() -> Arithmetic:
-        return _fastest(f"training {len(moving)}", model, batch, ways, prepare, step, machine)
-
-    return on_main(measure)
+    use = f"training {len(moving)}"
+    return on_main(lambda: _fastest(use, model, inputs, ways, prepare, step, machine))
 
 
 def fastest_precision(model: nn.Module, inputs: Inputs, wanted: str, machine: Machine) -> str:
@@ -115,19 +99,23 @@ def fastest_precision(model: nn.Module, inputs: Inputs, wanted: str, machine: Ma
     wanted = _wanted(wanted)
     if wanted != "auto":
         return wanted
-    batch = first_examples(inputs, ROWS, machine.device)
+    precisions = _worth_trying(machine)
+    if has_bfloat16() and "bf16" in precisions:
+        precisions = precisions[::-1]  # expected to be fastest
+    ways = [Arithmetic(precision, is_convolutional(model)) for precision in precisions]
+    if len(ways) == 1:
+        return ways[0].precision
 
-    def forward(way: Arithmetic) -> None:
+    def forward(way: Arithmetic, batch: Batch) -> None:
         with autocast(way.precision, machine.device), torch.inference_mode():
             model.eval()(**batch)
 
-    def measure() -> str:
-        ways = [Arithmetic(precision, is_convolutional(model)) for precision in ("fp32", "bf16")]
-        return _fastest(
-            "inference", model, batch, ways, lambda way: None, forward, machine
-        ).precision
+    def unchanged(way: Arithmetic) -> None:
+        """Leave the model as it is placed."""
 
-    return on_main(measure)
+    return on_main(
+        lambda: _fastest("inference", model, inputs, ways, unchanged, forward, machine)
+    ).precision
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
@@ -136,6 +124,43 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
         return nullcontext()
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype)
+
+
+def _worth_trying(machine: Machine) -> tuple[str, ...]:
+    """Return the precisions that may be fastest here.
+
+    A CPU without instructions for bfloat16 took 1.4 to 4 times as long in it as in float32.
+    """
+    slow = machine.device.type == "cpu" and has_bfloat16() is False
+    return ("fp32",) if slow else ("fp32", "bf16")
+
+
+def _fastest(
+    use: str,
+    model: nn.Module,
+    inputs: Inputs,
+    ways: list[Arithmetic],
+    prepare: Callable[[Arithmetic], None],
+    work: Callable[[Arithmetic, Batch], None],
+    machine: Machine,
+) -> Arithmetic:
+    """Return which of these ways does the work fastest on the first validation rows."""
+    batch = first_examples(inputs, ROWS, machine.device)
+    shapes = {name: list(values.shape) for name, values in batch.items()}
+    sizes = sum(parameter.numel() for parameter in model.parameters())
+    about = f"{machine.device_name} {processor_name()} {torch.__version__} {type(model).__name__}"
+
+    def measure() -> dict[Arithmetic, float]:
+        rows = batch
+        if machine.device.type == "cpu":
+            few = {name: values[:FEW_ROWS] for name, values in batch.items()}
+            prepare(ways[0])
+            before = time.process_time()
+            work(ways[0], few)
+            rows = few if time.process_time() - before > LONG else batch
+        return try_out(ways, prepare, lambda way: work(way, rows), machine.device)
+
+    return noted(f"{about} {sizes} {shapes}", use, ways, measure)
 
 
 def _wanted(setting: str) -> str:
@@ -148,93 +173,3 @@ def _wanted(setting: str) -> str:
     if fixed not in {"auto", "fp32", "bf16", "fp16"}:
         raise RecipeError(f"{FIXED}={fixed}: expected fp32, bf16, fp16 or auto")
     return fixed if setting == "auto" else setting
-
-
-def _fastest(
-    what: str,
-    model: nn.Module,
-    batch: dict[str, torch.Tensor],
-    ways: list[Arithmetic],
-    prepare: Callable[[Arithmetic], None],
-    work: Callable[[Arithmetic], Any],
-    machine: Machine,
-) -> Arithmetic:
-    """Return which of these ways does the work fastest, from the notes or by trying.
-
-    The first is the plain way, which is left only for one that is worth it.
-
-    Args:
-        what: part of the name under which the answer is noted.
-        prepare: is called before a way is tried, outside the measured time.
-    """
-    shapes = {name: list(values.shape) for name, values in batch.items()}
-    sizes = sum(parameter.numel() for parameter in model.parameters())
-    key = (
-        f"{machine.device_name} {_processor()} {torch.get_num_threads()} {torch.__version__} "
-        f"{what} {type(model).__name__} {sizes} {shapes} of {', '.join(map(str, ways))}"
-    )
-    file = cache_folder() / "precision.json"
-    try:
-        notes = json.loads(file.read_text(encoding="utf-8")) if is_mine(file) else {}
-    except (OSError, ValueError):
-        notes = {}
-    known = {str(way): way for way in ways}
-    if notes.get(key) not in known:
-        seconds = _try_out(ways, prepare, work, machine)
-        best = min(seconds, key=seconds.__getitem__)
-        worth = seconds[ways[0]] > WORTH * seconds[best] and seconds[ways[0]] > TOO_SHORT
-        notes[key] = str(best if worth else ways[0])
-        figures = ", ".join(f"{1e3 * each:.0f} ms in {way}" for way, each in seconds.items())
-        rows, use = len(next(iter(batch.values()))), what.split()[0]
-        of = "CPU time" if machine.device.type == "cpu" else "time"
-        log.info("precision: %s for %s; %s of %d rows: %s", notes[key], use, of, rows, figures)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(notes, indent=2))
-    return known[notes[key]]
-
-
-def _try_out(
-    ways: list[Arithmetic],
-    prepare: Callable[[Arithmetic], None],
-    work: Callable[[Arithmetic], Any],
-    machine: Machine,
-    most: float = 1.0,
-) -> dict[Arithmetic, float]:
-    """Return the shortest seconds of each way, tried in turns; the first try does not count.
-
-    On a CPU these are the seconds in which it worked for this process. Neighbours who want it too
-    lengthen those of the wall clock, by another factor in each try. Where the plain way is too
-    short for anything to be gained, the others are not tried.
-    """
-    best: dict[Arithmetic, float] = {}
-    plain = ways[0]
-    clock = time.process_time if machine.device.type == "cpu" else time.perf_counter
-    begin = clock()
-    for attempt in range(MOST + 1):
-        for way in ways:
-            prepare(way)
-            before = clock()
-            work(way)
-            if machine.device.type == "cuda":
-                torch.cuda.synchronize(machine.device)
-            seconds = clock() - before
-            if seconds < TOO_SHORT and way == plain:
-                return {way: seconds}
-            best[way] = seconds if attempt < 2 else min(seconds, best[way])
-        ways = [way for way in ways if best[way] < HOPELESS * min(best.values())]
-        if attempt < FEWEST and len(ways) > 1:
-            continue
-        fastest, *others = sorted(best.values())
-        clear = all(other > CLEAR * fastest for other in others)
-        if clear or clock() - begin > most:
-            break
-    return best
-
-
-def _processor() -> str:
-    """Return the name of the CPU, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor()
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
