@@ -12,7 +12,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from ftkit.data.duplicates import number_copies
-from ftkit.data.images import BadImage, find_bad_images, open_image, open_rgb
+from ftkit.data.images import BadImage, find_bad_heads, find_bad_images, open_image, open_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
 RGBA = Image.fromarray(NOISE)
@@ -294,3 +294,21 @@ def test_every_thread_finds_bombs_and_leaves_the_warning_filters_alone(monkeypat
     for _ in range(6):
         assert sorted(find_bad_images(rows, "picture")) == list(range(1, 520, 2))
     assert warnings.filters == before
+
+
+def test_heads_alone_tell_what_decoding_tells_but_of_images_that_are_cut_off():
+    whole = encode(RGB.resize((90, 60)), "PNG")
+    frames = [RGBA.rotate(90 * turn) for turn in range(3)]
+    animated = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    contents = [whole, whole[: len(whole) // 2], b"words", animated, None]
+    rows = Dataset.from_dict(
+        {"image": [each and {"bytes": each, "path": None} for each in contents]},
+        features=Features({"image": ImageFeature(decode=False)}),
+    )
+    seen = {}
+    bad = find_bad_images(rows, "image", lambda row, opened: seen.update({row: opened.oddity}))
+    by_head, odd = find_bad_heads(rows, "image")
+    assert set(bad) == {1, 2, 4}
+    assert by_head == {row: why for row, why in bad.items() if row != 1}
+    assert odd == {row: oddity for row, oddity in seen.items() if oddity}
+    assert set(odd) == {3}

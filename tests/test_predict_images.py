@@ -2,9 +2,10 @@
 
 import pytest
 from conftest import COLOURS, leave_unverified, make_image
+from PIL.JpegImagePlugin import JpegImageFile
 from test_predict import the_same
 
-from ftkit import Lora, finetune
+from ftkit import DataError, Lora, finetune
 from ftkit.prediction.predict import predict
 
 
@@ -48,6 +49,61 @@ def test_images_in_a_folder_without_classes_and_by_name(finished_run, tmp_path, 
     one = predict(finished_run, [str(tmp_path / "1.png")])
     assert one.columns["prediction"] == [found.columns["prediction"][1]]
     assert one.columns["probability"][0] == pytest.approx(found.columns["probability"][1], abs=1e-4)
+
+
+def cut(file):
+    """Cut off the second half of a file."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.fixture
+def four(tmp_path):
+    """A folder of three images and one that is cut off."""
+    (tmp_path / "four").mkdir()
+    for number, colour in enumerate([*COLOURS, "red"]):
+        pixels = make_image(colour, 100 + number).resize((64, 64))
+        pixels.save(tmp_path / "four" / f"{number}.jpg", quality=95)
+    cut(tmp_path / "four" / "1.jpg")
+    return tmp_path / "four"
+
+
+def test_an_image_that_is_cut_off_is_left_out_and_the_others_are_answered(
+    finished_run, four, caplog
+):
+    caplog.set_level("INFO")
+    found = predict(finished_run, [str(four)])
+    assert [path[-5:] for path in found.columns["image"]] == ["0.jpg", "2.jpg", "3.jpg"]
+    assert caplog.text.count("left out row 1") == 1
+    assert caplog.text.count("no folder or table says their classes") == 1
+    (four / "1.jpg").unlink()
+    alone = predict(finished_run, [str(four)])
+    assert list(alone.columns["prediction"]) == list(found.columns["prediction"])
+
+
+def test_a_perceptron_leaves_out_an_image_that_is_cut_off(colours, four, tmp_path):
+    finetune(colours, tmp_path / "run")
+    found = predict(tmp_path / "run", [str(four)])
+    assert [path[-5:] for path in found.columns["image"]] == ["0.jpg", "2.jpg", "3.jpg"]
+
+
+def test_where_every_image_is_cut_off_there_is_none_to_answer(finished_run, four):
+    for file in four.glob("[023].jpg"):
+        cut(file)
+    with pytest.raises(DataError, match=r"there is no row to answer .*: it cannot be read"):
+        predict(finished_run, [str(four)])
+
+
+def test_images_are_decoded_once(finished_run, four, monkeypatch):
+    (four / "1.jpg").unlink()
+    loaded, load = [], JpegImageFile.load
+
+    def noted(image):
+        loaded.append(image.fp is not None and image.fp.name)
+        return load(image)
+
+    monkeypatch.setattr(JpegImageFile, "load", noted)
+    predict(finished_run, [str(four)])
+    assert sorted(name[-5:] for name in loaded if name) == ["0.jpg", "2.jpg", "3.jpg"]
 
 
 @pytest.mark.parametrize("family", ["vit", "timm-resnet"])

@@ -8,8 +8,9 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -71,6 +72,29 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
     Raises:
         BadImage: it is missing, cut off, too large to be safe, or no image at all.
     """
+    with _unread(row) as (image, oddity):
+        image.load()
+        right = _to_rgb(ImageOps.exif_transpose(image))
+    return OpenedImage(right, oddity)
+
+
+def look_at_image(row: Mapping[str, Any] | None) -> str:
+    """Return what the user may not expect of the image of a row, by its head; no pixel is decoded.
+
+    Raises:
+        BadImage: as of `open_image`, where the head tells it.
+    """
+    with _unread(row) as (_, oddity):
+        return oddity
+
+
+@contextmanager
+def _unread(row: Mapping[str, Any] | None) -> Iterator[tuple[Image.Image, str]]:
+    """Yield the image of a row, its pixels not yet read, and its oddity.
+
+    Raises:
+        BadImage: it cannot be read, here or in the block.
+    """
     if row is None or (row["bytes"] is None and not row["path"]):
         raise BadImage("there is no image in this row")
     name = row["path"] or ""
@@ -81,10 +105,7 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
                 raise BadImage(why_no_image(start, name))
             file.seek(0)
             with _open_unread(file, start, name) as image:
-                smaller = _limit_size(image)
-                several = _has_frames(image)
-                image.load()
-                right = _to_rgb(ImageOps.exif_transpose(image))
+                yield image, _limit_size(image) or _has_frames(image)
     except FileNotFoundError:
         raise BadImage(_missing(name)) from None
     except BadImage:
@@ -92,7 +113,6 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
     except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         cause = getattr(error, "strerror", None) or str(error)  # its name is said elsewhere
         raise BadImage(f"it cannot be read ({cause})") from None
-    return OpenedImage(right, smaller or several)
 
 
 def _stream(row: Mapping[str, Any]) -> BinaryIO:
@@ -219,21 +239,42 @@ def find_bad_images(
         see: is given each one that can be read and its position, from several threads.
     """
 
-    def check(start: int) -> dict[int, str]:
+    def check(position: int, row: Mapping[str, Any] | None) -> None:
+        opened = open_image(row)
+        if see is not None:
+            see(position, opened)
+
+    return _bad(rows, column, check)
+
+
+def find_bad_heads(rows: Dataset, column: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Return {position: reason} as the heads of images alone tell it, and {position: oddity}."""
+    oddities: dict[int, str] = {}
+
+    def check(position: int, row: Mapping[str, Any] | None) -> None:
+        if oddity := look_at_image(row):
+            oddities[position] = oddity
+
+    return _bad(rows, column, check), oddities
+
+
+def _bad(
+    rows: Dataset, column: str, check: Callable[[int, Mapping[str, Any] | None], None]
+) -> dict[int, str]:
+    """Return {position: reason} of each row for which `check` raises BadImage, in threads."""
+
+    def check_chunk(start: int) -> dict[int, str]:
         bad = {}
-        for offset, row in enumerate(rows[start : start + CHUNK][column]):
+        for position, row in enumerate(rows[start : start + CHUNK][column], start):
             try:
-                opened = open_image(row)
+                check(position, row)
             except BadImage as error:
-                bad[start + offset] = str(error)
-                continue
-            if see is not None:
-                see(start + offset, opened)
+                bad[position] = str(error)
         return bad
 
     found: dict[int, str] = {}
     with ThreadPoolExecutor(usable_cores()) as pool:  # Pillow decodes without the interpreter lock
-        for bad in pool.map(check, range(0, len(rows), CHUNK)):
+        for bad in pool.map(check_chunk, range(0, len(rows), CHUNK)):
             found |= bad
     return found
 

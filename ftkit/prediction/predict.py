@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import numpy as np
 from ftkit.backbones import family_of
 from ftkit.backbones.pretrained import PretrainedFamily
 from ftkit.backbones.structure import place
+from ftkit.data.images import BadImage
 from ftkit.data.splits import Splits
-from ftkit.errors import RecipeError, RunError
+from ftkit.errors import DataError, RecipeError, RunError
 from ftkit.hub.download import fetch
 from ftkit.hub.names import is_hub_id
 from ftkit.machine import runtime
@@ -75,14 +76,18 @@ def predict(
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
     names = _label_names(recipe, folder)
     asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
-    given = runtime.main_first(
-        lambda: read_rows(inputs, task, names, split, recipe.data, asked, texts)
-    )
-    for note in given.notes:
-        log.info("data: %s", note)
-    splits = _as_splits(given, names)
     family, trained = family_of(recipe.backbone), task_of(recipe.task)
-    outputs = family.answer(folder, recipe, trained, splits, machine)
+
+    def read(decode: bool) -> RowsToAnswer:
+        return runtime.main_first(
+            lambda: read_rows(inputs, task, names, split, recipe.data, asked, texts, decode)
+        )
+
+    def answer(given: RowsToAnswer) -> Any:
+        return family.answer(folder, recipe, trained, _as_splits(given, names), machine)
+
+    given, outputs = _answered(read, answer, alone=machine.world_size == 1)
+    splits = _as_splits(given, names)
     found = {**_row_names(splits), **task.columns(splits, outputs)}
     metrics, measured = {}, given.labelled
     if given.labelled.all():
@@ -104,6 +109,35 @@ def predict(
             )
     index = splits.test.with_format("numpy")["index"][:]
     return Predictions({"index": index, **found}, metrics, names, int(measured.sum()))
+
+
+def _answered(
+    read: Callable[[bool], RowsToAnswer], answer: Callable[[RowsToAnswer], Any], alone: bool
+) -> tuple[RowsToAnswer, Any]:
+    """Return the rows that can be read, and the answers to them.
+
+    Images are decoded once, when they are answered. Where one turns out to be cut off, all are
+    decoded to find such ones, and the others are answered again. Several processes would not meet
+    again if one of them found such an image, so they look beforehand.
+
+    Args:
+        read: takes whether images are decoded, as `read_rows` does.
+        alone: this is the only process.
+    """
+    given = read(not alone)
+    for note in given.notes:
+        log.info("data: %s", note)
+    try:
+        return given, answer(given)
+    except BadImage as error:
+        if not alone:
+            raise DataError(f"an image was changed while it was read: {error}") from error
+    log.info("data: an image is cut off, so all are read once before they are answered")
+    again = read(True)
+    for note in again.notes:
+        if note not in given.notes:
+            log.info("data: %s", note)
+    return again, answer(again)
 
 
 def _written(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
 from ftkit.data.column_kinds import Use
-from ftkit.data.columns import has_column, pick
+from ftkit.data.columns import find_bad_rows, has_column, pick
 from ftkit.data.findings import rows_are, rows_of
 from ftkit.data.image_arguments import named_images
 from ftkit.data.image_formats import has_image_name
+from ftkit.data.images import OpenedImage, find_bad_heads, find_bad_images
 from ftkit.data.labels import class_numbers, is_labelled
 from ftkit.data.paths_outside import require_inside
-from ftkit.data.row_fingerprints import fingerprint_rows
 from ftkit.data.sources import read_source
 from ftkit.data.splits import file_of, in_brackets
 from ftkit.data.table_files import Source, is_table, split_meanings
@@ -62,6 +63,7 @@ def read_rows(
     data: Data | None = None,
     asked: Collection[str] = (),
     texts: bool = False,
+    decode: bool = True,
 ) -> RowsToAnswer:
     """Return the rows that these words name, without those that cannot be read.
 
@@ -74,6 +76,8 @@ def read_rows(
         data: of the trained model, whose encoding, separator and the like hold for these rows too.
         asked: fields of the task that were asked for now, and not only in training.
         texts: the inputs are texts, whatever they look like, where the task reads texts.
+        decode: images are decoded, to find those that cannot be read; otherwise their heads alone
+            are read, and one that is cut off is found later.
 
     Raises:
         DataError: there are none, or they are not what the task reads.
@@ -95,17 +99,33 @@ def read_rows(
     rows = task.canonical(table, labels, folder)
     if data is None or not data.outside:
         require_inside(rows, source.roots_of(name, images), _short(inputs))
-    prints, bad = fingerprint_rows(rows, near=False)
+    bad, odd = _screened(rows, decode)
     kept = np.setdiff1d(np.arange(len(rows)), list(bad))
     if not len(kept):
         why = f": {next(iter(bad.values()))}" if bad else ""
         raise DataError(f"there is no row to answer in {_short(inputs)}{why}")
-    notes += tuple(f"{rows_are(marks.sum())} {what}" for what, marks in prints.odd.items())
+    notes += tuple(f"{rows_are(count)} {what}" for what, count in sorted(odd.items()))
     notes += tuple(
         f"left out row {row}{in_brackets(file_of(rows, row))}: {reason}"
         for row, reason in bad.items()
     )
     return RowsToAnswer(rows.select(kept), labelled[kept], task, notes)
+
+
+def _screened(rows: Dataset, decode: bool) -> tuple[dict[int, str], Counter[str]]:
+    """Return {position: reason} of rows that cannot be read, and how many have which oddity."""
+    if "image" not in rows.column_names:
+        return find_bad_rows(rows), Counter()
+    odd: dict[int, str] = {}
+    if not decode:
+        bad, odd = find_bad_heads(rows, "image")
+        return bad, Counter(odd.values())
+
+    def see(position: int, opened: OpenedImage) -> None:
+        if opened.oddity:
+            odd[position] = opened.oddity
+
+    return find_bad_images(rows, "image", see), Counter(odd.values())
 
 
 def _require_asked(task: Task, asked: Collection[str], features: Features) -> None:
