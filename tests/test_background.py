@@ -1,6 +1,7 @@
 """Checkpoints are written beside training: of the moment they were taken, or an error says so."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 import ftkit.runs.checkpoint
 from ftkit import TrainingError, finetune
+from ftkit.finetuning.clock import Clock
 from ftkit.runs.checkpoint import FILE
 from ftkit.training import background
 from ftkit.training.background import Background, copy_to_host, size_of
@@ -53,6 +55,28 @@ def test_without_memory_for_a_copy_the_caller_waits(monkeypatch):
     threads = []
     Background().write([torch.ones(1)], lambda _: threads.append(threading.current_thread()))
     assert threads == [threading.main_thread()]
+
+
+def test_the_seconds_are_those_in_which_the_caller_stood_still(monkeypatch):
+    ticks = iter(range(0, 1000, 10))
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(background, "time", clock)
+    worker = Background()
+    worker.write([torch.ones(1)], lambda content: None)
+    assert worker.seconds == 10  # for the copy
+    worker.wait()
+    worker.wait()  # for nothing
+    assert worker.seconds == 20
+
+
+@pytest.mark.parametrize("perceptron", [False, True])
+def test_a_run_says_how_long_checkpoints_took(perceptron, tiny_recipe, colours, tmp_path):
+    clock = Clock()
+    recipe = colours.override({"train.checkpoint_every": "1"}) if perceptron else tiny_recipe
+    finetune(recipe, tmp_path / "run", clock=clock)
+    assert clock.seconds["checkpoints"] > 0
+    assert list(clock.seconds)[-1] == "card"
+    assert sum(clock.seconds.values()) == pytest.approx(clock.total(), rel=0.1, abs=1)
 
 
 def test_what_goes_wrong_is_said_by_the_next_call_and_once():

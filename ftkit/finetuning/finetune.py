@@ -156,6 +156,7 @@ def carry_out(
     clock.before_stop = max(0.0, spent - clock.seconds["steps"])
     clock.move("steps", "features", fitted.features_seconds)
     clock.move("steps", "validation", fitted.validation_seconds)
+    clock.move("steps", "checkpoints", fitted.checkpoint_seconds)
 
     with runtime.exact_float32():
         task = task.tuned(ready.model, ready.inputs, recipe.train, machine)

@@ -8,8 +8,10 @@ memory is short nothing is copy_to_host, and the training waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -31,19 +33,22 @@ class Background:
     def __init__(self) -> None:
         self._work: Future[None] | None = None
         self._told = False
+        self.seconds = 0.0
+        """In which training stood still for it."""
 
     def write(self, content: Any, write: Callable[[Any], None]) -> None:
         """Have `write(content)` called with the content of this moment, after all earlier work."""
         self.wait()
-        if has_room_for(content):
-            thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-            self._work = thread.submit(write, copy_to_host(content))
-            thread.shutdown(wait=False)  # it ends after this work
-            return
-        if not self._told:
-            log.info("checkpoints: too little memory for a copy, training waits for the disk")
-        self._told = True
-        write(content)
+        with self._standing_still():
+            if has_room_for(content):
+                thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+                self._work = thread.submit(write, copy_to_host(content))
+                thread.shutdown(wait=False)  # it ends after this work
+                return
+            if not self._told:
+                log.info("checkpoints: too little memory for a copy, training waits for the disk")
+            self._told = True
+            write(content)
 
     @property
     def failed(self) -> bool:
@@ -55,7 +60,16 @@ class Background:
         """Return when everything is written."""
         work, self._work = self._work, None
         if work is not None:
-            work.result()
+            with self._standing_still():
+                work.result()
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begin
 
     def end(self) -> None:
         """Wait, where another error is on its way up already: what goes wrong here is logged."""

@@ -150,6 +150,7 @@ def _train(
         examples=round(min(epochs, settings.epochs) * len(inputs.train)),
         strategy=recipe.strategy,
         precision=way.precision,
+        checkpoint_seconds=trainer.background.seconds,
         validation=trainer.kept_figures(),
     )
 

@@ -34,6 +34,8 @@ class Fitted:
     precision: str
     """The arithmetic of training: fp32, bf16 or fp16."""
     features_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    """In which this session's training stood still for checkpoints; a part of `train_seconds`."""
     validation: dict[str, float] = field(default_factory=dict)
     """Loss and figures on the validation rows, of the weights that were kept."""
 

@@ -148,6 +148,7 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
         examples=state.epochs * len(X),
         strategy=recipe.strategy,
         precision="fp32",
+        checkpoint_seconds=keeper.spent,
         validation=state.best_figures,
     )
 

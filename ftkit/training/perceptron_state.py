@@ -89,6 +89,8 @@ class Keeper:
         self.folder, self.settings, self.machine = folder, settings, machine
         self.every, self.seconds = settings.checkpoint_cadence()
         self.at, self.step, self.told = time.monotonic(), 0, False
+        self.spent = 0.0
+        """Seconds in which training stood still for checkpoints."""
 
     def due(self, step: int, least: float | None = None) -> bool:
         """Return whether to write one at this step. Every rank must call this.
@@ -116,12 +118,14 @@ class Keeper:
             TrainingError: it cannot be written.
             Interrupted: a signal has come.
         """
+        begin = time.perf_counter()
         state.moments_step, state.lines = moments_step, lines
         kept, checkpoint = self.settings.checkpoints_kept, self.folder / f"checkpoint-{step}"
         on_main(lambda: write_state(checkpoint, state, buffers, kept))
         self.at, self.step = time.monotonic(), step
         if self.machine.is_main and self.settings.push_checkpoints:
             push_checkpoint(checkpoint, self.settings.push_checkpoints)
+        self.spent += time.perf_counter() - begin
         if self.told:
             name = requested() or "a signal"
             raise Interrupted(f"stopped by {name} at step {step}, {checkpoint} written")
