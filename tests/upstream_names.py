@@ -202,6 +202,10 @@ TORCH = (
         "moves the one buffer of a perceptron, of which its parameters are views",
         "self, fn, recurse",
     ),
+    Upstream(
+        "torch._dynamo.exc.TorchDynamoException",
+        "is the kind of every error of compiling, which is told in one line",
+    ),
     Upstream("torch.nn.Module.forward", "is what a module computes"),
     Upstream(
         "torch.nn.Module._modules",

@@ -29,6 +29,7 @@ from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import is_label, mix
 from ftkit.training.batches import NO_LABEL, Batches, Keyed
 from ftkit.training.callbacks import Cadence
+from ftkit.training.compiled import compiled, forget_compiled
 from ftkit.training.modes import Unfreezing, keeping_statistics_of_one
 from ftkit.training.optimiser import Pace, decaying_names, parameter_groups
 from ftkit.training.resuming import ExactTrainer
@@ -78,6 +79,7 @@ class FrozenTrainer(ExactTrainer):
         self.cadence = Cadence(self)
         self.kept_frozen: list[nn.Module] | None = None
         self.moving: list[nn.Parameter] = []
+        self.compiled: Any = None
 
     def train(self, *given: Any, **named: Any) -> TrainOutput:
         """Train; see `ExactTrainer.train`."""
@@ -85,6 +87,8 @@ class FrozenTrainer(ExactTrainer):
             return super().train(*given, **named)
         finally:
             vars(self.model_wrapped).pop("zero_grad", None)
+            if self.compiled is not None:
+                forget_compiled()
 
     def _prepare_for_training(self, *given: Any) -> tuple[nn.Module, DataLoader]:
         """Have Trainer, in its steps, go through what moves and not through all modules.
@@ -95,6 +99,8 @@ class FrozenTrainer(ExactTrainer):
         assert self.optimizer is not None
         vars(model)["zero_grad"] = self.optimizer.zero_grad
         self.moving = [p for p in model.parameters() if p.requires_grad]
+        if self.settings.compile:
+            self.compiled = compiled(model, lengths_of(self.inputs.train) is not None)
         return model, batches
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
@@ -225,7 +231,7 @@ class FrozenTrainer(ExactTrainer):
             images, share = mix(inputs["pixel_values"], partner, self.inputs.mixing, draw)
             inputs["pixel_values"] = images
             targets = [(share, labels), (1 - share, labels[partner])]
-        outputs = model(**inputs)
+        outputs = (model if self.compiled is None else self.compiled)(**inputs)
         loss = sum(
             weight * self.loss_of(outputs, target, num_items_in_batch) for weight, target in targets
         )
