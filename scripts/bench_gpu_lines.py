@@ -58,7 +58,7 @@ def write_vit(folder: Path, smoke: bool) -> None:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
     quiet()
-    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    tiny: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
             "intermediate_size": 64, "image_size": 32, "patch_size": 8}  # fmt: skip
     config = ViTConfig(**(tiny if smoke else {}))
     ViTForImageClassification(config).save_pretrained(folder)
@@ -178,12 +178,13 @@ def readers(line: Any, scratch: Path, smoke: bool) -> dict[str, Any]:
 
     from ftkit.finetuning.finetune import make_ready
     from ftkit.machine import runtime
+    from ftkit.tasks.compact_images import compact
     from ftkit.tasks.evaluation import collate_of, workers
     from ftkit.training.batches import Batches, Keyed
 
     recipe = recipe_of(line, scratch, smoke)
     machine = runtime.start(0)
-    rows = make_ready(recipe, machine).inputs.train
+    rows, _ = compact(make_ready(recipe, machine).inputs.train, machine.device)
     batches = Batches(len(rows), recipe.train.rows_per_step, 0, lambda: 0)
     count = workers(recipe.train, machine)
     loader: DataLoader = DataLoader(

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ftkit.machine.runtime import Machine
 from ftkit.machine.threads import usable_cores
 from ftkit.recipe import Train
+from ftkit.tasks.compact_images import compact
 from ftkit.tasks.device_batches import on_device, on_host
 from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
@@ -103,8 +104,9 @@ def in_batches(
             lambda batch: run(collate_of(rows)(examples_of(rows, list(batch)))), batches
         )
         return
+    sent, finish = compact(rows, machine.device)
     loader: DataLoader = DataLoader(
-        rows,
+        sent,  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=collate_of(rows),
         num_workers=workers(settings, machine),
@@ -112,7 +114,7 @@ def in_batches(
         generator=torch.Generator(),  # its readers' seed is none of the training's random numbers
     )
     moved = on_device(_read_ahead(loader), machine.device, left_out)
-    yield from on_host(map(run, moved), machine.device)
+    yield from on_host(map(run, map(finish, moved)), machine.device)
 
 
 def _read_ahead(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from ftkit.machine.interruption import leave_to_parent
-from ftkit.tasks.device_batches import on_device
+from ftkit.tasks.compact_images import as_it_is, compact
+from ftkit.tasks.device_batches import Batch, on_device
 from ftkit.tasks.evaluation import collate_of, lengths_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.batches import Batches, Keyed
@@ -24,12 +25,15 @@ class ReadingTrainer(ExactTrainer):
     readers: DataLoader | None = None
     ahead: Iterator[Any] | None = None
     """The batches of this epoch that are left, on the device."""
+    finish: Callable[[Batch], Batch] = staticmethod(as_it_is)
+    """Makes model inputs of a batch on the device."""
 
     def get_train_dataloader(self) -> DataLoader:
         """Return this rank's share of the batches that any number of processes would see."""
         world_size = self.machine.world_size
+        rows, self.finish = compact(self.inputs.train, self.machine.device)
         self.readers = DataLoader(
-            Keyed(self.inputs.train, self._memory_for_rows()),
+            Keyed(rows, self._memory_for_rows()),
             batch_sampler=Batches(
                 len(self.inputs.train),
                 self.args.per_device_train_batch_size * world_size,
@@ -74,5 +78,6 @@ class ReadingTrainer(ExactTrainer):
     ) -> tuple[list, Any]:
         """Return the micro-batches of a step on the device, and how many labels they have."""
         if self.ahead is None:
-            self.ahead = on_device(epoch_iterator, self.machine.device, kept=("index",))
+            batches = on_device(epoch_iterator, self.machine.device, kept=("index",))
+            self.ahead = map(self.finish, batches)
         return super().get_batch_samples(self.ahead, num_batches, device)
