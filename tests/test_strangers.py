@@ -34,6 +34,7 @@ ASKED = {
     "backbone.trust_remote_code": True,
     "backbone.allow_pickle": True,
     "train.push_checkpoints": "bob/his",
+    "train.compile": True,
 }
 ADDRESS = "http://127.0.0.1:9/rows.csv"
 SOURCE = """

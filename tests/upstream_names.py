@@ -49,6 +49,11 @@ TRAINER = (
         "self",
     ),
     Upstream(
+        "transformers.Trainer.get_batch_samples",
+        "copies the next batch to a GPU while one is computed",
+        "self, epoch_iterator, num_batches, device",
+    ),
+    Upstream(
         "transformers.Trainer._get_num_items_in_batch",
         "counts the labels of a whole optimiser step for any task, also lists and numbers",
         "self, batch_samples, device",
@@ -201,6 +206,10 @@ TORCH = (
         "torch.nn.Module._apply",
         "moves the one buffer of a perceptron, of which its parameters are views",
         "self, fn, recurse",
+    ),
+    Upstream(
+        "torch._dynamo.exc.TorchDynamoException",
+        "is the kind of every error of compiling, which is told in one line",
     ),
     Upstream("torch.nn.Module.forward", "is what a module computes"),
     Upstream(

@@ -47,6 +47,7 @@ from ftkit.tasks.base import Task
 from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.loading import load_splits, screen
+from ftkit.training.compiled import require_compiler
 from ftkit.training.fitted import Session
 from ftkit.training.sharded import is_shared
 
@@ -255,6 +256,8 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
     """
     seed = recipe.train.seed
     runtime.choose_precision(recipe.train.precision, machine)
+    if recipe.train.compile and not getattr(recipe.strategy, "cache", False):
+        require_compiler(machine)
     if (rows := recipe.train.batch_size) != AUTO:
         runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
     splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))

@@ -110,6 +110,7 @@ NOT_FOR_MLP = (
     "precision",
     "channels_last",
     "gradient_checkpointing",
+    "compile",
     "max_grad_norm",
 )
 

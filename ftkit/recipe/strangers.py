@@ -1,5 +1,7 @@
 """What a recipe of others may not decide: what sends, fetches, runs code or trusts.
 
+Compiling is among these settings, because it starts programs of this machine.
+
 A recipe is the user's own where it is installed (the files in `recipes/`, and what other packages
 announce) or a .py file that he names. Any other one, as a .json file, in a run folder or on the
 Hub, may have been written by anybody, and nothing in a folder can prove where it was made. So what
@@ -22,6 +24,7 @@ SWITCHES: dict[str, Any] = {
     "backbone.trust_remote_code": False,
     "backbone.allow_pickle": False,
     "train.push_checkpoints": None,
+    "train.compile": False,
     "data.outside": False,
 }
 """What they are where nobody asks for them."""

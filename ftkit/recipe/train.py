@@ -77,6 +77,9 @@ class Train(Settings):
     """Memory format of images; on for convolutional backbones when not given."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    compile: bool = False
+    """Compile the training steps by torch.compile, which takes a minute or more of the first ones:
+    for long runs on a GPU. Validation and the saved model stay as they are."""
     best_by: Literal["loss"] | MetricName | None = None
     """Validation figure that picks the checkpoint to keep; the task's own when not given: accuracy
     of classes, r2 of numbers, perplexity of texts to be written. When two epochs have the same

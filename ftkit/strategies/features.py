@@ -32,6 +32,7 @@ from ftkit.machine.runtime import Machine, on_main, versions
 from ftkit.recipe import HeadOnly, Recipe
 from ftkit.strategies import cache
 from ftkit.strategies.heads import Head, moving_names, positions_read, recorded_head_inputs
+from ftkit.tasks.compact_images import as_it_is, compact
 from ftkit.tasks.evaluation import collate_of, evaluation_batch, first_examples, in_batches
 from ftkit.tasks.inputs import Inputs, Rows, digests, examples_of, label_at
 from ftkit.training.precision import autocast, fastest_precision
@@ -148,6 +149,18 @@ class _Wanted(Dataset):
     def collate(self) -> Any:
         """How their examples become a batch."""
         return collate_of(self.sources[0])
+
+    def compact(self, device: torch.device, always: bool) -> tuple[Any, Any]:
+        """Return these examples as the device is sent them; see `ftkit.tasks.compact_images`.
+
+        They are all made by one processor; where the random changes of some mirror images, the
+        readers do that, so that all examples have the same parts.
+        """
+        parts = [compact(rows, device, always) for rows in self.sources]
+        alike = {getattr(rows, "flips", None) for rows, _ in parts} == {False}
+        if not alike:
+            return self, as_it_is
+        return replace(self, sources=tuple(rows for rows, _ in parts)), parts[0][1]
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.sources[self.source[row]][int(self.key[row])]

@@ -21,6 +21,7 @@ from ftkit.strategies.heads import Head, why_not_alone
 from ftkit.strategies.linear_head import solve
 from ftkit.strategies.probe import search_settings, solver_of
 from ftkit.tasks.inputs import Inputs
+from ftkit.training.compiled import without_compiling
 from ftkit.training.fit import fit
 from ftkit.training.fitted import Fitted, Session
 
@@ -91,6 +92,7 @@ class HeadOnlyStrategy(Strategy):
             uncached = HeadOnlyStrategy(recipe.strategy)
             recipe = uncached.long_enough(recipe, len(inputs.train))
             return fit(model, uncached, inputs, recipe, session)
+        recipe = without_compiling(recipe, "the head trains alone, on features")
         begin = time.perf_counter()
         features = cache_features(model, inputs, recipe, session.machine)
         head, cached = Head(model), time.perf_counter()

@@ -160,7 +160,8 @@ def take_steps(
     """
     way = fastest_training(model, inputs, recipe.train, machine)
     place(model, way.channels_last, machine.device)
-    recipe = recipe.override({"train.early_stopping": None})
+    # compiling would take longer than all that is tried
+    recipe = recipe.override({"train.early_stopping": None, "train.compile": False})
     with tempfile.TemporaryDirectory(prefix="ftkit-") as folder:
         arguments = training_arguments(
             recipe, machine, Path(folder), len(inputs.train), way.precision

@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 from ftkit.machine.runtime import Machine
 from ftkit.machine.threads import usable_cores
 from ftkit.recipe import Train
+from ftkit.tasks.compact_images import compact
+from ftkit.tasks.device_batches import on_device, on_host
 from ftkit.tasks.inputs import Inputs, Rows, examples_of, stacked
 
 NO_INPUTS = ("labels", "index")
@@ -82,7 +84,7 @@ def in_batches(
     machine: Machine,
     with_labels: bool = False,
 ) -> Iterator[torch.Tensor]:
-    """Yield what `compute` gives for each of these batches of keys, on the device.
+    """Yield what `compute` gives for each of these batches of keys, on the host.
 
     A batch that does not fit into the memory of the device is halved until it does.
 
@@ -93,11 +95,7 @@ def in_batches(
     left_out = ("index",) if with_labels else NO_INPUTS
 
     def run(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        inputs = {
-            name: values.to(machine.device, non_blocking=True)
-            for name, values in batch.items()
-            if name not in left_out
-        }
+        inputs = {name: values for name, values in batch.items() if name not in left_out}
         with torch.inference_mode():
             return in_halves(compute, inputs)
 
@@ -106,20 +104,27 @@ def in_batches(
             lambda batch: run(collate_of(rows)(examples_of(rows, list(batch)))), batches
         )
         return
+    sent, finish = compact(rows, machine.device)
     loader: DataLoader = DataLoader(
-        rows,
+        sent,  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=collate_of(rows),
         num_workers=workers(settings, machine),
         pin_memory=machine.device.type == "cuda",
         generator=torch.Generator(),  # its readers' seed is none of the training's random numbers
     )
-    with ThreadPoolExecutor(1) as reader:  # reads the next batch while one is computed
+    moved = on_device(_read_ahead(loader), machine.device, left_out)
+    yield from on_host(map(run, map(finish, moved)), machine.device)
+
+
+def _read_ahead(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches of a loader, of which the next is read while one is computed."""
+    with ThreadPoolExecutor(1) as reader:
         source = iter(loader)
         ahead = reader.submit(next, source, None)
         while (batch := ahead.result()) is not None:
             ahead = reader.submit(next, source, None)
-            yield run(batch)
+            yield batch
 
 
 def _in_threads(

@@ -59,14 +59,21 @@ class ImageRows(Dataset):
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
         """Return several examples: reading rows together takes a fraction of the time."""
+        return self.with_changes(keys, self.augment)
+
+    def with_changes(
+        self, keys: list[int], augment: Callable[[Image.Image], Any] | None
+    ) -> list[dict[str, Any]]:
+        """Return several examples, their images changed in another way than by `self.augment`."""
         places = [divmod(key, len(self)) for key in keys]
         rows = self.rows[[position for _, position in places]]
         images = [open_rgb(image) for image in rows["image"]]
         pixels = (
             processed(images, self.processor)
-            if self.augment is None
+            if augment is None
             else [
-                self._augmented(image, *place) for image, place in zip(images, places, strict=True)
+                self._changed(augment, image, *place)
+                for image, place in zip(images, places, strict=True)
             ]
         )
         return [
@@ -74,12 +81,13 @@ class ImageRows(Dataset):
             for values, (_, position) in zip(pixels, places, strict=True)
         ]
 
-    def _augmented(self, image: Image.Image, epoch: int, position: int) -> torch.Tensor:
-        assert self.augment is not None
+    def _changed(
+        self, augment: Callable[[Image.Image], Any], image: Image.Image, epoch: int, position: int
+    ) -> Any:
         with DRAWING, torch.random.fork_rng(devices=[]):
             state = np.random.SeedSequence((self.seed, epoch, position)).generate_state(1)
             torch.manual_seed(int(state[0]))
-            return self.augment(image)
+            return augment(image)
 
     def digests(self, epoch: int = 0) -> np.ndarray:
         """Return (N, S16), see `ftkit.tasks.inputs.digests`; no image is decoded.

@@ -31,6 +31,7 @@ from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import evaluation_batch, workers
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.callbacks import Patience
+from ftkit.training.compiled import of_compiling, without_compiling
 from ftkit.training.fitted import Fitted, Session
 from ftkit.training.micro_batch import limit_rows_at_once
 from ftkit.training.optimiser import Pace
@@ -68,6 +69,10 @@ def fit(
     if scale is not None and begins_trained(recipe.task, model):
         scale.unfold(model)
     recipe = limit_rows_at_once(model, inputs, recipe, session.machine)
+    if is_shared():
+        recipe = without_compiling(recipe, "the model is shared among GPUs")
+    elif strategy.unfreezing(model):
+        recipe = without_compiling(recipe, "strategy.unfreeze changes what moves in every epoch")
     while (fitted := _train(model, strategy, inputs, recipe, session)) is None:
         rows, _ = share_batch(recipe.train.rows_per_step, recipe.train.micro_batch_size, 1)
         recipe = recipe.override({"train.micro_batch_size": rows // 2})
@@ -131,7 +136,8 @@ def _train(
             values.copy_(statistics[name])
         return None
     except (RuntimeError, TrainingError) as error:
-        told = _of_readers(error, trainer.state.global_step)
+        step = trainer.state.global_step
+        told = _of_readers(error, step) or of_compiling(error, step)
         if told is None:
             raise
         raise told from error

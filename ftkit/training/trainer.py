@@ -7,19 +7,16 @@ counts each row once whatever the number of processes, and a loss that is no num
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import TrainOutput
 
 from ftkit.backbones.structure import begins_trained
-from ftkit.errors import TrainingError
-from ftkit.machine.interruption import Interrupted, held, leave_to_parent, requested
+from ftkit.machine.interruption import Interrupted, held, requested
 from ftkit.machine.runtime import Machine, random_state_of
 from ftkit.recipe import Recipe
 from ftkit.runs.journal import Journal
@@ -27,16 +24,18 @@ from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import collate_of, lengths_of
 from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import is_label, mix
-from ftkit.training.batches import NO_LABEL, Batches, Keyed
+from ftkit.training.batches import NO_LABEL
 from ftkit.training.callbacks import Cadence
+from ftkit.training.compiled import compiled, forget_compiled
 from ftkit.training.modes import Unfreezing, keeping_statistics_of_one
 from ftkit.training.optimiser import Pace, decaying_names, parameter_groups
-from ftkit.training.resuming import ExactTrainer
+from ftkit.training.reading import ReadingTrainer
 from ftkit.training.sharded import is_shared
 from ftkit.training.target_scaling import scale_of
+from ftkit.training.watch import Watch
 
 
-class FrozenTrainer(ExactTrainer):
+class FrozenTrainer(ReadingTrainer):
     """See the head of this file."""
 
     def __init__(
@@ -69,7 +68,6 @@ class FrozenTrainer(ExactTrainer):
         self.begins_trained = begins_trained(recipe.task, arguments["model"])
         self.scale = scale_of(task, labels, arguments["model"])
         self.rows_in_step: list[int] = []
-        self.readers: DataLoader | None = None
         self.strategy = strategy
         groups = strategy.unfreezing(arguments["model"])
         self.unfreezing = Unfreezing(
@@ -78,6 +76,8 @@ class FrozenTrainer(ExactTrainer):
         self.cadence = Cadence(self)
         self.kept_frozen: list[nn.Module] | None = None
         self.moving: list[nn.Parameter] = []
+        self.compiled: Any = None
+        self.watch = Watch(late=machine.device.type == "cuda")
 
     def train(self, *given: Any, **named: Any) -> TrainOutput:
         """Train; see `ExactTrainer.train`."""
@@ -85,6 +85,8 @@ class FrozenTrainer(ExactTrainer):
             return super().train(*given, **named)
         finally:
             vars(self.model_wrapped).pop("zero_grad", None)
+            if self.compiled is not None:
+                forget_compiled()
 
     def _prepare_for_training(self, *given: Any) -> tuple[nn.Module, DataLoader]:
         """Have Trainer, in its steps, go through what moves and not through all modules.
@@ -95,6 +97,8 @@ class FrozenTrainer(ExactTrainer):
         assert self.optimizer is not None
         vars(model)["zero_grad"] = self.optimizer.zero_grad
         self.moving = [p for p in model.parameters() if p.requires_grad]
+        if self.settings.compile:
+            self.compiled = compiled(model, lengths_of(self.inputs.train) is not None)
         return model, batches
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
@@ -105,46 +109,6 @@ class FrozenTrainer(ExactTrainer):
     def floating_point_ops(self, inputs: dict) -> int:
         """Return none: nobody reads them."""
         return 0
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return this rank's share of the batches that any number of processes would see."""
-        world_size = self.machine.world_size
-        self.readers = DataLoader(
-            Keyed(self.inputs.train, self._memory_for_rows()),
-            batch_sampler=Batches(
-                len(self.inputs.train),
-                self.args.per_device_train_batch_size * world_size,
-                self.args.seed,
-                lambda: int(self.state.epoch or 0),
-                self.machine.rank,
-                world_size,
-                lengths_of(self.inputs.train),
-                self.settings.rows_per_step,
-            ),
-            collate_fn=collate_of(self.inputs.train),
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            worker_init_fn=leave_to_parent,
-            # an iterator draws a seed for its readers when it is made, and once more in each epoch:
-            # from the process's own state a resumed run would draw another dropout
-            generator=torch.Generator().manual_seed(self.args.seed),
-        )
-        return self.readers
-
-    def end_readers(self) -> None:
-        """End the processes that read rows; else they live, with all they inherited, until gc."""
-        if self.readers is not None and (rows := self.readers._iterator) is not None:
-            rows._shutdown_workers()  # type: ignore[attr-defined]
-            self.readers._iterator = None
-
-    def _memory_for_rows(self) -> int:
-        """Return how many bytes of examples may be kept: a quarter of what is free, in one process.
-
-        Several readers would each keep all of them.
-        """
-        alone = self.args.dataloader_num_workers == 0
-        return psutil.virtual_memory().available // 4 // self.machine.world_size if alone else 0
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of the parameters that decay; `ftkit.training.optimiser` says which."""
@@ -162,6 +126,11 @@ class FrozenTrainer(ExactTrainer):
             self.optimizer = kind(groups, **options)
         return self.optimizer
 
+    def take_checkpoint(self, evaluated: bool, random_state: dict[str, Any]) -> None:
+        """Begin to write a checkpoint, of numbers alone; see `ExactTrainer.take_checkpoint`."""
+        self.watch.look()
+        super().take_checkpoint(evaluated, random_state)
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         counted = [torch.where(is_label(batch["labels"]), 0, NO_LABEL) for batch in batch_samples]
         return super()._get_num_items_in_batch([{"labels": each} for each in counted], device)
@@ -170,6 +139,7 @@ class FrozenTrainer(ExactTrainer):
         self, model: nn.Module, inputs: dict, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Go forward and backward over one micro-batch, and stop where the loss is no number."""
+        self.watch.look()
         self.rows_in_step = inputs.pop("index").tolist()
         with self.unfreezing.step(int(self.state.epoch or 0)):
             self._set_modes(model)
@@ -194,17 +164,18 @@ class FrozenTrainer(ExactTrainer):
         self.kept_frozen = frozen
 
     def require_number(self, loss: torch.Tensor) -> None:
-        """Stop where the loss of a step is no number.
+        """Stop where the loss of a step is no number; see `ftkit.training.watch` for when.
 
         Raises:
             TrainingError: it is so.
         """
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {self.state.global_step + 1} with learning "
-                f"rate {self._get_learning_rate():.2g}, training rows {self._rows()}. Use a "
-                f"smaller --learning-rate, or {self._mend()}"
-            )
+        where, mend = self._where(), self._mend()
+        self.watch.note(
+            loss,
+            lambda value: (
+                f"the loss became {value} {where}. Use a smaller --learning-rate, or {mend}"
+            ),
+        )
 
     def compute_loss(
         self,
@@ -225,7 +196,7 @@ class FrozenTrainer(ExactTrainer):
             images, share = mix(inputs["pixel_values"], partner, self.inputs.mixing, draw)
             inputs["pixel_values"] = images
             targets = [(share, labels), (1 - share, labels[partner])]
-        outputs = model(**inputs)
+        outputs = (model if self.compiled is None else self.compiled)(**inputs)
         loss = sum(
             weight * self.loss_of(outputs, target, num_items_in_batch) for weight, target in targets
         )
@@ -260,23 +231,31 @@ class FrozenTrainer(ExactTrainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
-        if not self.args.fp16 and not math.isfinite(float(norm)):  # fp16: its scaler takes them out
-            raise TrainingError(
-                f"the gradient became {float(norm)} at step {self.state.global_step + 1} with "
-                f"learning rate {self._get_learning_rate():.2g}, training rows {self._rows()}; the "
-                f"loss was a number. Use a smaller --learning-rate, or {self._mend()}"
+        where, mend = self._where(), self._mend()
+        if not self.args.fp16:  # its scaler takes out what is no number
+            self.watch.note(
+                torch.as_tensor(norm),
+                lambda value: (
+                    f"the gradient became {value} {where}; the loss was a number. Use a smaller "
+                    f"--learning-rate, or {mend}"
+                ),
             )
         return norm
 
-    def _rows(self) -> str:
-        """Return the numbers of the first rows of this step."""
-        return f"{self.rows_in_step[:8]}{'...' if len(self.rows_in_step) > 8 else ''}"
+    def _where(self) -> str:
+        """Return which step this is, with the numbers of its first rows."""
+        rows = f"{self.rows_in_step[:8]}{'...' if len(self.rows_in_step) > 8 else ''}"
+        return (
+            f"at step {self.state.global_step + 1} with learning rate "
+            f"{self._get_learning_rate():.2g}, training rows {rows}"
+        )
 
     def _mend(self) -> str:
         return "--precision fp32" if self.args.fp16 or self.args.bf16 else "look at the rows"
 
     def score(self) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ..., ...} of the current weights on validation rows."""
+        self.watch.look()
         rows = self.inputs.validation
         cheap = self.best_by == "loss" or self.best_by == self.task.settings.chosen_by
         model = self.whole().to(self.machine.device)
