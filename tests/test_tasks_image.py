@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 from ftkit import Augment, Backbone, Data, ImageClassification
 from ftkit.backbones.pretrained import load_model
 from ftkit.tasks import task_of
-from ftkit.tasks.image_rows import augmentation
+from ftkit.tasks.image_rows import augmentation, processed
 from ftkit.tasks.loading import load_splits
 from ftkit.training.batches import NO_LABEL, Keyed
 
@@ -41,6 +41,26 @@ def test_evaluation_rows_are_what_the_processor_gives(family, splits, checkpoint
     example = inputs.test[5]
     assert torch.equal(example["pixel_values"], expected[0])
     assert (example["labels"], example["index"]) == (row["label"], 5)
+
+
+@pytest.mark.parametrize("family", ["vit", "timm-resnet", "timm-vit", "timm-efficientnet"])
+def test_images_together_are_what_the_processor_gives_for_each(family, checkpoint):
+    processor = AutoImageProcessor.from_pretrained(checkpoint(family))
+    draw = np.random.default_rng(0)
+    images = [
+        Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for width, height in ((40, 40), (64, 31), (33, 200), (301, 97))
+    ]
+    each = [processor(images=image, return_tensors="pt")["pixel_values"] for image in images]
+    assert torch.equal(processed(images, processor), torch.cat(each))
+
+
+def test_a_processor_that_does_more_is_asked_itself(checkpoint):
+    processor = AutoImageProcessor.from_pretrained(checkpoint("timm-resnet"))
+    image = make_image("red", 0)
+    before = processed([image], processor)
+    processor.val_transforms.transforms.append(torch.neg)
+    assert torch.equal(processed([image], processor), -before)
 
 
 @pytest.mark.parametrize("family", ["vit", "convnext", "timm-resnet"])

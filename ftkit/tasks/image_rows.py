@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode, Normalize, functional, v2
 
 from ftkit.data.images import CHUNK, open_rgb
 from ftkit.recipe import Augment
@@ -110,8 +110,33 @@ class ImageRows(Dataset):
 
 
 def processed(images: list[Image.Image], processor: Any) -> torch.Tensor:
-    """Return (B, 3, H, W) float32: images as `transformers.pipeline` gives them to the model."""
-    return processor(images=images, return_tensors="pt")["pixel_values"]
+    """Return (B, 3, H, W) float32: images as `transformers.pipeline` gives them to the model.
+
+    timm's processors make numbers of each image alone, in three passes over it, which takes them
+    half of their time; here it is done for all images together, with the same bits.
+    """
+    *cutting, normalise = _timm_steps(processor)
+    if normalise is None:
+        return processor(images=images, return_tensors="pt")["pixel_values"]
+    for step in cutting:
+        images = [step(image) for image in images]
+    levels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    values = levels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return functional.normalize(values, normalise.mean, normalise.std, inplace=True)
+
+
+def _timm_steps(processor: Any) -> list[Any]:
+    """Return what a processor of timm does to an image before and after it makes numbers of it.
+
+    The last step normalises; it is None where the processor does anything else.
+    """
+    steps = list(getattr(getattr(processor, "val_transforms", None), "transforms", []))
+    if len(steps) > 1:
+        from timm.data.transforms import MaybeToTensor  # who has such a processor has timm
+
+        if type(steps[-2]) is MaybeToTensor and type(steps[-1]) is Normalize:
+            return [*steps[:-2], steps[-1]]
+    return [None]
 
 
 def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], torch.Tensor] | None:
