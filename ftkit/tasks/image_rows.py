@@ -132,7 +132,7 @@ def _timm_steps(processor: Any) -> list[Any]:
     """
     steps = list(getattr(getattr(processor, "val_transforms", None), "transforms", []))
     if len(steps) > 1:
-        from timm.data.transforms import MaybeToTensor  # who has such a processor has timm
+        from timm.data import MaybeToTensor  # who has such a processor has timm
 
         if type(steps[-2]) is MaybeToTensor and type(steps[-1]) is Normalize:
             return [*steps[:-2], steps[-1]]
