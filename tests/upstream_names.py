@@ -291,6 +291,10 @@ OTHERS = (
         "seqeval.metrics.sequence_labeling.get_entities",
         "finds the names in a row of tags, by the rule that the figures follow",
     ),
+    Upstream(
+        "timm.data.MaybeToTensor",
+        "makes numbers of an image in timm's processors; ftkit makes them of a batch together",
+    ),
 )
 
 NAMES = (*TRAINER, *TRANSFORMERS, *TORCH, *OTHERS)
