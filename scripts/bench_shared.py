@@ -1,15 +1,16 @@
 """Time whole commands on an idle machine, beside busy neighbours, and within a quota of one core.
 
-    python scripts/bench_shared.py [--rounds 5] [--conditions idle 1 4 quota] [--only NAME ...]
+    python scripts/bench_shared.py [--rounds 5] [--conditions idle 1 4 one quota] [--only NAME ...]
                                    [--before TREE] [--json FILE]
 
 Every command is a process of its own and is timed by the clock, from its start to its end. In a
 round each command runs once under each condition, in turns with the same of another checkout
 (--before) and with the stock Trainer; the table has medians. A neighbour counts without an end on
-the same cores. The quota is one of Linux's control groups of version 1 or 2, for which one must be
-root. A fair scheduler leaves a command with a thread for each of C cores the share C / (C + N) of
-them beside N neighbours. The number in parentheses is how many times longer the command took than
-that share explains.
+the same cores. `one` is one thread on one idle core, and `quota` as much time as one core has on
+all of them, by Linux's control groups of version 1 or 2, for which one must be root. A fair
+scheduler leaves a command with a thread for each of C cores the share C / (C + N) of them beside N
+neighbours. The number in parentheses is how many times longer the command took than that share
+explains.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def main() -> None:
                         for which, tree in trees.items():
                             if which and name in ("imports", "stock head"):
                                 continue
-                            took = timed(name, tree, caches[tree], Path(scratch), group)
+                            alone = condition == "one"
+                            took = timed(name, tree, caches[tree], Path(scratch), group, alone)
                             seconds[which + name, condition].append(took)
                             print(f"{number} {condition} {which}{name}: {took:.1f} s", flush=True)
     table(seconds, options.conditions)
@@ -87,8 +89,8 @@ def parse() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--conditions", nargs="+", default=["idle", "1", "4", "quota"],
-                        choices=["idle", "1", "2", "4", "8", "quota"])  # fmt: skip
+    parser.add_argument("--conditions", nargs="+", default=["idle", "1", "4", "one", "quota"],
+                        choices=["idle", "1", "2", "4", "8", "one", "quota"])  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=list(COMMANDS))
     parser.add_argument("--before", type=Path, help="another checkout of ftkit")
     parser.add_argument("--json", type=Path)
@@ -103,8 +105,10 @@ def prepare(tree: Path, cache: Path, names: list[str]) -> Path:
     return cache
 
 
-def timed(name: str, tree: Path, cache: Path, scratch: Path, group: Path | None) -> float:
-    """Return the seconds of one command by the clock."""
+def timed(
+    name: str, tree: Path, cache: Path, scratch: Path, group: Path | None, alone: bool = False
+) -> float:
+    """Return the seconds of one command by the clock, `alone` in one thread on one core."""
     out = scratch / "out"
     shutil.rmtree(out, ignore_errors=True)
     if name in NEW:
@@ -113,6 +117,10 @@ def timed(name: str, tree: Path, cache: Path, scratch: Path, group: Path | None)
     if group is not None:  # a process joins a group by its number, before it does anything
         command = [sys.executable, "-c", STARTED, str(group / "cgroup.procs"), *command]
     environment = os.environ | {"PYTHONPATH": str(tree), "FTKIT_CACHE": str(cache)}
+    if alone:
+        core = min(os.sched_getaffinity(0))
+        command = ["taskset", "-c", str(core), *command]
+        environment["OMP_NUM_THREADS"] = "1"
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     took = time.perf_counter() - begin
@@ -128,7 +136,7 @@ def surroundings(condition: str) -> Iterator[Path | None]:
         if condition == "quota":
             yield stack.enter_context(quota())
             return
-        stack.enter_context(busy_neighbours(0 if condition == "idle" else int(condition)))
+        stack.enter_context(busy_neighbours(int(condition) if condition.isdecimal() else 0))
         yield None
 
 
@@ -163,9 +171,11 @@ def table(seconds: dict[tuple[str, str], list[float]], conditions: list[str]) ->
         for condition in conditions:
             middle = statistics.median(seconds[name, condition])
             cells += f" {middle:.1f}"
-            if idle and condition not in ("idle", "quota"):
+            if idle and condition.isdecimal():
                 fair = (cores + int(condition)) / cores
                 cells += f" ({middle / statistics.median(idle) / fair:.2f})"
+            if condition == "quota" and (name, "one") in seconds:
+                cells += f" ({middle / statistics.median(seconds[name, 'one']):.2f} of one)"
             cells += " |"
         print(f"| {name} |{cells}")
 
