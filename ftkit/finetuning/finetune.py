@@ -178,7 +178,8 @@ def carry_out(
         give_usual_rights(model_folder)
         clock.lap("saving")
         trusted = getattr(recipe.backbone, "trust_remote_code", False)
-        verified = verify(model_folder, task, ready.splits, outputs, trusted, fresh)
+        spent = sum(clock.seconds.values())
+        verified = verify(model_folder, task, ready.splits, outputs, trusted, fresh, spent)
         clock.lap("verification")
         result = RunResult(
             recipe=recipe.name,

@@ -8,7 +8,7 @@ in several rounds, and the quartiles are those of the round whose median is leas
 machine makes some rounds slower and none faster, so that equal models get equal figures on a busy
 machine too (Chen and Revels 2016, arXiv 1608.04295, take the least of all times for this reason).
 
-This file imports nothing of ftkit: `ftkit.finetuning.reload`, which must not, uses it.
+Of ftkit this file imports the order alone: `ftkit.finetuning.reload`, which must not, uses it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ import numpy as np
 import psutil
 import torch
 
+from ftkit.finetuning.in_time import coarse_to_fine
+
 EXAMPLES = 20
 """So many examples are timed, evenly spread over all that are there."""
 WARM_UP = 3
 """Answers before the clock starts: the first ones allocate memory and choose kernels."""
-ROUNDS = 5
+ROUNDS, FEWEST = 5, 5
 MOST_SECONDS = 1.5
-"""No further round begins after so long; the first one is always whole."""
+"""No further round begins after so long, and the first one ends then, once it has so many answers
+as are the fewest."""
 
 
 class Waited(NamedTuple):
@@ -53,7 +56,7 @@ def latency_of(answer: Callable[[Any], Any], examples: Sequence[Any]) -> Waited:
         examples: at least one, as a user has them; 20 of them, evenly spread, are timed.
     """
     chosen = np.linspace(0, len(examples) - 1, min(EXAMPLES, len(examples))).round().astype(int)
-    some = [examples[row] for row in chosen]
+    some = [examples[chosen[place]] for place in coarse_to_fine(len(chosen))]
     before, threads = torch.get_num_threads(), usable_threads()
     torch.set_num_threads(threads)
     try:
@@ -66,12 +69,14 @@ def latency_of(answer: Callable[[Any], Any], examples: Sequence[Any]) -> Waited:
             for one in some:
                 answer(one)
                 clock.append(time.perf_counter())
+                if not rounds and len(clock) > FEWEST and clock[-1] - begin > MOST_SECONDS:
+                    break
             rounds.append(np.diff(clock))
     finally:
         torch.set_num_threads(before)
     quietest = min(rounds, key=np.median)
     low, median, high = (float(value) for value in np.quantile(quietest, (0.25, 0.5, 0.75)))
-    return Waited(median, low, high, threads, len(rounds) * len(some))
+    return Waited(median, low, high, threads, sum(map(len, rounds)))
 
 
 def usable_threads() -> int:

@@ -1,18 +1,21 @@
 """Run a saved model through public interfaces alone: transformers, and peft for adapters.
 
 `main` runs in a fresh process, when `ftkit.finetuning.verify` tells it to. This file imports
-nothing of ftkit but the clock and `ftkit.finetuning.reload_language`, which imports nothing of it,
-so what it computes is what anyone who downloads the folder gets.
+nothing of ftkit but `in_time`, `latency` and `reload_language` beside it, and none of them computes
+by ways of ftkit, so what it computes is what anyone who downloads the folder gets.
 
 The folder of inputs holds inputs.json, {"task": settings, "reads" and "tells": what goes in and
 what comes out, "columns": {name: a value for each row}, "trusted": whether Python code in the
-model's folder may run}, and a PNG file for each image. The output, an npz file, has for a
+model's folder may run, "seconds" that may go into answers}, and a PNG file for each image, named
+after its position. The output, an npz file, has for a
 classifier `logits` (N, C) float32 by AutoModel, or by PeftModel where the folder holds an adapter,
 and `probabilities` (N, C) by `pipeline`; for a regression `numbers` (N, 1) instead, and for words
 `tags` and `scores` of each; for a translator `translations` (N,) by `generate`, and `losses` (N,),
 the nats of the translations that the data has. For a language model it has `losses` (N,), nats a
 token of each text, and `answers`, which `pipeline` writes to some of the prompts.
-What a pipeline gives, it gives for some inputs alone: those at the positions in "NAME at".
+What was computed for some inputs alone was so for those at the positions in "NAME at": what a
+pipeline gives, and everything where "seconds" of inputs.json did not suffice for all. `rows` is how
+many inputs the model was asked.
 Unless it should be untimed, `latency` has the values of `ftkit.finetuning.latency.Waited`: how long
 one input by itself takes.
 """
@@ -39,12 +42,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from ftkit.finetuning.in_time import in_time, piped
 from ftkit.finetuning.latency import latency_of
 from ftkit.finetuning.reload_language import answer_language
 
-BATCH = 32
-PIPED = 16
-"""So many inputs go through the pipeline too, one at a time as its users give them."""
 Answered = tuple[dict[str, Any], Callable[[Any], Any], Sequence[Any]]
 """The arrays of all answers by name, a function that answers one input by itself, and the
 inputs."""
@@ -127,13 +128,9 @@ def answer_images(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) 
     def tell(file: Path) -> Any:
         return classify(str(file), top_k=len(names), function_to_apply=function)
 
-    some = spread(len(files))
-    answers = {
-        "logits": logits_of(model, pictures, encode),
-        name: in_order([tell(files[row]) for row in some], names),
-        f"{name} at": some,
-    }
-    return answers, tell, files
+    answers = told_twice(model, pictures, encode, files, tell, names, name, asked["seconds"])
+    at = np.array([int(file.stem) for file in files])
+    return {n: at[v] if n.endswith(" at") else v for n, v in answers.items()}, tell, files
 
 
 def answer_texts(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -> Answered:
@@ -155,13 +152,8 @@ def answer_texts(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -
         """Give softmax also for two classes; long texts are cut where training cut them."""
         return classify(text, top_k=None, function_to_apply=function, truncation=True)
 
-    names, some = list(model.config.id2label.values()), spread(len(texts))
-    answers = {
-        "logits": logits_of(model, texts, encode),
-        name: in_order([tell(texts[row]) for row in some], names),
-        f"{name} at": some,
-    }
-    return answers, tell, texts
+    names, seconds = list(model.config.id2label.values()), asked["seconds"]
+    return told_twice(model, texts, encode, texts, tell, names, name, seconds), tell, texts
 
 
 def answer_words(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -> Answered:
@@ -169,35 +161,43 @@ def answer_words(saved: Saved, columns: dict[str, Any], asked: dict[str, Any]) -
     rows = columns["tokens"]
     tokenizer = saved.read(AutoTokenizer)
     model = saved.load(AutoModelForTokenClassification)
-    logits, firsts = [], []
-    for start in range(0, len(rows), BATCH):
-        given = tokenizer(
-            rows[start : start + BATCH],
-            is_split_into_words=True,
-            truncation=True,
-            padding=True,
-            return_tensors="pt",
+
+    def encode(batch: list[list[str]]) -> Any:
+        return tokenizer(
+            batch, is_split_into_words=True, truncation=True, padding=True, return_tensors="pt"
         )
+
+    def firsts(given: Any, row: int) -> list[int]:
+        words = given.word_ids(row)
+        return [p for p, w in enumerate(words) if w is not None and w not in words[:p]]
+
+    counts = [len(firsts(encode([row]), 0)) for row in rows]
+    begins = np.cumsum([0, *counts])
+    logits: list[np.ndarray] = []
+    asked_at: list[int] = []
+    for some in in_time(len(rows), asked["seconds"]):
+        given = encode([rows[row] for row in some])
         with torch.inference_mode():
             outputs = model(**given).logits.float().numpy()
-        for row, values in enumerate(outputs):
-            words = given.word_ids(row)
-            first = [p for p, w in enumerate(words) if w is not None and w not in words[:p]]
-            firsts.append(first)
-            logits.append(values[first])
+        for place, row in enumerate(some):
+            logits.append(outputs[place, firsts(given, place)])
+            asked_at += range(begins[row], begins[row + 1])
     name_words = saved.pipeline("token-classification", model, tokenizer=tokenizer)
 
     def tell(row: list[str]) -> Any:
         return name_words([row], is_split_into_words=True, ignore_labels=[])[0]
 
-    told, words, begins = [], [], np.cumsum([0, *map(len, firsts)])
-    for row in spread(len(rows)):
+    told: list[Any] = []
+    told_at: list[int] = []
+    for row in piped(len(rows), asked["seconds"]):
         tokens = {token["index"]: token for token in tell(rows[row])}
-        told += [tokens[place] for place in firsts[row]]
-        words += range(begins[row], begins[row + 1])
-    places = np.array(words, dtype=int)
+        told += [tokens[place] for place in firsts(encode([rows[row]]), 0)]
+        told_at += range(begins[row], begins[row + 1])
+    places = np.array(told_at, dtype=int)
     answers = {
+        "rows": len(logits),
         "logits": np.concatenate(logits),
+        "logits at": np.array(asked_at, dtype=int),
         "tags": np.array([token["entity"] for token in told]),
         "scores": np.array([token["score"] for token in told]),
         "tags at": places,
@@ -212,9 +212,11 @@ def answer_translations(saved: Saved, columns: dict[str, Any], asked: dict[str, 
     model = saved.load(AutoModelForSeq2SeqLM)
     search = GenerationConfig.from_pretrained(saved.folder)
     texts = [asked["task"]["prefix"] + text for text in columns["source"]]
+    at: list[int] = []
     translations, losses = [], []
-    for start in range(0, len(texts), BATCH):
-        batch, targets = texts[start : start + BATCH], columns["target"][start : start + BATCH]
+    for some in in_time(len(texts), asked["seconds"]):
+        batch, targets = ([column[row] for row in some] for column in (texts, columns["target"]))
+        at += some
         inputs = tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
         labels = tokenizer(text_target=targets, truncation=True, padding=True, return_tensors="pt")
         wanted = labels["input_ids"].masked_fill(labels["attention_mask"] == 0, -100)
@@ -232,22 +234,45 @@ def answer_translations(saved: Saved, columns: dict[str, Any], asked: dict[str, 
             return tokenizer.decode(model.generate(**given, generation_config=search)[0])
 
     answers = {
+        "rows": len(at),
         "translations": np.array(translations),
+        "translations at": np.array(at),
         "losses": np.concatenate([batch.sum(1).numpy() for batch in losses]),
+        "losses at": np.array(at),
     }
     return answers, translate, texts
 
 
-def spread(count: int) -> np.ndarray:
-    """Return the positions of the inputs, out of so many, that go through the pipeline."""
-    return np.linspace(0, count - 1, min(PIPED, count)).round().astype(int)
+def told_twice(
+    model: Any,
+    inputs: list[Any],
+    encode: Any,
+    examples: list[Any],
+    tell: Any,
+    names: list[str],
+    name: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return logits of the model, and scores of the pipeline under `name`, each of some inputs.
 
-
-def logits_of(model: Any, inputs: list[Any], encode: Any) -> np.ndarray:
-    """Return (N, C) float32."""
-    with torch.inference_mode():
-        batches = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
-        return np.concatenate([model(**encode(b)).logits.float().numpy() for b in batches])
+    Args:
+        inputs: as `encode` takes them in batches.
+        examples: the same as `tell`, the pipeline, takes them one at a time.
+    """
+    at: list[int] = []
+    logits = []
+    for some in in_time(len(inputs), seconds):
+        at += some
+        with torch.inference_mode():
+            logits.append(model(**encode([inputs[row] for row in some])).logits.float().numpy())
+    told = {row: tell(examples[row]) for row in piped(len(inputs), seconds)}
+    return {
+        "rows": len(at),
+        "logits": np.concatenate(logits),
+        "logits at": np.array(at),
+        name: in_order(list(told.values()), names),
+        f"{name} at": np.array(list(told)),
+    }
 
 
 def in_order(answers: list[list[dict[str, Any]]], names: list[str]) -> np.ndarray:

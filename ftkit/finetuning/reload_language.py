@@ -1,6 +1,6 @@
 """How `ftkit.finetuning.reload` runs a saved language model: nats a token, and what it writes.
 
-Like that file it computes what anyone who downloads the folder gets, and imports nothing of ftkit.
+Like that file it computes what anyone who downloads the folder gets.
 """
 
 import re
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ftkit.finetuning.in_time import in_time
 
 
 def answer_language(
@@ -28,10 +30,13 @@ def answer_language(
         def read(text: str) -> float:
             return text_loss(model, tokenizer, task, text)
 
-        return {"losses": np.array([read(text) for text in columns["text"]])}, read, columns["text"]
+        return losses_of(read, columns["text"], asked["seconds"]), read, columns["text"]
     talks = columns["messages"]
-    losses = [talk_loss(model, tokenizer, task["max_length"], talk) for talk in talks]
-    answers = {"losses": np.array(losses)}
+
+    def read_talk(talk: list[dict[str, str]]) -> float:
+        return talk_loss(model, tokenizer, task["max_length"], talk)
+
+    answers = losses_of(read_talk, talks, asked["seconds"])
     write = saved.pipeline("text-generation", model, tokenizer=tokenizer)
     most = task["max_new_tokens"]
     chosen = np.linspace(0, len(talks) - 1, min(task["answers"], len(talks))).round().astype(int)
@@ -49,6 +54,13 @@ def answer_language(
     if prompts:
         answers["answers"] = np.array([go_on(prompt) for prompt in prompts], dtype=str)
     return answers, go_on, prompts
+
+
+def losses_of(read: Callable[[Any], float], inputs: list[Any], seconds: float) -> dict[str, Any]:
+    """Return the losses of as many inputs as there is time for."""
+    at = [row for some in in_time(len(inputs), seconds) for row in some]
+    losses = np.array([read(inputs[row]) for row in at])
+    return {"rows": len(at), "losses": losses, "losses at": np.array(at)}
 
 
 def text_loss(model: Any, tokenizer: Any, task: dict[str, Any], text: str) -> float:

@@ -1,9 +1,10 @@
 """Run a saved perceptron on raw inputs in a fresh process, which `ftkit.finetuning.verify` starts.
 
 The folder of inputs holds inputs.json, {"columns": {"text" or "features": a value for each row}},
-and a PNG file for each image. The output, an npz file, has `logits` (N, C), the outputs, and for a
-classifier `probabilities` (N, C). Unless it should be untimed it has `latency` too: the values of
-`ftkit.finetuning.latency.Waited`, from the image file, text or row of numbers to the answer.
+and a PNG file for each image, named after its position. The output, an npz file, has `logits`
+(N, C), the outputs, for a classifier `probabilities` (N, C), and the positions of both. Unless it
+should be untimed it has `latency` too: the values of `ftkit.finetuning.latency.Waited`, from the
+image file, text or row of numbers to the answer.
 """
 
 from __future__ import annotations
@@ -28,13 +29,19 @@ def main(folder: str | Path, inputs: str | Path, output: str | Path, timed: bool
     raw: list[Any] = next(iter(columns.values()), sorted(inputs.glob("*.png")))
     tell = trained.outputs
     opened = [_opened(one) for one in raw]
-    answers: dict[str, Any] = {"logits": trained.outputs(opened)}
+    at = np.array([_position(one, row) for row, one in enumerate(raw)])
+    answers: dict[str, Any] = {"rows": len(raw), "logits": trained.outputs(opened), "logits at": at}
     if isinstance(trained.estimator, MlpClassifier):
         tell = trained.predict_proba
-        answers["probabilities"] = tell(opened)
+        answers |= {"probabilities": tell(opened), "probabilities at": at}
     if timed:
         answers["latency"] = np.array(latency_of(lambda one: tell([_opened(one)]), raw))
     np.savez(output, **answers)
+
+
+def _position(one: Any, row: int) -> int:
+    """Return the position of an input among all: its own, or what its file is named after."""
+    return int(one.stem) if isinstance(one, Path) else row
 
 
 def _opened(one: Any) -> Any:

@@ -21,6 +21,7 @@ from ftkit.data.images import open_rgb
 from ftkit.data.splits import Splits
 from ftkit.errors import VerificationError
 from ftkit.finetuning.fresh_reader import module_of
+from ftkit.finetuning.in_time import in_time
 from ftkit.finetuning.latency import Waited
 from ftkit.machine.fresh_process import FreshProcess, waiting_for
 from ftkit.runs.result import Latency
@@ -32,6 +33,10 @@ TOLERANCE = 1e-3
 """Largest difference, as a share of the largest number. Reloading was seen to give differences of 0
 to 2e-4 (where the run computed in channels_last, the reloaded model does not); a drifted BatchNorm
 gave 0.33."""
+
+SHARE, LEAST_SECONDS = 0.1, 2.0
+"""So long the saved model is asked, as a share of the run until then: fewer rows are compared where
+one takes long, 32 at least."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,20 @@ def verify(
     outputs: Any,
     trusted: bool = False,
     fresh: FreshProcess | None = None,
+    run_seconds: float = 0.0,
 ) -> Verified:
     """Return on how many test rows the saved model, and the adapter beside it, were compared.
 
     Loads them in a fresh process through transformers and peft, and compares what they give on up
-    to 256 test rows, and what their pipelines give on some of these.
+    to 256 test rows, and what their pipelines give on some of these; on fewer where that would take
+    long beside the run.
 
     Args:
         folder: model/ of a run, with a plain model, an adapter, or a plain model and adapter/.
         outputs: of all test rows, as measured.
         trusted: Python code that came with the backbone, and was saved with the model, may run.
         fresh: the process, where it has been started already.
+        run_seconds: that the run has taken until now.
 
     Raises:
         VerificationError: it cannot be loaded, or answers otherwise.
@@ -73,25 +81,33 @@ def verify(
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
     wanted = task.expected_on_reload(outputs, rows)
     with tempfile.TemporaryDirectory() as scratch:
-        _write_inputs(task, splits.test.select(rows), Path(scratch), trusted)
+        seconds = max(LEAST_SECONDS, SHARE * run_seconds) / (1 + len(artefacts))
+        _write_inputs(task, splits.test.select(rows), Path(scratch), trusted, seconds)
         read = _read_in(fresh, artefacts, Path(scratch))
         latency = _latency(read[0])
         for artefact, answers in zip(artefacts, read, strict=True):
             difference = _compare(artefact, wanted, answers)
             log.info(
-                f"verified {artefact}: reloaded in a fresh process, {len(rows)} test rows, numbers "
-                f"differ by at most {difference:.1g}"
+                f"verified {artefact}: reloaded in a fresh process, {answers['rows']} test rows, "
+                f"numbers differ by at most {difference:.1g}"
             )
-    return Verified(len(rows), latency.median if latency else None, latency)
+    compared = min(int(answers["rows"]) for answers in read)
+    return Verified(compared, latency.median if latency else None, latency)
 
 
-def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool) -> None:
-    """Write what the rows hold as a user would have it: inputs.json, and PNG files of images."""
-    for number, row in enumerate(rows if "image" in rows.column_names else ()):
-        open_rgb(row["image"]).save(folder / f"{number:06d}.png", compress_level=1)
+def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool, seconds: float) -> None:
+    """Write what the rows hold as a user would have it: inputs.json, and PNG files of images.
+
+    Of large images there are as many as can be written in time.
+    """
+    for some in in_time(len(rows), seconds) if "image" in rows.column_names else ():
+        for number in some:
+            image = open_rgb(rows[number]["image"])
+            image.save(folder / f"{number:06d}.png", compress_level=1)
     settings = task.settings.model_dump(mode="json")
     about = {"reads": task.settings.noun, "tells": task.settings.tells}
-    inputs = {"task": settings, **about, "columns": task.user_inputs(rows), "trusted": trusted}
+    asked = {"columns": task.user_inputs(rows), "trusted": trusted, "seconds": seconds}
+    inputs = {"task": settings, **about, **asked}
     (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
 
 
