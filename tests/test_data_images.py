@@ -9,10 +9,18 @@ import pytest
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from transformers.image_utils import load_image
 
 from ftkit.data.duplicates import number_copies
-from ftkit.data.images import BadImage, find_bad_heads, find_bad_images, open_image, open_rgb
+from ftkit.data.images import (
+    BadImage,
+    find_bad_heads,
+    find_bad_images,
+    look_at_image,
+    open_image,
+    open_rgb,
+)
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
 RGBA = Image.fromarray(NOISE)
@@ -296,11 +304,14 @@ def test_every_thread_finds_bombs_and_leaves_the_warning_filters_alone(monkeypat
     assert warnings.filters == before
 
 
-def test_heads_alone_tell_what_decoding_tells_but_of_images_that_are_cut_off():
+def test_head_and_end_tell_what_decoding_tells_but_of_damage_in_the_midst():
     whole = encode(RGB.resize((90, 60)), "PNG")
+    photo = encode(RGB.resize((90, 60)), "JPEG")
+    damaged = whole[:200] + b"\0" * 100 + whole[300:]
     frames = [RGBA.rotate(90 * turn) for turn in range(3)]
     animated = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    contents = [whole, whole[: len(whole) // 2], b"words", animated, None]
+    halves = [each[: len(each) // 2] for each in (whole, photo)]
+    contents = [whole, *halves, b"words", animated, None, photo, photo + b"a camera's", damaged]
     rows = Dataset.from_dict(
         {"image": [each and {"bytes": each, "path": None} for each in contents]},
         features=Features({"image": ImageFeature(decode=False)}),
@@ -308,7 +319,14 @@ def test_heads_alone_tell_what_decoding_tells_but_of_images_that_are_cut_off():
     seen = {}
     bad = find_bad_images(rows, "image", lambda row, opened: seen.update({row: opened.oddity}))
     by_head, odd = find_bad_heads(rows, "image")
-    assert set(bad) == {1, 2, 4}
-    assert by_head == {row: why for row, why in bad.items() if row != 1}
+    assert set(bad) == {1, 2, 3, 5, 8}
+    assert by_head == {row: why for row, why in bad.items() if row != 8}
     assert odd == {row: oddity for row, oddity in seen.items() if oddity}
-    assert set(odd) == {3}
+    assert set(odd) == {4}
+
+
+def test_no_whole_photo_is_decoded_to_look_at_it(monkeypatch):
+    photo, png = (encode(RGB.resize((90, 60)), kind) for kind in ("JPEG", "PNG"))
+    monkeypatch.setattr(ImageFile, "load", lambda self: pytest.fail("it is decoded"))
+    for content in (photo, png):
+        assert look_at_image({"bytes": content, "path": None}) == ""

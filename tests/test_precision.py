@@ -1,6 +1,7 @@
 """Arithmetic by measurement: what is faster is taken, once for each machine and model."""
 
 import os
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from ftkit.errors import RecipeError
 from ftkit.machine import runtime
 from ftkit.tasks.evaluation import in_halves
+from ftkit.training.fastest_way import chosen, try_out
 from ftkit.training.precision import fastest_precision
 
 KNOWS, KNOWS_NOT, SAYS_NOTHING = (  # /proc/cpuinfo with and without bfloat16, or with neither word
@@ -61,8 +63,7 @@ def ask(inputs, monkeypatch):
 
     def ask(model):
         clock = SimpleNamespace(process_time=lambda: model.clock)
-        for module in ("fastest_way", "precision"):
-            monkeypatch.setattr(f"ftkit.training.{module}.time", clock)
+        monkeypatch.setattr("ftkit.training.fastest_way.time", clock)
         monkeypatch.setenv("FTKIT_CACHE", os.environ["FTKIT_CACHE"] + "x")
         return fastest_precision(model, inputs, "auto", runtime.start(0))
 
@@ -97,7 +98,8 @@ def test_bf16_is_not_tried_without_instructions_for_it(ask, processor):
 def test_a_way_that_is_far_slower_is_tried_once(ask):
     model = Slow(0.06, 5.0)
     assert ask(model) == "fp32"
-    assert model.clock == pytest.approx(0.015 + 0.06 + 5.0)  # a few rows, then each once
+    few = 2 * 0.06 / 16 + 0.06 / 4  # one row, once more, and four
+    assert model.clock == pytest.approx(few + 0.06 + 5.0 + 0.06)
 
 
 def test_a_plain_way_that_is_far_slower_is_left(ask):
@@ -113,13 +115,54 @@ def test_it_is_tried_in_one_thread_whose_number_is_as_before_afterwards(ask):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    assert model.threads - {3} == {1}  # with three a few rows are tried, to see how long they take
+    assert model.threads == {1}
 
 
-def test_what_takes_long_is_tried_with_few_rows(ask):
-    model = Slow(8.0, 4.0)
+@pytest.mark.parametrize(("seconds", "rows"), [(0.9, 16), (1.1, 4), (3.9, 4), (4.1, 1), (31, 1)])
+def test_what_takes_long_is_tried_with_few_rows(seconds, rows, ask):
+    model = Slow(seconds, seconds / 2)
     assert ask(model) == "bf16"
-    assert set(model.rows) == {4}
+    assert set(model.rows[-4:]) == {rows}
+
+
+@pytest.mark.parametrize(("said", "expected"), [(KNOWS, "bf16"), (SAYS_NOTHING, "fp32")])
+def test_what_takes_too_long_is_not_tried(said, expected, ask, processor):
+    processor(said)
+    model = Slow(40.0, 40.0)
+    assert ask(model) == expected
+    assert model.rows == [1, 1]
+
+
+@pytest.mark.parametrize("order", [("fp32", "bf16"), ("bf16", "fp32")])
+def test_kernels_that_a_gpu_loads_in_the_first_pass_do_not_decide(order):
+    now, passes = [0.0], Counter()
+
+    def work(way, rows):
+        passes[way] += 1
+        now[0] += {"fp32": 0.05, "bf16": 0.02}[way] + (0.3 if passes[way] == 1 else 0.0)
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ftkit.training.fastest_way.time", clock)
+        seconds, rows = try_out(order, lambda way: None, work, (16, 4, 1), torch.device("meta"))
+    assert rows == 16
+    assert chosen(order[0], seconds) == "bf16"
+
+
+def test_a_first_counted_try_alone_does_not_end_what_is_expected(monkeypatch):
+    now, passes = [0.0], Counter()
+
+    def work(way, rows):
+        passes[way] += 1
+        late = way == "fp32" and passes[way] == 5  # three small passes, the first, and this one
+        now[0] += 0.06 * (2.5 if late else 1.0) * rows / 16
+
+    clock = SimpleNamespace(process_time=lambda: now[0])
+    monkeypatch.setattr("ftkit.training.fastest_way.time", clock)
+    ways = ("fp32", "bf16")
+    seconds, _ = try_out(ways, lambda way: None, work, (16, 4, 1), torch.device("cpu"))
+    assert chosen("fp32", seconds) == "fp32"
+    assert passes["fp32"] > 5
 
 
 class Noisy(Slow):

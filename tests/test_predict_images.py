@@ -56,6 +56,13 @@ def cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def damage(file):
+    """Write an image there whose first and last bytes are right."""
+    make_image("red", 0).resize((64, 64)).save(file, "PNG")
+    content = file.read_bytes()
+    file.write_bytes(content[:60] + b"\0" * 8 + content[68:])
+
+
 @pytest.fixture
 def four(tmp_path):
     """A folder of three images and one that is cut off."""
@@ -67,10 +74,12 @@ def four(tmp_path):
     return tmp_path / "four"
 
 
+@pytest.mark.parametrize("spoil", [cut, damage])
 def test_an_image_that_is_cut_off_is_left_out_and_the_others_are_answered(
-    finished_run, four, caplog
+    finished_run, four, caplog, spoil
 ):
     caplog.set_level("INFO")
+    spoil(four / "1.jpg")
     found = predict(finished_run, [str(four)])
     assert [path[-5:] for path in found.columns["image"]] == ["0.jpg", "2.jpg", "3.jpg"]
     assert caplog.text.count("left out row 1") == 1

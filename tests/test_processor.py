@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from ftkit.machine.processor import has_bfloat16, processor_name
+from ftkit.machine.processor import has_bfloat16, has_bfloat16_tiles, processor_name
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ def test_instructions_for_bfloat16_are_found(text, has, tmp_path, monkeypatch):
     monkeypatch.setattr("ftkit.machine.processor.CPUINFO", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(text)
     assert has_bfloat16() is has
+    assert has_bfloat16_tiles() is ("amx" in text)
 
 
 def test_the_name_is_that_of_the_first_core(tmp_path, monkeypatch):

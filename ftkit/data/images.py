@@ -34,6 +34,8 @@ MOST_REDUCED = 4
 JPEG = b"\xff\xd8\xff"
 HEAD_BYTES = 256
 """The first bytes of a file, by which ftkit tells what it is when Pillow does not know it."""
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""The last bytes of a whole file; cameras may write something of their own behind."""
 ONE_PICTURE = {"MPO", "PSD", "ICO"}
 """Formats whose other frames are depths, layers or sizes of the first one."""
 USUAL_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif", ".webp", ".bmp")
@@ -79,13 +81,28 @@ def open_image(row: Mapping[str, Any] | None) -> OpenedImage:
 
 
 def look_at_image(row: Mapping[str, Any] | None) -> str:
-    """Return what the user may not expect of the image of a row, by its head; no pixel is decoded.
+    """Return the oddity of a row's image, by its head and last bytes; decoded if these are odd.
 
     Raises:
-        BadImage: as of `open_image`, where the head tells it.
+        BadImage: as of `open_image`, but where the damage is in its midst.
     """
-    with _unread(row) as (_, oddity):
+    with _unread(row) as (image, oddity):
+        if not _ends_well(image):
+            image.load()
         return oddity
+
+
+def _ends_well(image: Image.Image) -> bool:
+    """Return whether the last bytes of its file are those with which its format ends."""
+    file: Any = getattr(image, "fp", None)
+    end = ENDS.get(image.format or "")
+    if file is None or end is None:
+        return False
+    place = file.tell()
+    file.seek(-min(len(end), file.seek(0, os.SEEK_END)), os.SEEK_END)
+    last = file.read()
+    file.seek(place)
+    return last == end
 
 
 @contextmanager

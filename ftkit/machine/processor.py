@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Flags of instructions that multiply in bfloat16, on x86 and on ARM."""
+BFLOAT16, TILES = {"avx512_bf16", "amx_bf16", "bf16"}, {"amx_bf16"}
+"""Flags of instructions that multiply in bfloat16, on x86 and on ARM, and of those that multiply
+whole tiles of matrices."""
 
 
 def processor_name() -> str:
@@ -22,6 +23,11 @@ def has_bfloat16() -> bool | None:
     for flags in _lines("flags", "Features"):
         return not BFLOAT16.isdisjoint(flags.split())
     return None
+
+
+def has_bfloat16_tiles() -> bool:
+    """Return whether it is known to multiply tiles of matrices in bfloat16."""
+    return any(not TILES.isdisjoint(flags.split()) for flags in _lines("flags"))
 
 
 def _lines(*names: str) -> Iterable[str]:

@@ -116,9 +116,10 @@ def _answered(
 ) -> tuple[RowsToAnswer, Any]:
     """Return the rows that can be read, and the answers to them.
 
-    Images are decoded once, when they are answered. Where one turns out to be cut off, all are
-    decoded to find such ones, and the others are answered again. Several processes would not meet
-    again if one of them found such an image, so they look beforehand.
+    Images are decoded once, when they are answered; one that is cut off shows before, by its last
+    bytes. Where one turns out to be damaged all the same, all are decoded to find such ones, and
+    the others are answered again. Several processes would not meet again if one of them found such
+    an image, so they decode all beforehand.
 
     Args:
         read: takes whether images are decoded, as `read_rows` does.
@@ -130,9 +131,10 @@ def _answered(
     try:
         return given, answer(given)
     except BadImage as error:
+        reason = str(error).strip().splitlines()[-1]  # that of a reader comes with its traceback
         if not alone:
-            raise DataError(f"an image was changed while it was read: {error}") from error
-    log.info("data: an image is cut off, so all are read once before they are answered")
+            raise DataError(f"an image was changed while it was read: {reason}") from error
+    log.info("data: an image cannot be read (%s); all are read before they are answered", reason)
     again = read(True)
     for note in again.notes:
         if note not in given.notes:

@@ -75,7 +75,7 @@ class LpftStrategy(Strategy):
             probe = Fitted.from_json(told.read_text(encoding="utf-8"))
         else:
             alone = HeadOnlyStrategy(suited.model_copy(update={"refit": False}))
-            first = recipe.override({"strategy": alone.settings})
+            first = recipe.override({"strategy": alone.settings, "train.compile": False})
             on_main(lambda: folder.mkdir(exist_ok=True))
             frozen = alone.adapt(model)
             probe = alone.train(frozen, inputs, first, replace(session, folder=folder))
@@ -88,6 +88,7 @@ class LpftStrategy(Strategy):
             fitted,
             strategy=self.settings.model_copy(update={"probe": probe.strategy}),
             features_seconds=probe.features_seconds,
+            checkpoint_seconds=probe.checkpoint_seconds + fitted.checkpoint_seconds,
             train_seconds=probe.train_seconds + fitted.train_seconds,
             validation_seconds=probe.validation_seconds + fitted.validation_seconds,
         )

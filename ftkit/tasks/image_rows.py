@@ -112,12 +112,13 @@ class ImageRows(Dataset):
 def processed(images: list[Image.Image], processor: Any) -> torch.Tensor:
     """Return (B, 3, H, W) float32: images as `transformers.pipeline` gives them to the model.
 
-    timm's processors make numbers of each image alone, in three passes over it, which takes them
-    half of their time; here it is done for all images together, with the same bits.
+    timm's processors make numbers of each image alone, in three passes over it; for all images
+    together that takes a third of the time (docs/performance.md) and gives the same bits.
     """
-    *cutting, normalise = _timm_steps(processor)
-    if normalise is None:
+    known = _timm_steps(processor)
+    if known is None:
         return processor(images=images, return_tensors="pt")["pixel_values"]
+    cutting, normalise = known
     for step in cutting:
         images = [step(image) for image in images]
     levels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
@@ -125,18 +126,18 @@ def processed(images: list[Image.Image], processor: Any) -> torch.Tensor:
     return functional.normalize(values, normalise.mean, normalise.std, inplace=True)
 
 
-def _timm_steps(processor: Any) -> list[Any]:
-    """Return what a processor of timm does to an image before and after it makes numbers of it.
+def _timm_steps(processor: Any) -> tuple[list[Any], Normalize] | None:
+    """Return what a processor of timm does to an image before it makes numbers of it, and after.
 
-    The last step normalises; it is None where the processor does anything else.
+    None where the processor is another one, or does anything else.
     """
     steps = list(getattr(getattr(processor, "val_transforms", None), "transforms", []))
     if len(steps) > 1:
         from timm.data import MaybeToTensor  # who has such a processor has timm
 
         if type(steps[-2]) is MaybeToTensor and type(steps[-1]) is Normalize:
-            return [*steps[:-2], steps[-1]]
-    return [None]
+            return steps[:-2], steps[-1]
+    return None
 
 
 def augmentation(augment: Augment, processor: Any) -> Callable[[Image.Image], torch.Tensor] | None:

@@ -4,8 +4,8 @@ Noise must not decide, since the machine may be busy. So the tries run in one th
 count the CPU time of this process: beside four neighbours on two cores 16 images took one thread
 95 to 110 ms of it as they did alone, and two threads, which wait for each other, up to twice as
 much. How many times as fast one way is as another was the same in one thread and in two within a
-tenth (EfficientNet-Lite0 and MiniLM, inference and training, in float32 and bfloat16). And what is
-known beforehand is left only for a way that is clearly faster.
+tenth (two cores, EfficientNet-Lite0 and MiniLM, inference and training, in float32 and bfloat16).
+And what is known beforehand is left only for a way that is clearly faster.
 """
 
 from __future__ import annotations
@@ -27,27 +27,34 @@ log = logging.getLogger(__name__)
 WORTH = 1.15
 """Another way than the expected one is taken where it is so many times as fast."""
 CLEAR = 1.3
-"""No more tries are needed where the expected way is so many times as far from being left."""
+"""No more tries are needed where the expected way is so many times as far from being left. This one
+and `WORTH` were chosen in a simulation of passes that vary by a tenth and of which a fifth take
+half as long again: of ways that differ by a third or are equal one start in twenty errs."""
 TOO_SHORT = 0.01
-"""A pass that takes fewer seconds of CPU time is not worth measuring."""
+"""A pass that takes a CPU fewer seconds is not worth measuring."""
+LONG, TOO_LONG = 0.25, 2.0
+"""A pass that takes a CPU so many seconds in one thread is tried with fewer rows, and where it has
+but one row, not at all."""
 HOPELESS, HOPELESS_AT_FIRST = 2.0, 5.0
-"""A way that takes so many times as long as the fastest in one try is not tried again. The first
-try also chooses and makes kernels."""
+"""A way that takes so many times as long as the fastest is not tried again. The first pass on a CPU
+also chooses kernels."""
 FEWEST, MOST = 2, 10
 """Tries that count: a single one may be that in which a neighbour emptied the caches."""
 MOST_SECONDS = 4.0
-"""No try begins after so much time, once each way has had its fewest."""
+"""No try begins after so much time, once each way has had one that counts."""
 Way = TypeVar("Way", bound=Hashable)
 
 
-def noted(key: str, use: str, ways: Sequence[Way], measure: Callable[[], dict[Way, float]]) -> Way:
+def noted(
+    key: str, use: str, ways: Sequence[Way], measure: Callable[[], tuple[dict[Way, float], int]]
+) -> Way:
     """Return which of these ways is fastest, from the notes in $FTKIT_CACHE or by measuring.
 
     Args:
         key: all that the answer depends on, but the ways.
         use: what the ways are for.
         ways: the first is expected to be fastest, and left only for one that is clearly faster.
-        measure: gives the seconds of each way, as `try_out` does.
+        measure: gives the seconds of each way for so many rows, as `try_out` does.
     """
     key = f"{key} {use} of {', '.join(map(str, ways))}"
     known, file = {str(way): way for way in ways}, cache_folder() / "precision.json"
@@ -56,10 +63,13 @@ def noted(key: str, use: str, ways: Sequence[Way], measure: Callable[[], dict[Wa
     except (OSError, ValueError):
         notes = {}
     if notes.get(key) not in known:
-        seconds = measure()
+        seconds, rows = measure()
         notes[key] = str(chosen(ways[0], seconds))
         figures = ", ".join(f"{1e3 * each:.0f} ms in {way}" for way, each in seconds.items())
-        log.info("precision: %s for %s; a pass took %s", notes[key], use.split()[0], figures)
+        log.info(
+            "precision: %s for %s; a pass of %d rows took %s",
+            *(notes[key], use.split()[0], rows, figures),
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(notes, indent=2))
     return known[notes[key]]
@@ -74,41 +84,66 @@ def chosen(expected: Way, seconds: dict[Way, float]) -> Way:
 def try_out(
     ways: Sequence[Way],
     prepare: Callable[[Way], None],
-    work: Callable[[Way], Any],
+    work: Callable[[Way, int], Any],
+    sizes: Sequence[int],
     device: torch.device,
-) -> dict[Way, float]:
-    """Return the shortest seconds of each way, tried in turns; the first try does not count.
+) -> tuple[dict[Way, float], int]:
+    """Return the shortest seconds of a pass in each way, tried in turns, and of how many rows.
 
-    On a CPU these are seconds of CPU time in one thread. Where the expected way, the first, is too
-    short for anything to be gained, the others are not tried.
+    On a CPU these are seconds of CPU time in one thread. Where a pass of the expected way, the
+    first, is too short for anything to be gained, or too long, the others are not tried.
 
     Args:
         prepare: is called before each try, outside the measured time.
-        work: is what is measured.
+        work: does a pass of so many rows.
+        sizes: numbers of rows, from many to few.
     """
-    expected, best = ways[0], dict.fromkeys(ways, float("inf"))
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    cpu, expected, rows = device.type == "cpu", ways[0], sizes[0]
+    clock = time.process_time if cpu else time.perf_counter
+
+    def took(way: Way, rows: int) -> float:
+        prepare(way)
+        before = clock()
+        work(way, rows)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock() - before
+
     with _one_thread():
         begin = clock()
-        for attempt in range(MOST + 1):
+        if cpu:
+            rows, seconds = _rows_to_try(sizes, lambda rows: took(expected, rows))
+            if rows == sizes[-1] and seconds > TOO_LONG:
+                return {expected: seconds}, rows
+        first = {}
+        for way in ways:
+            first[way] = took(way, rows)
+            if cpu and way == expected and first[way] < TOO_SHORT:
+                return first, rows
+        if cpu:
+            limit = HOPELESS_AT_FIRST * min(first.values())
+            ways = [way for way in ways if first[way] < limit]
+        best = dict(first)
+        for attempt in range(1, MOST + 1):
             for way in ways:
-                prepare(way)
-                before = clock()
-                work(way)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                seconds = clock() - before
-                if seconds < TOO_SHORT and way == expected:
-                    return {way: seconds}
-                best[way] = seconds if attempt < 2 else min(seconds, best[way])
-            limit = (HOPELESS if attempt else HOPELESS_AT_FIRST) * min(best.values())
-            ways = [way for way in ways if best[way] < limit]
-            if len(ways) == 1:
+                seconds = took(way, rows)
+                best[way] = seconds if attempt == 1 else min(seconds, best[way])
+            if attempt >= FEWEST:
+                limit = HOPELESS * min(best[way] for way in ways)
+                ways = [way for way in ways if best[way] < limit]
+            sure = attempt >= FEWEST and _is_sure(expected, best)
+            if sure or len(ways) == 1 or clock() - begin > MOST_SECONDS:
                 break
-            late = clock() - begin > MOST_SECONDS
-            if attempt >= FEWEST and (late or _is_sure(expected, best)):
-                break
-    return best
+    return best, rows
+
+
+def _rows_to_try(sizes: Sequence[int], took: Callable[[int], float]) -> tuple[int, float]:
+    """Return the most rows of which a pass does not take long, and the seconds of the last one."""
+    took(sizes[-1])  # allocates memory
+    for rows in reversed(sizes[1:]):
+        if (seconds := took(rows)) > LONG:
+            return rows, seconds
+    return sizes[0], seconds
 
 
 def _is_sure(expected: Way, best: dict[Way, float]) -> bool:

@@ -11,7 +11,6 @@ on machines of different speed.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,18 +20,18 @@ from torch import nn
 
 from ftkit.backbones.structure import is_convolutional, place
 from ftkit.errors import RecipeError
-from ftkit.machine.processor import has_bfloat16, processor_name
+from ftkit.machine.processor import has_bfloat16, has_bfloat16_tiles, processor_name
 from ftkit.machine.runtime import Machine, choose_precision, on_main
 from ftkit.recipe import Train
 from ftkit.tasks.evaluation import first_examples
 from ftkit.tasks.inputs import Inputs
 from ftkit.training.fastest_way import noted, try_out
 
-ROWS, FEW_ROWS = 16, 4
-"""Rows of a pass that is tried; few where those take longer than `LONG` seconds of CPU time. Of
-small images few would say too little: channels last is as fast as not with 4, and faster with 16.
+ROWS = (16, 4, 1)
+"""Rows of a pass that is tried; fewer where one takes long. Of small images few would say too
+little: of EfficientNet-Lite0 at 96 pixels channels last is as fast as not with 4, and 1.35 times as
+fast with 16.
 """
-LONG = 0.5
 FIXED = "FTKIT_PRECISION"
 """Environment variable that says what "auto" means here, fp32 or bf16; nothing is measured then."""
 Batch = dict[str, torch.Tensor]
@@ -68,6 +67,8 @@ def fastest_training(
     channels_last = convolutional if settings.channels_last is None else settings.channels_last
     plain = Arithmetic(choose_precision(wanted, machine), channels_last)
     precisions = _worth_trying(machine) if wanted == "auto" else (plain.precision,)
+    if len(precisions) > 1 and not convolutional and has_bfloat16_tiles():
+        precisions = precisions[::-1]  # expected to be fastest
     ways = [
         Arithmetic(precision, last)
         for last in ((channels_last, not channels_last) if format_open else (channels_last,))
@@ -100,7 +101,7 @@ def fastest_precision(model: nn.Module, inputs: Inputs, wanted: str, machine: Ma
     if wanted != "auto":
         return wanted
     precisions = _worth_trying(machine)
-    if has_bfloat16() and "bf16" in precisions:
+    if "bf16" in precisions and _suits_bfloat16(machine):
         precisions = precisions[::-1]  # expected to be fastest
     ways = [Arithmetic(precision, is_convolutional(model)) for precision in precisions]
     if len(ways) == 1:
@@ -126,10 +127,18 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, dtype)
 
 
+def _suits_bfloat16(machine: Machine) -> bool:
+    """Return whether the device is expected to be fastest in bfloat16."""
+    if machine.device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return machine.device.type == "cpu" and bool(has_bfloat16())
+
+
 def _worth_trying(machine: Machine) -> tuple[str, ...]:
     """Return the precisions that may be fastest here.
 
-    A CPU without instructions for bfloat16 took 1.4 to 4 times as long in it as in float32.
+    A CPU without instructions for bfloat16 took 1.4 to 4 times as long in it as in float32
+    (docs/performance.md).
     """
     slow = machine.device.type == "cpu" and has_bfloat16() is False
     return ("fp32",) if slow else ("fp32", "bf16")
@@ -145,20 +154,16 @@ def _fastest(
     machine: Machine,
 ) -> Arithmetic:
     """Return which of these ways does the work fastest on the first validation rows."""
-    batch = first_examples(inputs, ROWS, machine.device)
+    batch = first_examples(inputs, ROWS[0], machine.device)
     shapes = {name: list(values.shape) for name, values in batch.items()}
     sizes = sum(parameter.numel() for parameter in model.parameters())
     about = f"{machine.device_name} {processor_name()} {torch.__version__} {type(model).__name__}"
 
-    def measure() -> dict[Arithmetic, float]:
-        rows = batch
-        if machine.device.type == "cpu":
-            few = {name: values[:FEW_ROWS] for name, values in batch.items()}
-            prepare(ways[0])
-            before = time.process_time()
-            work(ways[0], few)
-            rows = few if time.process_time() - before > LONG else batch
-        return try_out(ways, prepare, lambda way: work(way, rows), machine.device)
+    def on_some(way: Arithmetic, rows: int) -> None:
+        work(way, {name: values[:rows] for name, values in batch.items()})
+
+    def measure() -> tuple[dict[Arithmetic, float], int]:
+        return try_out(ways, prepare, on_some, ROWS, machine.device)
 
     return noted(f"{about} {sizes} {shapes}", use, ways, measure)
 
