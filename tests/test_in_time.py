@@ -19,7 +19,7 @@ from transformers import (
 from ftkit import Data, ImageClassification, Train, VerificationError
 from ftkit.finetuning import in_time as module
 from ftkit.finetuning import reload, verify
-from ftkit.finetuning.in_time import BATCH, PIPED, coarse_to_fine, in_time, piped
+from ftkit.finetuning.in_time import BATCH, PIPED, PIPED_AT_LEAST, coarse_to_fine, in_time, piped
 from ftkit.machine import runtime
 from ftkit.tasks import task_of
 from ftkit.tasks.evaluation import predict_logits
@@ -50,6 +50,7 @@ def test_batches_come_until_the_time_is_over_and_the_first_always(monkeypatch):
     assert len(list(in_time(100, -1.0, 10))) == 1
     assert sorted(row for some in in_time(100, 5.0, 10) for row in some) == list(range(100))
     assert len(list(piped(100, 5.0))) == PIPED
+    assert len(list(piped(100, -1.0))) == PIPED_AT_LEAST
     assert list(piped(2, 5.0)) == [0, 1]
 
 

@@ -36,7 +36,7 @@ gave 0.33."""
 
 SHARE, LEAST_SECONDS = 0.1, 2.0
 """So long the saved model is asked, as a share of the run until then: fewer rows are compared where
-one takes long, 32 at least."""
+one takes long, 16 at least."""
 
 
 @dataclass(frozen=True)
