@@ -5,7 +5,8 @@
 
 It needs no network: the rows are made here, ViT-B/16 has random weights and EfficientNet-Lite0
 comes in a package. Each line runs in a process of its own with a limit of time, and is written to
-the JSON as soon as it is there; so a call that is cut off keeps what was measured. What does not
+the JSON as soon as it is there; so a call that is cut off keeps what was measured, and Ctrl-C or
+SIGTERM ends its processes too. What does not
 fit into the minutes is left out and says so. `share` is of the rate of bfloat16 matrix products
 that is measured here first, forward and backward counted as three times the forward pass; `busy` is
 what nvidia-smi says. CIFAR-10 is read from --cifar10, a folder that `ftkit train --data` reads.
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from bench_children import Children, children
 
 ROWS, SMOKE_ROWS = 20_480, 48
 LEAST = 20.0
@@ -99,8 +101,11 @@ def main() -> None:
         prepare(Path(scratch), options.smoke)
         only = set(options.only or ())
         lines = [line for line in LINES if only <= set(line.name.split())]
-        measured = partial(measure, options=options, scratch=scratch, deadline=deadline)
         pool = stack.enter_context(ThreadPoolExecutor(2 if options.smoke else 1))
+        processes = stack.enter_context(children())  # ends before the pool, which waits for them
+        measured = partial(
+            measure, options=options, scratch=scratch, deadline=deadline, processes=processes
+        )
         for line, result in zip(lines, pool.map(measured, lines), strict=True):
             found["lines"][line.name] = result
             add_shares(found["lines"])
@@ -113,7 +118,11 @@ def main() -> None:
 
 
 def measure(
-    line: Line, options: argparse.Namespace, scratch: str, deadline: float
+    line: Line,
+    options: argparse.Namespace,
+    scratch: str,
+    deadline: float,
+    processes: Children,
 ) -> dict[str, Any]:
     """Return the figures of one line, or why there are none."""
     left = deadline - time.monotonic()
@@ -121,7 +130,7 @@ def measure(
         return {"skipped": "no folder was given by --cifar10"}
     if left < LEAST:
         return {"skipped": "the minutes were over"}
-    return run(line, scratch, min(left, LONGEST))
+    return run(line, scratch, min(left, LONGEST), processes)
 
 
 def parse() -> argparse.Namespace:
@@ -177,22 +186,16 @@ def work(options: argparse.Namespace) -> dict[str, Any]:
     return KINDS[line.kind](line, options.scratch, options.smoke, *more)
 
 
-def run(line: Line, scratch: str, seconds: float) -> dict[str, Any]:
+def run(line: Line, scratch: str, seconds: float, processes: Children) -> dict[str, Any]:
     """Return what the process of a line says, or how it failed."""
     command = [sys.executable, *sys.argv, "--line", line.name, "--scratch", scratch]
     environment = os.environ | {"FTKIT_CACHE": str(Path(scratch, f"cache {line.name}"))}
     begin = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    )  # fmt: skip
     try:
-        out, errors = process.communicate(timeout=seconds)
+        status, out, errors = processes.run(command, environment, seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # and its readers and compilers
-        process.communicate()
         return {"failed": f"cut off after {seconds:.0f} s"}
-    if process.returncode:
+    if status:
         return {"failed": errors.strip().splitlines()[-1][:300] if errors.strip() else "no word"}
     return json.loads(out.splitlines()[-1]) | {"process_seconds": time.monotonic() - begin}
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from PIL import Image
 
 CLASSES = 10
 SHARES = {"train": 1.0, "validation": 0.05, "test": 0.05}
-BUSY = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+BUSY = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100")
 GOAL = 0.96
 """Accuracy on CIFAR-10's validation rows until which time is counted."""
 
@@ -45,7 +46,7 @@ def write_rows(folder: Path, rows: int, side: int) -> None:
 
 def _write_image(file: Path, side: int) -> None:
     """Write an image whose blotches have the colour of its class, with detail as photos have it."""
-    draw = np.random.default_rng(abs(hash((file.parts[-3], file.stem))) % 2**32)
+    draw = np.random.default_rng(zlib.crc32(f"{file.parts[-3]} {file.stem}".encode()))
     blotches = draw.integers(0, 256, (12, 12, 3)).astype(np.uint8)
     blotches[..., 0] = 25 * int(file.parent.name)
     image = np.asarray(Image.fromarray(blotches).resize((side, side), Image.Resampling.BICUBIC))
@@ -222,13 +223,13 @@ KINDS = {"train": train, "readers": readers, "limits": limits, "cifar10": cifar1
 
 @contextmanager
 def busy_device(machine: Any) -> Iterator[list[float]]:
-    """Collect in the block, ten times a second, the percent of time in which the GPU computed."""
+    """Collect in the block, ten times a second, the percent of time in which this GPU computed."""
     found: list[float] = []
     if machine.device.type != "cuda":
         yield found
         return
     try:
-        process = subprocess.Popen(BUSY, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(busy_command(machine.device), stdout=subprocess.PIPE, text=True)
     except OSError:  # no driver's tool here: the figure is left out
         yield found
         return
@@ -246,3 +247,13 @@ def busy_device(machine: Any) -> Iterator[list[float]]:
     finally:
         process.kill()
         process.wait()
+
+
+def busy_command(device: Any) -> list[str]:
+    """Return what asks the driver of this one device.
+
+    By its UUID: nvidia-smi counts all devices of a machine, torch those of CUDA_VISIBLE_DEVICES.
+    """
+    import torch
+
+    return [*BUSY, "-i", f"GPU-{torch.cuda.get_device_properties(device).uuid}"]

@@ -4,16 +4,26 @@ All of its lines run by `python scripts/bench_gpu.py --smoke`, which takes minut
 """
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import bench_gpu
+from bench_children import Children
 from bench_gpu import LINES, Line
-from bench_gpu_lines import seconds_to, steady, write_rows
+from bench_gpu_lines import _write_image, busy_command, seconds_to, steady, write_rows
+
+SCRIPTS = Path(bench_gpu.__file__).parent
 
 
 def test_every_line_has_a_name_of_its_own_and_limits_come_first():
@@ -55,23 +65,97 @@ def test_shares_and_goals_are_of_what_was_measured():
     assert met["ViT LoRA at most 0.6 of full's memory"] is None
 
 
-def test_a_line_that_fails_or_takes_too_long_says_so(monkeypatch, tmp_path):
-    for code, said in (
-        ("raise SystemExit('no such rows')", "no such rows"),
-        ("import time; time.sleep(600)", "cut off after 3 s"),
-    ):
-        script = tmp_path / "script.py"
-        script.write_text(code)
-        monkeypatch.setattr(sys, "argv", [str(script)])
-        assert said in bench_gpu.run(Line("vit"), str(tmp_path), 3.0)["failed"]
+@pytest.mark.parametrize(
+    ("code", "seconds", "said"),
+    [
+        ("raise SystemExit('no such rows')", 600.0, "no such rows"),
+        ("import time; time.sleep(600)", 1.0, "cut off after 1 s"),
+    ],
+)
+def test_a_line_that_fails_or_takes_too_long_says_so(monkeypatch, tmp_path, code, seconds, said):
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert said in bench_gpu.run(Line("vit"), str(tmp_path), seconds, Children())["failed"]
+
+
+STOPPED = """
+import os, subprocess, sys, time
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+import bench_gpu
+if "--line" in sys.argv:
+    reader = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path("pids.new").write_text(f"{{os.getpid()}} {{reader.pid}}")
+    os.rename("pids.new", "pids")
+    time.sleep(600)
+bench_gpu.prepare = lambda scratch, smoke: None
+bench_gpu.about = dict
+bench_gpu.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_benchmark_that_is_stopped_ends_its_processes(tmp_path, number):
+    script = tmp_path / "script.py"
+    script.write_text(STOPPED.format(scripts=str(SCRIPTS)))
+    bench = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not (tmp_path / "pids").exists():
+        assert bench.poll() is None
+        time.sleep(0.05)
+    running = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
+    try:
+        bench.send_signal(number)
+        assert bench.wait(300) != 0
+        _, alive = psutil.wait_procs(running, timeout=60)
+        alive = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+        assert not alive
+    finally:
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        bench.kill()
+
+
+def test_after_the_end_no_process_begins():
+    processes = Children()
+    processes.end()
+    assert processes.run(["no such program"], {}, 1.0)[0] != 0
+
+
+def test_the_driver_is_asked_of_the_device_in_use(monkeypatch):
+    properties = {0: "aaaa", 1: "bbbb"}
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda one: SimpleNamespace(uuid=properties[one])
+    )
+    assert busy_command(1)[-2:] == ["-i", "GPU-bbbb"]
+
+
+def test_images_are_the_same_in_every_process(tmp_path):
+    file = tmp_path / "train" / "3" / "7.jpg"
+    file.parent.mkdir(parents=True)
+    _write_image(file, 8)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
+    code += "from bench_gpu_lines import _write_image; _write_image(Path(sys.argv[2]), 8)"
+    before = file.read_bytes()
+    subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPTS), str(file)],
+        check=True, env=os.environ | {"PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert file.read_bytes() == before
 
 
 def test_what_has_no_rows_or_no_time_is_skipped_with_the_reason():
     options = argparse.Namespace(cifar10=None)
     later = time.monotonic() + 1000
     skipped = [
-        bench_gpu.measure(Line("effnet", kind="cifar10"), options, "", later)["skipped"],
-        bench_gpu.measure(Line("vit"), options, "", time.monotonic() + 1)["skipped"],
+        bench_gpu.measure(Line("effnet", kind="cifar10"), options, "", later, Children())[
+            "skipped"
+        ],
+        bench_gpu.measure(Line("vit"), options, "", time.monotonic() + 1, Children())["skipped"],
     ]
     assert skipped == ["no folder was given by --cifar10", "the minutes were over"]
 

@@ -1,5 +1,7 @@
 """Images that are sent as bytes and finished on the device are those that readers made before."""
 
+import gc
+import weakref
 from functools import partial
 
 import numpy as np
@@ -72,6 +74,52 @@ def test_a_processor_that_no_table_describes_is_left_to_the_readers(tiny_recipe)
     rows = prepared(tiny_recipe).validation
     rows.processor = Averaging()
     assert ALWAYS(rows, CPU)[0] is rows
+
+
+class Enlarging:
+    """A processor whose output is large, and comes from a table."""
+
+    def __init__(self, size, smoothing=False):
+        self.size, self.smoothing, self.images = size, smoothing, 0
+
+    def __call__(self, images, return_tensors):
+        self.images += len(images)
+        resized = [np.asarray(image.resize(self.size, 3)) for image in images]
+        pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2) / 127.5 - 1
+        return {"pixel_values": (pixels + pixels.roll(1, -1)) / 2 if self.smoothing else pixels}
+
+
+def test_a_large_output_takes_a_few_images():
+    processor = Enlarging((640, 512))
+    levels = Levels.of(processor)
+    assert processor.images < 12
+    assert torch.equal(levels.table, (torch.arange(256) / 127.5 - 1).expand(3, 256))
+
+
+def test_a_large_output_of_no_table_takes_fewer():
+    processor = Enlarging((640, 512), smoothing=True)
+    assert Levels.of(processor) is None
+    assert processor.images < 5
+
+
+def test_levels_that_would_take_too_long_to_find_are_left_to_the_readers(monkeypatch):
+    monkeypatch.setattr("ftkit.tasks.compact_images.MOST_WORK", 1000)
+    processor = Enlarging((16, 16))
+    assert Levels.of(processor) is None
+    assert processor.images < 12
+
+
+def test_no_processor_is_kept_alive(tiny_recipe):
+    rows = prepared(tiny_recipe).validation
+    processor = rows.processor = Enlarging((32, 32))
+    assert isinstance(ALWAYS(rows, CPU)[0], CompactImages)
+    images = processor.images
+    assert isinstance(ALWAYS(rows, CPU)[0], CompactImages)
+    assert processor.images == images
+    gone = weakref.ref(processor)
+    del rows, processor
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_cpu_is_sent_what_it_was(tiny_recipe):

@@ -6,6 +6,7 @@ compiler; one goes through the real one.
 
 import copy
 import os
+import shutil
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from test_resuming import stopped
 from test_training import fitted, losses
 
-from ftkit import RecipeError, TrainingError, finetune
+from ftkit import RecipeError, RunError, TrainingError, finetune
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
@@ -23,6 +24,20 @@ from ftkit.training import compiled
 from ftkit.training.fitted import Session
 
 COMPILED = {"train.compile": True}
+
+
+def has_compiler():
+    """Return whether inductor finds the C++ compiler that it would call."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        return shutil.which(get_cpp_compiler()) is not None
+    except InvalidCxxCompiler:
+        return False
+
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler is here")
 
 
 @pytest.fixture
@@ -100,16 +115,32 @@ def test_gradual_unfreezing_is_not_compiled_and_says_so(graphs, tiny_recipe, tmp
     assert caplog.text.count("train.compile has no effect: strategy.unfreeze") == 1
 
 
-def test_a_stopped_run_goes_on_compiled_or_not(graphs, tiny_recipe, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_compiled(graphs, tiny_recipe, tmp_path, monkeypatch):
     leave_unverified(monkeypatch)
     finetune(tiny_recipe, tmp_path / "whole")
-    for run, before, after in (("a", COMPILED, {}), ("b", COMPILED, COMPILED)):
-        stopped(tiny_recipe.override(before), tmp_path / run, monkeypatch, step=3)
-        finetune(tiny_recipe.override(after), tmp_path / run, resume=True)
-        whole, parts = (
-            load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", run)
-        )
-        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+    stopped(tiny_recipe.override(COMPILED), tmp_path / "parts", monkeypatch, step=3)
+    before = len(graphs)
+    finetune(tiny_recipe.override(COMPILED), tmp_path / "parts", resume=True)
+    assert len(graphs) > before
+    require_close(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_began_compiled_goes_on_otherwise_only_where_that_is_asked_for(
+    graphs, tiny_recipe, tmp_path, monkeypatch
+):
+    leave_unverified(monkeypatch)
+    finetune(tiny_recipe, tmp_path / "whole")
+    stopped(tiny_recipe.override(COMPILED), tmp_path / "parts", monkeypatch, step=3)
+    with pytest.raises(RunError, match=r"train.compile: True -> False.*train.compile=true.*anyway"):
+        finetune(tiny_recipe, tmp_path / "parts", resume=True)
+    finetune(tiny_recipe, tmp_path / "parts", resume=True, anyway=True)
+    require_close(tmp_path / "whole", tmp_path / "parts")
+
+
+def require_close(*runs):
+    """Compare the models of two runs, whose dropout is none."""
+    one, other = (load_file(run / "model" / "model.safetensors") for run in runs)
+    torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_that_cannot_be_compiled_is_told_in_one_line(tiny_recipe, tmp_path, monkeypatch):
@@ -136,13 +167,35 @@ def test_without_a_compiler_nothing_begins(tiny_recipe, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_kernels_are_kept_in_the_users_own_folder(monkeypatch, tmp_path, graphs):
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+def test_kernels_are_kept_in_the_users_own_folder_while_something_compiles(
+    monkeypatch, tmp_path, tiny_recipe
+):
+    folder, seen = "TORCHINDUCTOR_CACHE_DIR", []
+    monkeypatch.setenv(folder, "")  # so that it is put back, whether it was set or not
+    monkeypatch.delenv(folder)
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+
+    def backend(graph, examples):
+        seen.append(os.environ.get(folder))
+        return torch._dynamo.lookup_backend("aot_eager")(graph, examples)
+
+    monkeypatch.setattr(compiled, "BACKEND", backend)
     compiled.require_compiler(runtime.start(0))
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert len(seen) == 1
+    fitted(tiny_recipe.override({"train.max_steps": 1, **COMPILED}), tmp_path / "run")
+    assert len(seen) > 1
+    assert set(seen) == {str(tmp_path / "compiled")}
+    assert folder not in os.environ  # what others compile in this process is kept where they say
 
 
+def test_a_folder_of_the_users_choice_stays(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with compiled.own_folder():
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+
+
+@needs_compiler
 def test_a_run_through_the_real_compiler_is_verified(tiny_recipe, tmp_path):
     changes = {"train.max_steps": 3, "train.batch_size": 16, "task.augment.crop": None}
     plain = finetune(tiny_recipe.override(changes), tmp_path / "plain")

@@ -236,6 +236,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_result_stays(tiny_recipe, t
     assert losses(tmp_path / "few") == pytest.approx(losses(tmp_path / "all"), rel=1e-3)
 
 
+def test_no_batch_is_kept_for_the_try_after_memory_ran_out(tiny_recipe, tmp_path, monkeypatch):
+    seen, end = [], FrozenTrainer.end_readers
+
+    def ending(self):
+        before = self.ahead
+        end(self)
+        seen.append((before is not None, self.ahead))
+
+    monkeypatch.setattr(FrozenTrainer, "end_readers", ending)
+    crowded(tiny_recipe.override({"train.epochs": 1}), tmp_path, most=4)
+    assert seen == [(True, None), (True, None)]
+
+
 def test_a_row_that_does_not_fit_is_told_in_one_line(tiny_recipe, tmp_path):
     with pytest.raises(TrainingError, match=r"out of memory at step 1 with 1 rows.*gradient_check"):
         crowded(tiny_recipe, tmp_path, most=0)

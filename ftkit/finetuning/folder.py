@@ -50,7 +50,7 @@ FREE = {
     "name", "description", "expect", "alternatives", "data.outside",
     "train.workers", "train.push_checkpoints",
     "train.checkpoint_every", "train.checkpoints_kept", "train.evaluation_batch_size",
-    "train.micro_batch_size", "train.gradient_checkpointing", "train.compile",
+    "train.micro_batch_size", "train.gradient_checkpointing",
 }  # fmt: skip
 """Settings that may change when a run goes on, since its results do not depend on them."""
 

@@ -12,10 +12,10 @@ each image has a size of its own there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from ftkit.tasks.inputs import Rows
 
 SIZES = ((64, 64), (48, 80), (301, 97), (90, 333))
 """Width and height of the images on which a table is tried."""
+MOST_WORK = 256 * 3 * 384 * 384
+"""Values that a processor may be asked for to find levels that are in none of these images."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,40 @@ class Levels:
 
     @classmethod
     def of(cls, processor: Any) -> Levels | None:
-        """Return the table of a processor, or None where its output does not come from one."""
-        columns = []
-        for level in range(256):
-            (pixels,) = processed([Image.new("RGB", (64, 64), (level,) * 3)], processor)
-            if len(pixels) != 3 or pixels.dtype != torch.float32:
-                return None
-            columns.append(pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2])
-        levels = cls(torch.stack(columns, 1))
-        if not (levels.table.diff() > 0).all():
+        """Return the table of a processor, or None where its output does not come from one.
+
+        The values of nearly all levels are read from a few images that hold many; an image of one
+        colour is made for each level that was not among them, where that is little work.
+        """
+        ends = processed([_plain(0), _plain(255)], processor)
+        if ends.ndim != 4 or ends.shape[1] != 3 or ends.dtype != torch.float32:
             return None
-        draw = np.random.default_rng(0)
-        for width, height in SIZES:
-            noise = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
-            pixels = processed([Image.fromarray(noise)], processor)
-            if not torch.equal(levels.pixels(levels.levels(pixels)), pixels):
+        low, high = ends[:, :, ends.shape[2] // 2, ends.shape[3] // 2]
+        if not (high > low).all():
+            return None
+        guess = cls(torch.stack([low, high], 1))
+        least, most = torch.full((3, 256), torch.inf), torch.full((3, 256), -torch.inf)
+
+        def agrees(pixels: torch.Tensor) -> bool:
+            """Take down the values of each level, and return whether each has one at most."""
+            values = pixels.transpose(0, 1).flatten(1)
+            places = guess.levels(pixels).transpose(0, 1).flatten(1).long()
+            least.scatter_reduce_(1, places, values, "amin")
+            most.scatter_reduce_(1, places, values, "amax")
+            return not (least < most).any()
+
+        if not agrees(ends):
+            return None
+        for image in (*_noise(), _ramp()):
+            if not agrees(processed([image], processor)):
                 return None
-        return levels
+        missing = (least > most).any(0).nonzero().flatten().tolist()
+        if len(missing) * ends[0].numel() > MOST_WORK:
+            return None
+        for level in missing:
+            if not agrees(processed([_plain(level)], processor)):
+                return None
+        return cls(least) if (least.diff() > 0).all() else None
 
     def levels(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return (B, 3, H, W) uint8: the levels of what the processor gave, (B, 3, H, W)."""
@@ -153,10 +172,38 @@ def compact(
     return found, found.finish
 
 
-@lru_cache(maxsize=4)
 def _levels_of(processor: Any) -> Levels | None:
-    """Return the table of a processor, which takes half a second, once for all splits."""
-    return Levels.of(processor)
+    """Return the table of a processor, which is found once for all splits.
+
+    It takes as long as some ten images, and up to 256 small ones more.
+    """
+    if processor not in _FOUND:
+        _FOUND[processor] = Levels.of(processor)
+    return _FOUND[processor]
+
+
+_FOUND: WeakKeyDictionary[Any, Levels | None] = WeakKeyDictionary()
+"""The tables of the processors that live; it keeps none of them alive."""
+
+
+def _plain(level: int) -> Image.Image:
+    return Image.new("RGB", (64, 64), (level,) * 3)
+
+
+def _noise() -> Iterator[Image.Image]:
+    draw = np.random.default_rng(0)
+    for width, height in SIZES:
+        yield Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def _ramp() -> Image.Image:
+    """Return an image that rises from black to white along its diagonal.
+
+    It does so in its inner two thirds, since processors may cut the edges off.
+    """
+    y, x = np.mgrid[:384, :384] / 383
+    levels = (255 * (1.5 * (x + y) / 2 - 0.25)).round().clip(0, 255).astype(np.uint8)
+    return Image.fromarray(levels).convert("RGB")
 
 
 def as_it_is(batch: Batch) -> Batch:

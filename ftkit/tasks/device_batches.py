@@ -1,8 +1,9 @@
 """Batches on their way to a GPU and back, so that it never waits for a copy.
 
 The next batch is copied while the one before it is computed, on a stream of its own, from memory
-that the readers have pinned; what was computed goes back while the next batch is computed. On other
-devices there is nothing to overlap, and batches are moved one by one.
+that the readers have pinned; what was computed goes back while the next batch is computed. That is
+so on an NVIDIA or AMD GPU. On other devices (a CPU, mps, xpu) batches are moved there one by one,
+and outputs stay there until their user moves them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def on_device(
 
 
 def on_host(outputs: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
-    """Yield these tensors on the host; on a GPU the next one is already being computed."""
+    """Yield these tensors on the host; on a GPU the next one is already being computed.
+
+    Where `device` is no cuda device they are yielded as they are, on the device.
+    """
     if device.type != "cuda":
         yield from outputs
         return

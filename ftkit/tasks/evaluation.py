@@ -84,7 +84,9 @@ def in_batches(
     machine: Machine,
     with_labels: bool = False,
 ) -> Iterator[torch.Tensor]:
-    """Yield what `compute` gives for each of these batches of keys, on the host.
+    """Yield what `compute` gives for each of these batches of keys.
+
+    From a cuda device it comes to the host; on any other, as mps or xpu, it stays on the device.
 
     A batch that does not fit into the memory of the device is halved until it does.
 

@@ -6,14 +6,16 @@ of its parameters, its hooks and its saved files are those of any model, and val
 an ordinary one in rounding, and dropout draws other masks.
 
 torch keeps what it compiles in a folder below /tmp that goes by the user's name, whoever made it.
-Here it is one in the cache of ftkit, which is this user's own, unless $TORCHINDUCTOR_CACHE_DIR
-names another.
+While ftkit compiles and trains it is one in the cache of ftkit, which is this user's own, unless
+$TORCHINDUCTOR_CACHE_DIR names another.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,9 +43,10 @@ def require_compiler(machine: Machine) -> None:
     """
 
     def work() -> None:
-        _choose_folder()
         try:
-            torch.compile(_two_operations, backend=BACKEND)(torch.ones(8, device=machine.device))
+            with own_folder():
+                twice = torch.compile(_two_operations, backend=BACKEND)
+                twice(torch.ones(8, device=machine.device))
         except (RuntimeError, OSError, ImportError) as error:
             raise RecipeError(
                 f"train.compile = true: nothing can be compiled here ({_brief(error)}). It needs a "
@@ -58,19 +61,37 @@ def require_compiler(machine: Machine) -> None:
 def compiled(model: nn.Module, dynamic: bool) -> Any:
     """Return what computes the same as `model`, with its weights, compiled when it is called first.
 
+    It must be called inside `own_folder`.
+
     Args:
         model: stays as it is.
         dynamic: one graph for inputs of all lengths; else each shape has a graph of its own, and so
             the same numbers wherever in a run it comes.
     """
-    _choose_folder()
     lengths = " for inputs of all lengths" if dynamic else ""
     log.info("train.compile: the first steps compile the model%s, which takes a while", lengths)
     return torch.compile(model, backend=BACKEND, dynamic=dynamic)
 
 
+@contextmanager
+def own_folder() -> Iterator[None]:
+    """Have torch keep what it compiles inside the block in a folder of this user's own."""
+    if FOLDER in os.environ:
+        yield
+        return
+    os.environ[FOLDER] = str(private_folder(cache_folder() / "compiled"))
+    try:
+        yield
+    finally:
+        os.environ.pop(FOLDER, None)
+
+
 def forget_compiled() -> None:
-    """Let go of what was compiled: torch keeps it, and compiles only so much in a process."""
+    """Let go of what was compiled: torch keeps it, and compiles only so much in a process.
+
+    torch lets go of all of it or of nothing. What a caller of the library has compiled in the same
+    process goes too: it stays right, and is compiled again when it is called next.
+    """
     torch.compiler.reset()
 
 
@@ -94,11 +115,6 @@ def of_compiling(error: Exception, step: int) -> TrainingError | None:
 
 def _two_operations(values: torch.Tensor) -> torch.Tensor:
     return (2 * values).sin()
-
-
-def _choose_folder() -> None:
-    if FOLDER not in os.environ:
-        os.environ[FOLDER] = str(private_folder(cache_folder() / "compiled"))
 
 
 def _brief(error: Exception) -> str:

@@ -56,7 +56,11 @@ class ReadingTrainer(ExactTrainer):
         return self.readers
 
     def end_readers(self) -> None:
-        """End the processes that read rows; else they live, with all they inherited, until gc."""
+        """End the processes that read rows; else they live, with all they inherited, until gc.
+
+        The batches that were ahead go too, and with them their memory on the device.
+        """
+        self.ahead = None
         if self.readers is not None and (rows := self.readers._iterator) is not None:
             rows._shutdown_workers()  # type: ignore[attr-defined]
             self.readers._iterator = None

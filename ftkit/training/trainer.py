@@ -7,6 +7,7 @@ counts each row once whatever the number of processes, and a loss that is no num
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from ftkit.tasks.inputs import Inputs
 from ftkit.tasks.losses import is_label, mix
 from ftkit.training.batches import NO_LABEL
 from ftkit.training.callbacks import Cadence
-from ftkit.training.compiled import compiled, forget_compiled
+from ftkit.training.compiled import compiled, forget_compiled, own_folder
 from ftkit.training.modes import Unfreezing, keeping_statistics_of_one
 from ftkit.training.optimiser import Pace, decaying_names, parameter_groups
 from ftkit.training.reading import ReadingTrainer
@@ -82,7 +83,8 @@ class FrozenTrainer(ReadingTrainer):
     def train(self, *given: Any, **named: Any) -> TrainOutput:
         """Train; see `ExactTrainer.train`."""
         try:
-            return super().train(*given, **named)
+            with own_folder() if self.settings.compile else nullcontext():
+                return super().train(*given, **named)
         finally:
             vars(self.model_wrapped).pop("zero_grad", None)
             if self.compiled is not None:
@@ -131,6 +133,15 @@ class FrozenTrainer(ReadingTrainer):
         self.watch.look()
         super().take_checkpoint(evaluated, random_state)
 
+    def _maybe_log_save_evaluate(self, *given: Any, **named: Any) -> None:
+        if self.control.should_log:  # else log.jsonl would have a loss that is no number
+            self.watch.look()
+        super()._maybe_log_save_evaluate(*given, **named)
+
+    def _finalize_training(self, *given: Any) -> TrainOutput:
+        self.watch.look()  # where nothing is logged, written or measured at the end
+        return super()._finalize_training(*given)
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         counted = [torch.where(is_label(batch["labels"]), 0, NO_LABEL) for batch in batch_samples]
         return super()._get_num_items_in_batch([{"labels": each} for each in counted], device)
@@ -138,8 +149,11 @@ class FrozenTrainer(ReadingTrainer):
     def training_step(
         self, model: nn.Module, inputs: dict, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Go forward and backward over one micro-batch, and stop where the loss is no number."""
-        self.watch.look()
+        """Go forward and backward over one micro-batch, and stop where the loss is no number.
+
+        The step before this one may still be computed: its numbers are not waited for here.
+        """
+        self.watch.look(before=self.state.global_step - 1)
         self.rows_in_step = inputs.pop("index").tolist()
         with self.unfreezing.step(int(self.state.epoch or 0)):
             self._set_modes(model)
@@ -175,6 +189,7 @@ class FrozenTrainer(ReadingTrainer):
             lambda value: (
                 f"the loss became {value} {where}. Use a smaller --learning-rate, or {mend}"
             ),
+            self.state.global_step,
         )
 
     def compute_loss(
@@ -239,6 +254,7 @@ class FrozenTrainer(ReadingTrainer):
                     f"the gradient became {value} {where}; the loss was a number. Use a smaller "
                     f"--learning-rate, or {mend}"
                 ),
+                self.state.global_step,
             )
         return norm
 
