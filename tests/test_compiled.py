@@ -55,7 +55,10 @@ def graphs(monkeypatch):
 
 
 @pytest.mark.parametrize("strategy", ["full", "lora", "lpft", "bitfit"])
-def test_compiled_steps_leave_the_weights_of_ordinary_ones(graphs, tiny_recipe, tmp_path, strategy):
+def test_compiled_steps_leave_the_weights_of_ordinary_ones(
+    graphs, tiny_recipe, tmp_path, strategy, caplog
+):
+    caplog.set_level("INFO", logger="ftkit")
     recipe = tiny_recipe.with_strategy(strategy).override({"train.gradient_checkpointing": False})
     plain, _ = fitted(recipe, tmp_path / "plain")
     assert not graphs
@@ -66,6 +69,7 @@ def test_compiled_steps_leave_the_weights_of_ordinary_ones(graphs, tiny_recipe, 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
     copy.deepcopy(ready.model)
+    assert "has no effect" not in caplog.text  # as the probe of lpft would say
 
 
 def test_only_training_steps_are_compiled(graphs, tiny_recipe, tmp_path):
