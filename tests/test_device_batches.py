@@ -22,10 +22,10 @@ def test_batches_come_in_order_one_by_one():
 
 
 def test_what_is_kept_is_not_moved():
-    (batch,) = on_device(
-        [{"values": torch.ones(2), "index": torch.ones(2)}], torch.device("meta"), ("index",)
-    )
+    given = {"values": torch.ones(2), "index": torch.ones(2), "use_cache": False}
+    (batch,) = on_device([given], torch.device("meta"), ("index",))
     assert batch["values"].device.type == "meta"
+    assert batch["use_cache"] is False
     assert batch["index"].device.type == "cpu"
 
 

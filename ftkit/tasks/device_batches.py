@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
+from typing import Any
 
 import torch
 
@@ -25,9 +26,12 @@ def on_device(
         kept: names of what stays on the host.
     """
 
+    def moves(name: str, values: Any) -> bool:
+        return name not in kept and torch.is_tensor(values)  # `use_cache` of packed texts is none
+
     def moved(batch: Batch) -> Batch:
         return {
-            name: values if name in kept else values.to(device, non_blocking=True)
+            name: values.to(device, non_blocking=True) if moves(name, values) else values
             for name, values in batch.items()
         }
 
@@ -39,8 +43,9 @@ def on_device(
         ready = waiting
         if ready is not None:
             torch.cuda.current_stream(device).wait_stream(side)
-            for name in ready.keys() - set(kept):  # its memory may not be used again before that
-                ready[name].record_stream(torch.cuda.current_stream(device))
+            for name, values in ready.items():  # their memory may not be used again before that
+                if moves(name, values):
+                    values.record_stream(torch.cuda.current_stream(device))
         if batch is not None:
             with torch.cuda.stream(side):
                 waiting = moved(batch)
