@@ -5,11 +5,11 @@
 
 It needs no network: the rows are made here, ViT-B/16 has random weights and EfficientNet-Lite0
 comes in a package. Each line runs in a process of its own with a limit of time, and is written to
-the JSON as soon as it is there; so a call that is cut off keeps what was measured, and Ctrl-C or
-SIGTERM ends its processes too. What does not
-fit into the minutes is left out and says so. `share` is of the rate of bfloat16 matrix products
-that is measured here first, forward and backward counted as three times the forward pass; `busy` is
-what nvidia-smi says. CIFAR-10 is read from --cifar10, a folder that `ftkit train --data` reads.
+the JSON as soon as it is there; so a call that is cut off keeps what was measured. Ctrl-C or
+SIGTERM ends its processes too. What does not fit into the minutes is left out and says so. `share`
+is of the rate of bfloat16 matrix products that is measured here first, forward and backward counted
+as three times the forward pass; `busy` is what nvidia-smi says. CIFAR-10 is read from --cifar10, a
+folder that `ftkit train --data` reads.
 
 With --smoke every line runs in small, on a CPU too, two at a time, and what is compiled is not
 made kernels of: that is to see that the script runs, and its figures say nothing.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,3 +156,19 @@ def test_the_command_trains_what_it_chose(tiny_recipe, tmp_path, capsys, caplog)
     recipe = Recipe.from_json((tmp_path / "out" / "recipe.json").read_text())
     assert said[0].startswith(f"auto: {recipe.strategy.kind}: ")
     assert main([*words, "--out", str(tmp_path / "out"), "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "verifying"),
+    [
+        (1e6, 2 * 256.0),  # there is time for 256 rows, each twice as long as in the test
+        (100.0, 2 * 16.0 + 10.0),  # for 16 and for a tenth of the budget
+        (1.0, 2 * 16.0 + 2.0),
+    ],
+)
+def test_verification_is_planned_with_as_many_rows_as_it_takes(budget, verifying, monkeypatch):
+    monkeypatch.setattr(choose.Clock, "elapsed", lambda self: 0.0)
+    ready = SimpleNamespace(inputs=SimpleNamespace(test=range(1000)))
+    measured = Estimate(1, 1.0, 1.0, 1000.0, {})  # a second for each test row
+    left = choose.Clock(budget, 0.0).left(ready, measured, 1, 0.0)
+    assert left == pytest.approx(choose.PLANNED_SHARE * (budget - 1000.0 - verifying))

@@ -265,7 +265,7 @@ def find_bad_images(
 
 
 def find_bad_heads(rows: Dataset, column: str) -> tuple[dict[int, str], dict[int, str]]:
-    """Return {position: reason} as the heads of images alone tell it, and {position: oddity}."""
+    """Return {position: reason} and {position: oddity}, as `look_at_image` tells them."""
     oddities: dict[int, str] = {}
 
     def check(position: int, row: Mapping[str, Any] | None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BATCH = 16
+"""Inputs that are answered together, and so the fewest that are."""
 PIPED, PIPED_AT_LEAST = 16, 4
 """So many inputs go through the pipeline too, one at a time as its users give them, in half of the
 time."""

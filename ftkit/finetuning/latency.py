@@ -28,10 +28,10 @@ EXAMPLES = 20
 """So many examples are timed, evenly spread over all that are there."""
 WARM_UP = 3
 """Answers before the clock starts: the first ones allocate memory and choose kernels."""
-ROUNDS, FEWEST = 5, 5
-MOST_SECONDS = 1.5
-"""No further round begins after so long, and the first one ends then, once it has so many answers
-as are the fewest."""
+ROUNDS, MOST_SECONDS = 5, 1.5
+"""There are at most so many rounds, and none begins after so many seconds."""
+FEWEST = 5
+"""The first round ends after that time too, but not before it has so many answers."""
 
 
 class Waited(NamedTuple):

@@ -6,16 +6,15 @@ by ways of ftkit, so what it computes is what anyone who downloads the folder ge
 
 The folder of inputs holds inputs.json, {"task": settings, "reads" and "tells": what goes in and
 what comes out, "columns": {name: a value for each row}, "trusted": whether Python code in the
-model's folder may run, "seconds" that may go into answers}, and a PNG file for each image, named
-after its position. The output, an npz file, has for a
-classifier `logits` (N, C) float32 by AutoModel, or by PeftModel where the folder holds an adapter,
-and `probabilities` (N, C) by `pipeline`; for a regression `numbers` (N, 1) instead, and for words
-`tags` and `scores` of each; for a translator `translations` (N,) by `generate`, and `losses` (N,),
-the nats of the translations that the data has. For a language model it has `losses` (N,), nats a
-token of each text, and `answers`, which `pipeline` writes to some of the prompts.
-What was computed for some inputs alone was so for those at the positions in "NAME at": what a
-pipeline gives, and everything where "seconds" of inputs.json did not suffice for all. `rows` is how
-many inputs the model was asked.
+model's folder may run, "seconds": for how long it may be asked}, and a PNG file for each image,
+named after its position. The output, an npz file, has for a classifier `logits` (n, C) float32 by
+AutoModel, or by PeftModel where the folder holds an adapter, and `probabilities` (n, C) by
+`pipeline`; for a regression `numbers` (n, 1) instead, and for words `tags` and `scores` of each;
+for a translator `translations` (n,) by `generate`, and `losses` (n,), the nats of the translations
+that the data has. For a language model it has `losses` (n,), nats a token of each text, and
+`answers`, which `pipeline` writes to some of the prompts. The inputs of each array are those at the
+positions in "NAME at": all of them, or as many as there was time for, and few for a pipeline.
+`rows` is how many inputs the model itself was asked.
 Unless it should be untimed, `latency` has the values of `ftkit.finetuning.latency.Waited`: how long
 one input by itself takes.
 """

@@ -35,8 +35,8 @@ to 2e-4 (where the run computed in channels_last, the reloaded model does not); 
 gave 0.33."""
 
 SHARE, LEAST_SECONDS = 0.1, 2.0
-"""So long the saved model is asked, as a share of the run until then: fewer rows are compared where
-one takes long, 16 at least."""
+"""Rows are written down and answered for this share of the run's time until then, or for so many
+seconds. Where a row takes long, fewer are compared, 16 at least."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def verify(
     artefacts = [folder, *(path for path in [folder / "adapter"] if path.exists())]
     wanted = task.expected_on_reload(outputs, rows)
     with tempfile.TemporaryDirectory() as scratch:
-        seconds = max(LEAST_SECONDS, SHARE * run_seconds) / (1 + len(artefacts))
+        seconds = most_seconds(run_seconds) / (1 + len(artefacts))
         _write_inputs(task, splits.test.select(rows), Path(scratch), trusted, seconds)
         read = _read_in(fresh, artefacts, Path(scratch))
         latency = _latency(read[0])
@@ -93,6 +93,11 @@ def verify(
             )
     compared = min(int(answers["rows"]) for answers in read)
     return Verified(compared, latency.median if latency else None, latency)
+
+
+def most_seconds(run_seconds: float) -> float:
+    """Return for how long rows may be written down and answered, after so long a run."""
+    return max(LEAST_SECONDS, SHARE * run_seconds)
 
 
 def _write_inputs(task: Task, rows: Dataset, folder: Path, trusted: bool, seconds: float) -> None:

@@ -23,6 +23,8 @@ from ftkit.backbones.structure import count_parameters, is_convolutional, place
 from ftkit.errors import RecipeError
 from ftkit.finetuning.estimate import Estimate, estimate
 from ftkit.finetuning.finetune import Ready, make_ready
+from ftkit.finetuning.in_time import BATCH
+from ftkit.finetuning.verify import most_seconds
 from ftkit.machine import runtime
 from ftkit.machine.terminal import duration, quiet
 from ftkit.recipe import Mlp, Recipe
@@ -74,8 +76,11 @@ class Clock:
 
     def left(self, ready: Ready, measured: Estimate, artefacts: int, later: float) -> float:
         """Return the seconds for epochs, less those for loading, testing, saving and verifying."""
-        share = min(1.0, MOST_VERIFIED / len(ready.inputs.test))
-        verifying = artefacts * (self.imports + self.loading + 2 * share * measured.seconds_test)
+        rows = len(ready.inputs.test)
+        row = 2 * artefacts * measured.seconds_test / rows
+        most, least = (row * min(count, rows) for count in (MOST_VERIFIED, BATCH))
+        answers = min(most, least + most_seconds(self.budget))
+        verifying = artefacts * (self.imports + self.loading) + answers
         after = self.loading + measured.seconds_test + verifying + later
         return PLANNED_SHARE * (self.budget - self.elapsed() - after)
 

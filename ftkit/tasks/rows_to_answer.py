@@ -76,8 +76,8 @@ def read_rows(
         data: of the trained model, whose encoding, separator and the like hold for these rows too.
         asked: fields of the task that were asked for now, and not only in training.
         texts: the inputs are texts, whatever they look like, where the task reads texts.
-        decode: images are decoded, to find those that cannot be read; otherwise their heads alone
-            are read, and one that is cut off is found later.
+        decode: images are decoded, to find all that cannot be read; otherwise one that is damaged
+            in its midst is among the rows.
 
     Raises:
         DataError: there are none, or they are not what the task reads.

@@ -31,7 +31,7 @@ def name_layers(model: nn.Module) -> None:
     embeddings: BERT's is one, and accelerate 1.15 fails on it, sharing what is in it once more.
     """
     embeddings = {module for module in model.modules() if isinstance(module, nn.Embedding)}
-    with suppress(AttributeError, NotImplementedError):  # so says a model that reads no tokens
+    with suppress(NotImplementedError):  # so says a CNN, which has no embeddings to keep out
         embeddings.add(model.get_input_embeddings())  # type: ignore[operator]
     names = set(getattr(model, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in names]
