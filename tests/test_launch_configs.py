@@ -1,6 +1,7 @@
 """The configuration files in scripts/accelerate, read by accelerate itself."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launch
 
 from ftkit.machine.launch import RequestedProcesses, requested_processes, torchrun_flags
 
-FOLDER = Path(__file__).resolve().parent.parent / "scripts" / "accelerate"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "scripts" / "accelerate"
 KINDS = {
     "cpu": DistributedType.MULTI_CPU,
     "one_gpu": DistributedType.NO,
@@ -93,3 +95,28 @@ def test_what_accelerate_config_wrote_counts_too(tmp_path, monkeypatch):
     assert (
         requested_processes(["accelerate", "launch", "--cpu", "x.py"]) == RequestedProcesses()
     )  # as accelerate does
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "threads"),
+    [
+        ([], {}, None),  # as OpenMP does by itself: one for each core
+        ([], {"OMP_NUM_THREADS": "1"}, "1"),
+        (["--num_cpu_threads_per_process", "1"], {}, "1"),
+        (["--num_cpu_threads_per_process", "3"], {}, "3"),
+    ],
+)
+def test_one_thread_is_taken_back_where_nobody_asked_for_it(words, told, threads, tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import os\nfrom ftkit.machine.launch import ensure_processes\n"
+        "ensure_processes(__file__, [])\nprint('threads', os.environ.get('OMP_NUM_THREADS'))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        ["accelerate", "launch", *words, "script.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT), **told},
+    )
+    assert done.stdout.splitlines() == [f"threads {threads}"], done.stderr

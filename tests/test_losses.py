@@ -125,6 +125,7 @@ def test_each_part_of_a_mixed_target_has_the_weight_of_its_own_class():
         state=SimpleNamespace(global_step=0),
         rows_in_step=rows,
         scale=None,
+        compiled=None,
         loss_of=partial(classification_loss, label_smoothing=0.1, weights=WEIGHTS),
         accelerator=SimpleNamespace(num_processes=1),
     )

@@ -1,8 +1,12 @@
-"""Several CPU processes: what `accelerate launch --cpu --num_processes N` asks for, made true.
+"""What `accelerate launch` asks for and does not do on a CPU: N processes, and all cores for one.
 
-accelerate 1.15 starts one process for it, says nothing, and leaves N out of the environment: only
-MPI would start more. So the script asks its parent for N, on its command line or in the file that
---config_file names, and starts itself again N times by torchrun, as accelerate does for GPUs.
+For `--cpu --num_processes N` accelerate 1.15 starts one process, says nothing, and leaves N out of
+the environment: only MPI would start more. So the script asks its parent for N, on its command
+line or in the file that --config_file names, and starts itself again N times by torchrun, as
+accelerate does for GPUs.
+
+It also gives a process that is alone one thread, however many cores there are. That is taken back
+where nobody asked for it.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class RequestedProcesses:
     main_process_ip: str = "127.0.0.1"
     """The address of machine 0."""
     main_process_port: int = 29500
+    num_cpu_threads_per_process: int | None = None
 
 
 def ensure_processes(script: str, words: Sequence[str]) -> None:
@@ -41,10 +46,14 @@ def ensure_processes(script: str, words: Sequence[str]) -> None:
 
     Does not return in that case: this process becomes torchrun, and its exit status torchrun's.
     """
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() not in {"true", "1"}:
-        return
-    wanted = requested_processes(psutil.Process(os.getppid()).cmdline())
-    if wanted.num_processes < 2 or STARTED & os.environ.keys():
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ or STARTED & os.environ.keys():
+        return  # accelerate did not start this process, or it is one of several
+    parent = psutil.Process(os.getppid())
+    wanted = requested_processes(parent.cmdline())
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"true", "1"}
+    if wanted.num_processes < 2 or not on_cpu:
+        if wanted.num_cpu_threads_per_process is None and _chose_one_thread(parent):
+            del os.environ["OMP_NUM_THREADS"]
         return
     if wanted.num_machines > 1 and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = _interface_to(wanted.main_process_ip)
@@ -81,6 +90,15 @@ def torchrun_flags(wanted: RequestedProcesses) -> list[str]:
         f"--master_addr={wanted.main_process_ip}",
         f"--master_port={wanted.main_process_port}",
     ]
+
+
+def _chose_one_thread(accelerate: psutil.Process) -> bool:
+    """Whether accelerate by itself gave this process one thread: nobody had said so before."""
+    try:
+        told = "OMP_NUM_THREADS" in accelerate.environ()
+    except psutil.Error:
+        return False
+    return not told and os.environ.get("OMP_NUM_THREADS") == "1"
 
 
 def _usual_file() -> Path | None:
