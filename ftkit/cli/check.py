@@ -33,8 +33,8 @@ def check(
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
-        Which parameters move: full, head, lpft, lora, bitfit, or auto, which checks the recipe's
-        own.
+        Which parameters move: full, head, lpft, lora, bitfit, contrastive, or auto, which checks
+        the recipe's own.
     set_
         Any field by its path, as in --set strategy.rank=16. Can be repeated.
     json_

@@ -58,7 +58,7 @@ def sweep(
     trials
         How many trials the study shall have in all.
     strategy
-        Which parameters move: full, head, lpft, lora or bitfit.
+        Which parameters move: full, head, lpft, lora, bitfit or contrastive.
     out
         Folder of the study and its runs; runs/sweep-RECIPE-STRATEGY when not given.
     storage

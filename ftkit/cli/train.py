@@ -47,8 +47,8 @@ def train(
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
     strategy
-        Which parameters move: full, head, lpft, lora, bitfit, or auto: what is best in the time
-        there is.
+        Which parameters move: full, head, lpft, lora, bitfit, contrastive, or auto: what is best in
+        the time there is.
     budget
         Time for the whole command, as 90s, 30min or 2h: epochs (and image size) are made to fit.
     out

@@ -3,7 +3,7 @@
 majority   the most frequent class of the training rows, or their mean
 knn        the nearest training rows in the frozen backbone's features
 mlp        a perceptron written out by hand, from new weights
-head, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
+head, contrastive, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BASELINES = ("majority", "knn")
 """Rungs that train nothing."""
 SHARED = ("majority", "mlp")
 """Rungs that do not use the backbone. All recipes share one of them."""
-CHEAPEST_FIRST = ("head", "lora", "lpft", "full")
+CHEAPEST_FIRST = ("head", "contrastive", "lora", "lpft", "full")
 """Strategies in the order of their usual cost. Strategies that are not named here come last."""
 LADDER = (
     *(*BASELINES, "mlp", *CHEAPEST_FIRST),

@@ -48,7 +48,7 @@ def estimate(recipe: Recipe, ready: Ready, machine: runtime.Machine) -> Estimate
     """
     train, inputs, strategy = recipe.train, ready.inputs, strategy_of(recipe.strategy)
     steps_per_epoch = math.ceil(len(inputs.train) / train.rows_per_step)
-    steps = train.max_steps or strategy.epochs(recipe, len(inputs.train)) * steps_per_epoch
+    steps = strategy.steps(recipe, len(inputs.train))
     place(ready.model, train.channels_last, machine.device)
     some = first_rows(inputs.test, evaluation_batch(train, machine) * machine.world_size)
     _seconds_per_row(

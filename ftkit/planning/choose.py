@@ -169,7 +169,7 @@ def _choice_that_fits(
     per_epoch = (measured.seconds - measured.seconds_test) / recipe.train.epochs
     steps = math.ceil(len(ready.inputs.train) / recipe.train.rows_per_step)
     least = math.ceil(LEAST_STEPS / steps) if demanding else 1
-    least = min(least, recipe.train.epochs)
+    least = min(least, recipe.train.epochs) if strategy.by_epochs else recipe.train.epochs
 
     def decide() -> Choice | str:
         """On rank 0 alone: clocks differ."""
@@ -186,10 +186,10 @@ def _choice_that_fits(
                 place_of = f" at {round(side * share)} px"
             if share < 1:
                 changes["backbone.image_size"] = round(side * share)
-            why = (
-                f"{recipe.strategy.kind}: {epochs} epoch{'s' if epochs > 1 else ''}{place_of} in "
-                f"about {duration(epochs * cost)}, {cost / steps:.2g} s a step"
-            )
+            length = f" {epochs} epoch{'s' if epochs > 1 else ''}" if strategy.by_epochs else ""
+            step = f", {cost / steps:.2g} s a step" if strategy.by_epochs else ""
+            taken = duration(epochs * cost)
+            why = f"{recipe.strategy.kind}:{length}{place_of} in about {taken}{step}"
             return Choice(recipe.override(changes), why)
         need = duration(least * per_epoch)
         return f"{recipe.strategy.kind} would need {need}, {duration(max(0.0, left))} are left"

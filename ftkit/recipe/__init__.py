@@ -20,7 +20,16 @@ from ftkit.recipe.backbone import Backbone, FineTune, Mlp, as_pooled_before
 from ftkit.recipe.data import Data, as_drawn_before
 from ftkit.recipe.figures import LOWER_IS_BETTER, MetricName
 from ftkit.recipe.settings import Settings, read_json, replace
-from ftkit.recipe.strategy import STRATEGIES, Bitfit, Full, HeadOnly, Lora, Lpft, Strategy
+from ftkit.recipe.strategy import (
+    STRATEGIES,
+    Bitfit,
+    Contrastive,
+    Full,
+    HeadOnly,
+    Lora,
+    Lpft,
+    Strategy,
+)
 from ftkit.recipe.task import (
     CLASSIFICATION,
     REGRESSION,
@@ -52,6 +61,7 @@ __all__ = [
     "Augment",
     "Backbone",
     "Bitfit",
+    "Contrastive",
     "Data",
     "Expect",
     "FineTune",
@@ -159,6 +169,11 @@ class Recipe(Settings):
             raise ValueError(
                 f"strategy {self.strategy.kind} trains a new head, and {self.task.kind} has none; "
                 f"use full or lora"
+            )
+        if self.strategy.for_classes_alone and self.task.tells != "class":
+            raise ValueError(
+                f"strategy {self.strategy.kind} compares the classes of rows, and {self.task.kind} "
+                f"does not give each row one; use full or lora"
             )
         if isinstance(self.backbone, Backbone):
             if not self.task.for_backbones:

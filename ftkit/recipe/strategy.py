@@ -21,6 +21,8 @@ class StrategySettings(Settings):
     needs_new_head: ClassVar[bool] = False
     """A new head is trained alone, at first or all the time; models that write texts have none."""
     for_perceptrons: ClassVar[bool] = False
+    for_classes_alone: ClassVar[bool] = False
+    """It compares the classes of rows, so each row needs exactly one."""
     was_trained: ClassVar[str]
     """What was trained, for a model card; {head} stands for the new head, where there is one."""
 
@@ -180,8 +182,36 @@ class Bitfit(StrategySettings):
     """Peak learning rate of AdamW. This default is not tuned here."""
 
 
-Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit]
-STRATEGIES: dict[str, type[Full | HeadOnly | Lpft | Lora | Bitfit]] = {
+class Contrastive(StrategySettings):
+    """Rows of a class are drawn together, then the head is trained: for few labels.
+
+    After SetFit (Tunstall et al. 2022), by the supervised contrastive loss (Khosla et al. 2020).
+    """
+
+    needs_new_head = True
+    for_classes_alone = True
+    was_trained = (
+        "every parameter was trained to draw rows of one class together (supervised contrastive "
+        "learning), then the new classification head"
+    )
+
+    kind: Literal["contrastive"] = "contrastive"
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate of AdamW while rows are drawn together."""
+    steps: Count = 20
+    """So many batches of `train.batch_size` rows, in each of which all pairs are compared;
+    `train.epochs` plays no part, and `train.max_steps` stands where it is given."""
+    temperature: PositiveFloat = 0.1
+    """Cosines are divided by it: a lower one counts the nearest rows of other classes more."""
+    probe: HeadOnly = HeadOnly(refit=False)
+    """How the head is trained afterwards."""
+    refit: bool = True
+    """Where the head is solved by L-BFGS: train once more from the start, on training and
+    validation rows together. The validation figures are those of the first round."""
+
+
+Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit, Contrastive]
+STRATEGIES: dict[str, type[Full | HeadOnly | Lpft | Lora | Bitfit | Contrastive]] = {
     strategy().kind: strategy for strategy in get_args(Strategy)
 }
-StrategyKind = Literal["full", "head", "lpft", "lora", "bitfit"]
+StrategyKind = Literal["full", "head", "lpft", "lora", "bitfit", "contrastive"]

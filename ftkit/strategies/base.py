@@ -39,6 +39,8 @@ class Strategy:
     settings: Settings
     head_alone: ClassVar[bool] = False
     """Nothing but the head moves, so that it can learn from what the backbone gave once."""
+    by_epochs: ClassVar[bool] = True
+    """Fewer epochs take less time; not so where a number of steps is given."""
     stages: ClassVar[tuple[str, ...]] = ()
     """Subfolders of the run in which stages before the last one write checkpoints."""
     artefacts: ClassVar[int] = 1
@@ -127,6 +129,16 @@ class Strategy:
             return train.epochs
         _, least = self.least_steps(recipe)
         return max(train.epochs, math.ceil(least / math.ceil(rows / train.rows_per_step)))
+
+    def steps(self, recipe: Recipe, rows: int) -> int:
+        """Return how many steps the whole model, or its head alone, goes through.
+
+        Args:
+            rows: of the training split.
+        """
+        train = recipe.train
+        per_epoch = math.ceil(rows / train.rows_per_step)
+        return train.max_steps or self.epochs(recipe, rows) * per_epoch
 
     def long_enough(self, recipe: Recipe, rows: int) -> Recipe:
         """Return the recipe with the epochs that `epochs` says, and log where these are more."""

@@ -129,3 +129,35 @@ class FirstRows:
     def __getitem__(self, key: int) -> dict[str, Any]:
         epoch, position = divmod(key, self.count)
         return self.rows[epoch * len(self.rows) + position]
+
+
+class JoinedRows:
+    """Some rows and then others, made alike; the key of an example is epoch * N + position."""
+
+    def __init__(self, first: Any, then: Any) -> None:
+        """Take rows of the same kind."""
+        self.parts = (first, then)
+        if hasattr(first, "collate"):
+            self.collate = first.collate
+        if hasattr(first, "lengths"):
+            self.lengths = np.concatenate([rows.lengths for rows in self.parts])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) or (N, C), as those of the parts are."""
+        return np.concatenate([rows.labels for rows in self.parts])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        epoch, position = divmod(key, len(self))
+        rows, before = self.parts[0], 0
+        if position >= len(rows):
+            rows, before = self.parts[1], len(rows)
+        example = rows[epoch * len(rows) + position - before]
+        return example | {"index": position}
+
+    def digests(self, epoch: int = 0) -> np.ndarray:
+        """See the function of this name."""
+        return np.concatenate([digests(rows, epoch) for rows in self.parts])

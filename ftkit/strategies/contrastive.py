@@ -1,0 +1,297 @@
+"""Contrastive fine-tuning, for few labels: rows of a class are drawn together, then the head.
+
+From few rows a new head learns little, and so does the backbone through it. Pairs say more: N rows
+have N (N - 1) / 2 of them. SetFit (Tunstall et al. 2022, arXiv 2209.11055) trains on pairs one by
+one; here all pairs of a batch are compared at once by the supervised contrastive loss (Khosla et
+al. 2020, arXiv 2004.11362), so memory does not grow with their number. It acts on what the head is
+given. The head is then trained on that, as by the strategy `head`.
+
+A few steps are enough, so no checkpoint is written among them: a run that goes on takes them
+again, to the same weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel, get_scheduler
+
+from ftkit.backbones.pooling import pooling_parts
+from ftkit.backbones.structure import place
+from ftkit.errors import ModelError, RecipeError, TrainingError
+from ftkit.machine.runtime import Machine, on_main
+from ftkit.recipe import Contrastive, Recipe
+from ftkit.runs.journal import append_entry
+from ftkit.strategies.base import Strategy, set_keeping_statistics
+from ftkit.strategies.head import HeadOnlyStrategy
+from ftkit.strategies.heads import Head, positions_read, recorded_head_inputs, why_not_alone
+from ftkit.strategies.pairs import batches_of_classes, contrastive_loss
+from ftkit.tasks.evaluation import by_length, collate_of, first_examples, lengths_of
+from ftkit.tasks.inputs import Inputs, JoinedRows, Rows, examples_of
+from ftkit.training.compiled import without_compiling
+from ftkit.training.fit import schedule_of
+from ftkit.training.fitted import Fitted, Session
+from ftkit.training.modes import training_modes
+from ftkit.training.optimiser import decaying_names, parameter_groups
+from ftkit.training.precision import autocast, fastest_training
+from ftkit.training.sharded import is_shared
+
+log = logging.getLogger(__name__)
+FIRST = "contrastive"
+"""The subfolder of the run with the log of the contrastive steps."""
+AGAIN = "again"
+"""The subfolder of that one with both logs of the second round."""
+WITHOUT_EFFECT = ("micro_batch_size", "gradient_checkpointing")
+"""Settings of training that save memory; all pairs of a batch must be there at once."""
+TOGETHER = 8
+"""Texts that go through a model on a CPU together."""
+NO_RANGE_TEST = (
+    "a range test goes by the loss of a head, and the steps of this strategy by another one; "
+    "--learning-rate takes a number"
+)
+
+
+class ContrastiveStrategy(Strategy):
+    """See the head of this file."""
+
+    settings: Contrastive
+    by_epochs = False
+    stages = (FIRST,)
+
+    def adapt(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return the model with every parameter set to move but the layer that takes the mean.
+
+        Raises:
+            ModelError: the probe cannot train this head.
+        """
+        self._head_alone().adapt(model)
+        set_keeping_statistics(model, True)
+        super().adapt(model)
+        return model
+
+    def moves(self, model: nn.Module) -> set[str]:
+        """Return the names of all parameters but those of the layer that takes the mean."""
+        still = tuple(f"{part}." for part in pooling_parts(model))
+        return {name for name in super().moves(model) if not name.startswith(still)}
+
+    def peak_rates(self) -> dict[str, float]:
+        """Return the rates of both stages."""
+        return {**super().peak_rates(), "probe.learning_rate": self.settings.probe.learning_rate}
+
+    def steps(self, recipe: Recipe, rows: int) -> int:
+        """Return the contrastive steps, in both rounds together."""
+        return (recipe.train.max_steps or self.settings.steps) * (2 if self.settings.refit else 1)
+
+    def rows_once(self, inputs: Inputs) -> int:
+        """Return how many rows are cached for the head, in both rounds together."""
+        return self._head_alone().rows_once(inputs) * (2 if self.settings.refit else 1)
+
+    def train(
+        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
+    ) -> Fitted:
+        """Draw the rows of each class together and train the head; then both on all rows.
+
+        The validation rows judge the first round, which has not seen them. With `refit` the second
+        one begins again from the pretrained weights, and has them too.
+
+        Raises:
+            ModelError: the head of this model is not given one vector of each row.
+            RecipeError: the model is shared among GPUs.
+            TrainingError: the loss stopped being a number.
+        """
+        if is_shared():
+            raise RecipeError("strategy contrastive: it is not for a model shared among GPUs")
+        if reason := why_not_alone(model, inputs, session.machine):
+            raise ModelError(f"strategy contrastive: {reason}; use full or lora")
+        recipe = without_compiling(recipe, "there are few contrastive steps")
+        for name in WITHOUT_EFFECT:
+            if getattr(recipe.train, name):
+                log.info(f"train.{name} has no effect on the contrastive steps")
+        moving = [p for p in model.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in moving] if self.settings.refit else []
+        first = self._round(model, inputs, recipe, session)
+        fitted = first
+        solver = getattr(first.strategy, "solver", None)
+        if self.settings.refit and solver == "lbfgs":  # else they chose the epoch
+            with torch.no_grad():
+                for parameter, value in zip(moving, before, strict=True):
+                    parameter.copy_(value)
+            figures = f"loss {first.validation['loss']:.4f}, {recipe.best_by} "
+            figures += f"{first.validation[recipe.best_by]:.4f}"
+            log.info(
+                f"contrastive: once more from the start, with the validation rows; what is said of "
+                f"them now is of rows that were learned from, and {figures} is kept"
+            )
+            again = session.folder / FIRST / AGAIN
+            on_main(lambda: again.mkdir(exist_ok=True))
+            last = replace(session, folder=again)
+            fitted = self._round(model, _with_validation(inputs), recipe, last)
+        self.adapt(model)
+        rounds = [first] if fitted is first else [first, fitted]
+        return replace(
+            fitted,
+            strategy=self.settings.model_copy(update={"probe": fitted.strategy}),
+            features_seconds=sum(each.features_seconds for each in rounds),
+            train_seconds=sum(each.train_seconds for each in rounds),
+            validation_seconds=sum(each.validation_seconds for each in rounds),
+            validation=first.validation,
+        )
+
+    def for_range_test(
+        self, model: Any, inputs: Inputs, recipe: Recipe, machine: Machine
+    ) -> tuple[nn.Module, Inputs]:
+        """Raise RecipeError: the range test goes by the loss of a head."""
+        raise RecipeError(f"--learning-rate auto: {NO_RANGE_TEST}")
+
+    def why_no_learning_rate(self, model: Any, inputs: Inputs, machine: Machine) -> str:
+        """Return why."""
+        return NO_RANGE_TEST
+
+    def _round(
+        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
+    ) -> Fitted:
+        """Take the contrastive steps, then train the head on what the backbone gives now."""
+        begin = time.perf_counter()
+        self._draw_together(self.adapt(model), inputs, recipe, session)
+        seconds = time.perf_counter() - begin
+        alone = self._head_alone()
+        recipe = recipe.override({"strategy": alone.settings})
+        fitted = alone.train(alone.adapt(model), inputs, recipe, session)
+        return replace(fitted, train_seconds=fitted.train_seconds + seconds)
+
+    def _head_alone(self) -> HeadOnlyStrategy:
+        return HeadOnlyStrategy(self.settings.probe.model_copy(update={"refit": False}))
+
+    def _draw_together(
+        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
+    ) -> None:
+        """Move the backbone, in place, so that rows of a class are near each other.
+
+        Every rank takes the same steps, and the weights of rank 0 count.
+        """
+        settings, machine, rows = recipe.train, session.machine, inputs.train
+        way = fastest_training(model, inputs, settings, machine)
+        place(model, way.channels_last, machine.device)
+        steps = settings.max_steps or self.settings.steps
+        decaying = decaying_names(self, model)
+        rate, decay = self.settings.learning_rate, settings.weight_decay
+        optimiser = torch.optim.AdamW(parameter_groups(self, model, rate, decay, decaying))
+        name, warmup, options = schedule_of(settings, steps)
+        schedule = get_scheduler(name, optimiser, warmup, steps, options)
+        scaler = torch.amp.GradScaler(machine.device.type, enabled=way.precision == "fp16")
+        moving = [p for p in model.parameters() if p.requires_grad]
+        one_position = _reads_one_position(model, inputs, machine)
+        for module, moves in training_modes(model):
+            module.training = moves
+        torch.manual_seed(settings.seed)
+        batches = batches_of_classes(rows.labels, settings.rows_per_step, settings.seed)
+        record = _Record(session, steps)
+        for step in range(1, steps + 1):
+            with autocast(way.precision, machine.device):
+                given, labels = _given_to_head(model, rows, next(batches), step, machine)
+            features = torch.cat([v[:, 0] if one_position else v.flatten(1) for v in given])
+            loss = contrastive_loss(features.float(), labels, self.settings.temperature)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(moving, settings.max_grad_norm)
+            scaler.step(optimiser)
+            scaler.update()
+            schedule.step()
+            optimiser.zero_grad()
+            record.note(step, float(loss))
+        if machine.world_size > 1:
+            for parameter in moving:
+                torch.distributed.broadcast(parameter.data, 0)
+
+
+class _Record:
+    """The loss of each contrastive step: in a file of the run, now and then in the log."""
+
+    def __init__(self, session: Session, steps: int) -> None:
+        self.file, self.is_main = session.folder / FIRST / "log.jsonl", session.machine.is_main
+        self.steps, self.begin = steps, time.perf_counter()
+        if self.is_main:
+            self.file.parent.mkdir(exist_ok=True)
+            self.file.write_text("", encoding="utf-8")
+
+    def note(self, step: int, loss: float) -> None:
+        """Write down the loss of a step, or raise TrainingError where it is no number."""
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the contrastive loss became {loss} at step {step}; use a smaller --learning-rate"
+            )
+        if self.is_main:
+            seconds = round(time.perf_counter() - self.begin, 3)
+            append_entry(self.file, {"step": step, "seconds": seconds, "loss": loss})
+        if step % max(1, self.steps // 4) == 0:
+            log.info(f"contrastive: step {step} of {self.steps}, loss {loss:.3f}")
+
+
+def _given_to_head(
+    model: PreTrainedModel, rows: Rows, positions: np.ndarray, epoch: int, machine: Machine
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return what the head is given of these rows, in one or several parts, and their labels (B,).
+
+    Args:
+        epoch: which random changes of the rows are meant.
+    """
+    labels = []
+    with recorded_head_inputs(model) as given:
+        for part in _together(rows, positions, machine):
+            batch = collate_of(rows)(examples_of(rows, (epoch * len(rows) + part).tolist()))
+            batch = {name: values.to(machine.device) for name, values in batch.items()}
+            labels.append(batch.pop("labels"))
+            batch.pop("index")
+            model(**batch)
+        return list(given.values), torch.cat(labels)
+
+
+def _together(rows: Rows, positions: np.ndarray, machine: Machine) -> list[np.ndarray]:
+    """Return these positions in the parts that go through the model together.
+
+    Texts of about the same length on a CPU, where padding costs time; else all at once.
+    """
+    if machine.device.type != "cpu" or lengths_of(rows) is None:
+        return [positions]
+    return np.array_split(by_length(rows, positions), math.ceil(len(positions) / TOGETHER))
+
+
+def _reads_one_position(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> bool:
+    """Return whether the head is given a sequence and reads its first position alone.
+
+    Raises:
+        ModelError: it reads all of a sequence whose length differs from row to row.
+    """
+    model.eval()
+    with torch.inference_mode(), recorded_head_inputs(model) as given:
+        model(**first_examples(inputs, 1, machine.device))
+        values = given.pop()
+        one = values.ndim == 3 and positions_read(Head(model).eval(), values).shape[1] == 1
+    if values.ndim == 3 and not one and lengths_of(inputs.train) is not None:
+        raise ModelError(
+            "strategy contrastive: the head of this model reads every token, so there is no one "
+            "vector of each row to compare; use full or lora"
+        )
+    return one
+
+
+def _with_validation(inputs: Inputs) -> Inputs:
+    """Return the inputs with the validation rows among those of training."""
+    train, plain, rows = inputs.train, inputs.train_plain, inputs.validation
+    groups = inputs.train_groups
+    if groups is not None:
+        assert inputs.validation_groups is not None, "`ftkit.data.splitting` sees to it"
+        groups = np.concatenate([groups, inputs.validation_groups])
+    return replace(
+        inputs,
+        train=JoinedRows(train, rows),
+        train_plain=JoinedRows(plain, rows),
+        train_groups=groups,
+    )
