@@ -228,6 +228,22 @@ def test_a_reader_that_dies_is_told_in_one_line(tiny_recipe, tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError, ConnectionRefusedError])
+def test_a_reader_that_dies_while_it_hands_over_a_batch_is_told_too(
+    error, tiny_recipe, tmp_path, monkeypatch
+):
+    def lost(*_, **__):
+        raise error
+
+    recipe = tiny_recipe.override({"train.workers": 1})
+    monkeypatch.setattr(
+        "torch.utils.data.dataloader._MultiProcessingDataLoaderIter._get_data", lost
+    )
+    said = rf"reads rows ended at step 1: it closed its end \({error.__name__}\)\. Often memory"
+    with pytest.raises(TrainingError, match=said):
+        finetune(recipe, tmp_path / "run")
+
+
 def test_a_clock_that_jumps_changes_neither_durations_nor_what_is_kept(
     tiny_recipe, tmp_path, monkeypatch
 ):

@@ -135,7 +135,7 @@ def _train(
         for name, values in model.named_buffers():
             values.copy_(statistics[name])
         return None
-    except (RuntimeError, TrainingError) as error:
+    except (RuntimeError, TrainingError, EOFError, ConnectionError) as error:
         step = trainer.state.global_step
         told = _of_readers(error, step) or of_compiling(error, step)
         if told is None:
@@ -269,10 +269,13 @@ def _of_readers(error: Exception, step: int) -> TrainingError | None:
     if isinstance(error, TrainingError):  # raised there, it comes with its traceback
         _, traceback, said = text.rpartition("ftkit.errors.TrainingError: ")
         return TrainingError(said) if traceback else None
-    if "DataLoader worker" not in text:
+    # one that ends while it hands over a batch closes its socket before it is known to be gone
+    closed = isinstance(error, (EOFError, ConnectionError))
+    if "DataLoader worker" not in text and not closed:
         return None
     check()  # a signal to every process of a job ends the readers first
+    why = f"it closed its end ({type(error).__name__})." if closed else text.splitlines()[0]
     return TrainingError(
-        f"a process that reads rows ended at step {step + 1}: {text.splitlines()[0]} Often "
-        f"memory is short: use fewer --workers, then go on by --resume"
+        f"a process that reads rows ended at step {step + 1}: {why} Often memory is short: use "
+        f"fewer --workers, then go on by --resume"
     )
