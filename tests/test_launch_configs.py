@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,20 @@ def test_one_thread_is_taken_back_where_nobody_asked_for_it(words, told, threads
         env={**environment, "PYTHONPATH": str(ROOT), **told},
     )
     assert done.stdout.splitlines() == [f"threads {threads}"], done.stderr
+
+
+def test_one_thread_that_a_user_asks_for_without_accelerate_stays(tmp_path):
+    code = (
+        "import os\nfrom ftkit.machine.launch import ensure_processes\n"
+        "ensure_processes('script.py', [])\nprint(os.environ.get('OMP_NUM_THREADS'))\n"
+    )
+    shell = f'OMP_NUM_THREADS=1 ACCELERATE_MIXED_PRECISION=no {sys.executable} -c "$CODE"; true'
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT), "CODE": code},
+    )
+    assert done.stdout.split() == ["1"], done.stderr

@@ -44,7 +44,8 @@ class RequestedProcesses:
 def ensure_processes(script: str, words: Sequence[str]) -> None:
     """Start `script` again in as many processes as accelerate was asked for, if it started one.
 
-    Does not return in that case: this process becomes torchrun, and its exit status torchrun's.
+    Does not return in that case: this process becomes torchrun, and its exit status torchrun's. A
+    process that is to stay alone gets its threads back, if accelerate chose one for it.
     """
     if "ACCELERATE_MIXED_PRECISION" not in os.environ or STARTED & os.environ.keys():
         return  # accelerate did not start this process, or it is one of several
@@ -93,12 +94,13 @@ def torchrun_flags(wanted: RequestedProcesses) -> list[str]:
 
 
 def _chose_one_thread(accelerate: psutil.Process) -> bool:
-    """Whether accelerate by itself gave this process one thread: nobody had said so before."""
+    """Return whether accelerate gave this process one thread, and nobody had told it to."""
     try:
         told = "OMP_NUM_THREADS" in accelerate.environ()
+        by_accelerate = any("accelerate" in word for word in accelerate.cmdline())
     except psutil.Error:
         return False
-    return not told and os.environ.get("OMP_NUM_THREADS") == "1"
+    return by_accelerate and not told and os.environ.get("OMP_NUM_THREADS") == "1"
 
 
 def _usual_file() -> Path | None:

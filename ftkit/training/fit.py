@@ -137,7 +137,8 @@ def _train(
         return None
     except (RuntimeError, TrainingError, EOFError, ConnectionError) as error:
         step = trainer.state.global_step
-        told = _of_readers(error, step) or of_compiling(error, step)
+        readers = trainer.args.dataloader_num_workers
+        told = _of_readers(error, step, readers) or of_compiling(error, step)
         if told is None:
             raise
         raise told from error
@@ -263,14 +264,14 @@ def _require_another_try(trainer: FrozenTrainer, error: torch.OutOfMemoryError) 
     ) from error
 
 
-def _of_readers(error: Exception, step: int) -> TrainingError | None:
+def _of_readers(error: Exception, step: int, readers: int) -> TrainingError | None:
     """Return what went wrong in a process that reads rows, in one line; None for other errors."""
     text = str(error).strip()
     if isinstance(error, TrainingError):  # raised there, it comes with its traceback
         _, traceback, said = text.rpartition("ftkit.errors.TrainingError: ")
         return TrainingError(said) if traceback else None
     # one that ends while it hands over a batch closes its socket before it is known to be gone
-    closed = isinstance(error, (EOFError, ConnectionError))
+    closed = readers > 0 and isinstance(error, (EOFError, ConnectionError))
     if "DataLoader worker" not in text and not closed:
         return None
     check()  # a signal to every process of a job ends the readers first
