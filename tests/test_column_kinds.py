@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from ftkit import (
@@ -16,6 +17,7 @@ from ftkit.data.column_kinds import Column
 from ftkit.data.label_lists import separator_in
 from ftkit.data.sources import read_source
 from ftkit.data.split_names import assign_roles
+from ftkit.machine.numbers import plain
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits
 from ftkit.tasks.rows_to_answer import read_rows
@@ -238,13 +240,66 @@ def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_
     assert splits.task.categories == {"color": ("blue", "red")}
     first = splits.train[0]
     n = first["index"]
-    assert first["features"] == pytest.approx([n / 7, n % 9, float(n % 2 == 0), n % 2])
+    levels = [float(n % 9 == level) for level in range(9)]
+    told = [n / 7, n % 9, *levels, 0.0, float(n % 2 == 0), n % 2]  # the 0.0: there is no gap
+    assert first["features"] == pytest.approx(told)
+    words = [plain(n / 7, 6), str(n % 9), "red" if n % 2 else "blue"]
+    said = task_of(splits.task).told(first["features"])
+    assert said == list(zip(("a", "b", "color"), words, strict=True))
     notes = "\n".join(splits.notes)
     assert "not used: c (row 3 is 'n.k.'), who (words, 60 different ones)" in notes
     assert "gaps in training rows, where the mean stands in: b (1)" in notes
     asked = task.model_copy(update={"columns": ("a", "c")})
     with pytest.raises(DataError, match=r"column 'c' cannot be an input: row 3 is 'n\.k\.'"):
         load_splits(Data(path=str(tmp_path)), task_of(asked))
+
+
+def numbers_table(tmp_path, columns, **task):
+    """Splits of a table with these columns of numbers, each of 60 rows, None for a gap."""
+    rows = zip(*columns.values(), range(60), strict=True)
+    lines = [",".join("" if v is None else str(v) for v in row) for row in rows]
+    (tmp_path / "rows.csv").write_text("\n".join([",".join([*columns, "y"]), *lines]))
+    return load_splits(Data(path=str(tmp_path)), task_of(TabularRegression(label="y", **task)))
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([n % 8 for n in range(60)], tuple(range(8))),
+        ([f"{n % 5 - 2}.0" for n in range(60)], (-2, -1, 0, 1, 2)),  # as a gap makes them in pandas
+        ([None if n == 7 else n % 4 for n in range(60)], (0, 1, 2, 3)),
+        ([n % 3 for n in range(60)], None),  # an order, mostly
+        ([n % 13 for n in range(60)], None),  # fewer than five rows of each
+        ([n % 5 / 2 for n in range(60)], None),
+        (list(range(60)), None),
+        (["inf" if n == 7 else n % 5 for n in range(60)], None),
+    ],
+)
+def test_few_whole_numbers_are_categories_too(tmp_path, values, levels):
+    splits = numbers_table(tmp_path, {"a": values})
+    assert splits.task.levels == ({} if levels is None else {"a": levels})
+    for row in splits.test:
+        number, *marks = row["features"]
+        if levels and not np.isnan(number):
+            assert marks[: len(levels)] == [float(number == level) for level in levels]
+    alone = numbers_table(tmp_path, {"a": values}, read_levels=False)
+    assert alone.task.levels == {}
+
+
+def test_a_gap_is_an_input_where_training_has_some_and_not_all(tmp_path):
+    some = [None if n % 6 == 0 else n / 7 for n in range(60)]
+    splits = numbers_table(tmp_path, {"a": some, "b": [n / 7 for n in range(60)]})
+    assert splits.task.gaps == ("a",)
+    for row in [*splits.train, *splits.test]:
+        number, gap, whole = row["features"]
+        assert (np.isnan(number), gap) == (
+            (True, 1.0) if some[row["index"]] is None else (False, 0.0)
+        )
+        assert not np.isnan(whole)
+        assert task_of(splits.task).told(row["features"])[0] == (
+            "a",
+            "" if gap else plain(number, 6),
+        )
 
 
 def test_words_that_the_training_rows_lack_are_said(tmp_path):

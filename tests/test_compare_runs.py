@@ -55,8 +55,8 @@ def test_what_a_task_does_not_have_is_left_out_aloud():
     assert [rung.kind for rung in found.rungs] == ["lora", "full"]
     (sentence,) = found.left_out
     assert sentence.startswith(
-        "t5-multi30k does without majority and knn (translation has no single class or number to "
-        "tell), mlp ("
+        "t5-multi30k does without majority, tfidf and knn (translation has no single class or "
+        "number to tell), mlp ("
     )
     assert sentence.endswith("; what fits it: lora, full and bitfit")
     with pytest.raises(

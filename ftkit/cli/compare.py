@@ -37,8 +37,8 @@ def compare(
         Recipes: names, paths of .py or .json files, or Hub models of ftkit's. Or folders of
         finished runs, which are shown in one table.
     strategies
-        What to run, with commas: majority, knn, mlp, head, contrastive, lora, lpft, bitfit, full.
-        Those that suit the recipe when not given.
+        What to run, with commas: majority, tfidf, boosting, knn, mlp, head, contrastive, lora,
+        lpft, bitfit, full. Those that suit the recipe when not given.
     seeds
         Runs of each, with seeds one after the other. The first goes up the whole ladder before the
         second begins.

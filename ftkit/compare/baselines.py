@@ -1,7 +1,7 @@
-"""What training must beat: the most frequent class, and the nearest training rows.
+"""What training must beat: the most frequent class, a linear model of words, boosted trees of
+columns, and the nearest training rows.
 
-Both give the mean of training labels: of all rows, or of the nearest ones in the frozen backbone's
-features. Their folders hold run.json and predictions.parquet as every run's does, and baseline.json
+Their folders hold run.json and predictions.parquet as every run's does, and baseline.json
 instead of recipe.json; there is no model/.
 """
 
@@ -9,48 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ftkit.backbones.structure import count_parameters, place
-from ftkit.compare.neighbours import features_of, latency_of_votes, vote
-from ftkit.data.splits import Splits
+from ftkit.compare.baseline_answers import BaselineAnswers, rows_of, threshold_of
+from ftkit.compare.classical import boosted_trees, linear_on_words
+from ftkit.compare.neighbours import nearest
 from ftkit.errors import RecipeError, RunError
 from ftkit.finetuning.clock import Clock, now
-from ftkit.finetuning.finetune import make_ready
 from ftkit.finetuning.folder import write_predictions
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.runs.finished import BASELINE
-from ftkit.runs.result import FILE, Latency, RunResult, Seconds
-from ftkit.tasks import task_of
-from ftkit.tasks.base import Task
-from ftkit.tasks.loading import load_splits, screen
+from ftkit.runs.result import FILE, RunResult, Seconds
 
 log = logging.getLogger(__name__)
-NEIGHBOURS = (1, 5, 20)
-"""Numbers of neighbours that are tried on the validation rows; 20 is DINO's."""
-
-
-@dataclass(frozen=True)
-class BaselineAnswers:
-    """What a baseline tells of the test rows."""
-
-    splits: Splits
-    task: Task
-    outputs: np.ndarray
-    """What a model of the task would give for the test rows."""
-    settings: dict[str, Any]
-    parameters: int = 0
-    features_seconds: float = 0.0
-    size: int = 0
-    """The bytes that the baseline needs to answer."""
-    latency: Latency | None = None
 
 
 def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
@@ -88,8 +61,8 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
             seconds=Seconds(
                 data=clock.seconds["data"],
                 features=told.features_seconds,
-                train=0.0,
-                evaluate=clock.seconds["evaluate"] - told.features_seconds,
+                train=told.train_seconds,
+                evaluate=clock.seconds["evaluate"] - told.features_seconds - told.train_seconds,
                 total=clock.total(),
             ),
             examples_per_second=0.0,
@@ -155,65 +128,18 @@ def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     Of any number of classes a row those are told that have the best micro-F1 on the training rows.
     The best set is always that of the commonest classes, so a threshold of their shares gives it.
     """
-    splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))
-    splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    task = task_of(splits.task or recipe.task)
+    splits, task = rows_of(recipe)
     targets = task.targets(splits.train, len(splits.label_names))
     mean = targets.mean(0, keepdims=True)
     outputs = task.outputs_of_means(mean)
     task = task.with_best_threshold(targets, outputs.repeat(len(targets), 0))
     outputs = outputs.repeat(len(splits.test), 0)
-    return BaselineAnswers(splits, task, outputs, _threshold(task), size=mean.nbytes)
-
-
-def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
-    """Tell for every row the weighted mean label of the nearest training rows, by cosine.
-
-    Raises:
-        ModelError: the backbone gives no features of whole rows.
-    """
-    ready = make_ready(recipe, machine)
-    place(ready.model, recipe.train.channels_last, machine.device)
-    begin = time.perf_counter()
-    train, validation, of_rows = features_of(ready, recipe, machine)
-    cached = time.perf_counter()
-    classes = len(ready.splits.label_names)
-    truth = ready.task.label_array(ready.splits.validation, classes)
-    targets = ready.task.targets(ready.splits.train, classes)
-    first = next(iter(ready.task.settings.figures))
-
-    def value(k: int) -> tuple[float, Any]:
-        """Return the validation figure of k neighbours, and the task with what is decided by it."""
-        found = ready.task.outputs_of_means(vote(validation, train, targets, k))
-        task = ready.task.with_best_threshold(truth, found)
-        return task.score(truth, found)[first], task
-
-    tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
-    k = max(tried, key=lambda k: tried[k][0])
-    test = of_rows(ready.inputs.test)
-    task = tried[k][1]
-    outputs = task.outputs_of_means(vote(test, train, targets, k))
-    parameters, _ = count_parameters(ready.model)
-    weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
-    return BaselineAnswers(
-        ready.splits,
-        task,
-        outputs,
-        {"neighbours": k, **_threshold(task)},
-        parameters,
-        cached - begin,
-        weights + train.nbytes,
-        latency_of_votes(ready, train.shape[1], lambda row: vote(row, train, targets, k), machine),
-    )
-
-
-def _threshold(task: Task) -> dict[str, Any]:
-    """Return the threshold for the table of settings, when there is one."""
-    threshold = getattr(task.settings, "threshold", None)
-    return {} if threshold is None else {"threshold": threshold}
+    return BaselineAnswers(splits, task, outputs, threshold_of(task), size=mean.nbytes)
 
 
 KINDS: dict[str, Callable[[Recipe, runtime.Machine], BaselineAnswers]] = {
     "majority": majority,
+    "tfidf": linear_on_words,
+    "boosting": boosted_trees,
     "knn": nearest,
 }

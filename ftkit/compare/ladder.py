@@ -1,6 +1,8 @@
 """The rungs of a comparison: what is run on the same rows, the cheapest first.
 
 majority   the most frequent class of the training rows, or their mean
+tfidf      a linear model of the words and characters of texts
+boosting   boosted trees of the columns of a table
 knn        the nearest training rows in the frozen backbone's features
 mlp        a perceptron written out by hand, from new weights
 head, contrastive, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
@@ -17,9 +19,11 @@ from ftkit.errors import RecipeError, nearest
 from ftkit.errors.names import listed
 from ftkit.recipe import STRATEGIES, Augment, Full, HeadOnly, Mlp, Recipe, Train
 
-BASELINES = ("majority", "knn")
-"""Rungs that train nothing."""
-SHARED = ("majority", "mlp")
+BASELINES = ("majority", "tfidf", "boosting", "knn")
+"""Rungs that leave no model: what training must beat."""
+NOUNS = {"tfidf": "texts", "boosting": "rows"}
+"""What baselines read that are not for all rows."""
+SHARED = ("majority", "tfidf", "boosting", "mlp")
 """Rungs that do not use the backbone. All recipes share one of them."""
 CHEAPEST_FIRST = ("head", "contrastive", "lora", "lpft", "full")
 """Strategies in the order of their usual cost. Strategies that are not named here come last."""
@@ -148,7 +152,7 @@ def _check_rows(recipes: Sequence[Recipe]) -> None:
 
 def _usual(recipe: Recipe) -> Iterator[str]:
     """Yield the rungs that are compared when the user asks for none."""
-    yield from BASELINES
+    yield from (kind for kind in BASELINES if NOUNS.get(kind, recipe.task.noun) == recipe.task.noun)
     yield "mlp"
     if not isinstance(recipe.backbone, Mlp):
         yield from {"head", recipe.strategy.kind, *(s.kind for s in recipe.alternatives)}
@@ -161,7 +165,7 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
         RecipeError: the recipe's task or backbone does not have it.
     """
     if kind in BASELINES:
-        return _baseline(recipe)
+        return _baseline(kind, recipe)
     if kind == "mlp":
         return recipe if isinstance(recipe.backbone, Mlp) else perceptron(recipe)
     if isinstance(recipe.backbone, Mlp):
@@ -169,11 +173,14 @@ def _recipe_of(kind: str, recipe: Recipe) -> Recipe:
     return recipe.with_strategy(kind)
 
 
-def _baseline(recipe: Recipe) -> Recipe:
+def _baseline(kind: str, recipe: Recipe) -> Recipe:
     """Return the rows and the backbone of a recipe, without what training needs."""
     task = recipe.task
     if task.writes or task.tells == "words":
         raise RecipeError(f"{task.kind} has no single class or number to tell")
+    if NOUNS.get(kind, task.noun) != task.noun:
+        reads = "columns of a table" if NOUNS[kind] == "rows" else NOUNS[kind]
+        raise RecipeError(f"{kind} reads {reads}, and {task.kind} has none")
     return Recipe(
         name=recipe.name,
         data=recipe.data,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from ftkit.backbones.structure import count_parameters, place
+from ftkit.compare.baseline_answers import BaselineAnswers, threshold_of
 from ftkit.errors import ModelError
-from ftkit.finetuning.finetune import Ready
+from ftkit.finetuning.finetune import Ready, make_ready
 from ftkit.finetuning.latency import latency_of
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
@@ -21,8 +24,53 @@ from ftkit.tasks.inputs import Inputs, Rows, examples_of
 from ftkit.tasks.vectors import Vectors
 from ftkit.training.precision import autocast, fastest_precision
 
+NEIGHBOURS = (1, 5, 20)
+"""Numbers of neighbours that are tried on the validation rows; 20 is DINO's."""
 TEMPERATURE = 0.07
 """A neighbour of cosine similarity s counts exp(s / 0.07) (Wu et al. 2018, Caron et al. 2021)."""
+
+
+def nearest(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
+    """Tell for every row the weighted mean label of the nearest training rows, by cosine.
+
+    Raises:
+        ModelError: the backbone gives no features of whole rows.
+    """
+    ready = make_ready(recipe, machine)
+    place(ready.model, recipe.train.channels_last, machine.device)
+    begin = time.perf_counter()
+    train, validation, of_rows = features_of(ready, recipe, machine)
+    cached = time.perf_counter()
+    classes = len(ready.splits.label_names)
+    truth = ready.task.label_array(ready.splits.validation, classes)
+    targets = ready.task.targets(ready.splits.train, classes)
+    first = next(iter(ready.task.settings.figures))
+
+    def value(k: int) -> tuple[float, Any]:
+        """Return the validation figure of k neighbours, and the task with what is decided by it."""
+        found = ready.task.outputs_of_means(vote(validation, train, targets, k))
+        task = ready.task.with_best_threshold(truth, found)
+        return task.score(truth, found)[first], task
+
+    tried = {k: value(k) for k in sorted({min(k, len(train)) for k in NEIGHBOURS})}
+    k = max(tried, key=lambda k: tried[k][0])
+    test = of_rows(ready.inputs.test)
+    task = tried[k][1]
+    outputs = task.outputs_of_means(vote(test, train, targets, k))
+    parameters, _ = count_parameters(ready.model)
+    weights = sum(p.numel() * p.element_size() for p in ready.model.parameters())
+    return BaselineAnswers(
+        ready.splits,
+        task,
+        outputs,
+        {"neighbours": k, **threshold_of(task)},
+        parameters=parameters,
+        features_seconds=cached - begin,
+        size=weights + train.nbytes,
+        latency=latency_of_votes(
+            ready, train.shape[1], lambda row: vote(row, train, targets, k), machine
+        ),
+    )
 
 
 def vote(rows: np.ndarray, train: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Columns of a table as numbers: as they are, or 0 and 1 for each word that they may hold.
 
-A column of words is one of categories, each of which is an input.
+A column of words is one of categories, each of which is an input. A column of few whole numbers may
+be one too (days of a week, squares of a board), so each of them is an input beside the number.
 """
 
 from __future__ import annotations
@@ -22,24 +23,54 @@ from ftkit.errors.names import first_few
 THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([.,' \u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
 """A number with signs between its thousands."""
 MOST_WORDS = 20
-"""A column with more different words holds no categories."""
+"""A column with more different words, or whole numbers, holds no categories."""
+FEWEST_LEVELS = 4
+"""A column with fewer different whole numbers loses nothing by being read as numbers alone: two are
+one input in any case, and three mostly an order."""
+ROWS_OF_LEVEL = 5
+"""So many rows for each different whole number, in the mean, or nothing can be learned of it."""
 
 
-def as_numbers(rows: Dataset, name: str, words: tuple[str, ...] | None) -> np.ndarray:
-    """Return (N, 1) the numbers of a column, NaN where there is none, or (N, words) of 0 and 1.
+def words_as_numbers(rows: Dataset, name: str, words: tuple[str, ...]) -> np.ndarray:
+    """Return (N, words) of 0 and 1: which word of a column each row has."""
+    values = rows[name][:]
+    texts = np.array(["" if value is None else str(value).strip() for value in values])
+    return (texts[:, None] == np.array(words)[None]).astype(np.float64)
+
+
+def as_numbers(
+    rows: Dataset, name: str, levels: tuple[int, ...] = (), gaps: bool = False
+) -> np.ndarray:
+    """Return (N, 1 + levels + gaps) the numbers of a column, NaN where there is none, and 0 and 1.
+
+    Args:
+        levels: whole numbers of which each has a column of 0 and 1.
+        gaps: add a column that is 1 where there is no number.
 
     Raises:
         DataError: it holds something else.
     """
-    if words is not None:
-        values = rows[name][:]
-        texts = np.array(["" if value is None else str(value).strip() for value in values])
-        return (texts[:, None] == np.array(words)[None]).astype(np.float64)
     column = rows.with_format("arrow")[name][:]
     try:
-        return column.cast(pa.float64()).to_numpy()[:, None]
+        values = column.cast(pa.float64()).to_numpy()
     except (pa.ArrowException, ValueError):
-        return numbers_of(column.to_pylist(), f"column '{name}'")[:, None]
+        values = numbers_of(column.to_pylist(), f"column '{name}'")
+    parts = [values[:, None], values[:, None] == np.array(levels)[None]]
+    parts += [np.isnan(values)[:, None]] if gaps else []
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def levels_of(values: np.ndarray) -> tuple[int, ...]:
+    """Return the different numbers of a column where they are few whole ones, else none.
+
+    Args:
+        values: (N,) NaN where there is none.
+    """
+    there = values[~np.isnan(values)]
+    found = np.unique(there)
+    few = FEWEST_LEVELS <= len(found) <= min(MOST_WORDS, len(there) / ROWS_OF_LEVEL)
+    whole = few and np.isfinite(found).all() and (found == np.round(found)).all()
+    return tuple(int(value) for value in found) if whole else ()
 
 
 def numbers_of(values: Sequence[Any], where: str) -> np.ndarray:

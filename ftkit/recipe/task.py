@@ -92,6 +92,13 @@ class TableSettings(TaskSettings):
     columns but the label are taken."""
     categories: dict[str, tuple[str, ...]] = Field(default={})
     """The words of each column that training rows have; each word is an input of 0 or 1."""
+    read_levels: bool = True
+    """Columns of 4 to 20 different whole numbers are also read as categories: each of these numbers
+    is an input of 0 or 1, beside the number itself."""
+    levels: dict[str, tuple[int, ...]] = Field(default={})
+    """The whole numbers of each such column that training rows have."""
+    gaps: tuple[str, ...] = ()
+    """Columns of numbers in which training rows have gaps: whether there is one is an input too."""
 
 
 class ClassSettings(TaskSettings):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset, Features, Sequence, Value
+from datasets import Dataset, Features, List, Value
 
 from ftkit.data.columns import is_number, is_text, pick
 from ftkit.data.encoders import ColumnEncoder, Encoder
-from ftkit.data.table_columns import as_numbers, categories_of, unknown_words
+from ftkit.data.table_columns import (
+    as_numbers,
+    categories_of,
+    levels_of,
+    unknown_words,
+    words_as_numbers,
+)
 from ftkit.errors import DataError
+from ftkit.machine.numbers import plain
 from ftkit.recipe import Mlp
 from ftkit.tasks.base import Task
 
@@ -78,9 +86,31 @@ class Tables(Task):
         unused = [f"{name} ({why})" for name, why in left.items()] if wanted is None else []
         said = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
         notes = [f"columns of words: {said}"] if said else []
-        notes += _said_of_gaps(train, chosen, words)
+        learned = {"columns": chosen, "categories": words or asked.settings.categories}
+        task, said_of_numbers = self.changed(**learned)._learn_numbers(train)
+        notes += said_of_numbers
         notes += [f"not used: {', '.join(unused)}"] if unused else []
-        return self.changed(columns=chosen, categories=words or asked.settings.categories), notes
+        return task, notes
+
+    def _learn_numbers(self, train: Dataset) -> tuple[Self, list[str]]:
+        """Return the task with what is read of a column of numbers beside them, and notes."""
+        settings, notes, levels, gaps = self.settings, [], {}, {}
+        for name in (name for name in settings.columns if name not in settings.categories):
+            values = as_numbers(train, name)[:, 0]
+            if count := int(np.isnan(values).sum()):
+                gaps[name] = count
+            if settings.read_levels and (found := levels_of(values)):
+                levels[name] = found
+        if gaps:
+            said = ", ".join(f"{name} ({count:,})" for name, count in gaps.items())
+            notes.append(f"gaps in training rows, where the mean stands in: {said}")
+        if levels:
+            said = ", ".join(f"{name} ({len(found)})" for name, found in levels.items())
+            notes.append(
+                f"columns of few whole numbers, each of which is an input beside the number: "
+                f"{said}; --set task.read_levels=false reads them as numbers alone"
+            )
+        return self.changed(levels=levels, gaps=tuple(gaps)), notes
 
     def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
         """Return a note for each column with words that training did not have."""
@@ -88,11 +118,32 @@ class Tables(Task):
 
     def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
         """Return the rows with their numbers in one column, `features`."""
-        known = self.settings.categories
-        columns = [as_numbers(rows, name, known.get(name)) for name in self.settings.columns]
-        features = Features({"features": Sequence(Value("float64"))})
+        settings = self.settings
+        columns = [
+            words_as_numbers(rows, name, settings.categories[name])
+            if name in settings.categories
+            else as_numbers(rows, name, settings.levels.get(name, ()), name in settings.gaps)
+            for name in settings.columns
+        ]
+        features = Features({"features": List(Value("float64"))})
         values = np.concatenate(columns, axis=1).tolist()
         return Dataset.from_dict({"features": values}, features=features)
+
+    def told(self, features: Sequence[float]) -> list[tuple[str, str]]:
+        """Return (column, its number or word) of a row of `inputs`; a gap is an empty text."""
+        settings, found, start = self.settings, [], 0
+        for name in settings.columns:
+            words = settings.categories.get(name)
+            levels = len(settings.levels.get(name, ()))
+            width = len(words) if words else 1 + levels + (name in settings.gaps)
+            own = features[start : start + width]
+            if words:
+                value = next((word for word, there in zip(words, own, strict=True) if there), "")
+            else:
+                value = "" if math.isnan(own[0]) else plain(own[0], 6)
+            found.append((name, value))
+            start += width
+        return found
 
     def encoder(self, backbone: Mlp, train: Dataset) -> Encoder:
         """Return what brings each column to mean 0 and variance 1."""
@@ -101,13 +152,3 @@ class Tables(Task):
     def raw_inputs(self, rows: Dataset) -> Iterable[Any]:
         """Return the numbers (D,) of each row."""
         return rows.with_format("numpy")["features"][:]
-
-
-def _said_of_gaps(
-    train: Dataset, chosen: tuple[str, ...], words: dict[str, tuple[str, ...]]
-) -> list[str]:
-    numbers = [name for name in chosen if name not in words]
-    gaps = {name: int(np.isnan(as_numbers(train, name, None)).sum()) for name in numbers}
-    some = [f"{name} ({count:,})" for name, count in gaps.items() if count]
-    told = f"gaps in training rows, where the mean stands in: {', '.join(some)}"
-    return [told] if some else []

@@ -16,10 +16,11 @@ from ftkit.compare.report.sections import Example, shortened
 from ftkit.data.images import open_rgb
 from ftkit.errors import FtkitError
 from ftkit.errors.addresses import is_address
-from ftkit.machine.numbers import plain
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
 from ftkit.tasks.loading import load_splits
+from ftkit.tasks.tables import Tables
 
 log = logging.getLogger(__name__)
 THUMBNAIL = 96
@@ -55,9 +56,9 @@ def inputs_of(run: Run, index: Sequence[int]) -> dict[int, dict[str, Any]]:
     except FtkitError as error:
         log.warning("the report shows no inputs: %s", error)
         return {}
-    test, columns = splits.test, getattr(splits.task, "columns", None) or ()
+    test, task = splits.test, task_of(splits.task or recipe.task)
     place = {number: row for row, number in enumerate(test["index"][:])}
-    return {number: _shown(test[place[number]], columns) for number in index if number in place}
+    return {number: _shown(test[place[number]], task) for number in index if number in place}
 
 
 def recipe_of(run: Run) -> Recipe | None:
@@ -66,15 +67,14 @@ def recipe_of(run: Run) -> Recipe | None:
     return found[1] if found else recipe_in(run.folder)
 
 
-def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """Return what an `Example` takes of a row. `columns` are the names of a table's numbers."""
+def _shown(row: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """Return what an `Example` takes of a canonical row of the task."""
     if "image" in row:
         return {"image": _uri(open_rgb(row["image"]))}
     if "pair" in row:
         return {"texts": (("first", shortened(row["text"])), ("second", shortened(row["pair"])))}
-    if "features" in row:
-        pairs = zip(columns, row["features"], strict=True)
-        told = ", ".join(f"{name} {plain(value, 6)}" for name, value in pairs)
+    if isinstance(task, Tables):
+        told = ", ".join(f"{name} {value}" for name, value in task.told(row["features"]) if value)
         return {"texts": (("", shortened(told)),)}
     return {"texts": (("", shortened(row["text"])),)}
 
