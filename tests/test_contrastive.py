@@ -10,11 +10,14 @@ import torch
 from fruit_texts import make_rows, recipe_for, write
 from torch.nn import functional as F
 
-from ftkit import Contrastive, RecipeError
+from ftkit import Contrastive, RecipeError, TextClassification
 from ftkit.backbones.pooling import pooling_parts
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
+from ftkit.strategies.class_names import rows_of_names, texts_of_names
+from ftkit.strategies.head import HeadOnlyStrategy
+from ftkit.strategies.head_inputs import HeadInputs
 from ftkit.strategies.heads import recorded_head_inputs
 from ftkit.strategies.pairs import batches_of_classes, contrastive_loss
 from ftkit.tasks.evaluation import collate_of
@@ -165,6 +168,113 @@ def test_the_layer_that_takes_the_mean_stays_and_the_layers_below_move(checkpoin
     assert parts
     assert not any(name.startswith(tuple(parts)) for name in moved)
     assert "bert.encoder.layer.0.attention.self.query.weight" in moved
+
+
+NEWS = {
+    "Sports": (
+        "The goalkeeper saved a penalty in the final",
+        "She won the marathon in record time",
+        "The coach praised his young strikers",
+        "Three goals in ten minutes decided the match",
+        "The champion lost her tennis racket",
+        "Fans cheered as the team lifted the cup",
+    ),
+    "business_news": (
+        "Shares of the bank fell after its quarterly report",
+        "The company will merge with its rival",
+        "Oil prices rose by two dollars a barrel",
+        "The retailer cuts a thousand jobs",
+        "Investors wait for the interest rate",
+        "Profits of the car maker doubled",
+    ),
+}
+
+
+def news(folder, names=tuple(NEWS), **columns):
+    """A recipe of MiniLM for these texts, their classes called so."""
+    texts = zip(names, NEWS.values(), strict=True)
+    rows = [{"text": text, "label": name, **columns} for name, own in texts for text in own * 2]
+    recipe = recipe_for(write(folder, rows), "embedded:minilm-l6")
+    task = TextClassification(text="text", label="label")
+    return recipe.override({"task": task, "strategy": Contrastive(steps=2), "train.batch_size": 6})
+
+
+def names_of(recipe):
+    machine = runtime.start(0)
+    ready = make_ready(recipe, machine)
+    named = rows_of_names(HeadInputs(ready.model, ready.inputs, machine), ready.inputs.train)
+    return ready, named
+
+
+def test_names_that_tell_rows_right_are_texts_of_their_classes(tmp_path, caplog):
+    caplog.set_level("INFO")
+    ready, named = names_of(news(tmp_path))
+    count = len(ready.inputs.train)
+    assert f"by the names of their classes {count} of {count} training rows" in caplog.text
+    assert named.labels.tolist() == [0, 1]
+    assert ready.splits.label_names == ("Sports", "business_news")
+    read = [
+        ready.processor.decode(ids, skip_special_tokens=True) for ids in named.tokens["input_ids"]
+    ]
+    assert read == ["sports", "business news"]
+
+
+def test_names_are_read_as_people_write_them():
+    names = ["card_arrival", "Sci/Tech", "lostOrStolenCard", "top-up by  card", "USA", "kein Grund"]
+    assert texts_of_names(names) == [
+        "card arrival",
+        "Sci/Tech",
+        "lost Or Stolen Card",
+        "top up by card",
+        "USA",
+        "kein Grund",
+    ]
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("business", "sports"), ("LABEL_0", "LABEL_1")])
+def test_names_that_say_nothing_or_lie_are_not_used(tmp_path, caplog, names):
+    caplog.set_level("INFO")
+    assert names_of(news(tmp_path, names))[1] is None
+    assert "they are not used" in caplog.text
+
+
+def test_names_are_for_single_texts_alone(tmp_path, recipe, caplog):
+    caplog.set_level("INFO")
+    assert names_of(recipe)[1] is None  # of images
+    pairs = news(tmp_path, other="and then")
+    pairs = pairs.override({"task.pair": "other"})
+    assert names_of(pairs)[1] is None
+    assert "names of their classes" not in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_name_is_in_each_batch_with_rows_of_its_class(tmp_path, monkeypatch, wanted):
+    seen, heads = [], []
+    of, train = HeadInputs.of, HeadOnlyStrategy.train
+
+    def noted(self, rows, positions, epoch=0):
+        if epoch:
+            seen.append((len(rows), positions))
+        return of(self, rows, positions, epoch)
+
+    def noted_head(self, model, inputs, *rest):
+        heads.append(len(inputs.train_plain))
+        return train(self, model, inputs, *rest)
+
+    monkeypatch.setattr(HeadInputs, "of", noted)
+    monkeypatch.setattr(HeadOnlyStrategy, "train", noted_head)
+    recipe = news(tmp_path).override({"strategy.class_names": wanted})
+    ready, _ = trained(recipe, tmp_path / "out")
+    inputs = ready.inputs
+    own = len(inputs.train)
+    both = own + len(inputs.validation)
+    assert heads == ([own + 2, both + 2] if wanted else [own, both])
+    assert len(seen) == 4
+    for (rows, positions), before in zip(seen, (own, own, both, both), strict=True):
+        assert rows == before + 2 * wanted
+        names = [position - before for position in positions if position >= before]
+        assert names == ([0, 1] if wanted else [])
+        assert len(positions) == 6 + len(names)
 
 
 def test_a_run_is_the_same_when_it_is_done_again(recipe, tmp_path):

@@ -4,7 +4,8 @@ From few rows a new head learns little, and so does the backbone through it. Pai
 have N (N - 1) / 2 of them. SetFit (Tunstall et al. 2022, arXiv 2209.11055) trains on pairs one by
 one; here all pairs of a batch are compared at once by the supervised contrastive loss (Khosla et
 al. 2020, arXiv 2004.11362), so memory does not grow with their number. It acts on what the head is
-given. The head is then trained on that, as by the strategy `head`.
+given. The head is then trained on that, as by the strategy `head`. Where the names of classes say
+something to the backbone, each of them is one text more (`class_names`).
 
 A few steps are enough, so no checkpoint is written among them: a run that goes on takes them
 again, to the same weights.
@@ -30,11 +31,12 @@ from ftkit.machine.runtime import Machine, on_main
 from ftkit.recipe import Contrastive, Recipe
 from ftkit.runs.journal import append_entry
 from ftkit.strategies.base import Strategy, set_keeping_statistics
+from ftkit.strategies.class_names import rows_of_names
 from ftkit.strategies.head import HeadOnlyStrategy
-from ftkit.strategies.heads import Head, positions_read, recorded_head_inputs, why_not_alone
+from ftkit.strategies.head_inputs import HeadInputs
+from ftkit.strategies.heads import why_not_alone
 from ftkit.strategies.pairs import batches_of_classes, contrastive_loss
-from ftkit.tasks.evaluation import by_length, collate_of, first_examples, lengths_of
-from ftkit.tasks.inputs import Inputs, JoinedRows, Rows, examples_of
+from ftkit.tasks.inputs import Inputs, JoinedRows, Rows
 from ftkit.training.compiled import without_compiling
 from ftkit.training.fit import schedule_of
 from ftkit.training.fitted import Fitted, Session
@@ -50,8 +52,6 @@ AGAIN = "again"
 """The subfolder of that one with both logs of the second round."""
 WITHOUT_EFFECT = ("micro_batch_size", "gradient_checkpointing")
 """Settings of training that save memory; all pairs of a batch must be there at once."""
-TOGETHER = 8
-"""Texts that go through a model on a CPU together."""
 NO_RANGE_TEST = (
     "a range test goes by the loss of a head, and the steps of this strategy by another one; "
     "--learning-rate takes a number"
@@ -114,9 +114,12 @@ class ContrastiveStrategy(Strategy):
         for name in WITHOUT_EFFECT:
             if getattr(recipe.train, name):
                 log.info(f"train.{name} has no effect on the contrastive steps")
+        named = None
+        if self.settings.class_names:
+            named = rows_of_names(HeadInputs(model, inputs, session.machine), inputs.train)
         moving = [p for p in model.parameters() if p.requires_grad]
         before = [p.detach().clone() for p in moving] if self.settings.refit else []
-        first = self._round(model, inputs, recipe, session)
+        first = self._round(model, inputs, named, recipe, session)
         fitted = first
         solver = getattr(first.strategy, "solver", None)
         if self.settings.refit and solver == "lbfgs":  # else they chose the epoch
@@ -132,7 +135,8 @@ class ContrastiveStrategy(Strategy):
             again = session.folder / FIRST / AGAIN
             on_main(lambda: again.mkdir(exist_ok=True))
             last = replace(session, folder=again)
-            fitted = self._round(model, _with_validation(inputs), recipe, last)
+            both = _with_rows(inputs, inputs.validation, inputs.validation_groups)
+            fitted = self._round(model, both, named, recipe, last)
         self.adapt(model)
         rounds = [first] if fitted is first else [first, fitted]
         return replace(
@@ -155,11 +159,22 @@ class ContrastiveStrategy(Strategy):
         return NO_RANGE_TEST
 
     def _round(
-        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
+        self,
+        model: PreTrainedModel,
+        inputs: Inputs,
+        named: Rows | None,
+        recipe: Recipe,
+        session: Session,
     ) -> Fitted:
-        """Take the contrastive steps, then train the head on what the backbone gives now."""
-        begin = time.perf_counter()
-        self._draw_together(self.adapt(model), inputs, recipe, session)
+        """Take the contrastive steps, then train the head on what the backbone gives now.
+
+        Args:
+            named: a row for the name of each class, which is learned from too.
+        """
+        begin, own = time.perf_counter(), len(inputs.train)
+        if named is not None:
+            inputs = _with_rows(inputs, named)
+        self._draw_together(self.adapt(model), inputs, own, recipe, session)
         seconds = time.perf_counter() - begin
         alone = self._head_alone()
         recipe = recipe.override({"strategy": alone.settings})
@@ -170,11 +185,15 @@ class ContrastiveStrategy(Strategy):
         return HeadOnlyStrategy(self.settings.probe.model_copy(update={"refit": False}))
 
     def _draw_together(
-        self, model: PreTrainedModel, inputs: Inputs, recipe: Recipe, session: Session
+        self, model: PreTrainedModel, inputs: Inputs, own: int, recipe: Recipe, session: Session
     ) -> None:
         """Move the backbone, in place, so that rows of a class are near each other.
 
         Every rank takes the same steps, and the weights of rank 0 count.
+
+        Args:
+            own: how many training rows there are; after them come the names of classes, which are
+                in every batch with rows of theirs.
         """
         settings, machine, rows = recipe.train, session.machine, inputs.train
         way = fastest_training(model, inputs, settings, machine)
@@ -187,17 +206,20 @@ class ContrastiveStrategy(Strategy):
         schedule = get_scheduler(name, optimiser, warmup, steps, options)
         scaler = torch.amp.GradScaler(machine.device.type, enabled=way.precision == "fp16")
         moving = [p for p in model.parameters() if p.requires_grad]
-        one_position = _reads_one_position(model, inputs, machine)
+        head_inputs = HeadInputs(model, inputs, machine)
         for module, moves in training_modes(model):
             module.training = moves
         torch.manual_seed(settings.seed)
-        batches = batches_of_classes(rows.labels, settings.rows_per_step, settings.seed)
+        labels_of_rows = rows.labels
+        batches = batches_of_classes(labels_of_rows[:own], settings.rows_per_step, settings.seed)
         record = _Record(session, steps)
         for step in range(1, steps + 1):
+            batch = next(batches)
+            if own < len(rows):
+                batch = np.concatenate([batch, own + np.unique(labels_of_rows[batch])])
             with autocast(way.precision, machine.device):
-                given, labels = _given_to_head(model, rows, next(batches), step, machine)
-            features = torch.cat([v[:, 0] if one_position else v.flatten(1) for v in given])
-            loss = contrastive_loss(features.float(), labels, self.settings.temperature)
+                vectors, labels = head_inputs.of(rows, batch, step)
+            loss = contrastive_loss(vectors.float(), labels, self.settings.temperature)
             scaler.scale(loss).backward()
             scaler.unscale_(optimiser)
             nn.utils.clip_grad_norm_(moving, settings.max_grad_norm)
@@ -234,64 +256,20 @@ class _Record:
             log.info(f"contrastive: step {step} of {self.steps}, loss {loss:.3f}")
 
 
-def _given_to_head(
-    model: PreTrainedModel, rows: Rows, positions: np.ndarray, epoch: int, machine: Machine
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Return what the head is given of these rows, in one or several parts, and their labels (B,).
+def _with_rows(inputs: Inputs, more: Rows, groups: np.ndarray | None = None) -> Inputs:
+    """Return the inputs with more rows after those of training.
 
     Args:
-        epoch: which random changes of the rows are meant.
+        groups: of these rows, where rows are grouped; when not given each is by itself.
     """
-    labels = []
-    with recorded_head_inputs(model) as given:
-        for part in _together(rows, positions, machine):
-            batch = collate_of(rows)(examples_of(rows, (epoch * len(rows) + part).tolist()))
-            batch = {name: values.to(machine.device) for name, values in batch.items()}
-            labels.append(batch.pop("labels"))
-            batch.pop("index")
-            model(**batch)
-        return list(given.values), torch.cat(labels)
-
-
-def _together(rows: Rows, positions: np.ndarray, machine: Machine) -> list[np.ndarray]:
-    """Return these positions in the parts that go through the model together.
-
-    Texts of about the same length on a CPU, where padding costs time; else all at once.
-    """
-    if machine.device.type != "cpu" or lengths_of(rows) is None:
-        return [positions]
-    return np.array_split(by_length(rows, positions), math.ceil(len(positions) / TOGETHER))
-
-
-def _reads_one_position(model: PreTrainedModel, inputs: Inputs, machine: Machine) -> bool:
-    """Return whether the head is given a sequence and reads its first position alone.
-
-    Raises:
-        ModelError: it reads all of a sequence whose length differs from row to row.
-    """
-    model.eval()
-    with torch.inference_mode(), recorded_head_inputs(model) as given:
-        model(**first_examples(inputs, 1, machine.device))
-        values = given.pop()
-        one = values.ndim == 3 and positions_read(Head(model).eval(), values).shape[1] == 1
-    if values.ndim == 3 and not one and lengths_of(inputs.train) is not None:
-        raise ModelError(
-            "strategy contrastive: the head of this model reads every token, so there is no one "
-            "vector of each row to compare; use full or lora"
-        )
-    return one
-
-
-def _with_validation(inputs: Inputs) -> Inputs:
-    """Return the inputs with the validation rows among those of training."""
-    train, plain, rows = inputs.train, inputs.train_plain, inputs.validation
-    groups = inputs.train_groups
-    if groups is not None:
-        assert inputs.validation_groups is not None, "`ftkit.data.splitting` sees to it"
-        groups = np.concatenate([groups, inputs.validation_groups])
+    together = inputs.train_groups
+    if together is not None:
+        if groups is None:
+            groups = together.max() + 1 + np.arange(len(more))
+        together = np.concatenate([together, groups])
     return replace(
         inputs,
-        train=JoinedRows(train, rows),
-        train_plain=JoinedRows(plain, rows),
-        train_groups=groups,
+        train=JoinedRows(inputs.train, more),
+        train_plain=JoinedRows(inputs.train_plain, more),
+        train_groups=together,
     )

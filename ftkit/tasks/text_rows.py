@@ -65,6 +65,7 @@ class TextRows(TokenizedRows):
     def __init__(self, rows: datasets.Dataset, tokenizer: Any, labels: np.ndarray) -> None:
         limit = tokenizer.model_max_length
         texts = [rows[name][:] for name in ("text", "pair") if name in rows.column_names]
+        self.paired = len(texts) > 1
         whole = tokenizer(*texts, verbose=False)
         lengths = np.array([len(ids) for ids in whole["input_ids"]])
         self.cut = int((lengths > limit).sum())
