@@ -8,6 +8,7 @@ import pytest
 from ftkit import (
     Data,
     DataError,
+    TabularClassification,
     TabularRegression,
     TextClassification,
     TextRegression,
@@ -21,6 +22,7 @@ from ftkit.machine.numbers import plain
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits
 from ftkit.tasks.rows_to_answer import read_rows
+from ftkit.tasks.whole_numbers import levels_help
 
 TASK = TextClassification()
 WORDS = ["sun", "rain", "snow", "wind", "fog", "hail"]
@@ -240,8 +242,7 @@ def test_of_a_table_categories_and_gaps_are_read_and_the_rest_is_named_with_its_
     assert splits.task.categories == {"color": ("blue", "red")}
     first = splits.train[0]
     n = first["index"]
-    levels = [float(n % 9 == level) for level in range(9)]
-    told = [n / 7, n % 9, *levels, 0.0, float(n % 2 == 0), n % 2]  # the 0.0: there is no gap
+    told = [n / 7, n % 9, 0.0, float(n % 2 == 0), n % 2]  # the 0.0: there is no gap
     assert first["features"] == pytest.approx(told)
     words = [plain(n / 7, 6), str(n % 9), "red" if n % 2 else "blue"]
     said = task_of(splits.task).told(first["features"])
@@ -276,7 +277,7 @@ def numbers_table(tmp_path, columns, **task):
     ],
 )
 def test_few_whole_numbers_are_categories_too(tmp_path, values, levels):
-    splits = numbers_table(tmp_path, {"a": values})
+    splits = numbers_table(tmp_path, {"a": values}, read_levels=True)
     assert splits.task.levels == ({} if levels is None else {"a": levels})
     for row in splits.test:
         number, *marks = row["features"]
@@ -284,6 +285,40 @@ def test_few_whole_numbers_are_categories_too(tmp_path, values, levels):
             assert marks[: len(levels)] == [float(number == level) for level in levels]
     alone = numbers_table(tmp_path, {"a": values}, read_levels=False)
     assert alone.task.levels == {}
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+@pytest.mark.parametrize("names", [True, False])
+def test_whole_numbers_that_are_names_are_told_from_an_order(tmp_path, kind, names):
+    """Names: every number has an amount of its own. An order: the amount grows with the number."""
+    random = np.random.default_rng(0)
+    day, other = random.integers(1, 8, (2, 300))
+    amount = np.array([0, 5, -3, 4, -4, 1, 3, -5])[day] if names else day.astype(float)
+    amount = amount + random.normal(size=300) * 0.3
+    label = amount if kind == "number" else np.where(amount > np.median(amount), "more", "less")
+    pairs = zip(day, other, label, strict=True)
+    lines = [f"{a},{'' if n == 5 else b},{y}" for n, (a, b, y) in enumerate(pairs)]
+    (tmp_path / "rows.csv").write_text("\n".join(["day,other,y", *lines]))
+    task = TabularRegression if kind == "number" else TabularClassification
+    splits = load_splits(Data(path=str(tmp_path)), task_of(task(label="y")))
+    expected = {"day": tuple(range(1, 8)), "other": tuple(range(1, 8))} if names else {}
+    assert splits.task.levels == expected
+    width = 3 + (14 if names else 0)  # the third: whether there is a gap in other
+    assert np.shape(splits.test["features"][:]) == (len(splits.test), width)
+    (note,) = (note for note in splits.notes if "columns of few whole numbers" in note)
+    assert "day (7), other (7): " in note
+    assert ("an input beside the number, which helps" if names else "numbers alone") in note
+
+
+def test_few_whole_numbers_of_hardly_any_rows_are_numbers():
+    random = np.random.default_rng(0)
+    levels = np.eye(4)[np.arange(8) % 4]
+    assert not levels_help(random.normal(size=(8, 1)), levels, np.arange(8) % 2)
+    same = np.zeros(40, int)
+    assert not levels_help(random.normal(size=(40, 1)), np.eye(4)[np.arange(40) % 4], same)
+    broken = np.array([[np.inf, np.nan], [1, np.nan]] * 20)
+    names = np.arange(40) % 4 % 2
+    assert levels_help(broken, np.eye(4)[np.arange(40) % 4], names)
 
 
 def test_a_gap_is_an_input_where_training_has_some_and_not_all(tmp_path):

@@ -92,9 +92,10 @@ class TableSettings(TaskSettings):
     columns but the label are taken."""
     categories: dict[str, tuple[str, ...]] = Field(default={})
     """The words of each column that training rows have; each word is an input of 0 or 1."""
-    read_levels: bool = True
+    read_levels: bool | Literal["auto"] = "auto"
     """Columns of 4 to 20 different whole numbers are also read as categories: each of these numbers
-    is an input of 0 or 1, beside the number itself."""
+    is an input of 0 or 1, beside the number itself. By `auto` they are where that helps a linear
+    model to tell training rows that were held out."""
     levels: dict[str, tuple[int, ...]] = Field(default={})
     """The whole numbers of each such column that training rows have."""
     gaps: tuple[str, ...] = ()

@@ -21,8 +21,9 @@ from ftkit.data.table_columns import (
 )
 from ftkit.errors import DataError
 from ftkit.machine.numbers import plain
-from ftkit.recipe import Mlp
+from ftkit.recipe import AUTO, Mlp
 from ftkit.tasks.base import Task
+from ftkit.tasks.whole_numbers import levels_help
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,22 +95,29 @@ class Tables(Task):
 
     def _learn_numbers(self, train: Dataset) -> tuple[Self, list[str]]:
         """Return the task with what is read of a column of numbers beside them, and notes."""
-        settings, notes, levels, gaps = self.settings, [], {}, {}
+        settings, notes = self.settings, []
+        values, gaps, levels = [], {}, {}
         for name in (name for name in settings.columns if name not in settings.categories):
-            values = as_numbers(train, name)[:, 0]
-            if count := int(np.isnan(values).sum()):
+            values.append(as_numbers(train, name))
+            if count := int(np.isnan(values[-1]).sum()):
                 gaps[name] = count
-            if settings.read_levels and (found := levels_of(values)):
+            if settings.read_levels and (found := levels_of(values[-1][:, 0])):
                 levels[name] = found
         if gaps:
             said = ", ".join(f"{name} ({count:,})" for name, count in gaps.items())
             notes.append(f"gaps in training rows, where the mean stands in: {said}")
         if levels:
             said = ", ".join(f"{name} ({len(found)})" for name, found in levels.items())
-            notes.append(
-                f"columns of few whole numbers, each of which is an input beside the number: "
-                f"{said}; --set task.read_levels=false reads them as numbers alone"
-            )
+            how = "each of them is an input beside the number"
+            if settings.read_levels == AUTO:
+                more = [as_numbers(train, name, found)[:, 1:] for name, found in levels.items()]
+                labels = self.read_labels({"train": train}, strict=False)[1]["train"]
+                if levels_help(np.concatenate(values, 1), np.concatenate(more, 1), labels):
+                    how += ", which helps a linear model; --set task.read_levels=false takes none"
+                else:
+                    levels = {}
+                    how = "read as numbers alone, since a linear model is not helped by more"
+            notes.append(f"columns of few whole numbers: {said}: {how}")
         return self.changed(levels=levels, gaps=tuple(gaps)), notes
 
     def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
