@@ -15,7 +15,7 @@ from ftkit.machine.terminal import rank, say_what_waits, speak
 
 
 def check(
-    recipe: str,
+    recipe: str | None = None,
     *,
     strategy: str | None = None,
     data: OtherData = None,
@@ -32,6 +32,7 @@ def check(
     ----------
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
+        When not given, one that suits the rows of --data.
     strategy
         Which parameters move: full, head, lpft, lora, bitfit, contrastive, or auto, which checks
         the recipe's own.

@@ -34,8 +34,8 @@ def compare(
     Parameters
     ----------
     targets
-        Recipes: names, paths of .py or .json files, or Hub models of ftkit's. Or folders of
-        finished runs, which are shown in one table.
+        Recipes: names, paths of .py or .json files, or Hub models of ftkit's; when not given, one
+        that suits the rows of --data. Or folders of finished runs, which are shown in one table.
     strategies
         What to run, with commas: majority, tfidf, boosting, knn, mlp, head, contrastive, lora,
         lpft, bitfit, full. Those that suit the recipe when not given.
@@ -55,8 +55,8 @@ def compare(
         Folder for the runs and the report; when not given runs/compare-RECIPE, or the first of
         runs/compare-RECIPE-2, -3 ... that holds no runs with other settings.
     """
-    if not targets:
-        raise RecipeError("compare what? Give recipes, or folders of finished runs")
+    if not targets and data is None:
+        raise RecipeError("compare what? Give recipes, folders of finished runs, or --data ROWS")
     out = at_home(out)
     folders = [Path(target) for target in targets if os.path.isdir(target)]
     if folders and len(folders) < len(targets):
@@ -66,7 +66,9 @@ def compare(
         return _print_runs(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
     speak(quieten=False)
-    recipes = [resolve(name, None, data, backbone, set_, smoke, None) for name in targets]
+    recipes = [
+        resolve(name, None, data, backbone, set_, smoke, None) for name in targets or (None,)
+    ]
     kinds = None if strategies is None else [kind.strip() for kind in strategies.split(",")]
     from ftkit.compare.ladder import build_ladder
 

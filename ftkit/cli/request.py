@@ -12,7 +12,7 @@ import shlex
 import types
 import typing
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,16 +100,22 @@ def resolve(
 ) -> Recipe:
     """Return the recipe with everything that the command line changes.
 
+    Args:
+        name: of the recipe; None for one that suits the data.
+
     Raises:
         RecipeError: there is no such recipe, field or value.
+        DataError: no recipe is named, and the data do not say what they are.
 
     A strategy or learning rate that is `auto` stays the recipe's own. With other data or another
     backbone it has another name, and so another default folder: resnet-cifar-photos. Other data
     gets the defaults where the recipe chose for its own, see `ftkit.recipe.defaults`.
     """
-    if name is None:
+    if name is None and data is None:
         names = ", ".join(registry.names())
-        raise RecipeError(f"which recipe? Write ftkit train NAME, with one of {names}")
+        raise RecipeError(
+            f"which recipe? Write ftkit train NAME, with one of {names}; or ftkit train --data ROWS"
+        )
     if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
         raise RecipeError(
             f"--strategy {strategy}: choose one of {', '.join(kinds)}{nearest(strategy, kinds)}"
@@ -118,9 +124,12 @@ def resolve(
     given: dict[str, Any] = flags.model_dump() if flags else {}
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
     said = [*flagged, *asked, *(["data.path"] if data is not None else [])]
-    known = registry.find(name, said)
-    if not registry.is_own(name):
-        require_asked(known, said, name)
+    if name is None:
+        known = _of_rows(str(data), {**dict.fromkeys(flagged), **asked})
+    else:
+        known = registry.find(name, said)
+        if not registry.is_own(name):
+            require_asked(known, said, name)
     recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
     wanted: dict[str, Any] = {}
     if data is not None:
@@ -156,6 +165,14 @@ def resolve(
         own = {"train.learning_rate_batch": train.learning_rate_batch or known.train.batch_size}
         recipe = recipe.override(own)
     return _named(recipe, known)
+
+
+def _of_rows(path: str, asked: Mapping[str, Any]) -> Recipe:
+    """Return a recipe for rows that nobody named one for."""
+    _require_no_slip(path)
+    from ftkit.planning.recipe_of_rows import recipe_of_rows  # reads them, which takes a second
+
+    return recipe_of_rows(path, asked)
 
 
 def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[str, Any]:
@@ -228,7 +245,7 @@ def short_name(path: str) -> str:
 
 def command_line(
     verb: str,
-    name: str,
+    name: str | None,
     strategy: str | None,
     data: str | None,
     backbone: str | None,
@@ -238,7 +255,7 @@ def command_line(
     """Return the command line of another verb, such as train, with these arguments."""
     given = {"strategy": strategy, "data": data, "backbone": backbone}
     given |= flags.model_dump() if flags else {}
-    words = ["ftkit", verb, name]
+    words = ["ftkit", verb, *([name] if name is not None else [])]
     for flag, value in given.items():
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{flag.replace('_', '-')}")

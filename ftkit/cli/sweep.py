@@ -32,7 +32,7 @@ MOST_SHOWN = 10
 
 
 def sweep(
-    recipe: str,
+    recipe: str | None = None,
     *,
     trials: Count = 20,
     strategy: str | None = None,
@@ -55,6 +55,7 @@ def sweep(
     ----------
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
+        When not given, one that suits the rows of --data.
     trials
         How many trials the study shall have in all.
     strategy

@@ -46,6 +46,7 @@ def train(
     ----------
     recipe
         Name of an installed recipe, path of a .py or .json file, or a Hub model of ftkit's.
+        When not given, one that suits the rows of --data.
     strategy
         Which parameters move: full, head, lpft, lora, bitfit, contrastive, or auto: what is best in
         the time there is.
@@ -121,7 +122,7 @@ def train(
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
         same = [change for change in set_ if change.startswith(("data.", "task.", "backbone."))]
-        compare = command_line("compare", str(recipe), None, data, backbone, same, None)
+        compare = command_line("compare", recipe, None, data, backbone, same, None)
         answer, inputs = shlex.join(["ftkit", "predict", str(folder)]), resolved.task.noun.upper()
         print(f"next     {answer} {inputs}, {compare}")
     return None

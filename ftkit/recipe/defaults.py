@@ -27,16 +27,7 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
     Args:
         asked: paths of the fields that the command sets itself, which are left out.
     """
-    defaults = _defaults(recipe)
-    if {"train.epochs", "train.max_steps"} & {*asked}:
-        defaults.pop("train.least_steps", None)
-    if any(_touches("strategy.pooler", other) for other in asked):
-        defaults.pop("strategy.weight_decay", None)
-    reset = {
-        path: value
-        for path, value in defaults.items()
-        if _value_at(recipe, path) != value and not any(_touches(path, other) for other in asked)
-    }
+    reset = _changed(recipe, asked)
     if reset:
         log.info(
             "your data gets usual settings instead of those that %s has for its own: %s",
@@ -44,7 +35,27 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
             " ".join(f"--set {path}={_as_argument(_value_at(recipe, path))}" for path in reset),
             extra={"waits": True},  # for a run that is not refused
         )
+    return usual_settings(recipe, asked)
+
+
+def usual_settings(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
+    """Return the same without a word, for a recipe that nobody has named."""
+    reset = _changed(recipe, asked)
     return {path: value for path, value in reset.items() if not path.startswith("data.")}
+
+
+def _changed(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
+    """Return {path: default} of the fields in which the recipe differs from it."""
+    defaults = _defaults(recipe)
+    if {"train.epochs", "train.max_steps"} & {*asked}:
+        defaults.pop("train.least_steps", None)
+    if any(_touches("strategy.pooler", other) for other in asked):
+        defaults.pop("strategy.weight_decay", None)
+    return {
+        path: value
+        for path, value in defaults.items()
+        if _value_at(recipe, path) != value and not any(_touches(path, other) for other in asked)
+    }
 
 
 def _defaults(recipe: Recipe) -> dict[str, Any]:

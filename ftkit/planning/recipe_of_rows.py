@@ -1,0 +1,189 @@
+"""Which recipe suits rows that nobody named one for: task and backbone by their columns.
+
+The backbones are those that need no network; `--backbone` takes another one, and every recipe of
+`ftkit list` may be named instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image
+
+from ftkit import registry
+from ftkit.data.columns import (
+    MAY_BE_NUMBERS,
+    holds_files,
+    is_number,
+    is_text,
+    label_candidates,
+    pick,
+)
+from ftkit.data.image_formats import is_read
+from ftkit.data.sources import read_source
+from ftkit.data.split_names import assign_roles, splits_by_column
+from ftkit.data.split_parts import with_parts
+from ftkit.data.table_columns import as_numbers, categories_of, levels_of
+from ftkit.data.usual_columns import IMAGE_NAMES, TEXT_NAMES, usually_named
+from ftkit.errors import DataError, RecipeError, nearest
+from ftkit.errors.addresses import shown
+from ftkit.recipe import (
+    Data,
+    ImageClassification,
+    ImageRegression,
+    ImageTagging,
+    Recipe,
+    TabularClassification,
+    TabularRegression,
+    TextClassification,
+    TextRegression,
+    TextTagging,
+)
+from ftkit.recipe.defaults import usual_settings
+
+log = logging.getLogger(__name__)
+TASKS: dict[tuple[str, str], Any] = {
+    ("images", "class"): ImageClassification,
+    ("images", "number"): ImageRegression,
+    ("images", "tags"): ImageTagging,
+    ("texts", "class"): TextClassification,
+    ("texts", "number"): TextRegression,
+    ("texts", "tags"): TextTagging,
+    ("rows", "class"): TabularClassification,
+    ("rows", "number"): TabularRegression,
+}
+RECIPES = {
+    ("images", ""): "effnet-digits",
+    ("texts", ""): "minilm-langid",
+    ("rows", "class"): "mlp-tictactoe",
+    ("rows", "number"): "mlp-diabetes",
+}
+"""Whose backbone and settings are taken, by what a row is and, where it matters, what is told."""
+SAID = {"class": "one class each", "number": "a number each", "tags": "any number of classes each"}
+OTHERS = {
+    "messages": "conversations",
+    "conversations": "conversations",
+    "translation": "translations",
+    "tokens": "words of sentences",
+}
+"""Columns of rows for which there is no backbone without a network, and what such rows are."""
+WORDS = 4
+"""Texts have so many words at least, in the mean; what has fewer is a name or a category."""
+FEW = 3
+"""So many different whole numbers are classes, and more where a table reads them as categories."""
+
+
+def recipe_of_rows(path: str, asked: Mapping[str, Any]) -> Recipe:
+    """Return a recipe for these rows, and say which task and backbone it has.
+
+    Args:
+        path: of the data, as `--data` takes it.
+        asked: settings that the command line gives, by path.
+
+    Raises:
+        DataError: the rows cannot be read, or do not say which column is the label.
+        RecipeError: there is no such recipe.
+    """
+    noun, told = _kind_asked(asked) or _kind_of(path, asked)
+    task = TASKS.get((noun, told))
+    if task is None:
+        raise RecipeError(f"'{shown(path)}': there is no task for tables with {SAID[told]}")
+    base = registry.find(RECIPES.get((noun, "")) or RECIPES[noun, told])
+    name = base.name.partition("-")[0]
+    log.info(
+        f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}; another "
+        f"one by its name, as 'ftkit list' shows them",
+        extra={"waits": True},
+    )
+    about = {"name": name, "description": f"{name} for {noun}", "expect": ()}
+    own = {"task": task(), "data": Data(path=base.data.path)}
+    recipe = Recipe(**{**dict(base), **about, **own})
+    return recipe.override(usual_settings(recipe, asked))
+
+
+def _kind_asked(asked: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what --set task.kind, or task as a whole, says of the rows; None where it does not."""
+    whole = asked.get("task")
+    wished = asked.get("task.kind", whole.get("kind") if isinstance(whole, Mapping) else None)
+    if wished is None:
+        return None
+    kinds = {task().kind: kind for kind, task in TASKS.items()}
+    if wished not in kinds:
+        raise RecipeError(
+            f"task.kind = {wished}: name a recipe for it, or choose one of {', '.join(kinds)}"
+            f"{nearest(str(wished), kinds)}"
+        )
+    return kinds[wished]
+
+
+def _kind_of(path: str, asked: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a row is, and what is told of it, as `TASKS` has them."""
+    given = {name: asked[f"data.{name}"] for name in Data.model_fields if f"data.{name}" in asked}
+    data = Data(**{"path": path, **given})
+    found = read_source(data)
+    whole, _ = splits_by_column(found.splits, data)
+    source = with_parts(whole, data)
+    train = source[assign_roles(data, source)["train"]]
+    there = train.features
+    for name, what in OTHERS.items():
+        if name in there:
+            raise RecipeError(
+                f"which recipe? '{shown(path)}' holds {what} (column {name}); 'ftkit list' shows "
+                f"recipes for them, as in ftkit train NAME --data {shown(path)}"
+            )
+    labels = asked.get("task.labels")
+    try:
+        columns = labels or [_label(there, asked.get("task.label"))]
+    except DataError as error:
+        raise (DataError(found.no_header) if found.no_header else error) from None
+    inputs = Features({name: there[name] for name in there if name not in columns})
+    return _noun(train, inputs, asked), "tags" if labels else _told(train, columns[0])
+
+
+def _label(features: Features, asked: str | None) -> str:
+    return pick("label", asked, label_candidates(features), features)
+
+
+def _noun(train: Dataset, there: Features, asked: Mapping[str, Any]) -> str:
+    """Return what a row is: "images", "texts", or "rows" of a table."""
+    if "task.image" in asked or any(map(_holds_images, there.values())):
+        return "images"
+    for name in usually_named(IMAGE_NAMES, there):
+        first = next((value for value in train[name][:] if value), "")
+        if is_text(there[name]) and is_read(str(first)):
+            return "images"
+    if "task.text" in asked:
+        return "texts"
+    if "task.columns" in asked:
+        return "rows"
+    texts = [name for name in there if is_text(there[name])]
+    named = usually_named(TEXT_NAMES, texts) or usually_named(MAY_BE_NUMBERS, there)
+    return "texts" if named or any(_is_long(train[name][:]) for name in texts) else "rows"
+
+
+def _holds_images(feature: Any) -> bool:
+    return isinstance(feature, Image) or holds_files(feature)
+
+
+def _is_long(values: list[Any]) -> bool:
+    """Return whether a column holds texts, and not names or categories."""
+    texts = [str(value) for value in values if value]
+    _, why = categories_of(values)
+    words = [len(text.split()) for text in texts]
+    return bool(words) and why is not None and float(np.mean(words)) >= WORDS
+
+
+def _told(train: Dataset, label: str) -> str:
+    """Return what is told of a row: "class", "number" or "tags"."""
+    feature = train.features[label]
+    if isinstance(feature, ClassLabel) or is_text(feature):
+        return "class"
+    if not is_number(feature):
+        return "tags"
+    values = as_numbers(train, label)[:, 0]
+    there = np.unique(values[~np.isnan(values)])
+    few = len(there) <= FEW and (there == np.round(there)).all()
+    return "class" if few or levels_of(values) else "number"
