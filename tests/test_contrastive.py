@@ -211,12 +211,13 @@ def test_names_that_tell_rows_right_are_texts_of_their_classes(tmp_path, caplog)
     ready, named = names_of(news(tmp_path))
     count = len(ready.inputs.train)
     assert f"by the names of their classes {count} of {count} training rows" in caplog.text
-    assert named.labels.tolist() == [0, 1]
+    assert named.labels.tolist() == [0, 1] * 2
     assert ready.splits.label_names == ("Sports", "business_news")
     read = [
         ready.processor.decode(ids, skip_special_tokens=True) for ids in named.tokens["input_ids"]
     ]
-    assert read == ["sports", "business news"]
+    assert read[:2] == ["sports", "business news"]
+    assert read[2:] == ["this text is about sports.", "this text is about business news."]
 
 
 def test_names_are_read_as_people_write_them():
@@ -231,11 +232,11 @@ def test_names_are_read_as_people_write_them():
     ]
 
 
-@pytest.mark.parametrize("names", [("0", "1"), ("business", "sports"), ("LABEL_0", "LABEL_1")])
-def test_names_that_say_nothing_or_lie_are_not_used(tmp_path, caplog, names):
+@pytest.mark.parametrize("names", [("0", "1"), ("business", "sports"), ("a", "not a")])
+def test_names_that_are_none_or_lie_are_not_used(tmp_path, caplog, names):
     caplog.set_level("INFO")
     assert names_of(news(tmp_path, names))[1] is None
-    assert "they are not used" in caplog.text
+    assert ("they are not used" in caplog.text) == (names == ("business", "sports"))
 
 
 def test_names_are_for_single_texts_alone(tmp_path, recipe, caplog):
@@ -268,12 +269,12 @@ def test_a_name_is_in_each_batch_with_rows_of_its_class(tmp_path, monkeypatch, w
     inputs = ready.inputs
     own = len(inputs.train)
     both = own + len(inputs.validation)
-    assert heads == ([own + 2, both + 2] if wanted else [own, both])
+    assert heads == ([own + 4, both + 4] if wanted else [own, both])
     assert len(seen) == 4
     for (rows, positions), before in zip(seen, (own, own, both, both), strict=True):
-        assert rows == before + 2 * wanted
+        assert rows == before + 4 * wanted
         names = [position - before for position in positions if position >= before]
-        assert names == ([0, 1] if wanted else [])
+        assert names == ([0, 1, 2, 3] if wanted else [])
         assert len(positions) == 6 + len(names)
 
 

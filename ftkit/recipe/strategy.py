@@ -204,7 +204,7 @@ class Contrastive(StrategySettings):
     temperature: PositiveFloat = 0.1
     """Cosines are divided by it: a lower one counts the nearest rows of other classes more."""
     class_names: bool = True
-    """The name of a class is one text more of it, where rows are texts and the backbone already
+    """The names of classes are texts of them too, where rows are texts and the backbone already
     tells many of them by these names."""
     probe: HeadOnly = HeadOnly(refit=False)
     """How the head is trained afterwards."""

@@ -5,7 +5,7 @@ have N (N - 1) / 2 of them. SetFit (Tunstall et al. 2022, arXiv 2209.11055) trai
 one; here all pairs of a batch are compared at once by the supervised contrastive loss (Khosla et
 al. 2020, arXiv 2004.11362), so memory does not grow with their number. It acts on what the head is
 given. The head is then trained on that, as by the strategy `head`. Where the names of classes say
-something to the backbone, each of them is one text more (`class_names`).
+something to the backbone, they are texts of them too (`class_names`).
 
 A few steps are enough, so no checkpoint is written among them: a run that goes on takes them
 again, to the same weights.
@@ -169,7 +169,7 @@ class ContrastiveStrategy(Strategy):
         """Take the contrastive steps, then train the head on what the backbone gives now.
 
         Args:
-            named: a row for the name of each class, which is learned from too.
+            named: rows whose texts are the names of classes, which are learned from too.
         """
         begin, own = time.perf_counter(), len(inputs.train)
         if named is not None:
@@ -215,8 +215,8 @@ class ContrastiveStrategy(Strategy):
         record = _Record(session, steps)
         for step in range(1, steps + 1):
             batch = next(batches)
-            if own < len(rows):
-                batch = np.concatenate([batch, own + np.unique(labels_of_rows[batch])])
+            named = np.flatnonzero(np.isin(labels_of_rows[own:], labels_of_rows[batch]))
+            batch = np.concatenate([batch, own + named])
             with autocast(way.precision, machine.device):
                 vectors, labels = head_inputs.of(rows, batch, step)
             loss = contrastive_loss(vectors.float(), labels, self.settings.temperature)
