@@ -310,6 +310,42 @@ def test_whole_numbers_that_are_names_are_told_from_an_order(tmp_path, kind, nam
     assert ("an input beside the number, which helps" if names else "numbers alone") in note
 
 
+def test_rows_of_a_group_are_held_out_together(tmp_path):
+    """Each subject has one site and one label, at random: sites tell nothing of other subjects."""
+    random = np.random.default_rng(1)
+    label = random.choice(["yes", "no"], 40)
+    lines = [f"s{n % 40},{n % 40 // 4},{n / 7},{label[n % 40]}" for n in range(400)]
+    (tmp_path / "rows.csv").write_text("\n".join(["subject,site,x,y", *lines]))
+    task = task_of(TabularClassification(label="y"))
+    alone = load_splits(Data(path=str(tmp_path)), task)
+    assert "site" in alone.task.levels
+    grouped = load_splits(Data(path=str(tmp_path), group="subject"), task)
+    assert grouped.task.levels == {}
+
+
+def test_levels_that_are_given_stand(tmp_path):
+    splits = numbers_table(tmp_path, {"a": [n % 5 for n in range(60)]}, levels={"a": (0, 4)})
+    assert splits.task.levels == {"a": (0, 4)}
+    assert np.shape(splits.test["features"][:])[1] == 3
+
+
+def test_numbers_and_gaps_that_training_lacks_are_said(tmp_path):
+    for split in ("train", "test"):
+        odd = ["17,0,1", ",,2"] if split == "test" else []
+        lines = [f"{n % 5},{n / 7},{n % 5}" for n in range(40)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["room,rate,y", *lines, *odd]))
+    task = task_of(TabularRegression(label="y", read_levels=True))
+    splits = load_splits(Data(path=str(tmp_path)), task)
+    said = [
+        "1 row holds a number in 'room' that the training rows lack (17)",
+        "1 row has a gap in 'room', where training has none: the mean stands in",
+        "1 row has a gap in 'rate', where training has none: the mean stands in",
+    ]
+    assert {f"split 'test': {each}" for each in said} <= {*splits.notes}
+    given = read_rows([str(tmp_path / "test.csv")], task_of(splits.task), ())
+    assert {*said} <= {*given.notes}
+
+
 def test_few_whole_numbers_of_hardly_any_rows_are_numbers():
     random = np.random.default_rng(0)
     levels = np.eye(4)[np.arange(8) % 4]

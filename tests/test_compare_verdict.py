@@ -289,7 +289,7 @@ def test_where_the_majority_is_as_good_as_the_rest_it_trains_nothing(tmp_path):
     runs = [rung(tmp_path, "majority", right, **none), rung(tmp_path, "full", right[::-1])]
     found = summarize(runs)
     assert found.verdict.startswith("majority and full have the same accuracy at n = 90, 0.667. ")
-    assert found.verdict.endswith(" It also trains nothing.")
+    assert found.verdict.endswith(" It also trains no network.")
     assert "majority" in (write(found, tmp_path / "out")[0]).read_text()
 
 

@@ -325,6 +325,6 @@ def test_a_number_that_float32_cannot_hold_is_a_bad_row():
         {"features": [[1.0, 2.0], [3.0, 1e300], [np.inf, 1.0], [3e38, np.nan]]}
     )
     assert find_bad_rows(rows) == {
-        1: "number 2 of the row is too large for float32",
-        2: "number 1 of the row is infinite",
+        1: "one of its numbers is too large for float32",
+        2: "one of its numbers is infinite",
     }

@@ -10,6 +10,8 @@ from ftkit import DataError, RecipeError
 from ftkit.cli.main import main
 from ftkit.cli.request import resolve
 from ftkit.registry import find
+from ftkit.tasks import task_of
+from ftkit.tasks.loading import load_splits
 
 WORDS = ["the film was long and the music loud", "we laughed a lot on that evening out"]
 COUNT = 40
@@ -40,8 +42,8 @@ def pictures(folder, count=12):
     return names
 
 
-def asked(data, *changes, **flags):
-    return resolve(None, None, str(data), None, changes, False, None, **flags)
+def asked(data, *changes):
+    return resolve(None, None, str(data), None, changes, False, None)
 
 
 CLASSES = [("good", "bad")[n % 2] for n in range(COUNT)]
@@ -63,6 +65,16 @@ WHOLE = [n % 5 for n in range(COUNT)]
         ({"a": FLOATS, "b": WHOLE, "label": CLASSES}, "tabular-classification", "mlp"),
         ({"a": FLOATS, "color": CLASSES, "label": WHOLE}, "tabular-classification", "mlp"),
         ({"a": WHOLE, "who": NAMES, "label": FLOATS}, "tabular-regression", "mlp"),
+        (
+            {"a": FLOATS, "b": WHOLE, "c": CLASSES, "said": texts(), "label": CLASSES},
+            "tabular-classification",
+            "mlp",
+        ),
+        (
+            {"said": texts(), "who": NAMES, "stars": WHOLE, "label": CLASSES},
+            "text-classification",
+            "minilm",
+        ),
         ({"a": FLOATS, "label": [n % 2 for n in range(COUNT)]}, "tabular-classification", "mlp"),
     ],
 )  # fmt: skip
@@ -95,7 +107,8 @@ def test_folders_of_classes_and_files_with_their_types_are_images(tmp_path):
     recipe = asked(tmp_path / "photos")
     assert (recipe.task.kind, recipe.name) == ("image-classification", "effnet-photos")
     own = find("effnet-digits")
-    assert (recipe.backbone.id, recipe.strategy) == (own.backbone.id, own.strategy)
+    assert recipe.backbone.id == own.backbone.id
+    assert recipe.with_strategy("full").strategy == own.strategy
     assert (recipe.backbone.image_size, recipe.task.augment.flip) == (None, True)  # no digits
     pictures(tmp_path, 4)
     features = Features({"scan": Image(), "kind": ClassLabel(names=["a", "b"])})
@@ -119,6 +132,34 @@ def test_settings_of_the_command_line_say_what_columns_are(tmp_path):
     assert asked(folder, whole).task.kind == "tabular-regression"
     with pytest.raises(RecipeError, match=r"task\.kind = text-clasification: .*did you mean"):
         asked(folder, 'task={"kind": "text-clasification"}')
+
+
+def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
+    caplog.set_level("INFO")
+    few = table(tmp_path, text=texts(32), label=CLASSES[:32])
+    assert asked(few).strategy.kind == "contrastive"
+    assert "and strategy contrastive, since a class has 16 rows in the mean" in caplog.text
+    assert asked(few, "strategy.layer_decay=0.8").strategy.kind == "full"
+    assert asked(few, "train.epochs=2").strategy.kind == "full"
+    assert asked(few, "train.batch_size=8").strategy.kind == "contrastive"
+    own = resolve(None, "head", str(few), None, (), False, None)
+    assert own.strategy.kind == "head"
+    numbers = table(tmp_path, text=texts(32), label=FLOATS[:32])
+    assert asked(numbers).strategy.kind == "full"
+    rows = table(tmp_path, a=FLOATS[:32], label=CLASSES[:32])
+    assert asked(rows).strategy.kind == "full"
+    enough = table(tmp_path, text=texts(40), label=CLASSES)
+    assert asked(enough).strategy.kind == "full"
+
+
+def test_the_column_of_texts_is_known_by_what_it_holds(tmp_path):
+    recipe = asked(table(tmp_path, said=texts(), who=NAMES, label=CLASSES))
+    assert recipe.task.text == "said"
+    pairs = table(tmp_path, premise=texts(), hypothesis=texts(), label=CLASSES)
+    recipe = asked(pairs)
+    assert recipe.task.text is None
+    with pytest.raises(DataError, match=r"premise and hypothesis could all be .*task\.pair=COLUMN"):
+        load_splits(recipe.data, task_of(recipe.task))
 
 
 def test_tags_in_columns_of_their_own(tmp_path):

@@ -125,7 +125,7 @@ def resolve(
     flagged = [f"train.{name}" for name, value in given.items() if value is not None]
     said = [*flagged, *asked, *(["data.path"] if data is not None else [])]
     if name is None:
-        known = _of_rows(str(data), {**dict.fromkeys(flagged), **asked})
+        known = _of_rows(str(data), {**dict.fromkeys(flagged), **asked}, strategy)
     else:
         known = registry.find(name, said)
         if not registry.is_own(name):
@@ -133,7 +133,10 @@ def resolve(
     recipe = known if strategy in (None, AUTO) else known.with_strategy(strategy)
     wanted: dict[str, Any] = {}
     if data is not None:
-        wanted |= _of_other_data(recipe, data, [*flagged, *asked])
+        found = _of_other_data(recipe, data, [*flagged, *asked])
+        if name is None:  # the columns of the recipe are those of the rows
+            found = {path: value for path, value in found.items() if not path.startswith("task.")}
+        wanted |= found
     if backbone is not None:
         if isinstance(recipe.backbone, Mlp):
             raise RecipeError(
@@ -167,12 +170,12 @@ def resolve(
     return _named(recipe, known)
 
 
-def _of_rows(path: str, asked: Mapping[str, Any]) -> Recipe:
+def _of_rows(path: str, asked: Mapping[str, Any], strategy: str | None) -> Recipe:
     """Return a recipe for rows that nobody named one for."""
     _require_no_slip(path)
     from ftkit.planning.recipe_of_rows import recipe_of_rows  # reads them, which takes a second
 
-    return recipe_of_rows(path, asked)
+    return recipe_of_rows(path, asked, strategy)
 
 
 def _of_other_data(recipe: Recipe, path: str, asked: Collection[str]) -> dict[str, Any]:

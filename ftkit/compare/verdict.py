@@ -238,7 +238,7 @@ def _cheaper(judged: Judged) -> list[str]:
 def _cheapest(best: Cost, others: Sequence[Cost]) -> str:
     """Return in what the best is also the cheapest, where no other is cheaper."""
     if not best.trained:
-        return "It also trains nothing."
+        return "It also trains no network."
     if all(best.trained < cost.trained for cost in others):
         return "It also trains the least of these."
     return "None of these trains less, or as much in less time."

@@ -47,14 +47,20 @@ def pick_texts(
         texts += usually_named(MAY_BE_NUMBERS, codes)
     if len(texts) != 1:
         texts = usually_named(TEXT_NAMES, texts) or texts
-    text = pick("text", text, texts, features)
+    second = "" if pair else ", and of pairs --set task.pair=COLUMN for the second ones"
+    text = pick("text", text, texts, features, second)
     if text in taken:
         raise DataError(f"column '{text}' cannot be text and {'pair' if text == pair else 'label'}")
     return {"text": text, "pair": pair}
 
 
-def pick(role: str, asked: str | None, candidates: list[str], features: Features) -> str:
+def pick(
+    role: str, asked: str | None, candidates: list[str], features: Features, also: str = ""
+) -> str:
     """Return the column that was asked for, or the one candidate.
+
+    Args:
+        also: ends the message where there are several candidates.
 
     Raises:
         DataError: it is not there, or there is not one candidate.
@@ -69,11 +75,12 @@ def pick(role: str, asked: str | None, candidates: list[str], features: Features
         return asked
     if len(candidates) != 1:
         which = "none looks like"
+        also = also if candidates else ""
         if candidates:
             which = f"{' and '.join(map(_quoted, candidates))} could all be"
         raise DataError(
             f"which column is the {role}? Columns are {there}; {which} it. "
-            f"Use --set task.{role}=COLUMN"
+            f"Use --set task.{role}=COLUMN{also}"
         )
     return candidates[0]
 
@@ -168,7 +175,7 @@ def _find_bad_numbers(rows: Dataset) -> dict[int, str]:
     numbers = np.asarray(rows["features"][:], np.float64)
     bad = np.abs(numbers) > np.finfo(np.float32).max  # in which perceptrons calculate
     return {
-        int(row): f"number {int(bad[row].argmax()) + 1} of the row is "
+        int(row): "one of its numbers is "
         + ("infinite" if np.isinf(numbers[row]).any() else "too large for float32")
         for row in np.flatnonzero(bad.any(1))
     }

@@ -152,6 +152,24 @@ def unknown_words(
             )
 
 
+def unknown_levels(
+    name: str, values: np.ndarray, levels: tuple[int, ...], where: str = ""
+) -> Iterator[str]:
+    """Yield a note where a column that is read as categories too has numbers that training lacks.
+
+    Args:
+        values: (N,) of the column.
+        levels: what training has; empty where the column is read as numbers alone.
+        where: stands before the note.
+    """
+    strange = values[~np.isnan(values) & ~np.isin(values, levels)] if levels else values[:0]
+    if len(strange):
+        hold = "holds" if len(strange) == 1 else "hold"
+        told = first_few([f"{value:g}" for value in np.unique(strange)])
+        said = f"{where}{rows_of(len(strange))} {hold} a number in '{name}'"
+        yield f"{said} that the training rows lack ({told})"
+
+
 def categories_of(values: list[Any]) -> tuple[tuple[str, ...], str | None]:
     """Return the different words of a column, and why nothing can be learned from them, if so."""
     texts = [str(value).strip() for value in values if value is not None and str(value).strip()]

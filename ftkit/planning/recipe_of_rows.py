@@ -31,6 +31,7 @@ from ftkit.data.usual_columns import IMAGE_NAMES, TEXT_NAMES, usually_named
 from ftkit.errors import DataError, RecipeError, nearest
 from ftkit.errors.addresses import shown
 from ftkit.recipe import (
+    Contrastive,
     Data,
     ImageClassification,
     ImageRegression,
@@ -56,12 +57,11 @@ TASKS: dict[tuple[str, str], Any] = {
     ("rows", "number"): TabularRegression,
 }
 RECIPES = {
-    ("images", ""): "effnet-digits",
-    ("texts", ""): "minilm-langid",
-    ("rows", "class"): "mlp-tictactoe",
-    ("rows", "number"): "mlp-diabetes",
+    "images": dict.fromkeys(("class", "number", "tags"), "effnet-digits"),
+    "texts": dict.fromkeys(("class", "number", "tags"), "minilm-langid"),
+    "rows": {"class": "mlp-tictactoe", "number": "mlp-diabetes"},
 }
-"""Whose backbone and settings are taken, by what a row is and, where it matters, what is told."""
+"""Whose backbone and settings are taken, by what a row is and what is told of it."""
 SAID = {"class": "one class each", "number": "a number each", "tags": "any number of classes each"}
 OTHERS = {
     "messages": "conversations",
@@ -72,36 +72,97 @@ OTHERS = {
 """Columns of rows for which there is no backbone without a network, and what such rows are."""
 WORDS = 4
 """Texts have so many words at least, in the mean; what has fewer is a name or a category."""
+MANY = 3
+"""A column of texts beside so many columns of numbers and categories is a remark in a table."""
+FEW_LABELS = 16
+"""Rows of a class, in the mean, with which a backbone learns more from pairs of them."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
 
-def recipe_of_rows(path: str, asked: Mapping[str, Any]) -> Recipe:
-    """Return a recipe for these rows, and say which task and backbone it has.
+def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = None) -> Recipe:
+    """Return a recipe for these rows, and say which task, backbone and strategy it has.
 
     Args:
         path: of the data, as `--data` takes it.
         asked: settings that the command line gives, by path.
+        strategy: that the command line gives; it is chosen by the rows where there is none.
 
     Raises:
         DataError: the rows cannot be read, or do not say which column is the label.
         RecipeError: there is no such recipe.
     """
-    noun, told = _kind_asked(asked) or _kind_of(path, asked)
+    train, no_header = _training_rows(path, asked)
+    noun, told, text, few = _kind_of(path, train, no_header, asked)
     task = TASKS.get((noun, told))
     if task is None:
         raise RecipeError(f"'{shown(path)}': there is no task for tables with {SAID[told]}")
-    base = registry.find(RECIPES.get((noun, "")) or RECIPES[noun, told])
+    base = registry.find(RECIPES[noun][told])
     name = base.name.partition("-")[0]
-    log.info(
-        f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}; another "
-        f"one by its name, as 'ftkit list' shows them",
-        extra={"waits": True},
-    )
     about = {"name": name, "description": f"{name} for {noun}", "expect": ()}
-    own = {"task": task(), "data": Data(path=base.data.path)}
+    own = {"task": task(**({"text": text} if text else {})), "data": Data(path=base.data.path)}
     recipe = Recipe(**{**dict(base), **about, **own})
-    return recipe.override(usual_settings(recipe, asked))
+    recipe = recipe.override(usual_settings(recipe, asked))
+    says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
+    if few is not None and strategy is None and not any(map(_of_training, asked)):
+        recipe = recipe.with_strategy(Contrastive().kind)
+        says += f", and strategy contrastive, since a class has {few:.3g} rows in the mean"
+    log.info(f"{says}; --set task.kind=KIND takes another task, a name of 'ftkit list' a recipe")
+    return recipe
+
+
+def _training_rows(path: str, asked: Mapping[str, Any]) -> tuple[Dataset, str]:
+    """Return the training rows, and what is to be said where they seem to have no header."""
+    given = {name: asked[f"data.{name}"] for name in Data.model_fields if f"data.{name}" in asked}
+    data = Data(**{"path": path, **given})
+    found = read_source(data)
+    whole, _ = splits_by_column(found.splits, data)
+    source = with_parts(whole, data)
+    return source[assign_roles(data, source)["train"]], found.no_header
+
+
+def _kind_of(
+    path: str, train: Dataset, no_header: str, asked: Mapping[str, Any]
+) -> tuple[str, str, str | None, float | None]:
+    """Return what a row is and what is told of it, as `TASKS` has them, the text, and few labels.
+
+    The third is the column of texts where it is found out by what it holds. The last is the mean
+    number of rows of a class, None where a pretrained backbone has enough of them, or there are no
+    classes.
+    """
+    there = train.features
+    wished = _kind_asked(asked)
+    for name, what in OTHERS.items():
+        if name in there and wished is None:
+            raise RecipeError(
+                f"which recipe? '{shown(path)}' holds {what} (column {name}); 'ftkit list' shows "
+                f"recipes for them, as in ftkit train NAME --data {shown(path)}"
+            )
+    labels = asked.get("task.labels")
+    try:
+        columns = labels or [_label(there, _label_asked(asked))]
+    except DataError as error:
+        raise (DataError(no_header) if no_header else error) from None
+    inputs = Features({name: there[name] for name in there if name not in columns})
+    found = "tags" if labels else _told(train, columns[0])
+    noun, text = _noun(train, inputs, asked)
+    noun, told = wished or (noun, found)
+    text = text if noun == "texts" else None
+    if told != "class" or noun == "rows":
+        return noun, told, text, None
+    values = [value for value in train[columns[0]][:] if value is not None]
+    few = len(values) / max(1, len(set(values)))
+    return noun, told, text, few if few <= FEW_LABELS else None
+
+
+def _of_training(path: str) -> bool:
+    """Return whether a setting is one of how a backbone is trained, which strategies differ in."""
+    return path in ("train.epochs", "train.learning_rate") or path.partition(".")[0] == "strategy"
+
+
+def _label_asked(asked: Mapping[str, Any]) -> str | None:
+    whole = asked.get("task")
+    return asked.get("task.label", whole.get("label") if isinstance(whole, Mapping) else None)
 
 
 def _kind_asked(asked: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -119,49 +180,34 @@ def _kind_asked(asked: Mapping[str, Any]) -> tuple[str, str] | None:
     return kinds[wished]
 
 
-def _kind_of(path: str, asked: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what a row is, and what is told of it, as `TASKS` has them."""
-    given = {name: asked[f"data.{name}"] for name in Data.model_fields if f"data.{name}" in asked}
-    data = Data(**{"path": path, **given})
-    found = read_source(data)
-    whole, _ = splits_by_column(found.splits, data)
-    source = with_parts(whole, data)
-    train = source[assign_roles(data, source)["train"]]
-    there = train.features
-    for name, what in OTHERS.items():
-        if name in there:
-            raise RecipeError(
-                f"which recipe? '{shown(path)}' holds {what} (column {name}); 'ftkit list' shows "
-                f"recipes for them, as in ftkit train NAME --data {shown(path)}"
-            )
-    labels = asked.get("task.labels")
-    try:
-        columns = labels or [_label(there, asked.get("task.label"))]
-    except DataError as error:
-        raise (DataError(found.no_header) if found.no_header else error) from None
-    inputs = Features({name: there[name] for name in there if name not in columns})
-    return _noun(train, inputs, asked), "tags" if labels else _told(train, columns[0])
-
-
 def _label(features: Features, asked: str | None) -> str:
     return pick("label", asked, label_candidates(features), features)
 
 
-def _noun(train: Dataset, there: Features, asked: Mapping[str, Any]) -> str:
-    """Return what a row is: "images", "texts", or "rows" of a table."""
+def _noun(train: Dataset, there: Features, asked: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return what a row is, "images", "texts", or "rows" of a table, and the column of texts.
+
+    The latter where it is told by what it holds, and not by its name or by the user.
+    """
     if "task.image" in asked or any(map(_holds_images, there.values())):
-        return "images"
+        return "images", None
     for name in usually_named(IMAGE_NAMES, there):
         first = next((value for value in train[name][:] if value), "")
         if is_text(there[name]) and is_read(str(first)):
-            return "images"
+            return "images", None
     if "task.text" in asked:
-        return "texts"
+        return "texts", None
     if "task.columns" in asked:
-        return "rows"
+        return "rows", None
     texts = [name for name in there if is_text(there[name])]
-    named = usually_named(TEXT_NAMES, texts) or usually_named(MAY_BE_NUMBERS, there)
-    return "texts" if named or any(_is_long(train[name][:]) for name in texts) else "rows"
+    if usually_named(TEXT_NAMES, texts) or usually_named(MAY_BE_NUMBERS, there):
+        return "texts", None
+    long = [name for name in texts if _is_long(train[name][:])]
+    others = [name for name in there if is_number(there[name])]
+    others += [name for name in texts if categories_of(train[name][:])[1] is None]
+    if not long or len(others) >= MANY:
+        return "rows", None
+    return "texts", long[0] if len(long) == 1 else None
 
 
 def _holds_images(feature: Any) -> bool:

@@ -39,7 +39,7 @@ def for_own_data(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
 
 
 def usual_settings(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
-    """Return the same without a word, for a recipe that nobody has named."""
+    """Return what `for_own_data` does and log nothing, for a recipe that nobody has named."""
     reset = _changed(recipe, asked)
     return {path: value for path, value in reset.items() if not path.startswith("data.")}
 

@@ -204,8 +204,8 @@ class Contrastive(StrategySettings):
     temperature: PositiveFloat = 0.1
     """Cosines are divided by it: a lower one counts the nearest rows of other classes more."""
     class_names: bool = True
-    """The names of classes are texts of them too, where rows are texts and the backbone already
-    tells many of them by these names."""
+    """The names of classes are texts of them too, where rows are texts and the backbone
+    tells more of them by these names than chance would."""
     probe: HeadOnly = HeadOnly(refit=False)
     """How the head is trained afterwards."""
     refit: bool = True

@@ -12,10 +12,12 @@ from datasets import Dataset, Features, List, Value
 
 from ftkit.data.columns import is_number, is_text, pick
 from ftkit.data.encoders import ColumnEncoder, Encoder
+from ftkit.data.findings import rows_of
 from ftkit.data.table_columns import (
     as_numbers,
     categories_of,
     levels_of,
+    unknown_levels,
     unknown_words,
     words_as_numbers,
 )
@@ -88,13 +90,18 @@ class Tables(Task):
         said = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
         notes = [f"columns of words: {said}"] if said else []
         learned = {"columns": chosen, "categories": words or asked.settings.categories}
-        task, said_of_numbers = self.changed(**learned)._learn_numbers(train)
+        grouped = [name for name in train.features if name not in there]
+        task, said_of_numbers = self.changed(**learned)._learn_numbers(train, grouped)
         notes += said_of_numbers
         notes += [f"not used: {', '.join(unused)}"] if unused else []
         return task, notes
 
-    def _learn_numbers(self, train: Dataset) -> tuple[Self, list[str]]:
-        """Return the task with what is read of a column of numbers beside them, and notes."""
+    def _learn_numbers(self, train: Dataset, grouped: list[str]) -> tuple[Self, list[str]]:
+        """Return the task with what is read of a column of numbers beside them, and notes.
+
+        Args:
+            grouped: the column of groups, where there is one.
+        """
         settings, notes = self.settings, []
         values, gaps, levels = [], {}, {}
         for name in (name for name in settings.columns if name not in settings.categories):
@@ -102,7 +109,7 @@ class Tables(Task):
             if count := int(np.isnan(values[-1]).sum()):
                 gaps[name] = count
             if settings.read_levels and (found := levels_of(values[-1][:, 0])):
-                levels[name] = found
+                levels[name] = settings.levels.get(name, found)
         if gaps:
             said = ", ".join(f"{name} ({count:,})" for name, count in gaps.items())
             notes.append(f"gaps in training rows, where the mean stands in: {said}")
@@ -112,7 +119,9 @@ class Tables(Task):
             if settings.read_levels == AUTO:
                 more = [as_numbers(train, name, found)[:, 1:] for name, found in levels.items()]
                 labels = self.read_labels({"train": train}, strict=False)[1]["train"]
-                if levels_help(np.concatenate(values, 1), np.concatenate(more, 1), labels):
+                groups = np.array(list(map(str, train[grouped[0]][:]))) if grouped else None
+                known = np.concatenate(values, 1), np.concatenate(more, 1)
+                if settings.levels or levels_help(*known, labels, groups):
                     how += ", which helps a linear model; --set task.read_levels=false takes none"
                 else:
                     levels = {}
@@ -121,8 +130,17 @@ class Tables(Task):
         return self.changed(levels=levels, gaps=tuple(gaps)), notes
 
     def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
-        """Return a note for each column with words that training did not have."""
-        return unknown_words(self.settings.categories, rows, where)
+        """Return a note for each column with words, numbers or gaps that training did not have."""
+        settings = self.settings
+        yield from unknown_words(settings.categories, rows, where)
+        for name in (name for name in settings.columns if name not in settings.categories):
+            values = as_numbers(rows, name)[:, 0]
+            gaps = int(np.isnan(values).sum())
+            if gaps and name not in settings.gaps:
+                have = "has" if gaps == 1 else "have"
+                told = f"{where}{rows_of(gaps)} {have} a gap in '{name}', where training has none"
+                yield f"{told}: the mean stands in"
+            yield from unknown_levels(name, values, settings.levels.get(name, ()), where)
 
     def inputs(self, rows: Dataset, folder: Path | None) -> Dataset:
         """Return the rows with their numbers in one column, `features`."""

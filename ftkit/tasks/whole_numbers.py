@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 MOST_ROWS = 2_000
@@ -25,22 +25,29 @@ SMALLEST = 1e-3
 """The least probability that is told of a class, so that no single row decides."""
 
 
-def levels_help(numbers: np.ndarray, levels: np.ndarray, labels: np.ndarray) -> bool:
+def levels_help(
+    numbers: np.ndarray, levels: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+) -> bool:
     """Return whether held-out rows are told better where each whole number is an input too.
 
     Args:
         numbers: (N, D) of rows as they are, NaN for gaps.
         levels: (N, L) of 0 and 1, which number some of the columns have.
         labels: (N,) class numbers as int, -1 where there is none; or floats to be told, else NaN.
+        groups: (N,) equal for rows that belong together, which are held out together.
     """
     known = labels >= 0 if labels.dtype.kind in "iu" else ~np.isnan(labels)
     some = np.random.default_rng(0).permutation(np.flatnonzero(known))[:MOST_ROWS]
-    if len(some) < 2 * FOLDS:
+    if groups is None:
+        groups = np.arange(len(labels))
+    together = np.unique(groups, return_inverse=True)[1][some]
+    if len(np.unique(together)) < 2 * FOLDS:
         return False
     there, labels = _scaled(numbers[some]), labels[some]
     both = np.concatenate([there, _scaled(levels[some])], axis=1)
-    gain = _losses(there, labels) - _losses(both, labels)
-    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
+    rows = _losses(there, labels, together) - _losses(both, labels, together)
+    gain = np.bincount(together, rows)[np.unique(together)]
+    return bool(gain.sum() > SURE * gain.std() * np.sqrt(len(gain)))
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -50,15 +57,17 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(StandardScaler().fit_transform(finite))
 
 
-def _losses(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _losses(inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return (N,) the loss of each row by a linear model of the other folds."""
-    tried = [_losses_by(inputs, labels, penalty) for penalty in PENALTIES]
+    tried = [_losses_by(inputs, labels, groups, penalty) for penalty in PENALTIES]
     return min(tried, key=np.mean)
 
 
-def _losses_by(inputs: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
+def _losses_by(
+    inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, penalty: float
+) -> np.ndarray:
     found = np.zeros(len(labels))
-    for train, held in KFold(FOLDS, shuffle=True, random_state=0).split(inputs):
+    for train, held in GroupKFold(FOLDS, shuffle=True, random_state=0).split(inputs, groups=groups):
         if labels.dtype.kind == "f":
             told = Ridge(penalty).fit(inputs[train], labels[train]).predict(inputs[held])
             found[held] = (told - labels[held]) ** 2
