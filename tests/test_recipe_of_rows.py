@@ -107,8 +107,7 @@ def test_folders_of_classes_and_files_with_their_types_are_images(tmp_path):
     recipe = asked(tmp_path / "photos")
     assert (recipe.task.kind, recipe.name) == ("image-classification", "effnet-photos")
     own = find("effnet-digits")
-    assert recipe.backbone.id == own.backbone.id
-    assert recipe.with_strategy("full").strategy == own.strategy
+    assert (recipe.backbone.id, recipe.strategy) == (own.backbone.id, own.strategy)
     assert (recipe.backbone.image_size, recipe.task.augment.flip) == (None, True)  # no digits
     pictures(tmp_path, 4)
     features = Features({"scan": Image(), "kind": ClassLabel(names=["a", "b"])})
@@ -138,7 +137,7 @@ def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
     caplog.set_level("INFO")
     few = table(tmp_path, text=texts(32), label=CLASSES[:32])
     assert asked(few).strategy.kind == "contrastive"
-    assert "and strategy contrastive, since a class has 16 rows in the mean" in caplog.text
+    assert "and strategy contrastive, since a class has 16 texts in the mean" in caplog.text
     assert asked(few, "strategy.layer_decay=0.8").strategy.kind == "full"
     assert asked(few, "train.epochs=2").strategy.kind == "full"
     assert asked(few, "train.batch_size=8").strategy.kind == "contrastive"

@@ -75,7 +75,7 @@ WORDS = 4
 MANY = 3
 """A column of texts beside so many columns of numbers and categories is a remark in a table."""
 FEW_LABELS = 16
-"""Rows of a class, in the mean, with which a backbone learns more from pairs of them."""
+"""Texts of a class, in the mean, with which a backbone learns more from pairs of them."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
@@ -106,7 +106,7 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
     if few is not None and strategy is None and not any(map(_of_training, asked)):
         recipe = recipe.with_strategy(Contrastive().kind)
-        says += f", and strategy contrastive, since a class has {few:.3g} rows in the mean"
+        says += f", and strategy contrastive, since a class has {few:.3g} texts in the mean"
     log.info(f"{says}; --set task.kind=KIND takes another task, a name of 'ftkit list' a recipe")
     return recipe
 
@@ -127,8 +127,7 @@ def _kind_of(
     """Return what a row is and what is told of it, as `TASKS` has them, the text, and few labels.
 
     The third is the column of texts where it is found out by what it holds. The last is the mean
-    number of rows of a class, None where a pretrained backbone has enough of them, or there are no
-    classes.
+    number of texts of a class, None where there are enough of them, or no texts or classes.
     """
     there = train.features
     wished = _kind_asked(asked)
@@ -148,7 +147,7 @@ def _kind_of(
     noun, text = _noun(train, inputs, asked)
     noun, told = wished or (noun, found)
     text = text if noun == "texts" else None
-    if told != "class" or noun == "rows":
+    if (noun, told) != ("texts", "class"):
         return noun, told, text, None
     values = [value for value in train[columns[0]][:] if value is not None]
     few = len(values) / max(1, len(set(values)))
