@@ -83,8 +83,8 @@ WRONG = {
         "train effnet-digits --out {other_run}",
         "an unfinished run of vit-cifar (full)",
     ),
-    "no recipe": ("train", "which recipe? Write ftkit train NAME, with one of "),
-    "no recipe to check": ("check", "ftkit check: RECIPE is missing"),
+    "no recipe": ("train", "which recipe? Name one of bart-cldr, "),
+    "no recipe to check": ("check", "or give rows by --data, and one that suits them is taken"),
     "strategy like auto": ("train effnet-digits --strategy automatic", "did you mean 'auto'"),
     "odd set": ("train effnet-digits --set rank", "FIELD=VALUE"),
 }

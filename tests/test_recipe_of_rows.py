@@ -191,7 +191,7 @@ def test_rows_without_a_header_are_said_to_be_so(tmp_path):
 
 
 def test_neither_a_name_nor_rows():
-    with pytest.raises(RecipeError, match=r"which recipe\? .* or ftkit train --data ROWS"):
+    with pytest.raises(RecipeError, match=r"which recipe\? Name .* or give rows by --data"):
         resolve(None, None, None, None, (), False, None)
 
 

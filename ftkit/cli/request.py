@@ -114,7 +114,8 @@ def resolve(
     if name is None and data is None:
         names = ", ".join(registry.names())
         raise RecipeError(
-            f"which recipe? Write ftkit train NAME, with one of {names}; or ftkit train --data ROWS"
+            f"which recipe? Name one of {names}; or give rows by --data, and one that suits them is "
+            f"taken"
         )
     if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
         raise RecipeError(
