@@ -114,8 +114,8 @@ def resolve(
     if name is None and data is None:
         names = ", ".join(registry.names())
         raise RecipeError(
-            f"which recipe? Name one of {names}; or give rows by --data, and one that suits them is "
-            f"taken"
+            f"which recipe? Name one of {names}; or give rows by --data, and one that suits them "
+            f"is taken"
         )
     if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
         raise RecipeError(
