@@ -41,7 +41,11 @@ def test_a_request_that_cannot_be_met_is_one_line(colours, tmp_path, changes, sa
 @pytest.mark.parametrize(
     ("text", "task", "says"),
     [
-        ("a,b,label\n1,2,x\n3,inf,y\n5,6,x\n", TabularClassification(), "train row 1: number 2"),
+        (
+            "a,b,label\n1,2,x\n3,inf,y\n5,6,x\n",
+            TabularClassification(),
+            "train row 1: one of its numbers",
+        ),
         ("a,label\n1,x\n2,x\n3,x\n", TabularClassification(), "1 class"),
         ("text,label\nhello,x\n,y\nhow,x\nnow,y\n", TextClassification(), "the text is empty"),
         ("a,label\n1,x\n2,y\n3,x\n", TabularRegression(), "expected a number, got 'x'"),

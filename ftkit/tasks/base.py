@@ -9,7 +9,7 @@ CONTRIBUTING.md shows how one is added.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,6 +178,10 @@ class Task(TableReading, ModelInputs):
         """
         inputs = [name for name in rows.column_names if name not in ("image", "label", "index")]
         return {name: rows[name][:] for name in inputs}
+
+    def told(self, features: Sequence[float]) -> list[tuple[str, str]]:
+        """Return (column, its number or word) of what a table's row was read from, for a report."""
+        return []
 
     def expected_on_reload(self, outputs: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return what a fresh process must give for these rows, by the names that it uses.

@@ -20,7 +20,6 @@ from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.loading import load_splits
-from ftkit.tasks.tables import Tables
 
 log = logging.getLogger(__name__)
 THUMBNAIL = 96
@@ -73,7 +72,7 @@ def _shown(row: Mapping[str, Any], task: Task) -> dict[str, Any]:
         return {"image": _uri(open_rgb(row["image"]))}
     if "pair" in row:
         return {"texts": (("first", shortened(row["text"])), ("second", shortened(row["pair"])))}
-    if isinstance(task, Tables):
+    if "features" in row:
         told = ", ".join(f"{name} {value}" for name, value in task.told(row["features"]) if value)
         return {"texts": (("", shortened(told)),)}
     return {"texts": (("", shortened(row["text"])),)}
