@@ -2,7 +2,7 @@
 
 "Sports" is a text about sports to a sentence encoder. So the backbone is asked before it is
 trained: names are taken where more training rows lie nearest to the name of their own class than
-chance would have it. Names that say nothing did no harm where they were tried (docs/choosing.md).
+chance would have it.
 """
 
 from __future__ import annotations
