@@ -10,6 +10,7 @@ import logging
 import pickle
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -39,6 +40,8 @@ MOST_GRAMS = 50_000
 """The commonest ones of the training rows are kept."""
 CS = (10.0, 1.0, 100.0)
 """Weights of the rows' losses beside the penalty; the first is tried with both kinds of grams."""
+ITERATIONS = 500
+"""Of logistic regression at most; the log says where they were too few."""
 LEAF = 20
 """Rows in a leaf of a tree at least, as scikit-learn has it; of few rows a quarter."""
 L2 = 1.0
@@ -48,7 +51,7 @@ TREES, PATIENCE = 300, 20
 """Trees for each class at most; no more are added where so many did not help validation rows."""
 
 
-class Candidate:
+class Candidate(ABC):
     """A model that is not fitted yet; of one row, or several, it tells what a task averages."""
 
     name: ClassVar[str]
@@ -58,17 +61,17 @@ class Candidate:
         self.task, self.classes, self.seed, self.settings = task, classes, seed, settings
         self.model: Any = None
 
+    @abstractmethod
     def inputs(self, rows: Dataset) -> Any:
         """Return what the model reads of canonical rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, rows: Dataset, validation: Dataset | None) -> None:
         """Fit the model to rows.
 
         Args:
             validation: tells when to end; None to do as much as before.
         """
-        raise NotImplementedError
 
     def means(self, inputs: Sequence[Any]) -> np.ndarray:
         """Return (N, K) as `Task.outputs_of_means` takes it: probabilities, or numbers."""
@@ -114,14 +117,15 @@ class LinearOnWords(Candidate):
         C, tells = self.settings["C"], self.task.settings.tells
         model: Any = Ridge(1 / C)
         if tells != "number":
-            model = LogisticRegression(C=C, max_iter=500)
+            model = LogisticRegression(C=C, max_iter=ITERATIONS)
         if tells == "tags":
             model = OneVsRestClassifier(model)
         self.model = make_pipeline(grams, model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "Label .* is present in all training examples")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             self.model.fit(self.inputs(rows), self.labels(rows))
+        if any(issubclass(one.category, ConvergenceWarning) for one in said):
+            log.info(f"tfidf: C {C:g} had not converged after {ITERATIONS} iterations")
 
 
 class BoostedTrees(Candidate):

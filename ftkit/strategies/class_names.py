@@ -45,7 +45,10 @@ def rows_of_names(head_inputs: HeadInputs, train: Rows) -> TextRows | None:
     """
     config: Any = head_inputs.model.config
     names = texts_of_names([config.id2label[number] for number in range(config.num_labels)])
-    if not isinstance(train, TextRows) or train.paired or not all(map(WORD.search, names)):
+    if not isinstance(train, TextRows) or train.paired:
+        return None
+    if bare := [name for name in names if not WORD.search(name)]:
+        log.info(f"names of classes are not used as texts: '{bare[0]}' has no word in it")
         return None
     texts = [form.format(name) for form in FORMS for name in names]
     labels = np.tile(np.arange(len(names)), len(FORMS))

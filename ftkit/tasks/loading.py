@@ -91,11 +91,12 @@ def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:
     if not all(len(split) for split in rows.values()):
         sizes = ", ".join(f"{role} {len(split)}" for role, split in rows.items())
         raise DataError(f"data '{data.path}': a split is empty ({sizes}); give more rows")
+    task, rows, decided = task.settle(rows, groups_of["train"])
     return Splits(
         **rows,
         label_names=names,
         test_split=roles.get("test", roles["train"]),
-        notes=(*notes, *said, *_lost_classes(names, labels["train"], rows["train"])),
+        notes=(*notes, *said, *decided, *_lost_classes(names, labels["train"], rows["train"])),
         lacking=() if strict else _lacking(names, labels),
         task=task.settings,
         groups=groups_of["test"],

@@ -104,6 +104,19 @@ class TableReading(ABC):
         told = ", ".join(map(repr, left[:5])) + (", ..." if left[5:] else "")
         return self, [f"not used: column{'s' if left[1:] else ''} {told}"] if left else []
 
+    def settle(
+        self, rows: Mapping[str, Dataset], groups: np.ndarray | None
+    ) -> tuple[Self, dict[str, Dataset], list[str]]:
+        """Return the task with what training labels decide, rows as it then reads them, and notes.
+
+        It is called once the rows of test and validation are apart, whose labels decide nothing.
+
+        Args:
+            rows: canonical, by role.
+            groups: (N,) of the training rows, equal for those that belong together.
+        """
+        return self, dict(rows), []
+
     def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
         """Return what is to be said of rows that training did not see; most tasks say nothing.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,44 +90,56 @@ class Tables(Task):
         said = ", ".join(f"{name} ({len(values)} values)" for name, values in words.items())
         notes = [f"columns of words: {said}"] if said else []
         learned = {"columns": chosen, "categories": words or asked.settings.categories}
-        grouped = [name for name in train.features if name not in there]
-        task, said_of_numbers = self.changed(**learned)._learn_numbers(train, grouped)
+        task, said_of_numbers = self.changed(**learned)._learn_numbers(train)
         notes += said_of_numbers
         notes += [f"not used: {', '.join(unused)}"] if unused else []
         return task, notes
 
-    def _learn_numbers(self, train: Dataset, grouped: list[str]) -> tuple[Self, list[str]]:
-        """Return the task with what is read of a column of numbers beside them, and notes.
-
-        Args:
-            grouped: the column of groups, where there is one.
-        """
-        settings, notes = self.settings, []
-        values, gaps, levels = [], {}, {}
+    def _learn_numbers(self, train: Dataset) -> tuple[Self, list[str]]:
+        """Return the task with what may be read of a column of numbers beside them, and notes."""
+        settings, gaps, levels = self.settings, {}, {}
         for name in (name for name in settings.columns if name not in settings.categories):
-            values.append(as_numbers(train, name))
-            if count := int(np.isnan(values[-1]).sum()):
+            values = as_numbers(train, name)[:, 0]
+            if count := int(np.isnan(values).sum()):
                 gaps[name] = count
-            if settings.read_levels and (found := levels_of(values[-1][:, 0])):
+            if settings.read_levels and (found := levels_of(values)):
                 levels[name] = settings.levels.get(name, found)
-        if gaps:
-            said = ", ".join(f"{name} ({count:,})" for name, count in gaps.items())
-            notes.append(f"gaps in training rows, where the mean stands in: {said}")
-        if levels:
-            said = ", ".join(f"{name} ({len(found)})" for name, found in levels.items())
-            how = "each of them is an input beside the number"
-            if settings.read_levels == AUTO:
-                more = [as_numbers(train, name, found)[:, 1:] for name, found in levels.items()]
-                labels = self.read_labels({"train": train}, strict=False)[1]["train"]
-                groups = np.array(list(map(str, train[grouped[0]][:]))) if grouped else None
-                known = np.concatenate(values, 1), np.concatenate(more, 1)
-                if settings.levels or levels_help(*known, labels, groups):
-                    how += ", which helps a linear model; --set task.read_levels=false takes none"
-                else:
-                    levels = {}
-                    how = "read as numbers alone, since a linear model is not helped by more"
-            notes.append(f"columns of few whole numbers: {said}: {how}")
-        return self.changed(levels=levels, gaps=tuple(gaps)), notes
+        said = ", ".join(f"{name} ({count:,})" for name, count in gaps.items())
+        notes = [f"gaps in training rows, where the mean stands in: {said}"] if said else []
+        given = {"read_levels": True} if settings.levels and settings.read_levels else {}
+        return self.changed(levels=levels, gaps=tuple(gaps), **given), notes
+
+    def settle(
+        self, rows: Mapping[str, Dataset], groups: np.ndarray | None
+    ) -> tuple[Self, dict[str, Dataset], list[str]]:
+        """Return the task without levels, and rows without their inputs, where they do not help."""
+        settings, kept = self.settings, dict(rows)
+        if not settings.levels:
+            return self, kept, []
+        named = ", ".join(f"{name} ({len(found)})" for name, found in settings.levels.items())
+        said = f"columns of few whole numbers: {named}: each of them is an input beside the number"
+        if settings.read_levels != AUTO:
+            return self, kept, [said]
+        train, is_level = rows["train"], np.array([kind == "level" for kind in self._kinds()])
+        is_number = np.array([kind == "number" for kind in self._kinds()])
+        values, labels = np.array(train["features"][:]), np.array(train["label"][:])
+        if levels_help(values[:, is_number], values[:, is_level], labels, groups):
+            advice = "which helps a linear model; --set task.read_levels=false takes none"
+            return self, kept, [f"{said}, {advice}"]
+        kept = {role: _without(part, is_level) for role, part in rows.items()}
+        said = f"columns of few whole numbers: {named}: read as numbers alone, since a linear model"
+        return self.changed(levels={}), kept, [f"{said} is not helped by an input for each"]
+
+    def _kinds(self) -> Iterator[str]:
+        """Yield what each input is: "word", "number", "level" or "gap"."""
+        settings = self.settings
+        for name in settings.columns:
+            if name in settings.categories:
+                yield from ("word",) * len(settings.categories[name])
+                continue
+            yield "number"
+            yield from ("level",) * len(settings.levels.get(name, ()))
+            yield from ("gap",) * (name in settings.gaps)
 
     def notes_on(self, rows: Dataset, where: str = "") -> Iterable[str]:
         """Return a note for each column with words, numbers or gaps that training did not have."""
@@ -178,3 +190,10 @@ class Tables(Task):
     def raw_inputs(self, rows: Dataset) -> Iterable[Any]:
         """Return the numbers (D,) of each row."""
         return rows.with_format("numpy")["features"][:]
+
+
+def _without(rows: Dataset, inputs: np.ndarray) -> Dataset:
+    """Return canonical rows without some of their inputs, (D,) which."""
+    left = np.array(rows["features"][:])[:, ~inputs].tolist()
+    feature = rows.features["features"]
+    return rows.remove_columns("features").add_column("features", left, feature=feature)

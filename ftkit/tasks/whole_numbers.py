@@ -33,11 +33,10 @@ def levels_help(
     Args:
         numbers: (N, D) of rows as they are, NaN for gaps.
         levels: (N, L) of 0 and 1, which number some of the columns have.
-        labels: (N,) class numbers as int, -1 where there is none; or floats to be told, else NaN.
+        labels: (N,) class numbers as int, or floats to be told.
         groups: (N,) equal for rows that belong together, which are held out together.
     """
-    known = labels >= 0 if labels.dtype.kind in "iu" else ~np.isnan(labels)
-    some = np.random.default_rng(0).permutation(np.flatnonzero(known))[:MOST_ROWS]
+    some = np.random.default_rng(0).permutation(len(labels))[:MOST_ROWS]
     if groups is None:
         groups = np.arange(len(labels))
     together = np.unique(groups, return_inverse=True)[1][some]
