@@ -149,6 +149,7 @@ def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
     assert asked(rows).strategy.kind == "full"
     enough = table(tmp_path, text=texts(40), label=CLASSES)
     assert asked(enough).strategy.kind == "full"
+    assert asked(enough, "data.train_rows=20").strategy.kind == "contrastive"
 
 
 def test_the_column_of_texts_is_known_by_what_it_holds(tmp_path):

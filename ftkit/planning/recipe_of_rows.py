@@ -7,7 +7,9 @@ The backbones are those that need no network; `--backbone` takes another one, an
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -93,20 +95,25 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
         RecipeError: there is no such recipe.
     """
     train, no_header = _training_rows(path, asked)
-    noun, told, text, few = _kind_of(path, train, no_header, asked)
+    kind = _kind_of(path, train, no_header, asked)
+    noun, told = kind.noun, kind.told
     task = TASKS.get((noun, told))
     if task is None:
         raise RecipeError(f"'{shown(path)}': there is no task for tables with {SAID[told]}")
     base = registry.find(RECIPES[noun][told])
     name = base.name.partition("-")[0]
     about = {"name": name, "description": f"{name} for {noun}", "expect": ()}
-    own = {"task": task(**({"text": text} if text else {})), "data": Data(path=base.data.path)}
+    own = {
+        "task": task(**({"text": kind.text} if kind.text else {})),
+        "data": Data(path=base.data.path),
+    }
     recipe = Recipe(**{**dict(base), **about, **own})
     recipe = recipe.override(usual_settings(recipe, asked))
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
-    if few is not None and strategy is None and not any(map(_of_training, asked)):
+    few = kind.rows_of_class <= FEW_LABELS and (noun, told) == ("texts", "class")
+    if few and strategy is None and not any(map(_of_training, asked)):
         recipe = recipe.with_strategy(Contrastive().kind)
-        says += f", and strategy contrastive, since a class has {few:.3g} texts in the mean"
+        says += f", and strategy contrastive, since a class has {kind.rows_of_class:.3g} texts in the mean"
     log.info(f"{says}; --set task.kind=KIND takes another task, a name of 'ftkit list' a recipe")
     return recipe
 
@@ -121,14 +128,22 @@ def _training_rows(path: str, asked: Mapping[str, Any]) -> tuple[Dataset, str]:
     return source[assign_roles(data, source)["train"]], found.no_header
 
 
-def _kind_of(
-    path: str, train: Dataset, no_header: str, asked: Mapping[str, Any]
-) -> tuple[str, str, str | None, float | None]:
-    """Return what a row is and what is told of it, as `TASKS` has them, the text, and few labels.
+@dataclass(frozen=True)
+class _Kind:
+    """What rows are."""
 
-    The third is the column of texts where it is found out by what it holds. The last is the mean
-    number of texts of a class, None where there are enough of them, or no texts or classes.
-    """
+    noun: str
+    """What a row is, as `TASKS` has it."""
+    told: str
+    """What is told of a row, as `TASKS` has it."""
+    text: str | None
+    """The column of texts, where it is found out by what it holds."""
+    rows_of_class: float
+    """Training rows of a class in the mean; infinite where no class is told."""
+
+
+def _kind_of(path: str, train: Dataset, no_header: str, asked: Mapping[str, Any]) -> _Kind:
+    """Return what these rows are."""
     there = train.features
     wished = _kind_asked(asked)
     for name, what in OTHERS.items():
@@ -146,12 +161,12 @@ def _kind_of(
     found = "tags" if labels else _told(train, columns[0])
     noun, text = _noun(train, inputs, asked)
     noun, told = wished or (noun, found)
-    text = text if noun == "texts" else None
-    if (noun, told) != ("texts", "class"):
-        return noun, told, text, None
-    values = [value for value in train[columns[0]][:] if value is not None]
-    few = len(values) / max(1, len(set(values)))
-    return noun, told, text, few if few <= FEW_LABELS else None
+    rows_of_class = math.inf
+    if told == "class":
+        values = [value for value in train[columns[0]][:] if value is not None]
+        rows = min(len(values), asked.get("data.train_rows") or len(values))
+        rows_of_class = rows / max(1, len(set(values)))
+    return _Kind(noun, told, text if noun == "texts" else None, rows_of_class)
 
 
 def _of_training(path: str) -> bool:
