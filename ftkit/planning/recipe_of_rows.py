@@ -103,17 +103,16 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
     base = registry.find(RECIPES[noun][told])
     name = base.name.partition("-")[0]
     about = {"name": name, "description": f"{name} for {noun}", "expect": ()}
-    own = {
-        "task": task(**({"text": kind.text} if kind.text else {})),
-        "data": Data(path=base.data.path),
-    }
+    text = {"text": kind.text} if kind.text else {}
+    own = {"task": task(**text), "data": Data(path=base.data.path)}
     recipe = Recipe(**{**dict(base), **about, **own})
     recipe = recipe.override(usual_settings(recipe, asked))
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
     few = kind.rows_of_class <= FEW_LABELS and (noun, told) == ("texts", "class")
     if few and strategy is None and not any(map(_of_training, asked)):
         recipe = recipe.with_strategy(Contrastive().kind)
-        says += f", and strategy contrastive, since a class has {kind.rows_of_class:.3g} texts in the mean"
+        says += f", and strategy contrastive, since a class has {kind.rows_of_class:.3g} texts"
+        says += " in the mean"
     log.info(f"{says}; --set task.kind=KIND takes another task, a name of 'ftkit list' a recipe")
     return recipe
 
