@@ -14,7 +14,7 @@ import pytest
 
 from ftkit import RecipeError
 from ftkit.cli.main import main
-from ftkit.machine.streams import guarded
+from ftkit.machine.streams import Console, guarded
 from ftkit.machine.terminal import speak
 from ftkit.registry import find
 
@@ -57,6 +57,36 @@ def test_a_full_disk_behind_stdout_is_one_line(words, full, monkeypatch, capsys)
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: stdout cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("write", [print, lambda text: Console().print(text)])
+def test_a_full_disk_is_told_however_much_is_written(size, write, full, monkeypatch):
+    def command():
+        write("word " * size)
+        return 0
+
+    said = []
+    monkeypatch.setattr(sys, "stdout", full)
+    assert guarded(command, lambda why: said.append(why) or 2) == 2
+    assert said == [
+        "stdout cannot be written: No space left on device; nothing else is lost",
+    ]
+
+
+def test_an_error_of_another_file_is_not_that_of_stdout(tmp_path, monkeypatch):
+    def command():
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"rows")
+        return 0
+
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    said = []
+    with (tmp_path / "out").open("w", encoding="utf-8") as there:
+        monkeypatch.setattr(sys, "stdout", there)
+        assert guarded(command, lambda why: said.append(why) or 2) == 2
+    assert said == ["No space left on device; mend that, or give another place"]
 
 
 def test_remarks_that_cannot_be_written_change_no_status(full, monkeypatch):

@@ -56,6 +56,8 @@ def guarded(command: Callable[[], int], refused: Callable[[str], int]) -> int:
     except Exception as raised:
         error = raised
     lost = _drain(sys.stdout)
+    if lost is None and isinstance(error, OSError) and error.filename is None:
+        lost = _refuses(sys.stdout)
     _drain(sys.stderr)
     if isinstance(lost or error, BrokenPipeError):
         return READER_GONE
@@ -110,6 +112,19 @@ def _makes_a_folder(error: OSError) -> bool:
     """Return whether a folder could not be made, as in /proc, which takes none and says ENOENT."""
     frames = traceback.extract_tb(error.__traceback__)
     return error.errno == errno.ENOENT and bool(frames) and frames[-1].name == "mkdir"
+
+
+def _refuses(stream: Any) -> OSError | None:
+    """Return the error of writing to a stream, found out by an empty line.
+
+    What is longer than the stream's buffer is lost with the error that `print` raises: nothing
+    waits in the stream any more, and the error names no file.
+    """
+    try:
+        stream.write("\n")
+    except OSError as error:
+        return error
+    return _drain(stream)
 
 
 def _drain(stream: Any) -> OSError | None:
