@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from transformers import AutoModelForImageClassification, pipeline
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from ftkit import Backbone, ImageClassification, ModelError
 from ftkit.backbones.embedded import embedded_backbone
@@ -170,9 +170,23 @@ def test_the_embedded_efficientnet_is_the_real_one():
     assert answers == {"china.jpg": "palace", "flower.jpg": "daisy"}
 
 
+@pytest.mark.parametrize(
+    ("name", "side"), [("efficientnet-lite1", 240), ("efficientnet-lite2", 260)]
+)
+def test_the_larger_embedded_efficientnets_are_real(name, side):
+    folder = str(embedded_backbone(name))
+    (best,) = pipeline("image-classification", folder)(
+        Image.fromarray(load_sample_image("china.jpg")), top_k=1
+    )
+    assert best["label"] == "palace"
+    assert best["score"] > 0.3  # of 1,000 classes
+    read = AutoImageProcessor.from_pretrained(folder)
+    assert read(Image.new("RGB", (9, 9)), return_tensors="pt")["pixel_values"].shape[-1] == side
+
+
 def test_an_unknown_embedded_backbone_offers_the_nearest():
     with pytest.raises(ModelError, match="did you mean 'efficientnet-lite0'"):
-        load_model(Backbone(id="embedded:efficientnet-lite"), NAMES, seed=0, task=IMAGES)
+        load_model(Backbone(id="embedded:efficientnet-lit0"), NAMES, seed=0, task=IMAGES)
 
 
 def test_convolutional_backbones_are_told_from_transformers(checkpoint):

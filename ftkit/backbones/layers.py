@@ -1,18 +1,67 @@
-"""The layers of a backbone in groups, found by its structure: `layer_groups`.
+"""The layers of a backbone: in groups by their order, and how many of them are kept.
 
 What goes by depth needs an order: layer-wise decay of the learning rate, gradual unfreezing. A
 backbone is embeddings, a row of blocks (a CNN's stages), and on top its last norm, pooler and head.
+
+The last layers of a pretrained Transformer know most of what it was pretrained for, and a layer
+below them may suit other data better, in less time (Yosinski et al. 2014). With fewer layers it is
+an ordinary model of its kind, whose configuration says how many it has.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from torch import nn
 
 from ftkit.errors import ModelError
+from ftkit.recipe import Backbone
 
 ROWS = (nn.ModuleList, nn.Sequential)
+KINDS = "layer_types"
+"""How the name of a setting ends that says of each layer what kind it is."""
+
+
+def count_layers(config: Any) -> int | None:
+    """Return how many layers a Transformer has by its configuration, of which any may be the last.
+
+    None where it is no single row of layers that are alike in shape: an encoder beside a decoder,
+    the stages of a CNN or of a Swin Transformer, and whatever timm builds.
+    """
+    count = getattr(config, "num_hidden_layers", None)
+    if not isinstance(count, int) or getattr(config, "is_encoder_decoder", False):
+        return None
+    settings = config.to_dict().items()
+    of_each = [name for name, v in settings if isinstance(v, (list, tuple)) and len(v) == count]
+    return count if all(name.endswith(KINDS) for name in of_each) else None
+
+
+def keep_layers(config: Any, backbone: Backbone) -> None:
+    """Let a configuration have the first layers alone, as many as the recipe says.
+
+    Raises:
+        ModelError: it has fewer, or none that could be counted.
+    """
+    count, kept = count_layers(config), backbone.layers
+    assert kept is not None
+    if count is None:
+        raise ModelError(
+            f"backbone.layers = {kept}: '{backbone.id}' ({config.model_type}) is no single row of "
+            f"layers that could end earlier; leave backbone.layers out"
+        )
+    if kept > count:
+        raise ModelError(
+            f"backbone.layers = {kept}: '{backbone.id}' has {count} layers; give a number from 1 "
+            f"to {count}"
+        )
+    for name, value in list(config.to_dict().items()):
+        if name.endswith(KINDS) and isinstance(value, (list, tuple)):
+            setattr(config, name, list(value[:kept]))
+    config.num_hidden_layers = kept
+    if stages := getattr(config, "stage_names", None):  # a stage each, after the stem
+        config.stage_names = list(stages[: kept + 1])
+        config.out_features = config.stage_names[-1:]
 
 
 def layer_groups(model: nn.Module) -> list[list[str]]:

@@ -23,6 +23,7 @@ from ftkit.backbones import pooling
 from ftkit.backbones.base import Family, Loaded
 from ftkit.backbones.checks import check_adapter, check_body, check_kind, check_weights
 from ftkit.backbones.embedded import embedded_backbone
+from ftkit.backbones.layers import keep_layers
 from ftkit.backbones.structure import new_head, place
 from ftkit.data.splits import Splits
 from ftkit.errors import ModelError
@@ -165,6 +166,8 @@ def load_model(
         check_kind(name, backbone, was, task.settings, auto.known)
         settings = task.head_settings(label_names) if auto.new_head else {}
         config = AutoConfig.from_pretrained(name, **settings, **where)
+        if backbone.layers is not None:
+            keep_layers(config, backbone)
         if getattr(config, "model_args", {}) is None:
             config.model_args = {}  # so that timm, too, reads the config.json that will be saved
         options = auto.processor_options or {}

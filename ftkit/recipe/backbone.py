@@ -21,6 +21,8 @@ class Backbone(Settings):
     """Commit, tag or branch of a Hub model."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = None
     """Side of the square image in pixels; the backbone's own when not given."""
+    layers: Count | None = None
+    """So many layers of a Transformer, counted from its input, are kept; all when not given."""
     pooling: Literal["auto", "first", "mean"] = "auto"
     """Which tokens a new head for texts reads: the first, as is usual, or the mean of all; `auto`
     is the mean for a sentence encoder that was trained with it."""
