@@ -18,7 +18,8 @@ FLOORS = (
     ("publishing", "training"),
     ("strategies",),
     ("finetuning", "prediction"),
-    ("compare", "planning"),
+    ("compare",),
+    ("planning",),
     ("cli",),
 )
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}

@@ -18,11 +18,12 @@ from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.runs.result import Latency
 from ftkit.strategies.features import cache_features
+from ftkit.strategies.head_inputs import head_inputs_of
 from ftkit.strategies.heads import recorded_head_inputs, why_not_alone
-from ftkit.tasks.evaluation import NO_INPUTS, collate_of, for_each_row
+from ftkit.tasks.evaluation import NO_INPUTS, collate_of
 from ftkit.tasks.inputs import Inputs, Rows, examples_of
 from ftkit.tasks.vectors import Vectors
-from ftkit.training.precision import autocast, fastest_precision
+from ftkit.training.precision import fastest_precision
 
 NEIGHBOURS = (1, 5, 20)
 """Numbers of neighbours that are tried on the validation rows; 20 is DINO's."""
@@ -111,26 +112,12 @@ def features_of(
         for rows in (cached.train, cached.validation)
     )
     precision = fastest_precision(ready.model, inputs, recipe.train.precision, machine)
-    width = train.shape[1]
-    ready.model.eval()
 
     def of_rows(rows: Rows) -> np.ndarray:
-        with recorded_head_inputs(ready.model) as given:
-
-            def compute(row: dict[str, torch.Tensor]) -> torch.Tensor:
-                with autocast(precision, machine.device):
-                    ready.model(**row)
-                return _whole(given.pop(), width)
-
-            return unit(for_each_row(compute, rows, recipe.train, machine))
+        found = head_inputs_of(ready.model, rows, inputs, recipe.train, machine, precision)
+        return unit(found)
 
     return train, validation, of_rows
-
-
-def _whole(values: torch.Tensor, width: int) -> torch.Tensor:
-    """Return (B, width) what the head was given; of a row of tokens that of the first token."""
-    whole = values.flatten(1)
-    return whole if whole.shape[1] == width else values[:, 0]
 
 
 def unit(values: np.ndarray) -> np.ndarray:
@@ -163,6 +150,7 @@ def latency_of_votes(
             batch = collate(examples_of(rows, [row]))
             with torch.inference_mode():
                 model(**{name: batch[name] for name in batch if name not in NO_INPUTS})
-            return answer(unit(_whole(given.pop(), width).float().numpy()))
+            values = given.pop().float().numpy()
+            return answer(unit(values if values[0].size == width else values[:, 0]))
 
         return Latency(**latency_of(of_row, range(len(rows)))._asdict())

@@ -44,9 +44,8 @@ from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
-from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.inputs import Inputs
-from ftkit.tasks.loading import load_splits, screen
+from ftkit.tasks.loading import load_splits, read_rows
 from ftkit.training.compiled import require_compiler
 from ftkit.training.fitted import Session
 from ftkit.training.sharded import is_shared
@@ -261,13 +260,7 @@ def make_ready(recipe: Recipe, machine: runtime.Machine) -> Ready:
         require_compiler(machine)
     if (rows := recipe.train.batch_size) != AUTO:
         runtime.share_batch(rows, recipe.train.micro_batch_size, machine.world_size)
-    splits = runtime.main_first(lambda: load_splits(recipe.data, task_of(recipe.task)))
-    splits = screen(splits, recipe.data.on_bad_row, runtime.on_main)
-    for note in (*splits.notes, *note_on_few_rows(splits, task_of(splits.task))):
-        log.info("data: %s", note)
-    counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
-    classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
-    log.info("data: %s rows%s", counts, classes)
+    splits = read_rows(recipe.data, task_of(recipe.task))
     loaded = family_of(recipe.backbone).load(task_of(splits.task), splits, seed)
     adapted = strategy_of(recipe.strategy).adapt(loaded.model)
     total, trained = count_parameters(adapted)

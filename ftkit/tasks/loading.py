@@ -1,4 +1,7 @@
-"""Labelled rows of a task: `load_splits` reads them, `screen` leaves out or refuses broken ones."""
+"""Labelled rows of a task: `load_splits` reads them, `screen` leaves out or refuses broken ones.
+
+`read_rows` does both, and logs what was found.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,28 @@ from ftkit.data.split_parts import with_parts
 from ftkit.data.splits import ROLES, Splits, file_of, group_numbers, in_brackets, labels_of
 from ftkit.data.splitting import draw_splits
 from ftkit.errors import DataError, nearest
+from ftkit.machine import runtime
 from ftkit.recipe import Data
 from ftkit.tasks.base import Task
+from ftkit.tasks.few_rows import note_on_few_rows
 
 log = logging.getLogger(__name__)
+
+
+def read_rows(data: Data, task: Task) -> Splits:
+    """Return the rows, loaded and checked, and log what was found. Every rank must call this.
+
+    Raises:
+        DataError, HubError: see `load_splits` and `screen`.
+    """
+    splits = runtime.main_first(lambda: load_splits(data, task))
+    splits = screen(splits, data.on_bad_row, runtime.on_main)
+    for note in (*splits.notes, *note_on_few_rows(splits, task)):
+        log.info("data: %s", note)
+    counts = ", ".join(f"{name} {rows:,}" for name, rows in splits.counts().items())
+    classes = f", {len(splits.label_names)} classes" if splits.label_names else ""
+    log.info("data: %s rows%s", counts, classes)
+    return splits
 
 
 def load_splits(data: Data, task: Task, *, strict: bool = True) -> Splits:

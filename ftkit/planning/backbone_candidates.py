@@ -1,0 +1,173 @@
+"""What may be a backbone for some rows: which model, how many of its layers, images of which side.
+
+A candidate is a few settings of a recipe. A Transformer may end after any of its layers, and its
+head may read the first token or the mean of all where both can be had; a CNN takes images of any
+side.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from PIL import Image
+
+from ftkit.backbones import pooling
+from ftkit.backbones.embedded import PACKAGES
+from ftkit.backbones.layers import count_layers
+from ftkit.backbones.pretrained import load_model, source_of
+from ftkit.backbones.structure import is_convolutional
+from ftkit.errors import FtkitError, ModelError
+from ftkit.hub.names import PREFIX
+from ftkit.machine import runtime
+from ftkit.recipe import Backbone, Recipe
+from ftkit.tasks import task_of
+
+log = logging.getLogger(__name__)
+SIDES = (32, 64, 96, 128, 160, 192, 224, 256, 320, 384)
+"""Sides of images in pixels that are tried with a CNN, up to the one that it was trained on."""
+DEPTHS = 6
+"""A Transformer is tried with so many numbers of layers at most, evenly spread."""
+EMBEDDED = {
+    "images": ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"),
+    "texts": ("minilm-l6",),
+}
+"""Backbones that need no network, by what a row is."""
+AXES = ("layers", "image_size", "pooling")
+"""Settings of a backbone that a candidate may have of its own."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backbone, and how it is used."""
+
+    id: str
+    layers: int | None = None
+    image_size: int | None = None
+    pooling: Literal["auto", "first", "mean"] = "auto"
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with this backbone."""
+        changes: dict[str, Any] = {f"backbone.{name}": getattr(self, name) for name in AXES}
+        if self.id != recipe.backbone.id:  # whose author alone the recipe trusts
+            changes |= {"backbone.id": self.id, "backbone.revision": None}
+            changes |= {"backbone.trust_remote_code": False, "backbone.allow_pickle": False}
+        return recipe.override(changes)
+
+    def __str__(self) -> str:
+        said = [self.id.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]]
+        if self.layers is not None:
+            said.append(f"{self.layers} layer{'' if self.layers == 1 else 's'}")
+        if self.pooling != "auto":
+            said.append({"first": "first token", "mean": "mean of tokens"}[self.pooling])
+        if self.image_size is not None:
+            said.append(f"{self.image_size} px")
+        return ", ".join(said)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The words of a command that take this backbone."""
+        values = [(name, getattr(self, name)) for name in AXES]
+        asked = [f"backbone.{name}={v}" for name, v in values if v not in (None, "auto")]
+        return ("--backbone", self.id, *(word for each in asked for word in ("--set", each)))
+
+
+def backbones_at_hand(recipe: Recipe) -> tuple[str, ...]:
+    """Return the recipe's own backbone, and those that need no network for its rows."""
+    found = [recipe.backbone.id]
+    for name in EMBEDDED.get(recipe.task.noun, ()):
+        try:
+            metadata.version(PACKAGES[name])
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(PREFIX + name)
+    return tuple(dict.fromkeys(found))
+
+
+def candidates_of(
+    recipe: Recipe,
+    backbones: Sequence[str],
+    label_names: tuple[str, ...],
+    settled: Collection[str] = (),
+) -> tuple[list[Candidate], list[str]]:
+    """Return the candidates of these backbones, and why some of them have none.
+
+    Every rank must call this.
+
+    Args:
+        backbones: Hub ids, local folders, or names of embedded ones.
+        label_names: of the classes.
+        settled: those of `AXES` that stay as the recipe has them.
+
+    Raises:
+        ModelError, HubError: no backbone can be had; what the first one lacks.
+    """
+    found: list[Candidate] = []
+    refused: list[FtkitError] = []
+    for name in dict.fromkeys(backbones):
+        try:
+            found += _of_one(recipe, name, label_names, settled)
+        except FtkitError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found, [str(error) for error in refused]
+
+
+def _of_one(
+    recipe: Recipe, name: str, label_names: tuple[str, ...], settled: Collection[str]
+) -> Iterator[Candidate]:
+    """Yield the candidates of one backbone, the whole one first."""
+    own = cast(Backbone, recipe.backbone)
+    kept = {axis: getattr(own, axis) for axis in AXES if axis in settled}
+    backbone = cast(Backbone, Candidate(name, **kept).of(recipe).backbone)
+    task = task_of(recipe.task)
+    model, processor = runtime.main_first(lambda: load_model(backbone, label_names, 0, task))
+    if getattr(model, "keeps_head", False):
+        raise ModelError(
+            f"backbone '{name}' can tell these classes already, so its features cannot be compared "
+            f"with those of others by a new head"
+        )
+    axes: dict[str, list[Any]] = {axis: [kept.get(axis, getattr(backbone, axis))] for axis in AXES}
+    if "layers" not in settled:
+        axes["layers"] = _depths(model, backbone)
+    if "image_size" not in settled and recipe.task.noun == "images":
+        axes["image_size"] = _sides(model, processor, own.image_size if name == own.id else None)
+    if "pooling" not in settled and recipe.task.noun == "texts":
+        axes["pooling"] = _poolings(model, backbone)
+    for layers in axes["layers"]:
+        for side in axes["image_size"]:
+            for way in axes["pooling"]:
+                yield Candidate(name, layers, side, way)
+
+
+def _depths(model: Any, backbone: Backbone) -> list[int | None]:
+    """Return numbers of layers, all of them as None."""
+    count = count_layers(model.config)
+    if count is None:
+        return [None]
+    count -= any(".layer." in part for part in pooling.pooling_parts(model))  # the added one
+    few = min(DEPTHS, count)
+    fewer = sorted({round(count * part / few) for part in range(1, few)}, reverse=True)
+    return [None, *fewer]
+
+
+def _sides(model: Any, processor: Any, asked: int | None) -> list[int | None]:
+    """Return sides of images, the backbone's own as None where the recipe has no other."""
+    if not is_convolutional(model):
+        return [asked]
+    blank = processor(Image.new("RGB", (64, 64)), return_tensors="pt")["pixel_values"]
+    own = blank.shape[-1]
+    return [None, *sorted({side for side in (*SIDES, asked or own) if side < own}, reverse=True)]
+
+
+def _poolings(model: Any, backbone: Backbone) -> list[str]:
+    """Return the ways from tokens to a vector, that of `auto` first."""
+    if not pooling.can_pool(model):
+        return ["auto"]
+    by_mean = pooling.was_trained_by_mean(Path(source_of(backbone)))
+    return ["auto", "first" if by_mean else "mean"]

@@ -1,0 +1,134 @@
+"""How well rows can be told by what a frozen backbone gives: a linear probe, judged on rows apart.
+
+Ridge regression to the targets of the task, on standardised features. Training rows are held out in
+folds, each is told by a probe that did not see it, and these answers are compared. It ranks
+backbones as logistic regression does and takes a tenth of its time, since one decomposition serves
+all penalties (docs/choosing.md).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+
+from ftkit.backbones import family_of
+from ftkit.backbones.structure import count_parameters, place
+from ftkit.data.splits import Splits
+from ftkit.errors import ModelError
+from ftkit.machine import runtime
+from ftkit.machine.terminal import quiet
+from ftkit.planning.backbone_candidates import Candidate
+from ftkit.recipe import Recipe
+from ftkit.strategies.features import Features
+from ftkit.strategies.head_inputs import head_inputs_of
+from ftkit.strategies.heads import why_not_alone
+from ftkit.strategies.lbfgs import Examples
+from ftkit.tasks import task_of
+from ftkit.tasks.base import Task
+from ftkit.training.precision import fastest_precision
+
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(0, 12))
+"""From 1 to 3e5, of standardised features; rows left out one by one say which (Golub et al. 1979).
+"""
+
+
+@dataclass
+class Probe:
+    """A candidate, and what it gave of the rows so far."""
+
+    candidate: Candidate
+    recipe: Recipe
+    """With the candidate's backbone."""
+    values: list[np.ndarray] = field(default_factory=list)
+    """(n, D) float32 of each part of the rows that was read."""
+    seconds_per_row: float = float("inf")
+    """Of reading a row and running the backbone over it; the least of all parts."""
+    parameters: int = 0
+    model_bytes: int = 0
+
+    @property
+    def rows(self) -> int:
+        """So many rows were read."""
+        return sum(map(len, self.values))
+
+    def read(
+        self, splits: Splits, stop: int, machine: runtime.Machine, precisions: dict[str, str]
+    ) -> None:
+        """Run the backbone over the training rows up to `stop` that it has not seen.
+
+        Every rank must call this.
+
+        Args:
+            precisions: of backbones that were asked already, by id; gets that of this one.
+
+        Raises:
+            ModelError, HubError: the backbone cannot be had, or gives no features of whole rows.
+        """
+        begin, recipe = self.rows, self.recipe
+        part = _some(splits, begin, stop)
+        with quiet():
+            task = task_of(splits.task)
+            loaded = family_of(recipe.backbone).load(task, part, recipe.train.seed)
+        model, inputs = loaded.model, loaded.inputs
+        place(model, recipe.train.channels_last, machine.device)
+        if reason := why_not_alone(model, inputs, machine):
+            raise ModelError(f"{self.candidate} gives no features of whole rows: {reason}")
+        name = recipe.backbone.id
+        if name not in precisions:
+            wanted = recipe.train.precision
+            precisions[name] = fastest_precision(model, inputs, wanted, machine)
+        clock = time.perf_counter()
+        rows, settings = inputs.train_plain, recipe.train
+        found = head_inputs_of(model, rows, inputs, settings, machine, precisions[name])
+        seconds = (time.perf_counter() - clock) / len(rows)
+        self.values.append(found.reshape(len(found), -1))
+        self.seconds_per_row = min(self.seconds_per_row, runtime.on_main(lambda: seconds))
+        self.parameters, _ = count_parameters(model)
+        self.model_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+
+    def outputs(self, task: Task, targets: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Return (n, C) outputs of rows that were held out, by probes that did not see them.
+
+        On rank 0 alone, or on all.
+
+        Args:
+            targets: (N, K) of all rows that were read, see `Task.targets`.
+            which: (N,) the fold that a row is held out with; -1: in none, and not among the n.
+        """
+        values = _standardised(np.concatenate(self.values), targets)
+        means = np.full(targets.shape, np.nan)
+        for fold in range(which.max() + 1):
+            held = which == fold
+            probe = RidgeCV(alphas=PENALTIES).fit(values[~held], targets[~held])
+            means[held] = probe.predict(values[held]).reshape(-1, targets.shape[1])
+        means = means[which >= 0]
+        number = task.settings.tells == "number"
+        return task.outputs_of_means(means if number else np.clip(means, 0, 1))
+
+
+def _standardised(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return features (N, D) float64 as a head is fitted to them, see `Examples`."""
+    places = np.arange(len(values))[None]
+    features = Features(torch.from_numpy(values), places, targets)
+    examples = Examples([features], torch.device("cpu"), targets.shape[1])
+    return torch.cat([piece for piece, _, _ in examples]).numpy()
+
+
+def _some(splits: Splits, begin: int, stop: int) -> Splits:
+    """Return the splits with these training rows, and a single row of the others."""
+    one: dict[str, Any] = {
+        name: getattr(splits, name).select([0]) for name in ("validation", "test")
+    }
+    return replace(
+        splits,
+        train=splits.train.select(range(begin, stop)),
+        groups=None,
+        train_groups=None,
+        validation_groups=None,
+        **one,
+    )
