@@ -13,8 +13,9 @@ import warm
 from conftest import make_image
 
 from ftkit import Augment, DataError
+from ftkit.cli.folders import default_folder
 from ftkit.cli.main import main
-from ftkit.cli.request import Flags, default_folder, resolve, short_name
+from ftkit.cli.request import Flags, resolve, short_name
 from ftkit.recipe.defaults import LEAST_STEPS
 from ftkit.registry import find
 

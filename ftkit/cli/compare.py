@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from ftkit.cli.backbones import compare_backbones, named, settled, to_choose_from, words_for
+from ftkit.cli.folders import at_home
 from ftkit.cli.options import Changes, Count, OtherBackbone, OtherData, Share, Switch, seconds_of
-from ftkit.cli.request import at_home, resolve
+from ftkit.cli.request import command_line, resolve
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.names import visible
 from ftkit.machine import heartbeat
@@ -18,6 +22,7 @@ from ftkit.machine.terminal import rank, speak
 def compare(
     *targets: str,
     strategies: str | None = None,
+    backbones: str | None = None,
     seeds: Count = 1,
     budget: str | None = None,
     data: OtherData = None,
@@ -39,6 +44,9 @@ def compare(
     strategies
         What to run, with commas: majority, tfidf, boosting, knn, mlp, head, contrastive, lora,
         lpft, bitfit, full. Those that suit the recipe when not given.
+    backbones
+        Compare these instead, as in A,B,C, each with several numbers of layers or sides of images,
+        by a probe of training rows; auto for those at hand.
     seeds
         Runs of each, with seeds one after the other. The first goes up the whole ladder before the
         second begins.
@@ -66,6 +74,14 @@ def compare(
         return _print_runs(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
     speak(quieten=False)
+    if backbones is not None:
+        if strategies is not None or seeds != 1 or len(targets) > 1:
+            raise RecipeError(
+                "--backbones compares backbones for one recipe, by probes; leave out --strategies, "
+                "--seeds and further recipes, or compare strategies with --backbone NAME"
+            )
+        target = targets[0] if targets else None
+        return _compare_backbones(target, data, backbone, backbones, set_, smoke, out, limit)
     recipes = [
         resolve(name, None, data, backbone, set_, smoke, None) for name in targets or (None,)
     ]
@@ -99,6 +115,36 @@ def compare(
     if failed:
         raise RunError(f"{failed} of the runs failed; the same command tries them again")
     return None
+
+
+def _compare_backbones(
+    target: str | None,
+    data: str | None,
+    backbone: str | None,
+    backbones: str,
+    set_: Sequence[str],
+    smoke: bool,
+    out: Path | None,
+    limit: float | None,
+) -> None:
+    """Print what probes say of backbones, and the command that trains the chosen one."""
+    names = named(backbone, backbones)
+    recipe = resolve(target, None, data, None, set_, smoke, None)
+    names = to_choose_from(names, recipe)
+    speak()
+    from ftkit.machine.runtime import stop
+
+    try:
+        with heartbeat.watching_machines(), watched():
+            chosen = compare_backbones(
+                recipe, names, settled(set_), out, math.inf if limit is None else limit
+            )
+    finally:
+        stop()
+    if rank() == 0:
+        own, changes = words_for(chosen.backbone)
+        kept = [change for change in set_ if not change.startswith("backbone.")]
+        print(f"next     {command_line('train', target, None, data, own, [*kept, *changes], None)}")
 
 
 def _print_runs(folders: list[Path], out: Path | None, margin: float) -> None:

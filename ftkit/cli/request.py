@@ -14,7 +14,6 @@ import typing
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from glob import has_magic
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -116,6 +115,11 @@ def resolve(
         raise RecipeError(
             f"which recipe? Name one of {names}; or give rows by --data, and one that suits them "
             f"is taken"
+        )
+    if backbone == AUTO:
+        raise RecipeError(
+            "--backbone auto is for ftkit train; name one here, or compare several by ftkit "
+            "compare --backbones A,B,C"
         )
     if strategy is not None and strategy not in (kinds := (*STRATEGIES, AUTO)):
         raise RecipeError(
@@ -268,18 +272,6 @@ def command_line(
     for change in changes:
         words += ["--set", change]
     return shlex.join(map(without_secrets, words))
-
-
-def at_home(path: Path | None) -> Path | None:
-    """Return the path with ~ as the home folder, as a shell leaves it in --out=~/runs."""
-    return None if path is None else Path(os.path.expanduser(path))
-
-
-def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> Path:
-    """Return runs/RECIPE-STRATEGY-seedSEED, with -smoke where it is one."""
-    kind = AUTO if strategy == AUTO else recipe.strategy.kind
-    name = f"{recipe.name}-{kind}-seed{recipe.train.seed}"
-    return Path("runs") / (name + "-smoke" if smoke else name)
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ftkit.cli.backbones import left_open, named, settled, to_choose_from, words_for
+from ftkit.cli.folders import at_home, default_folder
 from ftkit.cli.options import Changes, OtherBackbone, OtherData, Switch, seconds_of
 from ftkit.cli.recipes import list_recipes
-from ftkit.cli.request import AUTO, Flags, at_home, command_line, default_folder, resolve
+from ftkit.cli.request import AUTO, Flags, command_line, resolve
 from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched
@@ -28,6 +30,7 @@ def train(
     out: Path | None = None,
     data: OtherData = None,
     backbone: OtherBackbone = None,
+    backbones: str | None = None,
     set_: Changes = (),
     resume: Switch = False,
     resume_anyway: Switch = False,
@@ -52,6 +55,9 @@ def train(
         the time there is.
     budget
         Time for the whole command, as 90s, 30min or 2h: epochs (and image size) are made to fit.
+    backbones
+        Take the best of these by measurement, as in A,B,C; --backbone auto chooses among those at
+        hand.
     out
         New folder for the run; runs/RECIPE-STRATEGY-seedSEED when not given.
     set_
@@ -79,7 +85,11 @@ def train(
         return list_recipes()
     speak(quieten=False)
     limit = None if budget is None else seconds_of(budget)
-    resolved = resolve(recipe, strategy, data, backbone, set_, smoke, flags)
+    names = named(backbone, backbones)
+    own = None if names else backbone
+    resolved = resolve(recipe, strategy, data, own, set_, smoke, flags)
+    if names:
+        names, resolved = to_choose_from(names, resolved), left_open(resolved)
     if show:
         print(json_text(resolved.to_json()))
         return None
@@ -106,7 +116,7 @@ def train(
         try:
             with heartbeat.watching_machines(), watched():
                 again = resume or resume_anyway
-                if wanted := LeftToMeasure(*automatic, limit):
+                if wanted := LeftToMeasure(*automatic, limit, names, settled(set_)):
                     resolved, again = decide(resolved, wanted, folder, again), True
                     clock.lap("choices")
                 result = finetune(resolved, folder, again, resume_anyway, fresh, clock)
@@ -122,6 +132,9 @@ def train(
         if push_to_hub is not None:
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
         same = [change for change in set_ if change.startswith(("data.", "task.", "backbone."))]
+        if names:
+            backbone, chosen = words_for(resolved.backbone)
+            same = [change for change in same if not change.startswith("backbone.")] + chosen
         compare = command_line("compare", recipe, None, data, backbone, same, None)
         answer, inputs = shlex.join(["ftkit", "predict", str(folder)]), resolved.task.noun.upper()
         print(f"next     {answer} {inputs}, {compare}")

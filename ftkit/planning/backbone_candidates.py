@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from PIL import Image
 
 from ftkit.backbones import pooling
-from ftkit.backbones.embedded import PACKAGES
 from ftkit.backbones.layers import count_layers
 from ftkit.backbones.pretrained import load_model, source_of
 from ftkit.backbones.structure import is_convolutional
@@ -32,11 +30,6 @@ SIDES = (32, 64, 96, 128, 160, 192, 224, 256, 320, 384)
 """Sides of images in pixels that are tried with a CNN, up to the one that it was trained on."""
 DEPTHS = 6
 """A Transformer is tried with so many numbers of layers at most, evenly spread."""
-EMBEDDED = {
-    "images": ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"),
-    "texts": ("minilm-l6",),
-}
-"""Backbones that need no network, by what a row is."""
 AXES = ("layers", "image_size", "pooling")
 """Settings of a backbone that a candidate may have of its own."""
 
@@ -59,14 +52,14 @@ class Candidate:
         return recipe.override(changes)
 
     def __str__(self) -> str:
-        said = [self.id.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]]
+        said = [self.id.removeprefix(PREFIX)]
         if self.layers is not None:
             said.append(f"{self.layers} layer{'' if self.layers == 1 else 's'}")
         if self.pooling != "auto":
-            said.append({"first": "first token", "mean": "mean of tokens"}[self.pooling])
+            said.append({"first": "first token", "mean": "mean token"}[self.pooling])
         if self.image_size is not None:
             said.append(f"{self.image_size} px")
-        return ", ".join(said)
+        return " ".join(said)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -74,18 +67,6 @@ class Candidate:
         values = [(name, getattr(self, name)) for name in AXES]
         asked = [f"backbone.{name}={v}" for name, v in values if v not in (None, "auto")]
         return ("--backbone", self.id, *(word for each in asked for word in ("--set", each)))
-
-
-def backbones_at_hand(recipe: Recipe) -> tuple[str, ...]:
-    """Return the recipe's own backbone, and those that need no network for its rows."""
-    found = [recipe.backbone.id]
-    for name in EMBEDDED.get(recipe.task.noun, ()):
-        try:
-            metadata.version(PACKAGES[name])
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(PREFIX + name)
-    return tuple(dict.fromkeys(found))
 
 
 def candidates_of(

@@ -1,4 +1,4 @@
-"""What is decided before a run by measuring: `--learning-rate auto`, `--strategy auto`, `--budget`.
+"""What is decided before a run by measuring: backbone, strategy, learning rate, and `--budget`.
 
 What was found is written into the run folder as a recipe of ordinary settings; `finetune` then goes
 on from there as from any unfinished run.
@@ -7,6 +7,7 @@ on from there as from any unfinished run.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,9 @@ import psutil
 from ftkit.finetuning.finetune import make_ready
 from ftkit.finetuning.folder import is_complete, open_folder
 from ftkit.machine import runtime
+from ftkit.planning.backbone_report import sentences
+from ftkit.planning.backbone_report import write as write_search
+from ftkit.planning.backbone_search import search_backbones
 from ftkit.planning.choose import choose
 from ftkit.recipe import AUTO, Backbone, Recipe
 from ftkit.runs.finished import read_recipe
@@ -28,6 +32,8 @@ from ftkit.strategies.batch_size import changes_to_settled, settle_batch_size
 from ftkit.strategies.range_test import STEPS, range_test, smoothed
 
 log = logging.getLogger(__name__)
+SHARE_FOR_BACKBONES = 0.25
+"""Of `--budget`, for the choice of a backbone."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,14 @@ class LeftToMeasure:
     learning_rate: bool = False
     budget: float | None = None
     """Seconds for the whole command."""
+    backbones: tuple[str, ...] = ()
+    """Of which one is chosen; none: the recipe's own is taken."""
+    settled: frozenset[str] = frozenset()
+    """What is not chosen of a backbone, see `ftkit.planning.backbone_candidates.AXES`."""
 
     def __bool__(self) -> bool:
-        return self.strategy or self.learning_rate or self.budget is not None
+        chosen = self.strategy or self.learning_rate or bool(self.backbones)
+        return chosen or self.budget is not None
 
 
 def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = False) -> Recipe:
@@ -60,6 +71,13 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
     machine = runtime.start(recipe.train.seed)
     recipe = runtime.on_main(partial(pin, recipe))
     runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
+    searched = None
+    if wanted.backbones:
+        limit = SHARE_FOR_BACKBONES * (math.inf if wanted.budget is None else wanted.budget)
+        searched = search_backbones(recipe, wanted.backbones, wanted.settled, limit)
+        recipe = runtime.on_main(partial(pin, searched.chosen.candidate.of(recipe)))
+        for sentence in sentences(searched):
+            log.info("%s", sentence)
     if recipe.train.batch_size == AUTO:
         ready = make_ready(recipe, machine)
         settled = settle_batch_size(ready.resolved(recipe), ready.model, ready.inputs, machine)
@@ -81,6 +99,8 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
 
     def write() -> None:
         open_folder(folder, recipe).release()  # `finetune` takes it again
+        if searched is not None:
+            write_search(searched, folder, folder / "plots")
         if found is None:
             return
         found.write(folder / "learning_rate.json")
@@ -97,6 +117,8 @@ def recipe_as_decided(recipe: Recipe, wanted: LeftToMeasure, before: Recipe) -> 
     """Return the recipe with what an earlier call decided; other settings may differ."""
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)
+    if wanted.backbones:
+        recipe = recipe.model_copy(update={"backbone": before.backbone})
     changes: dict[str, Any] = {}
     if recipe.train.batch_size == AUTO:
         changes |= changes_to_settled(recipe, before)

@@ -62,16 +62,21 @@ def plot_learning_curve(run: Path, file: Path, title: str, figure_name: str, los
     return True
 
 
-def drawable(names: Sequence[str], numbers: Sequence[int] | np.ndarray) -> list[str]:
+def drawable(
+    names: Sequence[str], numbers: Sequence[int] | np.ndarray, letters: int = MOST_LETTERS
+) -> list[str]:
     """Return names as a picture can hold them: short, without formulas, in letters of its font.
 
     A name in a script that the font lacks becomes its number, as in "class 7".
+
+    Args:
+        letters: the most that are kept of each.
     """
     known = get_font(findfont(FontProperties())).get_charmap()
     found = []
     for name, number in zip(names, numbers, strict=True):
         line = " ".join(visible(name).split())
-        line = line if len(line) <= MOST_LETTERS else line[: MOST_LETTERS - 1] + "…"
+        line = line if len(line) <= letters else line[: letters - 1] + "…"
         there = line and all(ord(letter) in known for letter in line)
         found.append(line.replace("$", r"\$") if there else f"class {number}")
     return found
@@ -184,6 +189,42 @@ def plot_perplexities(found: np.ndarray, whole: float, file: Path, title: str) -
         axes.axvline(whole, color="tab:gray", label=f"over all tokens: {whole:.1f}")
         axes.set(xscale="log", xlabel="perplexity of a text", ylabel="test texts", title=title)
         axes.legend(frameon=False)
+
+
+def plot_costs(
+    first: Sequence[tuple[float, float]],
+    last: Sequence[tuple[float, float, float, float]],
+    names: Sequence[str],
+    file: Path,
+    axes: tuple[str, str],
+    legend: tuple[str, str],
+) -> None:
+    """Draw figures over costs, in a first and a last round, with the front of each.
+
+    A point is on the front where no cheaper one is as good.
+
+    Args:
+        first: (cost, figure) of all.
+        last: (cost, figure, and the ends of its interval) of those that were left.
+        names: of those in `last`.
+        axes: what cost and figure are.
+        legend: what the rounds are.
+    """
+    with _picture(file, 8.4, 4.4) as drawn:
+        rounds = [(first, "tab:gray", legend[0]), ([p[:2] for p in last], "tab:blue", legend[1])]
+        for points, colour, said in rounds:
+            drawn.plot(*zip(*points, strict=True), "o", color=colour, markersize=5, label=said)
+            ordered = sorted(points, key=lambda point: (point[0], -point[1]))
+            front = [p for n, p in enumerate(ordered) if all(p[1] > q[1] for q in ordered[:n])]
+            drawn.step(*zip(*front, strict=True), color=colour, linewidth=1, where="post")
+        for number, (cost, value, low, high) in enumerate(last, 1):
+            drawn.plot([cost, cost], [low, high], color="tab:blue", linewidth=1)
+            drawn.annotate(str(number), (cost, value), (5, 4), textcoords="offset points")
+        lines = [f"{n}  {name}" for n, name in enumerate(drawable(names, range(len(names)), 48), 1)]
+        drawn.text(1.02, 0.98, "\n".join(lines), transform=drawn.transAxes, va="top")
+        drawn.set(xscale="log", xlabel=axes[0], ylabel=axes[1])
+        drawn.grid(alpha=0.3)
+        drawn.legend(frameon=False, loc="lower right")
 
 
 @contextmanager

@@ -1,0 +1,168 @@
+"""What a search among backbones says: a table, sentences, a picture, and a file for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from ftkit.compare.statistics import LEVEL, Paired
+from ftkit.compare.verdict import shown_p
+from ftkit.errors.names import listed, visible
+from ftkit.machine.numbers import plain, size, with_ends
+from ftkit.machine.terminal import duration
+from ftkit.machine.whole_files import write_whole
+from ftkit.planning.backbone_result import BackboneSearch, Probed
+from ftkit.runs.plots import plot_costs
+
+FILE, PICTURE, PAGE = "backbones.json", "backbones.png", "backbones.md"
+HEADINGS = ("backbone", "{}", "p, best", "rows", "a row", "size")
+WIDE = 100
+"""The characters of a table with all columns."""
+MOST_NAMED = 6
+"""Candidates are named one by one where there are at most so many."""
+
+
+def table(found: BackboneSearch, width: int) -> Table:
+    """Return a line for each candidate: its figure, by how many rows, and what it costs.
+
+    Args:
+        width: of the terminal in characters; a narrow one gets no sizes.
+    """
+    headings = HEADINGS if width >= WIDE else HEADINGS[:-1]
+    shown = Table(
+        title=f"{len(found.probed)} candidates, {found.available:,} training rows",
+        caption="in brackets: 95 % interval over the rows that the probe did not see",
+        box=box.SIMPLE_HEAD,
+    )
+    for place, name in enumerate(headings):
+        right = {"justify": "right", "no_wrap": True} if place else {"overflow": "fold"}
+        shown.add_column(name.format(found.figure), **right)
+    for each in found.probed:
+        shown.add_row(*_cells(each, found)[: len(headings)])
+    return shown
+
+
+def _cells(each: Probed, found: BackboneSearch) -> tuple[str, ...]:
+    test = _to_best(each, found)
+    return (
+        visible(str(each.candidate)),
+        with_ends(each.score.value, each.score.low, each.score.high),
+        "best" if each is found.probed[0] else shown_p(test).removeprefix("=") if test else "–",
+        f"{each.rows:,}",
+        f"{plain(1000 * each.seconds_per_row, 2)} ms",
+        size(each.model_bytes),
+    )
+
+
+def _to_best(each: Probed, found: BackboneSearch) -> Paired | None:
+    """Return how the best finalist differs from this one; None where it was left earlier."""
+    best = str(found.probed[0].candidate)
+    return found.tests.between(str(each.candidate), best)
+
+
+def sentences(found: BackboneSearch) -> list[str]:
+    """Return what is chosen and why, what cannot be told apart from it, and what it took."""
+    best, chosen = found.probed[0], found.chosen
+    figure = found.figure.replace("_", " ")
+    why = "the best"
+    if chosen is not best:
+        why = f"the quickest of those that are about as good as {best.candidate}"
+    said = [
+        f"chosen   {chosen.candidate}: {figure} "
+        f"{with_ends(chosen.score.value, chosen.score.low, chosen.score.high)} on {chosen.rows:,} "
+        f"training rows, {plain(1000 * chosen.seconds_per_row, 2)} ms a row; {why}"
+    ]
+    tested = [(each, _to_best(each, found)) for each in found.probed[1:]]
+    alike = [str(each.candidate) for each, test in tested if test and test.p >= LEVEL]
+    worse = [str(each.candidate) for each, test in tested if test and test.p < LEVEL]
+    if alike:
+        said.append(f"tests    not told apart from {best.candidate}: {_named(alike)}")
+    if worse:
+        said.append(f"{'' if alike else 'tests':<8} shown to be worse: {_named(worse)}")
+    left = [each for each in found.probed if not each.finalist]
+    if left:
+        said.append(
+            f"left     {len(left)} after fewer rows, where {len(left)} others did better; no test "
+            f"shows that they are worse"
+        )
+    said += [f"without  {visible(reason)}" for reason in found.refused]
+    said.append(
+        f"time     {duration(found.seconds)}; all candidates with all rows would take about "
+        f"{duration(found.exhaustive)}. Probes read frozen backbones: of those that are trained "
+        f"as a whole the order may be another"
+    )
+    return said
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMED:
+        return visible(listed(names))
+    return f"{len(names)} others"
+
+
+def write(found: BackboneSearch, folder: Path, pictures: Path) -> None:
+    """Write backbones.json and backbones.md into `folder`, backbones.png into `pictures`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(exist_ok=True)
+    write_whole(folder / FILE, json.dumps(_as_json(found), indent=2) + "\n")
+    rows = [[heading.format(found.figure) for heading in HEADINGS], ["---"] * len(HEADINGS)]
+    rows += [list(_cells(each, found)) for each in found.probed]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    told = "\n".join(f"- {line}" for line in sentences(found))
+    picture = (pictures / PICTURE).relative_to(folder)
+    page = f"# Backbones\n\n![]({picture})\n\n{told}\n\n" + "\n".join(lines) + "\n"
+    write_whole(folder / PAGE, page)
+    draw(found, pictures / PICTURE)
+
+
+def draw(found: BackboneSearch, file: Path) -> None:
+    """Draw what all candidates reached in the first round, and finalists later, by their cost."""
+    finalists = [each for each in found.probed if each.finalist]
+    plot_costs(
+        [(1000 * each.seconds_per_row, each.first) for each in found.probed],
+        [
+            (1000 * each.seconds_per_row, each.score.value, each.score.low, each.score.high)
+            for each in finalists
+        ],
+        [str(each.candidate) for each in finalists],
+        file,
+        axes=("milliseconds a row", found.figure.replace("_", " ")),
+        legend=(f"{found.first_rows:,} rows", f"up to {max(e.rows for e in finalists):,} rows"),
+    )
+
+
+def _as_json(found: BackboneSearch) -> dict[str, Any]:
+    """Return all that was found, as JSON can write it."""
+    return {
+        "figure": found.figure,
+        "training_rows": found.available,
+        "seconds": found.seconds,
+        "seconds_of_all": found.exhaustive,
+        "chosen": str(found.chosen.candidate),
+        "candidates": [
+            {
+                "name": str(each.candidate),
+                "id": each.candidate.id,
+                "layers": each.candidate.layers,
+                "image_size": each.candidate.image_size,
+                "pooling": each.candidate.pooling,
+                "rows": each.rows,
+                found.figure: {
+                    "value": each.score.value, "low": each.score.low, "high": each.score.high,
+                },
+                "seconds_per_row": each.seconds_per_row,
+                "parameters": each.parameters,
+                "model_bytes": each.model_bytes,
+                "finalist": each.finalist,
+                "p_best": (test := _to_best(each, found)) and float(np.round(test.p, 6)),
+            }
+            for each in found.probed
+        ],
+        "refused": list(found.refused),
+    }  # fmt: skip
