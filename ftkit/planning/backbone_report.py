@@ -36,7 +36,7 @@ def table(found: BackboneSearch, width: int) -> Table:
     """
     headings = HEADINGS if width >= WIDE else HEADINGS[:-1]
     shown = Table(
-        title=f"{len(found.probed)} candidates, {found.available:,} training rows",
+        title=f"backbones probed on {found.available:,} training rows",
         caption="in brackets: 95 % interval over the rows that the probe did not see",
         box=box.SIMPLE_HEAD,
     )

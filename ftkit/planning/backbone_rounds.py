@@ -121,11 +121,16 @@ class Rounds:
         rows = RunStatistics(held, np.asarray(parts, float), own)
         self.statistics[name] = StrategyStatistics({0: rows}, figure)
 
-    def exhaustive(self, available: int) -> float:
-        """Return the seconds that all candidates would take for all rows."""
-        return available * sum(p.seconds_per_row for p in (*self.probes, *self.alive))
+    @property
+    def available(self) -> int:
+        """Training rows that there are."""
+        return len(self.splits.train)
 
-    def halve(self, seconds: float, available: int) -> int:
+    def exhaustive(self) -> float:
+        """Return the seconds that all candidates would take for all rows."""
+        return self.available * sum(p.seconds_per_row for p in (*self.probes, *self.alive))
+
+    def halve(self, seconds: float) -> int:
         """Leave the worse half, and return how many rows the next round has; as many as now: none.
 
         Args:
@@ -133,6 +138,7 @@ class Rounds:
         """
         last = len(self.alive) <= FINALISTS
         keep = len(self.alive) if last else math.ceil(len(self.alive) / 2)
+        available = self.available
         rows = available if last else min(available, 2 * self.rows)
 
         def fitting() -> tuple[int, int]:
@@ -155,7 +161,7 @@ class Rounds:
         """Return the seconds that a row takes with the best so many candidates."""
         return sum(probe.seconds_per_row for probe in self.alive[:count])
 
-    def found(self, available: int) -> BackboneSearch:
+    def found(self) -> BackboneSearch:
         """Return the whole, without its time."""
         finalists, left = self.alive[: 2 * FINALISTS], self.alive[2 * FINALISTS :]
         every = [*finalists, *left, *self.probes[::-1]]
@@ -170,10 +176,10 @@ class Rounds:
             chosen=min(good, key=lambda each: each.seconds_per_row),
             tests=tests,
             first_rows=min(self.judged_by.values()),
-            available=available,
+            available=self.available,
             refused=tuple(self.refused),
             seconds=0.0,
-            exhaustive=self.exhaustive(available),
+            exhaustive=self.exhaustive(),
         )
 
     def _probed(self, probe: Probe, finalist: bool) -> Probed:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,14 +60,28 @@ def search_backbones(
     candidates, refused = candidates_of(recipe, backbones, splits.label_names, settled)
     log.info(f"backbones: {len(candidates)} candidates, probed on training rows")
     rounds = Rounds(recipe, splits, machine, candidates, refused)
-    available = len(splits.train)
-    rows = _first_rows(len(candidates), available, len(splits.label_names))
+
+    def elapsed() -> float:
+        return runtime.on_main(lambda: time.perf_counter() - begin)
+
+    run(rounds, limit, elapsed)
+    return replace(rounds.found(), seconds=elapsed())
+
+
+def run(rounds: Rounds, limit: float, elapsed: Callable[[], float], always: float = ALWAYS) -> None:
+    """Judge and halve until few candidates are left, or the time is over.
+
+    Args:
+        rounds: new ones.
+        limit: seconds.
+        elapsed: seconds that were spent so far.
+        always: seconds that may be spent whatever all candidates would take.
+    """
+    rows = _first_rows(len(rounds.alive), rounds.available, len(rounds.splits.label_names))
     while rows > rounds.rows:
         rounds.judge(rows)
-        spent = runtime.on_main(lambda: time.perf_counter() - begin)
-        allowed = min(limit, max(ALWAYS, SHARE * rounds.exhaustive(available)))
-        rows = rounds.halve(allowed - spent, available)
-    return replace(rounds.found(available), seconds=time.perf_counter() - begin)
+        allowed = min(limit, max(always, SHARE * rounds.exhaustive()))
+        rows = rounds.halve(allowed - elapsed())
 
 
 def _first_rows(candidates: int, available: int, classes: int) -> int:
