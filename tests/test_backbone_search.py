@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 from PIL import Image
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
 from test_tasks_text import recipe, texts  # noqa: F401
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
@@ -26,10 +26,10 @@ from ftkit import (
 )
 from ftkit.backbones.layers import count_layers
 from ftkit.machine import runtime
-from ftkit.planning import backbone_rounds, backbone_search
+from ftkit.planning import backbone_probe, backbone_rounds, backbone_search
 from ftkit.planning.backbone_candidates import Candidate, candidates_of
 from ftkit.planning.backbone_names import backbones_at_hand, require_probes
-from ftkit.planning.backbone_probe import PENALTIES, Probe
+from ftkit.planning.backbone_probe import PENALTIES, Probe, held_out_means
 from ftkit.planning.backbone_report import sentences, table, write
 from ftkit.planning.backbone_rounds import Rounds
 from ftkit.planning.backbone_search import in_order, run, search_backbones
@@ -123,18 +123,35 @@ def test_recipes_without_one_vector_of_a_row_are_refused(name, said):
 # probes
 
 
-def test_held_out_rows_are_told_by_scikit_learns_ridge_on_the_others(splits):
+@pytest.mark.parametrize(("N", "D"), [(60, 5), (30, 80)])
+@pytest.mark.parametrize("penalty", [1.0, 100.0])
+def test_held_out_rows_are_told_by_scikit_learns_ridge_on_the_others(N, D, penalty, monkeypatch):
     random = np.random.default_rng(0)
-    values = random.normal(3, 2, (60, 5)).astype(np.float32)
-    task, which = task_of(splits.task), np.arange(60) % 4
-    targets = np.eye(3)[random.integers(0, 3, 60)]
-    probe = Probe(Candidate("any"), None, [values[:25], values[25:]])
-    found = probe.outputs(task, targets, which)
-    scaled = (values - values.mean(0)) / values.std(0)
+    values, which = random.normal(3, 2, (N, D)), random.integers(-1, 4, N)
+    targets = np.eye(3)[random.integers(0, 3, N)]
+    monkeypatch.setattr(backbone_probe, "PENALTIES", (penalty,))
+    found = held_out_means(values, targets, which)
+    wanted = np.empty((N, 3))
     for fold in range(4):
-        others = RidgeCV(alphas=PENALTIES).fit(scaled[which != fold], targets[which != fold])
-        told = np.clip(others.predict(scaled[which == fold]), 0, 1)
-        assert np.allclose(np.exp(found[which == fold]) - 1e-6, told, atol=1e-5)
+        others = Ridge(penalty).fit(values[which != fold], targets[which != fold])
+        wanted[which == fold] = others.predict(values[which == fold])
+    assert np.allclose(found, wanted[which >= 0], atol=1e-8)
+
+
+def test_the_penalty_is_the_one_whose_held_out_rows_are_told_best():
+    random = np.random.default_rng(0)
+    values, which = random.normal(size=(80, 200)), np.arange(80) % 5
+    targets = values[:, :1] + random.normal(size=(80, 1))
+    errors = []
+    for penalty in PENALTIES:
+        told = np.empty((80, 1))
+        for fold in range(5):
+            others = Ridge(penalty).fit(values[which != fold], targets[which != fold])
+            told[which == fold] = others.predict(values[which == fold]).reshape(-1, 1)
+        errors.append(((told - targets) ** 2).mean())
+    found = held_out_means(values, targets, which)
+    assert ((found - targets) ** 2).mean() == pytest.approx(min(errors))
+    assert 0 < int(np.argmin(errors)) < len(PENALTIES) - 1
 
 
 def test_labels_of_chance_are_told_by_chance(splits):
