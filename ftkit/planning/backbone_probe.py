@@ -99,7 +99,7 @@ class Probe:
             targets: (N, K) of all rows that were read, see `Task.targets`.
             which: (N,) the fold that a row is held out with; -1: in none, and not among the n.
         """
-        values = _standardised(np.concatenate(self.values), targets)
+        values = standardised(np.concatenate(self.values), targets)
         means = held_out_means(values, targets, which)
         number = task.settings.tells == "number"
         return task.outputs_of_means(means if number else np.clip(means, 0, 1))
@@ -150,7 +150,7 @@ def _decomposed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return basis[:, there], strength[there]
 
 
-def _standardised(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def standardised(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return features (N, D) float64 as a head is fitted to them, see `Examples`."""
     places = np.arange(len(values))[None]
     features = Features(torch.from_numpy(values), places, targets)
