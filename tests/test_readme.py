@@ -37,6 +37,14 @@ ELSEWHERE = {
     "python -m pip install --no-deps --target build/wheel dist/ftkit-*.whl": (
         "tests/test_wheel.py::test_an_installed_wheel_knows_its_recipes"
     ),
+    "ftkit compare --data photos --backbones auto": (
+        "tests/test_cli_backbones.py::"
+        "test_comparing_backbones_prints_a_table_and_the_command_that_trains"
+    ),
+    "ftkit train --data photos --strategy head --backbone auto --out runs/best": (
+        "tests/test_cli_backbones.py::"
+        "test_training_takes_the_best_backbone_and_keeps_what_was_found"
+    ),
     "git tag v0.1.0": "changes the repository",
     "git push origin v0.1.0": "changes the repository",
     "python -m twine upload dist/*": "publishes",
