@@ -22,6 +22,7 @@ from ftkit import (
     ModelError,
     Recipe,
     RecipeError,
+    TrainingError,
     registry,
 )
 from ftkit.backbones.layers import count_layers
@@ -278,10 +279,38 @@ def test_all_rows_are_the_most_that_finalists_see(monkeypatch, tiny_recipe):
     assert any("shown to be worse: b" in line for line in sentences(found))
 
 
-def test_a_limit_of_seconds_ends_the_search_after_the_first_round(monkeypatch, tiny_recipe):
+def test_after_a_limit_of_seconds_no_candidate_is_tried(monkeypatch, tiny_recipe):
     probes = [Fake(f"b{n}", 0.5 + n / 100, 0.01) for n in range(12)]
-    found = halved(monkeypatch, tiny_recipe, probes, limit=0.1)
-    assert {each.rows for each in found.probed} == {found.first_rows}
+    rows = backbone_search._first_rows(12, 4000, 3)
+    found = halved(monkeypatch, tiny_recipe, probes, limit=2.5 * 0.01 * rows)
+    assert [(each.candidate.id, each.rows) for each in found.probed] == [
+        ("b2", rows), ("b1", rows), ("b0", rows),
+    ]  # fmt: skip
+    assert found.refused == ("no time was left to try 9 of 12 candidates, from b3 on",)
+
+
+def test_a_single_candidate_is_looked_at_once(monkeypatch, tiny_recipe):
+    found = halved(monkeypatch, tiny_recipe, [Fake("only", 0.8, 0.01)])
+    assert (found.chosen.candidate.id, found.chosen.rows) == ("only", found.first_rows)
+    assert found.tests.pairs == {}
+
+
+def test_small_images_of_all_backbones_come_first():
+    sides = [Candidate("a"), Candidate("a", image_size=64), Candidate("b", image_size=32)]
+    ordered = sorted(sides, key=backbone_search._size)
+    assert [(each.id, each.image_size) for each in ordered] == [("b", 32), ("a", 64), ("a", None)]
+
+
+def test_a_backbone_that_gives_no_finite_numbers_is_left_out(monkeypatch, tiny_recipe):
+    broken = Fake("broken", 0.9, 0.01)
+
+    def overflow(*_):
+        raise TrainingError("the backbone gave features that are NaN or infinite")
+
+    broken.outputs = overflow
+    found = halved(monkeypatch, tiny_recipe, [broken, Fake("sound", 0.8, 0.01)])
+    assert [each.candidate.id for each in found.probed] == ["sound"]
+    assert found.refused == ("the backbone gave features that are NaN or infinite",)
 
 
 # the whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -63,8 +63,12 @@ class Rounds:
         """The name of the figure that is compared."""
         return self.task.settings.figures[0]
 
-    def judge(self, rows: int) -> None:
-        """Probe those that are left on so many rows, and put the best first."""
+    def judge(self, rows: int, late: Callable[[], bool] = lambda: False) -> None:
+        """Probe those that are left on so many rows, and put the best first.
+
+        Args:
+            late: whether no further one is to be begun, the same on every rank.
+        """
         classes = len(self.splits.label_names)
         some = self.splits.train.select(range(rows))
         labels = self.task.label_array(some, classes)
@@ -76,15 +80,21 @@ class Rounds:
             raise DataError(
                 f"{rows} training rows are too few to compare backbones by; name one by --backbone"
             )
-        left = []
+        left: list[Probe] = []
         for number, probe in enumerate(self.alive, 1):
             interruption.check()
+            if left and late():
+                self.refused.append(
+                    f"no time was left to try {len(self.alive) - number + 1} of {len(self.alive)} "
+                    f"candidates, from {probe.candidate} on"
+                )
+                break
             try:
                 probe.read(self.splits, rows, self.machine, self.precisions)
+                outputs = runtime.on_main(partial(probe.outputs, self.task, targets, which))
             except FtkitError as error:
                 self.refused.append(str(error))
                 continue
-            outputs = runtime.on_main(partial(probe.outputs, self.task, targets, which))
             self._note(probe, labels, outputs, which, groups)
             left.append(probe)
             log.info(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ftkit.data.splits import Splits
 from ftkit.machine import runtime
-from ftkit.planning.backbone_candidates import candidates_of
+from ftkit.planning.backbone_candidates import Candidate, candidates_of
 from ftkit.planning.backbone_names import require_probes
 from ftkit.planning.backbone_result import BackboneSearch
 from ftkit.planning.backbone_rounds import FINALISTS, Rounds
@@ -47,7 +47,7 @@ def search_backbones(
     Args:
         backbones: Hub ids, local folders, or names of embedded ones.
         settled: settings of the backbone that stay as the recipe has them, see `candidates_of`.
-        limit: seconds; no further round is begun that would go beyond it.
+        limit: seconds; after them no candidate is tried any more.
 
     Raises:
         RecipeError: the task or the recipe's own backbone is not one for probes.
@@ -59,7 +59,7 @@ def search_backbones(
     begin = time.perf_counter()
     candidates, refused = candidates_of(recipe, backbones, splits.label_names, settled)
     log.info(f"backbones: {len(candidates)} candidates, probed on training rows")
-    rounds = Rounds(recipe, splits, machine, candidates, refused)
+    rounds = Rounds(recipe, splits, machine, sorted(candidates, key=_size), refused)
 
     def elapsed() -> float:
         return runtime.on_main(lambda: time.perf_counter() - begin)
@@ -79,9 +79,18 @@ def run(rounds: Rounds, limit: float, elapsed: Callable[[], float], always: floa
     """
     rows = _first_rows(len(rounds.alive), rounds.available, len(rounds.splits.label_names))
     while rows > rounds.rows:
-        rounds.judge(rows)
+        rounds.judge(rows, late=lambda: elapsed() > limit)
         allowed = min(limit, max(always, SHARE * rounds.exhaustive()))
-        rows = rounds.halve(allowed - elapsed())
+        if len(rounds.alive) > 1:
+            rows = rounds.halve(allowed - elapsed())
+
+
+def _size(candidate: Candidate) -> tuple[float, float]:
+    """Return what orders candidates by their cost, as far as that is known before they are tried.
+
+    Small images and few layers of all backbones come first, so that all have a turn in little time.
+    """
+    return candidate.image_size or math.inf, candidate.layers or math.inf
 
 
 def _first_rows(candidates: int, available: int, classes: int) -> int:
