@@ -32,8 +32,9 @@ ELSEWHERE = {
     "python -m pytest tests/test_losses.py -k weights": "runs these tests",
     "ruff check . && ruff format --check . && mypy": "scripts/test.sh does it",
     "bash scripts/peers.sh": "installs other tools; tests/test_bench_accuracy.py has the rest",
-    "python scripts/bench_accuracy.py --data ../shared/data/sst2 ../shared/data/ag_news --test-rows "
-    "2000": "trains for hours; tests/test_bench_accuracy.py has what surrounds it",
+    "python scripts/bench_accuracy.py --data ../shared/data/sst2 ../shared/data/ag_news": (
+        "trains for hours; tests/test_bench_accuracy.py has what surrounds that"
+    ),
     "python scripts/bench_accuracy.py --data ../shared/data/cifar10": "the same",
     "python scripts/bench_accuracy.py --report": (
         "tests/test_bench_accuracy.py::test_the_report_replaces_what_stands_between_its_marks"
