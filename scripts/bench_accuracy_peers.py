@@ -181,19 +181,22 @@ def setfit(asked: argparse.Namespace, clock: Clock) -> Answer:
             model.encode([*inputs, *others][-128:])
             rest = (time.perf_counter() - begin) / 128 * (len(inputs) + len(others))
         most = max(TRIED + 1, int((SHARE * clock.left - rest) / step))
-        whole = steps_of_an_epoch(rows)
+        whole = steps_of_an_epoch(labels)
         model, ends = trained(most if most < whole else -1, folder)
     return np.asarray(model.predict(others)), f"{len(ends)} of {whole} steps"
 
 
-def steps_of_an_epoch(rows: Any) -> int:
-    """Return how many batches of SetFit's default sampling are one epoch."""
-    from setfit import TrainingArguments
-    from setfit.sampler import ContrastiveDataset
+def steps_of_an_epoch(labels: np.ndarray, batch_size: int = 16) -> int:
+    """Return how many batches of SetFit's default sampling are one epoch.
 
-    how = TrainingArguments()
-    pairs = ContrastiveDataset(rows["text"], rows["label"], False, -1, how.sampling_strategy)
-    return -(-len(pairs) // how.embedding_batch_size)
+    A row makes a pair with every row, itself too. Of pairs of one class and pairs of two, the fewer
+    are repeated until there are as many as of the others. They are counted and not made, since
+    there may be billions.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    same = int((counts * (counts + 1) // 2).sum())
+    others = int((counts.sum() ** 2 - (counts**2).sum()) // 2)
+    return -(-2 * max(same, others) // batch_size)
 
 
 def fastai(asked: argparse.Namespace, clock: Clock) -> Answer:

@@ -16,7 +16,7 @@ from scipy.stats import binom
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import bench_accuracy
 from bench_accuracy import Cell, read, rows_of, seconds_of_ftkit, still_to_run
-from bench_accuracy_peers import Clock
+from bench_accuracy_peers import Clock, steps_of_an_epoch
 from bench_accuracy_report import BEGIN, END, Answers, cells_of, table, verdict, write_report
 from measure_contrastive import draw
 
@@ -86,6 +86,12 @@ def test_the_clock_of_a_peer_leaves_its_trial_out():
         clock._begin -= 50  # so long did the trial take
     assert clock.spent < 1
     assert clock.left > 99
+
+
+def test_an_epoch_of_pairs_has_as_many_steps_as_setfit_takes():
+    """SetFit 1.2's own set of pairs has so many batches of 16 with 5 rows of each class."""
+    assert steps_of_an_epoch(np.repeat(range(4), 5)) == 19
+    assert steps_of_an_epoch(np.repeat(range(2), 5)) == 4
 
 
 @pytest.mark.parametrize(
