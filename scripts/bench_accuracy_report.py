@@ -173,7 +173,7 @@ def table(cells: list[CellFigures]) -> list[str]:
 
 def _shown(figure: Figure | None) -> str:
     if figure is None:
-        return "not run"
+        return "–"
     told = ", ".join(figure.told)
     text = (
         f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]; {told}; {figure.seconds:.0f} s"
