@@ -31,6 +31,14 @@ ELSEWHERE = {
     "python -m pytest tests/test_task_contract.py": "runs these tests",
     "python -m pytest tests/test_losses.py -k weights": "runs these tests",
     "ruff check . && ruff format --check . && mypy": "scripts/test.sh does it",
+    "bash scripts/peers.sh": "installs other tools; tests/test_bench_accuracy.py has the rest",
+    "python scripts/bench_accuracy.py --data ../shared/data/sst2 ../shared/data/ag_news": (
+        "trains for hours; tests/test_bench_accuracy.py has what surrounds that"
+    ),
+    "python scripts/bench_accuracy.py --data ../shared/data/cifar10": "the same",
+    "python scripts/bench_accuracy.py --report": (
+        "tests/test_bench_accuracy.py::test_the_report_replaces_what_stands_between_its_marks"
+    ),
     "bash scripts/docs.sh": "installs the extra docs; tests/test_docs.py follows the links",
     "python -m build": "tests/test_wheel.py::test_an_installed_wheel_knows_its_recipes",
     "python -m zipfile --list dist/ftkit-*.whl": "looks at what the line before it made",
