@@ -55,7 +55,7 @@ def _cells(each: Probed, found: BackboneSearch) -> tuple[str, ...]:
         with_ends(each.score.value, each.score.low, each.score.high),
         "best" if each is found.probed[0] else shown_p(test).removeprefix("=") if test else "–",
         f"{each.rows:,}",
-        f"{plain(1000 * each.seconds_per_row, 2)} ms",
+        _cost(each).removesuffix(" a row"),
         size(each.model_bytes),
     )
 
@@ -67,22 +67,22 @@ def _to_best(each: Probed, found: BackboneSearch) -> Paired | None:
 
 
 def sentences(found: BackboneSearch) -> list[str]:
-    """Return what is chosen and why, what cannot be told apart from it, and what it took."""
-    best, chosen = found.probed[0], found.chosen
-    figure = found.figure.replace("_", " ")
-    why = "the best"
-    if chosen is not best:
-        why = f"the quickest of those that are about as good as {best.candidate}"
+    """Return what is chosen, what cannot be told apart from it, and what it took."""
+    best, figure = found.chosen, found.figure.replace("_", " ")
     said = [
-        f"chosen   {chosen.candidate}: {figure} "
-        f"{with_ends(chosen.score.value, chosen.score.low, chosen.score.high)} on {chosen.rows:,} "
-        f"training rows, {plain(1000 * chosen.seconds_per_row, 2)} ms a row; {why}"
+        f"chosen   {best.candidate}: {figure} "
+        f"{with_ends(best.score.value, best.score.low, best.score.high)} on {best.rows:,} training "
+        f"rows, {_cost(best)}"
     ]
     tested = [(each, _to_best(each, found)) for each in found.probed[1:]]
-    alike = [str(each.candidate) for each, test in tested if test and test.p >= LEVEL]
-    worse = [str(each.candidate) for each, test in tested if test and test.p < LEVEL]
+    alike = [each for each, test in tested if test and test.p >= LEVEL]
+    worse = [each for each, test in tested if test and test.p < LEVEL]
     if alike:
-        said.append(f"tests    not told apart from {best.candidate}: {_named(alike)}")
+        quickest = min(alike, key=lambda each: each.seconds_per_row)
+        more = ""
+        if quickest.seconds_per_row < best.seconds_per_row:
+            more = f"; {quickest.candidate} is quicker, {_cost(quickest)}"
+        said.append(f"tests    not told apart from it: {_named(alike)}{more}")
     if worse:
         said.append(f"{'' if alike else 'tests':<8} shown to be worse: {_named(worse)}")
     left = [each for each in found.probed if not each.finalist]
@@ -100,10 +100,14 @@ def sentences(found: BackboneSearch) -> list[str]:
     return said
 
 
-def _named(names: Sequence[str]) -> str:
-    if len(names) <= MOST_NAMED:
-        return visible(listed(names))
-    return f"{len(names)} others"
+def _named(several: Sequence[Probed]) -> str:
+    if len(several) <= MOST_NAMED:
+        return visible(listed([str(each.candidate) for each in several]))
+    return f"{len(several)} others"
+
+
+def _cost(each: Probed) -> str:
+    return f"{plain(1000 * each.seconds_per_row, 2)} ms a row"
 
 
 def write(found: BackboneSearch, folder: Path, pictures: Path) -> None:

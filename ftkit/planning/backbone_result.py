@@ -32,7 +32,6 @@ class BackboneSearch:
 
     figure: str
     probed: tuple[Probed, ...]
-    chosen: Probed
     tests: PairedTests
     """Of the finalists, by the names of their candidates."""
     first_rows: int
@@ -45,3 +44,8 @@ class BackboneSearch:
     """That the search took."""
     exhaustive: float
     """Seconds that the backbones alone would take with all rows, as far as this search can tell."""
+
+    @property
+    def chosen(self) -> Probed:
+        """The best finalist; of equals the quickest."""
+        return self.probed[0]

@@ -14,7 +14,6 @@ import pyarrow as pa
 from ftkit.compare.intervals import interval
 from ftkit.compare.paired_tests import run_paired_tests
 from ftkit.compare.row_statistics import READERS, RunStatistics, StrategyStatistics
-from ftkit.compare.verdict import margin_of
 from ftkit.data.splits import Splits, group_numbers
 from ftkit.errors import DataError, FtkitError, RecipeError
 from ftkit.machine import interruption, runtime
@@ -31,8 +30,6 @@ from ftkit.tasks.base import Task
 log = logging.getLogger(__name__)
 FINALISTS = 4
 """So few candidates are not halved any more, and see as many rows as the time allows."""
-NEAR = 0.005
-"""A quicker finalist is chosen where it is worse by so much at most, see `margin_of`."""
 
 
 class Rounds:
@@ -178,12 +175,9 @@ class Rounds:
         probed = tuple(self._probed(probe, probe in finalists) for probe in every)
         named = {str(p.candidate): self.statistics[str(p.candidate)] for p in finalists}
         tests = runtime.on_main(lambda: run_paired_tests(named, self.figure))
-        least = probed[0].score.value - margin_of(self.figure, NEAR, probed[0].score.value)[0]
-        good = [each for each in probed if each.finalist and each.score.value >= least]
         return BackboneSearch(
             figure=self.figure,
             probed=probed,
-            chosen=min(good, key=lambda each: each.seconds_per_row),
             tests=tests,
             first_rows=min(self.judged_by.values()),
             available=self.available,
