@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import make_image
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as Pillow
 
@@ -150,6 +151,20 @@ def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
     enough = table(tmp_path, text=texts(40), label=CLASSES)
     assert asked(enough).strategy.kind == "full"
     assert asked(enough, "data.train_rows=20").strategy.kind == "contrastive"
+
+
+def test_few_images_train_the_head_alone(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for colour in ("red", "blue"):
+        (tmp_path / "photos" / colour).mkdir(parents=True)
+        for number in range(20):
+            make_image(colour, number).save(tmp_path / "photos" / colour / f"{number}.png")
+    photos = tmp_path / "photos"
+    few = "data.train_rows=24"
+    assert asked(photos, few).strategy.kind == "head"
+    assert "and strategy head, since a class has 12 images in the mean" in caplog.text
+    assert asked(photos, few, "train.epochs=2").strategy.kind == "full"
+    assert asked(photos).strategy.kind == "full"
 
 
 def test_the_column_of_texts_is_known_by_what_it_holds(tmp_path):

@@ -35,6 +35,7 @@ from ftkit.errors.addresses import shown
 from ftkit.recipe import (
     Contrastive,
     Data,
+    HeadOnly,
     ImageClassification,
     ImageRegression,
     ImageTagging,
@@ -76,8 +77,9 @@ WORDS = 4
 """Texts have so many words at least, in the mean; what has fewer is a name or a category."""
 MANY = 3
 """A column of texts beside so many columns of numbers and categories is a remark in a table."""
-FEW_LABELS = 16
-"""Texts of a class, in the mean, with which a backbone learns more from pairs of them."""
+FEW_LABELS = {"texts": (16, Contrastive().kind), "images": (12, HeadOnly().kind)}
+"""Where a class has so many rows or fewer, in the mean, the other strategy tells more of them right
+than training the whole backbone does; see docs/choosing.md."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
@@ -108,10 +110,11 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
     recipe = Recipe(**{**dict(base), **about, **own})
     recipe = recipe.override(usual_settings(recipe, asked))
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
-    few = kind.rows_of_class <= FEW_LABELS and (noun, told) == ("texts", "class")
-    if few and strategy is None and not any(map(_of_training, asked)):
-        recipe = recipe.with_strategy(Contrastive().kind)
-        says += f", and strategy contrastive, since a class has {kind.rows_of_class:.3g} texts"
+    few, suited = FEW_LABELS.get(noun, (0, ""))
+    free = strategy is None and not any(map(_of_training, asked))
+    if free and kind.rows_of_class <= few:
+        recipe = recipe.with_strategy(suited)
+        says += f", and strategy {suited}, since a class has {kind.rows_of_class:.3g} {noun}"
         says += " in the mean"
     log.info(f"{says}; --set task.kind=KIND takes another task, a name of 'ftkit list' a recipe")
     return recipe
