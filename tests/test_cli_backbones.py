@@ -8,6 +8,7 @@ import pytest
 from ftkit import Recipe
 from ftkit.cli.backbones import named, settled, words_for
 from ftkit.cli.main import main
+from ftkit.cli.request import resolve
 from ftkit.errors import RecipeError
 from ftkit.recipe import Backbone
 
@@ -20,6 +21,11 @@ def tiny(tiny_recipe, tmp_path, monkeypatch):
     file = tmp_path / "tiny.json"
     file.write_text(tiny_recipe.to_json())
     return file
+
+
+def _after(flag, words):
+    """The word after a flag; None where there is none."""
+    return words[words.index(flag) + 1] if flag in words else None
 
 
 def test_names_are_parted_by_commas():
@@ -40,8 +46,19 @@ def test_what_cannot_be_meant_is_refused(backbone, backbones, said):
 
 def test_what_the_user_set_of_a_backbone_is_known():
     assert settled(["backbone.image_size=64", "train.epochs=2"]) == {"image_size"}
-    chosen = Backbone(id="a", layers=4, pooling="first")
-    assert words_for(chosen) == ("a", ["backbone.layers=4", "backbone.pooling=first"])
+    for said in ("backbone.allow_pickle=true", "backbone.revision=main", 'backbone={"id": "a"}'):
+        with pytest.raises(RecipeError, match="is for one backbone, and several are to be chosen"):
+            settled([said])
+
+
+def test_the_words_for_a_backbone_are_what_differs_from_the_recipe():
+    own = Backbone(id="a", image_size=96, revision="abc")
+    other = Backbone(id="b", image_size=96, layers=4, pooling="first")
+    assert words_for(other, own) == ("b", ["backbone.layers=4", "backbone.pooling=first"])
+    whole = own.model_copy(update={"image_size": None})
+    assert words_for(whole, own) == (None, ["backbone.image_size=null"])  # its revision stays
+    recipe = resolve("effnet-digits", None, None, None, ["backbone.image_size=null"], False, None)
+    assert recipe.backbone.image_size is None
 
 
 @pytest.mark.usefixtures("unverified")
@@ -63,9 +80,14 @@ def test_training_takes_the_best_backbone_and_keeps_what_was_found(tiny, checkpo
     assert f"chosen   {found['chosen']}" in said.err
     assert main([*asked, "--resume"]) == 0  # it holds this run; nothing is chosen again
     assert "candidates" not in capsys.readouterr().err
+    assert main([*asked[:4], "--backbones", "./other", "--out", "run", "--resume"]) == 2
+    assert "this run began with backbone" in capsys.readouterr().err
     words = next(line for line in said.out.splitlines() if line.startswith("next"))
     compare = shlex.split(words.partition(", ")[2])
-    assert compare[compare.index("--backbone") + 1] == chosen["id"]
+    places = [place for place, word in enumerate(compare) if word == "--set"]
+    changes = [compare[place + 1] for place in places]
+    name = _after("--backbone", compare)
+    assert resolve(str(tiny), None, None, name, changes, False, None).backbone == used.backbone
 
 
 def test_comparing_backbones_prints_a_table_and_the_command_that_trains(tiny, checkpoint, capsys):
@@ -79,7 +101,7 @@ def test_comparing_backbones_prints_a_table_and_the_command_that_trains(tiny, ch
     }  # fmt: skip
     following = shlex.split(next(line for line in said.splitlines() if line.startswith("next"))[5:])
     assert following[:3] == ["ftkit", "train", str(tiny)]
-    assert following[following.index("--backbone") + 1] == str(resnet)
+    assert _after("--backbone", following) == str(resnet)
     assert "backbone.image_size=32" in following
     assert main(words) == 0  # the same folder is written again
 
@@ -103,6 +125,7 @@ def test_a_folder_with_other_things_is_left_alone(tiny, capsys):
         ("train mlp-digits --backbone auto", "trains a perceptron"),
         ("compare bart-cldr --backbones auto", "translation has none"),
         ("train {tiny} --backbones ./nowhere", "there is no such folder"),
+        ("train {tiny} --backbones a,b --set backbone.allow_pickle=true", "is for one backbone"),
     ],
 )
 def test_wrong_requests_are_one_line(words, said, tiny, capsys):

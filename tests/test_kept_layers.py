@@ -11,6 +11,8 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    EfficientNetConfig,
+    FunnelConfig,
     ModernBertConfig,
     ModernBertForSequenceClassification,
     pipeline,
@@ -97,6 +99,18 @@ def test_stages_cannot_be_left_out(family, checkpoint):
     assert count_layers(AutoConfig.from_pretrained(folder)) is None
     with pytest.raises(ModelError, match="no single row of layers that could end earlier"):
         load_model(Backbone(id=str(folder), layers=1), ("a", "b"), 0, IMAGES)
+
+
+def test_layers_that_are_a_sum_over_stages_cannot_be_left_out():
+    """EfficientNet and Funnel say how many layers they have, and are not built by that number."""
+    for config in (EfficientNetConfig(), FunnelConfig()):
+        assert count_layers(config) is None
+
+
+def test_a_model_of_one_layer_has_one(checkpoint):
+    config = AutoConfig.from_pretrained(checkpoint("bert"), num_hidden_layers=1)
+    assert len(config.architectures) == 1
+    assert count_layers(config) == 1
 
 
 def test_more_layers_than_there_are_is_refused(checkpoint):

@@ -108,7 +108,7 @@ def test_folders_of_classes_and_files_with_their_types_are_images(tmp_path):
     recipe = asked(tmp_path / "photos")
     assert (recipe.task.kind, recipe.name) == ("image-classification", "effnet-photos")
     own = find("effnet-digits")
-    assert (recipe.backbone.id, recipe.strategy) == (own.backbone.id, own.strategy)
+    assert (recipe.backbone.id, recipe.strategy.kind) == (own.backbone.id, "lpft")  # of few
     assert (recipe.backbone.image_size, recipe.task.augment.flip) == (None, True)  # no digits
     pictures(tmp_path, 4)
     features = Features({"scan": Image(), "kind": ClassLabel(names=["a", "b"])})
@@ -148,23 +148,28 @@ def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
     assert asked(numbers).strategy.kind == "full"
     rows = table(tmp_path, a=FLOATS[:32], label=CLASSES[:32])
     assert asked(rows).strategy.kind == "full"
-    enough = table(tmp_path, text=texts(40), label=CLASSES)
+    enough = table(tmp_path, text=texts(130), label=[("good", "bad")[n % 2] for n in range(130)])
     assert asked(enough).strategy.kind == "full"
-    assert asked(enough, "data.train_rows=20").strategy.kind == "contrastive"
+    assert asked(enough, "data.train_rows=128").strategy.kind == "contrastive"
 
 
-def test_few_images_train_the_head_alone(tmp_path, caplog):
+def test_few_images_train_the_head_first(tmp_path, caplog):
     caplog.set_level("INFO")
     for colour in ("red", "blue"):
         (tmp_path / "photos" / colour).mkdir(parents=True)
         for number in range(20):
             make_image(colour, number).save(tmp_path / "photos" / colour / f"{number}.png")
     photos = tmp_path / "photos"
-    few = "data.train_rows=24"
-    assert asked(photos, few).strategy.kind == "head"
-    assert "and strategy head, since a class has 12 images in the mean" in caplog.text
+    few = "data.train_rows=32"
+    assert asked(photos, few).strategy.kind == "lpft"
+    assert "and strategy lpft, since a class has 16 images in the mean" in caplog.text
     assert asked(photos, few, "train.epochs=2").strategy.kind == "full"
     assert asked(photos).strategy.kind == "full"
+
+
+def test_a_column_of_labels_without_any_chooses_no_strategy(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b,label\n1,2,\n3,4,\n")
+    assert asked(tmp_path / "rows.csv").strategy.kind == "full"
 
 
 def test_the_column_of_texts_is_known_by_what_it_holds(tmp_path):

@@ -23,6 +23,10 @@ KINDS = "layer_types"
 """How the name of a setting ends that says of each layer what kind it is."""
 
 
+STAGES = ("depths", "num_block_repeats", "block_sizes")
+"""Settings with the number of layers of each stage, of which the number of all is the sum."""
+
+
 def count_layers(config: Any) -> int | None:
     """Return how many layers a Transformer has by its configuration, of which any may be the last.
 
@@ -32,9 +36,11 @@ def count_layers(config: Any) -> int | None:
     count = getattr(config, "num_hidden_layers", None)
     if not isinstance(count, int) or getattr(config, "is_encoder_decoder", False):
         return None
-    settings = config.to_dict().items()
-    of_each = [name for name, v in settings if isinstance(v, (list, tuple)) and len(v) == count]
-    return count if all(name.endswith(KINDS) for name in of_each) else None
+    settings = config.to_dict()
+    lists = {name: v for name, v in settings.items() if isinstance(v, (list, tuple))}
+    of_each = [name for name, v in lists.items() if len(v) == count and name != "architectures"]
+    alike = all(name.endswith(KINDS) for name in of_each)
+    return count if alike and not any(name in settings for name in STAGES) else None
 
 
 def keep_layers(config: Any, backbone: Backbone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ftkit.errors.names import visible
 from ftkit.machine.streams import Console
 from ftkit.machine.terminal import rank
 from ftkit.recipe import AUTO, Backbone, Mlp, Recipe
+from ftkit.recipe.backbone import AXES
 
 
 def named(backbone: str | None, backbones: str | None) -> tuple[str, ...]:
@@ -55,15 +57,30 @@ def left_open(recipe: Recipe) -> Recipe:
 
 
 def settled(changes: Sequence[str]) -> frozenset[str]:
-    """Return what the user has said of the backbone by --set, by the names of the settings."""
-    paths = (path.partition(".") for path in parse_changes(changes))
-    return frozenset(name for section, _, name in paths if section == "backbone")
+    """Return what the user has said of the backbone by --set, by the names of the settings.
+
+    Raises:
+        RecipeError: it is something else than how any backbone is used.
+    """
+    paths = [path for path in parse_changes(changes) if path.partition(".")[0] == "backbone"]
+    names = frozenset(path.partition(".")[2] for path in paths)
+    if others := names - {*AXES}:
+        raise RecipeError(
+            f"--set {'.'.join(filter(None, ('backbone', min(others))))} is for one backbone, and "
+            f"several are to be chosen from; set {', '.join(AXES)} alone, or name one by --backbone"
+        )
+    return names
 
 
-def words_for(backbone: Backbone | Mlp) -> tuple[str, list[str]]:
-    """Return (its id, the words of --set) that take this backbone as it is used."""
-    values = ((name, getattr(backbone, name)) for name in ("layers", "image_size", "pooling"))
-    return backbone.id, [f"backbone.{n}={v}" for n, v in values if v not in (None, AUTO)]
+def words_for(chosen: Backbone | Mlp, own: Backbone | Mlp) -> tuple[str | None, list[str]]:
+    """Return (its id, what --set takes) that make the backbone that was chosen of a recipe's own.
+
+    The id is None where it is the same.
+    """
+    differing = [name for name in AXES if getattr(chosen, name) != getattr(own, name)]
+    words = [f"backbone.{name}={json.dumps(getattr(chosen, name))}" for name in differing]
+    plain = [word.replace('"', "") for word in words]
+    return (None if chosen.id == own.id else chosen.id), plain
 
 
 def compare_backbones(

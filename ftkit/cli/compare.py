@@ -128,7 +128,7 @@ def _compare_backbones(
     limit: float | None,
 ) -> None:
     """Print what probes say of backbones, and the command that trains the chosen one."""
-    names = named(backbone, backbones)
+    names, fixed = named(backbone, backbones), settled(set_)
     recipe = resolve(target, None, data, None, set_, smoke, None)
     names = to_choose_from(names, recipe)
     speak()
@@ -137,14 +137,14 @@ def _compare_backbones(
     try:
         with heartbeat.watching_machines(), watched():
             chosen = compare_backbones(
-                recipe, names, settled(set_), out, math.inf if limit is None else limit
+                recipe, names, fixed, out, math.inf if limit is None else limit
             )
     finally:
         stop()
     if rank() == 0:
-        own, changes = words_for(chosen.backbone)
-        kept = [change for change in set_ if not change.startswith("backbone.")]
-        print(f"next     {command_line('train', target, None, data, own, [*kept, *changes], None)}")
+        name, changes = words_for(chosen.backbone, recipe.backbone)
+        again = command_line("train", target, None, data, name, [*set_, *changes], None)
+        print(f"next     {again}")
 
 
 def _print_runs(folders: list[Path], out: Path | None, margin: float) -> None:

@@ -86,8 +86,9 @@ def train(
     speak(quieten=False)
     limit = None if budget is None else seconds_of(budget)
     names = named(backbone, backbones)
-    own = None if names else backbone
-    resolved = resolve(recipe, strategy, data, own, set_, smoke, flags)
+    asked = None if names else backbone
+    resolved = resolve(recipe, strategy, data, asked, set_, smoke, flags)
+    own, fixed = resolved.backbone, settled(set_) if names else frozenset()
     if names:
         names, resolved = to_choose_from(names, resolved), left_open(resolved)
     if show:
@@ -110,13 +111,13 @@ def train(
 
         clock = Clock.of_process()
         if push_to_hub is not None and rank() == 0:
-            claim_repository(push_to_hub, private, revision, pin(resolved))
+            claim_repository(push_to_hub, private, revision, resolved if names else pin(resolved))
         if resolved.train.push_checkpoints is not None and rank() == 0:
             claim_repository(resolved.train.push_checkpoints, private)
         try:
             with heartbeat.watching_machines(), watched():
                 again = resume or resume_anyway
-                if wanted := LeftToMeasure(*automatic, limit, names, settled(set_)):
+                if wanted := LeftToMeasure(*automatic, limit, names, fixed):
                     resolved, again = decide(resolved, wanted, folder, again), True
                     clock.lap("choices")
                 result = finetune(resolved, folder, again, resume_anyway, fresh, clock)
@@ -133,8 +134,8 @@ def train(
             print(f"hub      {publish(folder, push_to_hub, private=private, revision=revision)}")
         same = [change for change in set_ if change.startswith(("data.", "task.", "backbone."))]
         if names:
-            backbone, chosen = words_for(resolved.backbone)
-            same = [change for change in same if not change.startswith("backbone.")] + chosen
+            backbone, chosen = words_for(resolved.backbone, own)
+            same += chosen
         compare = command_line("compare", recipe, None, data, backbone, same, None)
         answer, inputs = shlex.join(["ftkit", "predict", str(folder)]), resolved.task.noun.upper()
         print(f"next     {answer} {inputs}, {compare}")

@@ -23,6 +23,7 @@ from ftkit.errors import FtkitError, ModelError
 from ftkit.hub.names import PREFIX
 from ftkit.machine import runtime
 from ftkit.recipe import Backbone, Recipe
+from ftkit.recipe.backbone import AXES
 from ftkit.tasks import task_of
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ SIDES = (32, 64, 96, 128, 160, 192, 224, 256, 320, 384)
 """Sides of images in pixels that are tried with a CNN, up to the one that it was trained on."""
 DEPTHS = 6
 """A Transformer is tried with so many numbers of layers at most, evenly spread."""
-AXES = ("layers", "image_size", "pooling")
-"""Settings of a backbone that a candidate may have of its own."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,6 @@ class Candidate:
         if self.image_size is not None:
             said.append(f"{self.image_size} px")
         return " ".join(said)
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The words of a command that take this backbone."""
-        values = [(name, getattr(self, name)) for name in AXES]
-        asked = [f"backbone.{name}={v}" for name, v in values if v not in (None, "auto")]
-        return ("--backbone", self.id, *(word for each in asked for word in ("--set", each)))
 
 
 def candidates_of(
@@ -115,7 +107,7 @@ def _of_one(
         )
     axes: dict[str, list[Any]] = {axis: [kept.get(axis, getattr(backbone, axis))] for axis in AXES}
     if "layers" not in settled:
-        axes["layers"] = _depths(model, backbone)
+        axes["layers"] = _depths(model, own.layers if name == own.id else None)
     if "image_size" not in settled and recipe.task.noun == "images":
         axes["image_size"] = _sides(model, processor, own.image_size if name == own.id else None)
     if "pooling" not in settled and recipe.task.noun == "texts":
@@ -126,24 +118,25 @@ def _of_one(
                 yield Candidate(name, layers, side, way)
 
 
-def _depths(model: Any, backbone: Backbone) -> list[int | None]:
-    """Return numbers of layers, all of them as None."""
+def _depths(model: Any, asked: int | None) -> list[int | None]:
+    """Return numbers of layers, all of them as None, and that which the recipe has."""
     count = count_layers(model.config)
     if count is None:
         return [None]
     count -= any(".layer." in part for part in pooling.pooling_parts(model))  # the added one
     few = min(DEPTHS, count)
-    fewer = sorted({round(count * part / few) for part in range(1, few)}, reverse=True)
-    return [None, *fewer]
+    fewer = {round(count * part / few) for part in range(1, few)} | {asked or count}
+    return [None, *sorted(fewer - {count}, reverse=True)]
 
 
 def _sides(model: Any, processor: Any, asked: int | None) -> list[int | None]:
-    """Return sides of images, the backbone's own as None where the recipe has no other."""
+    """Return sides of images, the backbone's own as None, and that which the recipe has."""
     if not is_convolutional(model):
         return [asked]
     blank = processor(Image.new("RGB", (64, 64)), return_tensors="pt")["pixel_values"]
     own = blank.shape[-1]
-    return [None, *sorted({side for side in (*SIDES, asked or own) if side < own}, reverse=True)]
+    smaller = {side for side in SIDES if side < own} | {asked or own}
+    return [None, *sorted(smaller - {own}, reverse=True)]
 
 
 def _poolings(model: Any, backbone: Backbone) -> list[str]:

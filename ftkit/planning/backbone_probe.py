@@ -75,9 +75,9 @@ class Probe:
             loaded = family_of(recipe.backbone).load(task, part, recipe.train.seed)
         model, inputs = loaded.model, loaded.inputs
         place(model, recipe.train.channels_last, machine.device)
-        if reason := why_not_alone(model, inputs, machine):
-            raise ModelError(f"{self.candidate} gives no features of whole rows: {reason}")
         name = recipe.backbone.id
+        if reason := why_not_alone(model, inputs, machine):
+            raise ModelError(f"{name} gives no features of whole rows: {reason}")
         if name not in precisions:
             wanted = recipe.train.precision
             precisions[name] = fastest_precision(model, inputs, wanted, machine)
@@ -120,19 +120,27 @@ def held_out_means(values: np.ndarray, targets: np.ndarray, which: np.ndarray) -
     centred = targets - targets.mean(0)
     best, least = None, np.inf
     for penalty in PENALTIES:
-        weighted = basis * (strength / (strength + penalty))
-        missed = centred - weighted @ (basis.T @ centred)
+        root = basis * np.sqrt(strength / (strength + penalty))
+        intercept = np.full((len(values), 1), len(values) ** -0.5)
+        root = np.hstack([root, intercept])  # the hat matrix is this times itself
+        missed = centred - root @ (root.T @ centred)
         means = np.full(targets.shape, np.nan)
         for rows in folds:
-            own = weighted[rows] @ basis[rows].T + 1 / len(values)  # the intercept sees all rows
-            left = np.linalg.solve(np.eye(len(rows)) - own, missed[rows])
-            means[rows] = targets[rows] - left
+            means[rows] = targets[rows] - _without(root[rows], missed[rows])
         held = which >= 0
         error = float(((means[held] - targets[held]) ** 2).mean())
         if best is None or error < least:
             best, least = means[held], error
     assert best is not None
     return best
+
+
+def _without(root: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """Return (1 - root root')^-1 missed, by the smaller of the two products of root with itself."""
+    n, R = root.shape
+    if n <= R:
+        return np.linalg.solve(np.eye(n) - root @ root.T, missed)
+    return missed + root @ np.linalg.solve(np.eye(R) - root.T @ root, root.T @ missed)
 
 
 def _decomposed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

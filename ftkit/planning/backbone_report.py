@@ -88,8 +88,8 @@ def sentences(found: BackboneSearch) -> list[str]:
     left = [each for each in found.probed if not each.finalist]
     if left:
         said.append(
-            f"left     {len(left)} after fewer rows, where {len(left)} others did better; no test "
-            f"shows that they are worse"
+            f"left     {len(left)} that were not among the best on as many rows; no test shows "
+            f"that they are worse"
         )
     said += [f"without  {visible(reason)}" for reason in found.refused]
     said.append(
@@ -141,6 +141,10 @@ def draw(found: BackboneSearch, file: Path) -> None:
     )
 
 
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 def _as_json(found: BackboneSearch) -> dict[str, Any]:
     """Return all that was found, as JSON can write it."""
     return {
@@ -158,7 +162,7 @@ def _as_json(found: BackboneSearch) -> dict[str, Any]:
                 "pooling": each.candidate.pooling,
                 "rows": each.rows,
                 found.figure: {
-                    "value": each.score.value, "low": each.score.low, "high": each.score.high,
+                    end: _finite(getattr(each.score, end)) for end in ("value", "low", "high")
                 },
                 "seconds_per_row": each.seconds_per_row,
                 "parameters": each.parameters,

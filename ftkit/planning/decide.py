@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from ftkit.errors import RecipeError
 from ftkit.finetuning.finetune import make_ready
 from ftkit.finetuning.folder import is_complete, open_folder
 from ftkit.machine import runtime
@@ -69,7 +70,8 @@ def decide(recipe: Recipe, wanted: LeftToMeasure, folder: Path, resume: bool = F
         return recipe_as_decided(recipe, wanted, runtime.on_main(lambda: read_recipe(folder)))
     imports = time.time() - psutil.Process().create_time()
     machine = runtime.start(recipe.train.seed)
-    recipe = runtime.on_main(partial(pin, recipe))
+    if not wanted.backbones:  # else the one that is chosen is pinned
+        recipe = runtime.on_main(partial(pin, recipe))
     runtime.on_main(lambda: is_complete(folder, recipe, resume=False))
     searched = None
     if wanted.backbones:
@@ -118,7 +120,13 @@ def recipe_as_decided(recipe: Recipe, wanted: LeftToMeasure, before: Recipe) -> 
     if wanted.strategy:
         recipe = recipe.with_strategy(before.strategy.kind)
     if wanted.backbones:
-        recipe = recipe.model_copy(update={"backbone": before.backbone})
+        if before.backbone.id not in wanted.backbones:
+            raise RecipeError(
+                f"this run began with backbone '{before.backbone.id}', which is none of those that "
+                f"are asked for now: {', '.join(wanted.backbones)}; give another --out"
+            )
+        asked = {name: getattr(recipe.backbone, name) for name in wanted.settled}
+        recipe = recipe.model_copy(update={"backbone": before.backbone.model_copy(update=asked)})
     changes: dict[str, Any] = {}
     if recipe.train.batch_size == AUTO:
         changes |= changes_to_settled(recipe, before)

@@ -35,10 +35,10 @@ from ftkit.errors.addresses import shown
 from ftkit.recipe import (
     Contrastive,
     Data,
-    HeadOnly,
     ImageClassification,
     ImageRegression,
     ImageTagging,
+    Lpft,
     Recipe,
     TabularClassification,
     TabularRegression,
@@ -77,9 +77,9 @@ WORDS = 4
 """Texts have so many words at least, in the mean; what has fewer is a name or a category."""
 MANY = 3
 """A column of texts beside so many columns of numbers and categories is a remark in a table."""
-FEW_LABELS = {"texts": (16, Contrastive().kind), "images": (12, HeadOnly().kind)}
-"""Where a class has so many rows or fewer, in the mean, the other strategy tells more of them right
-than training the whole backbone does; see docs/choosing.md."""
+FEW_LABELS = {"texts": (64, Contrastive().kind), "images": (16, Lpft().kind)}
+"""Where a class has so many rows or fewer, in the mean, this strategy told more test rows right than
+training the whole backbone from a new head did; docs/choosing.md has the figures."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
@@ -112,7 +112,7 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
     few, suited = FEW_LABELS.get(noun, (0, ""))
     free = strategy is None and not any(map(_of_training, asked))
-    if free and kind.rows_of_class <= few:
+    if free and 0 < kind.rows_of_class <= few:
         recipe = recipe.with_strategy(suited)
         says += f", and strategy {suited}, since a class has {kind.rows_of_class:.3g} {noun}"
         says += " in the mean"

@@ -8,6 +8,9 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
 
+AXES = ("layers", "image_size", "pooling")
+"""Settings of a backbone that say how it is used, and not which one it is."""
+
 
 class Backbone(Settings):
     """A pretrained model to start from."""
