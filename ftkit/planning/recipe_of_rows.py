@@ -78,8 +78,8 @@ WORDS = 4
 MANY = 3
 """A column of texts beside so many columns of numbers and categories is a remark in a table."""
 FEW_LABELS = {"texts": (64, Contrastive().kind), "images": (16, Lpft().kind)}
-"""Where a class has so many rows or fewer, in the mean, this strategy told more test rows right than
-training the whole backbone from a new head did; docs/choosing.md has the figures."""
+"""Where a class has so many rows or fewer, in the mean, this strategy told as many test rows right
+as training the whole backbone from a new head did, or more; docs/choosing.md has the figures."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
