@@ -132,12 +132,12 @@ class Rounds:
 
     @property
     def available(self) -> int:
-        """Training rows that there are for it."""
+        """Training rows that a candidate sees at most."""
         return min(MOST_ROWS, len(self.splits.train))
 
     def exhaustive(self) -> float:
         """Return the seconds that all candidates would take for all rows."""
-        return self.available * sum(p.seconds_per_row for p in (*self.probes, *self.alive))
+        return len(self.splits.train) * sum(p.seconds_per_row for p in (*self.probes, *self.alive))
 
     def halve(self, seconds: float) -> int:
         """Leave the worse half, and return how many rows the next round has; as many as now: none.
@@ -182,7 +182,7 @@ class Rounds:
             probed=probed,
             tests=tests,
             first_rows=min(self.judged_by.values()),
-            available=self.available,
+            available=len(self.splits.train),
             refused=tuple(dict.fromkeys(self.refused)),
             seconds=0.0,
             exhaustive=self.exhaustive(),
