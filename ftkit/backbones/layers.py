@@ -21,8 +21,6 @@ from ftkit.recipe import Backbone
 ROWS = (nn.ModuleList, nn.Sequential)
 KINDS = "layer_types"
 """How the name of a setting ends that says of each layer what kind it is."""
-
-
 STAGES = ("depths", "num_block_repeats", "block_sizes")
 """Settings with the number of layers of each stage, of which the number of all is the sum."""
 

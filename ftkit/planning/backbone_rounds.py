@@ -83,10 +83,7 @@ class Rounds:
         for number, probe in enumerate(self.alive, 1):
             interruption.check()
             if left and late():
-                self.refused.append(
-                    f"no time was left to try {len(self.alive) - number + 1} of {len(self.alive)} "
-                    f"candidates, from {probe.candidate} on"
-                )
+                self._leave_untried(self.alive[number - 1 :])
                 break
             try:
                 probe.read(self.splits, rows, self.machine, self.precisions)
@@ -106,6 +103,16 @@ class Rounds:
         self.rows = rows
         order = [(-self.values[str(p.candidate)], p.seconds_per_row) for p in left]
         self.alive = [left[n] for n in sorted(range(len(left)), key=order.__getitem__)]
+
+    def _leave_untried(self, rest: Sequence[Probe]) -> None:
+        """Keep what earlier rounds found of these, or say that they were not tried at all."""
+        if self.rows:
+            self.probes += rest[::-1]
+            return
+        self.refused.append(
+            f"no time was left to try {len(rest)} of {len(self.alive)} candidates, from "
+            f"{rest[0].candidate} on; give a longer --budget, or fewer by --backbones"
+        )
 
     def _note(
         self,
