@@ -121,6 +121,7 @@ def test_a_folder_with_other_things_is_left_alone(tiny, capsys):
         ("compare {tiny} --backbone auto", "ftkit compare --backbones A,B,C"),
         ("compare {tiny} --backbones auto --strategies head", "leave out --strategies"),
         ("compare {tiny} --backbones auto --seeds 2", "leave out --strategies"),
+        ("compare . --backbones auto", "leave out --strategies, --seeds, finished runs"),
         ("train {tiny} --backbones a --backbone b", "give one of them"),
         ("train mlp-digits --backbone auto", "trains a perceptron"),
         ("compare bart-cldr --backbones auto", "translation has none"),

@@ -70,16 +70,17 @@ def compare(
     if folders and len(folders) < len(targets):
         other = next(target for target in targets if not os.path.isdir(target))
         raise RecipeError(f"give recipes, or folders of finished runs, not both; {other} is none")
+    others = strategies is not None or seeds != 1 or len(targets) > 1 or folders
+    if backbones is not None and others:
+        raise RecipeError(
+            "--backbones compares backbones for one recipe, by probes; leave out --strategies, "
+            "--seeds, finished runs and further recipes, or compare strategies with --backbone NAME"
+        )
     if folders:
         return _print_runs(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
     speak(quieten=False)
     if backbones is not None:
-        if strategies is not None or seeds != 1 or len(targets) > 1:
-            raise RecipeError(
-                "--backbones compares backbones for one recipe, by probes; leave out --strategies, "
-                "--seeds and further recipes, or compare strategies with --backbone NAME"
-            )
         target = targets[0] if targets else None
         return _compare_backbones(target, data, backbone, backbones, set_, smoke, out, limit)
     recipes = [

@@ -48,7 +48,7 @@ class LeftToMeasure:
     backbones: tuple[str, ...] = ()
     """Of which one is chosen; none: the recipe's own is taken."""
     settled: frozenset[str] = frozenset()
-    """What is not chosen of a backbone, see `ftkit.planning.backbone_candidates.AXES`."""
+    """What is not chosen of a backbone, see `ftkit.recipe.backbone.AXES`."""
 
     def __bool__(self) -> bool:
         chosen = self.strategy or self.learning_rate or bool(self.backbones)
