@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ftkit.errors.names import visible
 from ftkit.runs.finished import read_journal
@@ -223,6 +223,9 @@ def plot_costs(
         lines = [f"{n}  {name}" for n, name in enumerate(drawable(names, range(len(names)), 48), 1)]
         drawn.text(1.02, 0.98, "\n".join(lines), transform=drawn.transAxes, va="top")
         drawn.set(xscale="log", xlabel=axes[0], ylabel=axes[1])
+        drawn.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        drawn.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
+        drawn.xaxis.set_minor_formatter(NullFormatter())
         drawn.grid(alpha=0.3)
         drawn.legend(frameon=False, loc="lower right")
 
