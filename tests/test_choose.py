@@ -141,6 +141,15 @@ def test_a_given_strategy_stays(recipe, monkeypatch):
         chosen(recipe.with_strategy("lora"), 1.0, monkeypatch, strategy=False)
 
 
+def test_few_labels_of_a_class_get_the_strategy_that_suits_them(recipe, monkeypatch):
+    few = recipe.override({"data.train_rows": 40})
+    found = chosen(few, 1e4, monkeypatch)
+    assert found.recipe.strategy.kind == "lpft"
+    assert "a class has 13.3 images in the mean" in found.why
+    assert "the head alone has accuracy" in found.why
+    assert chosen(few, 1.0, monkeypatch).recipe.strategy.kind == "head"  # no time for more
+
+
 def test_a_perceptron_is_refused(monkeypatch):
     with pytest.raises(RecipeError, match="perceptron"):
         chosen(registry.find("mlp-digits"), 100.0, monkeypatch)

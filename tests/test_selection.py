@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from ftkit.training.selection import best_validation, rank, without_gain
+from ftkit import registry
+from ftkit.training.selection import FEWEST_ROWS, best_validation, choose_epoch, rank, without_gain
 
 
 def validations(*pairs, by="accuracy"):
@@ -43,3 +44,13 @@ def test_a_lower_loss_at_an_equal_figure_is_a_gain_but_one_that_creeps_is_not():
     creeping = [(0.5, 1 - 1e-6 * number) for number in range(10)]
     assert without_gain(validations(*creeping), "accuracy") == 9
     assert without_gain([], "accuracy") == 0
+
+
+def test_validation_rows_choose_an_epoch_where_there_are_enough_or_the_recipe_asks():
+    recipe = registry.find("minilm-langid")
+    assert choose_epoch(recipe, FEWEST_ROWS)
+    assert not choose_epoch(recipe, FEWEST_ROWS - 1)
+    for asked in ({"train.best_by": "loss"}, {"train.early_stopping": 3}):
+        assert choose_epoch(recipe.override(asked), 4)
+    for writing in ("t5-multi30k", "distilbert-ner"):  # a row is many words
+        assert choose_epoch(registry.find(writing), 4)

@@ -127,25 +127,43 @@ def test_resume_goes_on_with_the_losses_of_the_uninterrupted_run(tiny_recipe, tm
     assert result.steps == 3 * math.ceil(52 / 8)
 
 
-def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
-    draw = np.random.default_rng(0)  # labels by chance: what is learned makes validation worse
-    for number in range(60):
-        folder = tmp_path / "data" / f"class{draw.integers(3)}"
-        folder.mkdir(parents=True, exist_ok=True)
-        make_image("red", number).save(folder / f"{number}.png")
-    recipe = tiny_recipe.override(
-        {"train.epochs": 10, "strategy.learning_rate": 1e-2, "train.best_by": "loss"}
-    ).override({"data.path": str(tmp_path / "data")})
-    ready, result = fitted(recipe, tmp_path)
-    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+def of_chance(recipe, folder, rows, **settings):
+    """Return the recipe on labels by chance: what is learned makes validation worse."""
+    draw = np.random.default_rng(0)
+    for number in range(rows):
+        of_class = folder / "data" / f"class{draw.integers(3)}"
+        of_class.mkdir(parents=True, exist_ok=True)
+        make_image("red", number).save(of_class / f"{number}.png")
+    changes = {"train.epochs": 10, "strategy.learning_rate": 1e-2, **settings}
+    return recipe.override(changes).override({"data.path": str(folder / "data")})
+
+
+def kept_and_seen(recipe, folder):
+    """Train, and return the validation loss of what is kept, and those of all epochs."""
+    ready, result = fitted(recipe, folder)
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     seen = [entry["validation_loss"] for entry in entries if "validation_loss" in entry]
     rows = ready.inputs.validation
     logits = predict_logits(ready.model, rows, recipe.train, runtime.start(0))
     kept = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(rows.labels))
-    assert min(seen) < seen[-1]
-    assert float(kept) == pytest.approx(min(seen), rel=1e-5)
     assert result.validation["loss"] == pytest.approx(float(kept), rel=1e-5)
     assert result.validation["accuracy"] == (logits.argmax(1) == rows.labels).mean()
+    return float(kept), seen
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
+    recipe = of_chance(tiny_recipe, tmp_path, 60, **{"train.best_by": "loss"})
+    kept, seen = kept_and_seen(recipe, tmp_path)
+    assert min(seen) < seen[-1]
+    assert kept == pytest.approx(min(seen), rel=1e-5)
+
+
+def test_few_validation_rows_do_not_choose_an_epoch(tiny_recipe, tmp_path, caplog):
+    caplog.set_level("INFO")
+    kept, seen = kept_and_seen(of_chance(tiny_recipe, tmp_path, 60), tmp_path)
+    assert min(seen) < seen[-1]
+    assert kept == pytest.approx(seen[-1], rel=1e-5)
+    assert "validation rows are too few to choose an epoch by" in caplog.text
 
 
 def kept_of_equal_figures(recipe, folder, monkeypatch, resume=False):

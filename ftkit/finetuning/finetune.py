@@ -42,6 +42,7 @@ from ftkit.runs.pinning import licences, pin
 from ftkit.runs.result import RunResult, Seconds
 from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
+from ftkit.strategies.few_labels import tip_on_few_labels
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.inputs import Inputs
@@ -100,6 +101,8 @@ def _finetune(
         return runtime.on_main(lambda: read_finished(folder))
 
     ready = make_ready(recipe, machine)
+    if tip := tip_on_few_labels(recipe, ready.inputs.train.labels):
+        log.info(tip)
     if resume:
         runtime.on_main(lambda: require_same_rows(folder, ready.splits, anyway))
     settled = settle_batch_size(ready.resolved(recipe), ready.model, ready.inputs, machine)

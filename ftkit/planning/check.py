@@ -24,6 +24,7 @@ from ftkit.machine import runtime
 from ftkit.machine.numbers import plain, size, span
 from ftkit.machine.terminal import duration, quiet
 from ftkit.recipe import Recipe
+from ftkit.strategies.few_labels import tip_on_few_labels
 from ftkit.tasks import task_of
 from ftkit.tasks.few_rows import note_on_few_rows
 from ftkit.tasks.loading import examine, load_splits
@@ -136,15 +137,18 @@ def check(recipe: Recipe, command: str = "") -> Report:
         machine=machine.device_name,
         command=command,
         splits=_sizes(splits) if splits else {},
-        notes=_notes(splits, findings) if splits else (),
+        notes=_notes(splits, findings, recipe) if splits else (),
         findings=findings,
         plan=plan,
     )
 
 
-def _notes(splits: Splits, findings: tuple[Finding, ...]) -> tuple[str, ...]:
+def _notes(splits: Splits, findings: tuple[Finding, ...], recipe: Recipe) -> tuple[str, ...]:
     """Return the notes without those that repeat an error: rows of an error are not left out."""
     notes = (*splits.notes, *note_on_few_rows(splits, task_of(splits.task)))
+    if splits.task.tells == "class":
+        tip = tip_on_few_labels(recipe, np.asarray(splits.train["label"]))
+        notes += (tip,) if tip else ()
     errors = "\n".join(found.message for found in findings if found.severity == "error")
     return tuple(note for note in notes if note.removeprefix("left out: ") not in errors)
 

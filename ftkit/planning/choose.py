@@ -3,6 +3,7 @@
 The head goes first, on cached features: it costs seconds and says what the backbone knows already.
 Then two real steps of the whole model say what a step costs, and the rest is arithmetic. All of it
 moves where it fits; LoRA, whose steps are hardly shorter, is for what does not fit into memory.
+Where a class has few labels, a strategy that is made for them is tried instead.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ftkit.machine.terminal import duration, quiet
 from ftkit.recipe import Mlp, Recipe
 from ftkit.strategies import strategy_of
 from ftkit.strategies.base import Strategy
+from ftkit.strategies.few_labels import rows_of_class, suited_to
 from ftkit.strategies.heads import why_not_alone
 from ftkit.tasks.evaluation import MOST_VERIFIED
 from ftkit.tasks.metrics.intervals import wilson
@@ -114,7 +116,8 @@ def choose(
     clock = Clock(math.inf if budget is None else budget, imports)
     begin = time.perf_counter()
     kinds = ["full", "lora"] if strategy else [recipe.strategy.kind]
-    ready = make_ready(recipe.with_strategy(kinds[0]) if strategy else recipe, machine)
+    made = kinds[0]
+    ready = make_ready(recipe.with_strategy(made) if strategy else recipe, machine)
     place(ready.model, recipe.train.channels_last, machine.device)
     clock.loading = time.perf_counter() - begin
     said, head = "", None
@@ -126,14 +129,19 @@ def choose(
         if head is not None and gone > MOST_SPENT_ON_HEAD * clock.budget:
             why = f"head: {said}; {duration(gone)} are gone, too much to try more"
             return Choice(recipe.with_strategy("head"), why)
+        rows = rows_of_class(ready.task.settings, ready.inputs.train.labels)
+        suited = suited_to(recipe.task.noun, rows)
+        if head is not None and suited:
+            kinds = [suited]
+            said += f"; a class has {rows:.3g} {recipe.task.noun} in the mean"
     for kind in kinds:
         wanted = recipe.with_strategy(kind) if strategy else recipe
         chosen = strategy_of(wanted.strategy)
         if strategy and not _fits_into_memory(chosen, ready, machine):
             said += f"; {kind} does not fit into memory"
             continue
-        if kind != kinds[0]:
-            ready = make_ready(wanted, machine)
+        if kind != made:
+            ready, made = make_ready(wanted, machine), kind
         elif strategy:
             chosen.adapt(ready.model)
         found = _choice_that_fits(wanted, ready, machine, clock, later, demanding=head is not None)

@@ -33,12 +33,10 @@ from ftkit.data.usual_columns import IMAGE_NAMES, TEXT_NAMES, usually_named
 from ftkit.errors import DataError, RecipeError, nearest
 from ftkit.errors.addresses import shown
 from ftkit.recipe import (
-    Contrastive,
     Data,
     ImageClassification,
     ImageRegression,
     ImageTagging,
-    Lpft,
     Recipe,
     TabularClassification,
     TabularRegression,
@@ -47,6 +45,7 @@ from ftkit.recipe import (
     TextTagging,
 )
 from ftkit.recipe.defaults import usual_settings
+from ftkit.strategies.few_labels import suited_to
 
 log = logging.getLogger(__name__)
 TASKS: dict[tuple[str, str], Any] = {
@@ -77,9 +76,6 @@ WORDS = 4
 """Texts have so many words at least, in the mean; what has fewer is a name or a category."""
 MANY = 3
 """A column of texts beside so many columns of numbers and categories is a remark in a table."""
-FEW_LABELS = {"texts": (64, Contrastive().kind), "images": (16, Lpft().kind)}
-"""Where a class has so many rows or fewer, in the mean, this strategy told as many test rows right
-as training the whole backbone from a new head did, or more; docs/choosing.md has the figures."""
 FEW = 3
 """So many different whole numbers are classes, and more where a table reads them as categories."""
 
@@ -110,9 +106,9 @@ def recipe_of_rows(path: str, asked: Mapping[str, Any], strategy: str | None = N
     recipe = Recipe(**{**dict(base), **about, **own})
     recipe = recipe.override(usual_settings(recipe, asked))
     says = f"{noun} with {SAID[told]}: {name} ({base.backbone.id}) with task {task().kind}"
-    few, suited = FEW_LABELS.get(noun, (0, ""))
+    suited = suited_to(noun, kind.rows_of_class)
     free = strategy is None and not any(map(_of_training, asked))
-    if free and 0 < kind.rows_of_class <= few:
+    if free and suited:
         recipe = recipe.with_strategy(suited)
         says += f", and strategy {suited}, since a class has {kind.rows_of_class:.3g} {noun}"
         says += " in the mean"

@@ -227,7 +227,7 @@ class ContrastiveStrategy(Strategy):
             scaler.update()
             schedule.step()
             optimiser.zero_grad()
-            record.note(step, float(loss))
+            record.note(step, float(loss.detach()))
         if machine.world_size > 1:
             for parameter in moving:
                 torch.distributed.broadcast(parameter.data, 0)

@@ -118,6 +118,11 @@ def _train(
         channels_last=way.channels_last,
         callbacks=[journal, *stopping],
     )
+    if trainer.keeps_last:
+        log.info(
+            f"{len(inputs.validation)} validation rows are too few to choose an epoch by, so the "
+            f"last one is kept (--set train.best_by={recipe.best_by} keeps the best)"
+        )
     trainer.remove_callback(PrinterCallback)
     if machine.is_main and sys.stderr.isatty():
         trainer.add_callback(Bar())

@@ -53,6 +53,8 @@ class ExactTrainer(Trainer):
     """Where processes share a copy of the model that is trained, see `ftkit.training.sharded`."""
     best_by: str
     """The validation figure that picks the weights to keep."""
+    keeps_last = False
+    """Whether the last validation's weights are kept instead, whatever their figures."""
     begins_trained = False
     """Whether the model is validated before the first step, and kept if nothing is better."""
     progress: Progress | None = None
@@ -171,7 +173,8 @@ class ExactTrainer(Trainer):
         Trainer's own compares the figure alone, and so keeps the earliest of equals.
         """
         figures, before = validations(self.state)[self.state.global_step], self.kept_figures()
-        better = not before or rank(figures, self.best_by) > rank(before, self.best_by)
+        better = self.keeps_last or not before
+        better = better or rank(figures, self.best_by) > rank(before, self.best_by)
         if better:
             self.state.best_metric = figures[self.best_by]
             self.state.best_global_step = self.state.global_step

@@ -1,7 +1,8 @@
 """Which validation's weights are kept, and whether one brought a gain: for every kind of training.
 
 A figure such as accuracy takes few values on few validation rows, so equal figures are the rule
-there. Among them the lower loss decides, which every row moves.
+there. Among them the lower loss decides, which every row moves. Where there are very few of them,
+the best of many epochs is the one that they were luckiest with, so the last epoch is kept.
 """
 
 from __future__ import annotations
@@ -9,11 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ftkit.recipe import LOWER_IS_BETTER
+from ftkit.recipe import LOWER_IS_BETTER, Recipe
 
+FEWEST_ROWS = 20
+"""Fewer validation rows do not choose an epoch; docs/choosing.md has what that gave."""
 LEAST_GAIN = 1e-4
 """Share by which the loss must fall at an equal figure to count as a gain for early stopping; else
 a loss that creeps would never end a run. scikit-learn's `tol` is 1e-4, too."""
+
+
+def choose_epoch(recipe: Recipe, rows: int) -> bool:
+    """Return whether validation rows choose the epoch whose weights are kept; else it is the last.
+
+    They do where there are `FEWEST_ROWS` of them or a row tells more than a single label, and where
+    the recipe names the figure to choose by or stops early.
+
+    Args:
+        rows: of the validation split.
+    """
+    asked = recipe.train.best_by is not None or recipe.train.early_stopping is not None
+    return asked or rows >= FEWEST_ROWS or recipe.task.tells not in ("class", "tags", "number")
 
 
 def rank(figures: Mapping[str, float], by: str) -> tuple[float, float]:

@@ -31,6 +31,7 @@ from ftkit.training.compiled import compiled, forget_compiled, own_folder
 from ftkit.training.modes import Unfreezing, keeping_statistics_of_one
 from ftkit.training.optimiser import Pace, decaying_names, parameter_groups
 from ftkit.training.reading import ReadingTrainer
+from ftkit.training.selection import choose_epoch
 from ftkit.training.sharded import is_shared
 from ftkit.training.target_scaling import scale_of
 from ftkit.training.watch import Watch
@@ -66,6 +67,7 @@ class FrozenTrainer(ReadingTrainer):
             **arguments,
         )
         self.task, self.best_by = task, recipe.best_by
+        self.keeps_last = not choose_epoch(recipe, len(inputs.validation))
         self.begins_trained = begins_trained(recipe.task, arguments["model"])
         self.scale = scale_of(task, labels, arguments["model"])
         self.rows_in_step: list[int] = []
