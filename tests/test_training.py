@@ -158,12 +158,12 @@ def test_the_best_checkpoint_is_kept_not_the_last(tiny_recipe, tmp_path):
     assert kept == pytest.approx(min(seen), rel=1e-5)
 
 
-def test_few_validation_rows_do_not_choose_an_epoch(tiny_recipe, tmp_path, caplog):
+def test_few_validation_images_do_not_choose_an_epoch(tiny_recipe, tmp_path, caplog):
     caplog.set_level("INFO")
     kept, seen = kept_and_seen(of_chance(tiny_recipe, tmp_path, 60), tmp_path)
     assert min(seen) < seen[-1]
     assert kept == pytest.approx(seen[-1], rel=1e-5)
-    assert "validation rows are too few to choose an epoch by" in caplog.text
+    assert "validation images are too few to choose an epoch by" in caplog.text
 
 
 def kept_of_equal_figures(recipe, folder, monkeypatch, resume=False):

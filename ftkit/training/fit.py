@@ -120,7 +120,7 @@ def _train(
     )
     if trainer.keeps_last:
         log.info(
-            f"{len(inputs.validation)} validation rows are too few to choose an epoch by, so the "
+            f"{len(inputs.validation)} validation images are too few to choose an epoch by, so the "
             f"last one is kept (--set train.best_by={recipe.best_by} keeps the best)"
         )
     trainer.remove_callback(PrinterCallback)

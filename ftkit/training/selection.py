@@ -1,8 +1,9 @@
 """Which validation's weights are kept, and whether one brought a gain: for every kind of training.
 
 A figure such as accuracy takes few values on few validation rows, so equal figures are the rule
-there. Among them the lower loss decides, which every row moves. Where there are very few of them,
-the best of many epochs is the one that they were luckiest with, so the last epoch is kept.
+there. Among them the lower loss decides, which every row moves. Of images, which training sees
+changed in every epoch, the last epoch is kept where validation rows are few: the best of many
+epochs would be the one that they were luckiest with.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from ftkit.recipe import LOWER_IS_BETTER, Recipe
 
-FEWEST_ROWS = 20
-"""Fewer validation rows do not choose an epoch; docs/choosing.md has what that gave."""
+FEWEST_IMAGES = 40
+"""Fewer validation images do not choose an epoch; docs/choosing.md has what that gave."""
 LEAST_GAIN = 1e-4
 """Share by which the loss must fall at an equal figure to count as a gain for early stopping; else
 a loss that creeps would never end a run. scikit-learn's `tol` is 1e-4, too."""
@@ -22,14 +23,14 @@ a loss that creeps would never end a run. scikit-learn's `tol` is 1e-4, too."""
 def choose_epoch(recipe: Recipe, rows: int) -> bool:
     """Return whether validation rows choose the epoch whose weights are kept; else it is the last.
 
-    They do where there are `FEWEST_ROWS` of them or a row tells more than a single label, and where
-    the recipe names the figure to choose by or stops early.
+    They do where there are enough of them, where the rows are no images, and where the recipe names
+    the figure to choose by or stops early.
 
     Args:
         rows: of the validation split.
     """
     asked = recipe.train.best_by is not None or recipe.train.early_stopping is not None
-    return asked or rows >= FEWEST_ROWS or recipe.task.tells not in ("class", "tags", "number")
+    return asked or rows >= FEWEST_IMAGES or recipe.task.noun != "images"
 
 
 def rank(figures: Mapping[str, float], by: str) -> tuple[float, float]:
