@@ -1,8 +1,8 @@
 """Which epoch should be kept? Rules on the validation rows, compared on test rows.
 
-    FTKIT_PRECISION=fp32 python scripts/measure_selection.py --rows 100 300 --seeds 3
+    python scripts/measure_selection.py --cases cifar10 mnist --rows 100 300 --strategy full
 
-Trains with every strategy below on small draws, notes the validation and the test figures after
+Trains on small draws as `ftkit train --data` does, notes the validation and the test figures after
 each epoch, and prints the mean test accuracy of the epoch that each rule keeps. The test rows take
 no part in any rule. `one error` is the one-standard-error rule (Breiman et al. 1984): epochs whose
 accuracy lies within the binomial standard error of the best one count as equal. Measurements lie in
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ftkit import registry
 from ftkit.backbones.structure import place
+from ftkit.cli.request import resolve
 from ftkit.finetuning.finetune import make_ready
 from ftkit.machine import runtime
 from ftkit.strategies import strategy_of
@@ -30,19 +30,14 @@ from ftkit.training.fitted import Session
 from ftkit.training.trainer import FrozenTrainer
 
 FILE = Path("runs/selection.jsonl")
-CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "cifar10": ("effnet-digits", "full", {"data.path": "../shared/data/cifar10"}),
-    "ag_news": (
-        "minilm-langid",
-        "full",
-        {"data.path": "../shared/data/ag_news", "task.max_length": 48, "train.epochs": 5},
-    ),
-    "sst2": (
-        "minilm-langid",
-        "full",
-        {"data.path": "../shared/data/sst2", "task.text": None, "train.epochs": 5},
-    ),
+IMAGES = ("backbone.image_size=64",)
+CASES: dict[str, tuple[str, ...]] = {
+    "cifar10": IMAGES,
+    "mnist": IMAGES,
+    "ag_news": ("task.max_length=48",),
+    "sst2": (),
 }
+"""Data sets beside the project, and what is set for them."""
 Rule = Callable[[np.ndarray, np.ndarray, int], int]
 
 
@@ -67,20 +62,25 @@ RULES: dict[str, Rule] = {
 }
 
 
-def measure(case: str, rows: int, seed: int) -> dict[str, Any]:
+def measure(case: str, strategy: str, rows: int, seed: int, test_rows: int) -> dict[str, Any]:
     """Return the figures of each epoch of one training, on validation and on test rows."""
-    name, strategy, changes = CASES[case]
-    draw = {"data.train_rows": rows, "data.test_rows": 1000, "train.seed": seed}
-    recipe = registry.find(name).with_strategy(strategy).override(changes | draw)
+    draw = (f"data.train_rows={rows}", f"data.test_rows={test_rows}", f"train.seed={seed}")
+    path = f"../shared/data/{case}"
+    recipe = resolve(None, strategy, path, None, (*CASES[case], *draw), False, None)
     machine = runtime.start(seed)
     ready = make_ready(recipe, machine)
     place(ready.model, recipe.train.channels_last, machine.device)
-    validation, test = [], []
+    steps: list[int] = []
+    validation: list[dict[str, float]] = []
+    test: list[dict[str, float]] = []
     usual = FrozenTrainer.score
 
     def noting(trainer: FrozenTrainer) -> dict[str, float]:
         figures, own = usual(trainer), trainer.inputs.test
+        if trainer.state.global_step in steps:  # the check of the best, reloaded
+            return figures
         told = trainer.task.predict(trainer.whole(), own, trainer.settings, trainer.machine)
+        steps.append(trainer.state.global_step)
         validation.append(figures)
         test.append(trainer.task.score(own.labels, told))
         return figures
@@ -89,20 +89,16 @@ def measure(case: str, rows: int, seed: int) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             strategy_of(recipe.strategy).train(
-                ready.model, ready.inputs, recipe, Session(machine, Path(folder))
+                ready.model, ready.inputs, ready.resolved(recipe), Session(machine, Path(folder))
             )
     finally:
         FrozenTrainer.score = usual  # type: ignore[method-assign]
-    epochs = recipe.train.epochs  # a check of the reloaded best may come after them
-    pick = {part: [f["accuracy"] for f in v[:epochs]] for part, v in _pairs(validation, test)}
-    return pick | {
-        "loss": [f["loss"] for f in validation[:epochs]],
-        "rows": len(ready.inputs.validation.labels),
+    return {
+        "validation": [figures["accuracy"] for figures in validation],
+        "loss": [figures["loss"] for figures in validation],
+        "test": [figures["accuracy"] for figures in test],
+        "rows": len(ready.inputs.validation),
     }
-
-
-def _pairs(validation: list[Any], test: list[Any]) -> list[tuple[str, list[Any]]]:
-    return [("validation", validation), ("test", test)]
 
 
 def main() -> None:
@@ -111,6 +107,8 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES))
     parser.add_argument("--rows", nargs="+", type=int, default=[100, 300])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--strategy", default="full")
+    parser.add_argument("--test-rows", type=int, default=500)
     given = parser.parse_args()
     FILE.parent.mkdir(exist_ok=True)
     known: dict[str, Any] = {}
@@ -121,9 +119,10 @@ def main() -> None:
         for rows in given.rows:
             found: dict[str, list[float]] = {name: [] for name in RULES}
             for seed in range(given.seeds):
-                key = f"{case} {rows} {seed}"
+                key = f"{case} {given.strategy} {rows} {seed} {given.test_rows}"
                 if key not in known:
-                    known[key] = {"key": key} | measure(case, rows, seed)
+                    of = measure(case, given.strategy, rows, seed, given.test_rows)
+                    known[key] = {"key": key} | of
                     with FILE.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(known[key]) + "\n")
                 of = known[key]
