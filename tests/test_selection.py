@@ -58,4 +58,5 @@ def test_validation_rows_choose_an_epoch_but_few_images_do_not():
     assert not choose_epoch(recipe, FEWEST_IMAGES - 1)
     for asked in ({"train.best_by": "loss"}, {"train.early_stopping": 3}):
         assert choose_epoch(recipe.override(asked), 4)
+    assert choose_epoch(recipe.with_strategy("head"), 4)
     assert choose_epoch(registry.find("minilm-langid"), 4)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ftkit.recipe import LOWER_IS_BETTER, Recipe
+from ftkit.recipe import LOWER_IS_BETTER, HeadOnly, Recipe
 
 FEWEST_IMAGES = 40
 """Fewer validation images do not choose an epoch; docs/choosing.md has what that gave."""
@@ -23,14 +23,15 @@ a loss that creeps would never end a run. scikit-learn's `tol` is 1e-4, too."""
 def choose_epoch(recipe: Recipe, rows: int) -> bool:
     """Return whether validation rows choose the epoch whose weights are kept; else it is the last.
 
-    They do where there are enough of them, where the rows are no images, and where the recipe names
-    the figure to choose by or stops early.
+    They do where there are enough of them, where a head is trained alone, where the rows are no
+    images, and where the recipe names the figure to choose by or stops early.
 
     Args:
         rows: of the validation split.
     """
     asked = recipe.train.best_by is not None or recipe.train.early_stopping is not None
-    return asked or rows >= FEWEST_IMAGES or recipe.task.noun != "images"
+    of_images = recipe.task.noun == "images" and not isinstance(recipe.strategy, HeadOnly)
+    return asked or rows >= FEWEST_IMAGES or not of_images
 
 
 def rank(figures: Mapping[str, float], by: str) -> tuple[float, float]:
