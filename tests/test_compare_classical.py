@@ -226,7 +226,7 @@ def test_each_stands_on_the_ladder_of_its_rows_alone():
         for name in ("minilm-langid", "mlp-diabetes", "effnet-digits")
     }
     assert usual == {
-        "minilm-langid": ["majority", "tfidf", "knn", "mlp"],
+        "minilm-langid": ["majority", "tfidf", "zeroshot", "knn"],
         "mlp-diabetes": ["majority", "boosting", "knn", "mlp"],
         "effnet-digits": ["majority", "knn", "mlp", "head"],
     }

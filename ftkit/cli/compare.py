@@ -42,8 +42,8 @@ def compare(
         Recipes: names, paths of .py or .json files, or Hub models of ftkit's; when not given, one
         that suits the rows of --data. Or folders of finished runs, which are shown in one table.
     strategies
-        What to run, with commas: majority, tfidf, boosting, knn, mlp, head, contrastive, lora,
-        lpft, bitfit, full. Those that suit the recipe when not given.
+        What to run, with commas: majority, tfidf, boosting, zeroshot, knn, mlp, head, contrastive,
+        lora, lpft, bitfit, full. Those that suit the recipe when not given.
     backbones
         Compare these instead, as in A,B,C, each with several numbers of layers or sides of images,
         by a probe of training rows; auto for those at hand.

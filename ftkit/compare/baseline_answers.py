@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 
 from ftkit.data.splits import Splits
+from ftkit.errors import RecipeError
 from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.runs.result import Latency
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 from ftkit.tasks.loading import load_splits, screen
+
+
+class Unfit(RecipeError):
+    """A baseline cannot tell rows like these, which only the rows say."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """What training must beat: the most frequent class, a linear model of words, boosted trees of
-columns, and the nearest training rows.
+columns, the names of classes, and the nearest training rows.
 
 Their folders hold run.json and predictions.parquet as every run's does, and baseline.json
 instead of recipe.json; there is no model/.
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from ftkit.compare.baseline_answers import BaselineAnswers, rows_of, threshold_of
+from ftkit.compare.baseline_answers import BaselineAnswers, Unfit, rows_of, threshold_of
 from ftkit.compare.classical import boosted_trees, linear_on_words
 from ftkit.compare.neighbours import nearest
+from ftkit.compare.zero_shot import by_class_names
 from ftkit.errors import RecipeError, RunError
 from ftkit.finetuning.clock import Clock, now
 from ftkit.finetuning.folder import write_predictions
@@ -35,6 +37,7 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
 
     Raises:
         RunError: the folder holds something else.
+        Unfit: it cannot tell rows like these, and no folder is left.
         RecipeError, DataError, ModelError, HubError: the request cannot be met.
     """
     clock, machine = Clock(), runtime.start(recipe.train.seed)
@@ -42,7 +45,11 @@ def run_baseline(kind: str, recipe: Recipe, folder: Path) -> RunResult:
         return RunResult.read(folder)
     runtime.on_main(lambda: _begin_folder(kind, recipe, folder))
     clock.lap("data")
-    told = KINDS[kind](recipe, machine)
+    try:
+        told = KINDS[kind](recipe, machine)
+    except Unfit:
+        runtime.on_main(lambda: _end_folder(folder))
+        raise
     clock.lap("evaluate")
 
     def finish() -> RunResult:
@@ -122,6 +129,13 @@ def _begin_folder(kind: str, recipe: Recipe, folder: Path) -> None:
         raise RunError(f"output folder {folder} cannot be written: {error.strerror}") from error
 
 
+def _end_folder(folder: Path) -> None:
+    """Remove what `_begin_folder` left."""
+    with suppress(OSError):  # something else lies there
+        (folder / BASELINE).unlink()
+        folder.rmdir()
+
+
 def majority(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     """Tell the mean label of the training rows for every row: most often the frequent class.
 
@@ -141,5 +155,6 @@ KINDS: dict[str, Callable[[Recipe, runtime.Machine], BaselineAnswers]] = {
     "majority": majority,
     "tfidf": linear_on_words,
     "boosting": boosted_trees,
+    "zeroshot": by_class_names,
     "knn": nearest,
 }

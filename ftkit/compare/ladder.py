@@ -3,6 +3,7 @@
 majority   the most frequent class of the training rows, or their mean
 tfidf      a linear model of the words and characters of texts
 boosting   boosted trees of the columns of a table
+zeroshot   the names of classes, in the frozen backbone's features of texts
 knn        the nearest training rows in the frozen backbone's features
 mlp        a perceptron written out by hand, from new weights
 head, contrastive, lora, lpft, full   the recipe's backbone, as far as each strategy moves it
@@ -19,9 +20,9 @@ from ftkit.errors import RecipeError, nearest
 from ftkit.errors.names import listed
 from ftkit.recipe import STRATEGIES, Augment, Full, HeadOnly, Mlp, Recipe, Train
 
-BASELINES = ("majority", "tfidf", "boosting", "knn")
+BASELINES = ("majority", "tfidf", "boosting", "zeroshot", "knn")
 """Rungs that leave no model: what training must beat."""
-NOUNS = {"tfidf": "texts", "boosting": "rows"}
+NOUNS = {"tfidf": "texts", "boosting": "rows", "zeroshot": "texts"}
 """What baselines read that are not for all rows."""
 SHARED = ("majority", "tfidf", "boosting", "mlp")
 """Rungs that do not use the backbone. All recipes share one of them."""
@@ -152,7 +153,10 @@ def _check_rows(recipes: Sequence[Recipe]) -> None:
 
 def _usual(recipe: Recipe) -> Iterator[str]:
     """Yield the rungs that are compared when the user asks for none."""
-    yield from (kind for kind in BASELINES if NOUNS.get(kind, recipe.task.noun) == recipe.task.noun)
+    noun = recipe.task.noun
+    for kind in BASELINES:
+        if NOUNS.get(kind, noun) == noun and (kind != "zeroshot" or _fits(kind, recipe)):
+            yield kind
     yield "mlp"
     if not isinstance(recipe.backbone, Mlp):
         yield from {"head", recipe.strategy.kind, *(s.kind for s in recipe.alternatives)}
@@ -181,6 +185,10 @@ def _baseline(kind: str, recipe: Recipe) -> Recipe:
     if NOUNS.get(kind, task.noun) != task.noun:
         reads = "columns of a table" if NOUNS[kind] == "rows" else NOUNS[kind]
         raise RecipeError(f"{kind} reads {reads}, and {task.kind} has none")
+    if kind == "zeroshot" and isinstance(recipe.backbone, Mlp):
+        raise RecipeError("a perceptron knows nothing of the names of classes")
+    if kind == "zeroshot" and (task.tells != "class" or getattr(task, "pair", None)):
+        raise RecipeError("zeroshot tells which class a single text is of")
     return Recipe(
         name=recipe.name,
         data=recipe.data,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from ftkit.compare.baseline_answers import Unfit
 from ftkit.compare.baselines import holds, read_baseline, run_baseline
 from ftkit.compare.finished_runs import Run
 from ftkit.compare.ladder import BASELINES, Ladder, Rung
@@ -142,7 +143,10 @@ def climb(
     """
     machine = runtime.start(seeds[0])
     begin, done = time.monotonic(), LadderRuns()
+    unfit: set[str] = set()
     for rung in (rung.with_seed(seed) for seed in seeds for rung in ladder.rungs):
+        if rung.label in unfit:
+            continue
         try:
             recipe = runtime.on_main(partial(pin, rung.recipe))
             folder, finished = runtime.on_main(partial(find_run, rung, recipe, out))
@@ -162,6 +166,10 @@ def climb(
                     result = run_baseline(rung.kind, recipe, folder)
                 else:
                     result = finetune(recipe, folder, resume=True)
+        except Unfit as error:  # on every rank alike
+            done.leave_out(f"{rung.label} was left out: {error}")
+            unfit.add(rung.label)
+            continue
         except FtkitError as error:
             if machine.world_size > 1:  # the others may not have it
                 raise

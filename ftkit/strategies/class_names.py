@@ -36,6 +36,23 @@ def texts_of_names(names: list[str]) -> list[str]:
     return [" ".join(name.replace("_", " ").replace("-", " ").split()) for name in apart]
 
 
+def named_rows(config: Any, train: Rows) -> TextRows | str:
+    """Return rows whose texts are the names of classes, or why these are no texts of theirs.
+
+    Args:
+        config: of the model, which knows the names.
+        train: rows whose tokenizer is used.
+    """
+    names = texts_of_names([config.id2label[number] for number in range(config.num_labels)])
+    if not isinstance(train, TextRows) or train.paired:
+        return "a row is no single text"
+    if bare := [name for name in names if not WORD.search(name)]:
+        return f"'{bare[0]}' has no word in it"
+    texts = [form.format(name) for form in FORMS for name in names]
+    labels = np.tile(np.arange(len(names)), len(FORMS))
+    return TextRows(Dataset.from_dict({"text": texts}), train.tokenizer, labels)
+
+
 def rows_of_names(head_inputs: HeadInputs, train: Rows) -> TextRows | None:
     """Return rows whose texts are the names of classes; None where these tell nothing.
 
@@ -43,18 +60,14 @@ def rows_of_names(head_inputs: HeadInputs, train: Rows) -> TextRows | None:
         head_inputs: of the model with its backbone as it was pretrained.
         train: rows of training, of which some are compared with the names.
     """
-    config: Any = head_inputs.model.config
-    names = texts_of_names([config.id2label[number] for number in range(config.num_labels)])
-    if not isinstance(train, TextRows) or train.paired:
+    named = named_rows(head_inputs.model.config, train)
+    if isinstance(named, str):
+        if isinstance(train, TextRows) and not train.paired:
+            log.info(f"names of classes are not used as texts: {named}")
         return None
-    if bare := [name for name in names if not WORD.search(name)]:
-        log.info(f"names of classes are not used as texts: '{bare[0]}' has no word in it")
-        return None
-    texts = [form.format(name) for form in FORMS for name in names]
-    labels = np.tile(np.arange(len(names)), len(FORMS))
-    named = TextRows(Dataset.from_dict({"text": texts}), train.tokenizer, labels)
+    assert isinstance(train, TextRows)
     told, asked = on_main(lambda: _told_by_names(head_inputs, named, train))
-    enough = told * len(names) > asked
+    enough = told * len(np.unique(named.labels)) > asked
     said = f"by the names of their classes {told} of {asked} training rows are told right"
     log.info(f"{said}: {'they are texts of their classes too' if enough else 'they are not used'}")
     return named if enough else None
