@@ -91,6 +91,12 @@ def test_names_without_words_are_left_out_in_a_sentence_and_nothing_fails(tmp_pa
     assert not list((tmp_path / "out").glob("*zeroshot*"))
 
 
+def test_a_backbone_that_is_no_sentence_encoder_is_left_out(tmp_path, checkpoint, capsys):
+    recipe = recipe_of(tmp_path, backbone=Backbone(id=str(checkpoint("bert"))))
+    assert told(tmp_path, recipe, "--strategies", "majority,zeroshot") == 0
+    assert "is not read as a sentence encoder" in " ".join(capsys.readouterr().err.split())
+
+
 def test_it_is_for_single_texts_of_one_class_and_a_pretrained_backbone(tmp_path):
     usual = [rung.kind for rung in build_ladder([recipe_of(tmp_path)]).rungs]
     assert usual[:4] == ["majority", "tfidf", "zeroshot", "knn"]

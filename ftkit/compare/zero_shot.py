@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from ftkit.backbones.pooling import pooling_parts
 from ftkit.backbones.structure import count_parameters, place
 from ftkit.compare.baseline_answers import BaselineAnswers, Unfit
 from ftkit.compare.neighbours import TEMPERATURE, latency_of_votes, unit
@@ -19,7 +20,6 @@ from ftkit.machine import runtime
 from ftkit.recipe import Recipe
 from ftkit.strategies.class_names import FORMS, named_rows
 from ftkit.strategies.head_inputs import head_inputs_of
-from ftkit.strategies.heads import why_not_alone
 from ftkit.tasks.inputs import Rows
 from ftkit.training.precision import fastest_precision
 
@@ -28,7 +28,7 @@ def by_class_names(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     """Tell for every row the class whose name is nearest. Every rank must call this.
 
     Raises:
-        Unfit: the names say nothing, or the backbone gives no features of whole rows.
+        Unfit: the names hold no words, or the backbone is no sentence encoder.
     """
     ready = make_ready(recipe, machine)
     model, inputs = ready.model, ready.inputs
@@ -36,8 +36,11 @@ def by_class_names(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
     named = named_rows(model.config, inputs.train)
     if isinstance(named, str):
         raise Unfit(f"the names of the classes are no texts of them: {named}")
-    if reason := why_not_alone(model, inputs, machine):
-        raise Unfit(f"{recipe.backbone.id} gives no features of whole rows: {reason}")
+    if not pooling_parts(model):
+        raise Unfit(
+            f"{recipe.backbone.id} is not read as a sentence encoder, whose vectors of a name and of "
+            f"a text can be compared"
+        )
     precision = fastest_precision(model, inputs, recipe.train.precision, machine)
 
     def vectors(rows: Rows) -> np.ndarray:
