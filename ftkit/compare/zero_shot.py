@@ -38,8 +38,8 @@ def by_class_names(recipe: Recipe, machine: runtime.Machine) -> BaselineAnswers:
         raise Unfit(f"the names of the classes are no texts of them: {named}")
     if not pooling_parts(model):
         raise Unfit(
-            f"{recipe.backbone.id} is not read as a sentence encoder, whose vectors of a name and of "
-            f"a text can be compared"
+            f"{recipe.backbone.id} is not read as a sentence encoder, which puts a text near the "
+            f"name of its class"
         )
     precision = fastest_precision(model, inputs, recipe.train.precision, machine)
 
