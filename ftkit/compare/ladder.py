@@ -186,9 +186,15 @@ def _baseline(kind: str, recipe: Recipe) -> Recipe:
         reads = "columns of a table" if NOUNS[kind] == "rows" else NOUNS[kind]
         raise RecipeError(f"{kind} reads {reads}, and {task.kind} has none")
     if kind == "zeroshot" and isinstance(recipe.backbone, Mlp):
-        raise RecipeError("a perceptron knows nothing of the names of classes")
+        raise RecipeError(
+            "a perceptron knows nothing of the names of classes, which zeroshot goes by; leave it "
+            "out, or name a recipe with a pretrained backbone"
+        )
     if kind == "zeroshot" and (task.tells != "class" or getattr(task, "pair", None)):
-        raise RecipeError("zeroshot tells which class a single text is of")
+        raise RecipeError(
+            "zeroshot tells which class a single text is of, and these rows are no such texts; "
+            "leave it out"
+        )
     return Recipe(
         name=recipe.name,
         data=recipe.data,
