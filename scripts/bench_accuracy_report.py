@@ -100,8 +100,15 @@ class CellFigures:
 
 
 def write_report(found: list[Answers], docs: Path) -> None:
-    """Print the table, and write it into accuracy.md and the figures into figures/accuracy.json."""
-    cells = cells_of(found)
+    """Write the figures into figures/accuracy.json, print their table, and put it into accuracy.md.
+
+    Cells of that file which nothing was found of, as they were measured elsewhere, stay.
+    """
+    file = docs / "figures/accuracy.json"
+    stored = json.loads(file.read_text("utf-8")) if file.exists() else []
+    figures = {(cell["data"], cell["rows"]): cell for cell in stored}
+    figures |= {(cell["data"], cell["rows"]): cell for cell in map(as_json, cells_of(found))}
+    cells = sorted(map(from_json, figures.values()), key=lambda c: (c.data, c.rows or np.inf))
     if not cells:
         print("nothing is finished in which ftkit and a peer have a seed in common")
         return
@@ -111,8 +118,7 @@ def write_report(found: list[Answers], docs: Path) -> None:
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-    figures = [as_json(cell) for cell in cells]
-    (docs / "figures/accuracy.json").write_text(f"{json.dumps(figures, indent=1)}\n", "utf-8")
+    file.write_text(f"{json.dumps([as_json(cell) for cell in cells], indent=1)}\n", "utf-8")
 
 
 def cells_of(found: Iterable[Answers]) -> list[CellFigures]:
@@ -239,3 +245,18 @@ def as_json(cell: CellFigures) -> dict[str, Any]:
             tools[tool] |= {"p": round(less.p, 5)}
     about = {"data": cell.data, "rows": cell.rows or "all", "seeds": cell.seeds, "n": cell.n}
     return {**about, "tools": tools}
+
+
+def from_json(stored: dict[str, Any]) -> CellFigures:
+    """Return a cell of figures that `as_json` stored."""
+    tools = {}
+    for tool, figure in stored["tools"].items():
+        less = None
+        if "p" in figure:
+            ends = figure["ends"]
+            less = Paired(figure["difference"], *ends, figure["p"], stored["n"], "as stored")
+        low, high = figure["interval"]
+        told = tuple(figure["told"])
+        tools[tool] = Figure(figure["accuracy"], low, high, figure["seconds"], told, less)
+    rows = 0 if stored["rows"] == "all" else stored["rows"]
+    return CellFigures(stored["data"], rows, stored["seeds"], stored["n"], tools)

@@ -159,6 +159,22 @@ def test_the_report_replaces_what_stands_between_its_marks(tmp_path):
     assert stored[0]["tools"]["probe"]["p"] < 0.001
 
 
+def test_cells_that_were_measured_elsewhere_stay(tmp_path):
+    (tmp_path / "figures").mkdir()
+    page, figures = tmp_path / "accuracy.md", tmp_path / "figures/accuracy.json"
+    page.write_text(f"{BEGIN}{END}")
+    pair = [answers("ftkit", 0.9, rows=5), answers("probe", 0.5, rows=5)]
+    all_rows = [each._replace(rows=0) for each in pair]
+    write_report(pair + all_rows, tmp_path)
+    before = page.read_text(), figures.read_text()
+    write_report([], tmp_path)
+    assert (page.read_text(), figures.read_text()) == before
+    again = [pair[0]._replace(told="otherwise"), pair[1]]
+    write_report(again, tmp_path)
+    lines = [line for line in page.read_text().splitlines() if "| news" in line]
+    assert ["otherwise" in line for line in lines] == [True, False]
+
+
 def test_the_command_line_knows_all_labels(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench", "--data", "x", "--rows", "5", "all"])
     assert bench_accuracy.parse().rows == [5, bench_accuracy.ALL]
