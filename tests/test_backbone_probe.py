@@ -179,3 +179,12 @@ def test_the_order_loses_no_row_and_groups_go_with_their_rows(tiny_recipe):
     moved = in_order(replace(read, train_groups=groups), 3)
     assert sorted(moved.train["index"]) == sorted(read.train["index"])
     assert moved.train_groups.tolist() == moved.train["index"][:]
+
+
+def test_an_embedded_backbone_is_not_called_as_a_folder_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    embedded = Candidate("embedded:minilm-l6", layers=1)
+    assert str(embedded) == "minilm-l6 1 layer"
+    (tmp_path / "minilm-l6").mkdir()
+    assert str(embedded) == "embedded:minilm-l6 1 layer"
+    assert str(Candidate("minilm-l6")) == "minilm-l6"

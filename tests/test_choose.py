@@ -14,6 +14,7 @@ from ftkit.finetuning.estimate import Estimate
 from ftkit.machine import runtime
 from ftkit.planning import choose
 from ftkit.recipe import Recipe
+from ftkit.strategies.few_labels import FEW_LABELS
 from ftkit.strategies.full import FullStrategy
 from ftkit.strategies.head import HeadOnlyStrategy
 
@@ -33,8 +34,9 @@ def chosen(recipe, budget, monkeypatch, per_step=1.0, strategy=True, imports=0.0
 
 
 @pytest.fixture
-def recipe(tiny_recipe, checkpoint):
-    """52 training rows, 7 steps an epoch, of a CNN."""
+def recipe(tiny_recipe, checkpoint, monkeypatch):
+    """52 training rows, 7 steps an epoch, of a CNN, as if 17 images of a class were many."""
+    monkeypatch.setitem(FEW_LABELS, "images", 16)
     path = str(checkpoint("resnet"))
     return tiny_recipe.override({"backbone.id": path, "train.epochs": 20})
 
@@ -144,7 +146,7 @@ def test_a_given_strategy_stays(recipe, monkeypatch):
 def test_few_labels_of_a_class_get_the_strategy_that_suits_them(recipe, monkeypatch):
     few = recipe.override({"data.train_rows": 40})
     found = chosen(few, 1e4, monkeypatch)
-    assert found.recipe.strategy.kind == "lpft"
+    assert found.recipe.strategy.kind == "contrastive"
     assert "a class has 13.3 images in the mean" in found.why
     assert "the head alone has accuracy" in found.why
     assert chosen(few, 1.0, monkeypatch).recipe.strategy.kind == "head"  # no time for more

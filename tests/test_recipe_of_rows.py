@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from ftkit import DataError, RecipeError
 from ftkit.cli.main import main
 from ftkit.cli.request import resolve
+from ftkit.recipe import Contrastive
 from ftkit.registry import find
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits
@@ -153,16 +154,16 @@ def test_few_labels_are_learned_from_by_pairs(tmp_path, caplog):
     assert asked(enough, "data.train_rows=128").strategy.kind == "contrastive"
 
 
-def test_few_images_train_the_head_first(tmp_path, caplog):
+def test_few_images_are_learned_from_by_pairs(tmp_path, caplog):
     caplog.set_level("INFO")
     for colour in ("red", "blue"):
         (tmp_path / "photos" / colour).mkdir(parents=True)
-        for number in range(20):
+        for number in range(36):
             make_image(colour, number).save(tmp_path / "photos" / colour / f"{number}.png")
     photos = tmp_path / "photos"
-    few = "data.train_rows=32"
-    assert asked(photos, few).strategy.kind == "lpft"
-    assert "and strategy lpft, since a class has 16 images in the mean" in caplog.text
+    few = "data.train_rows=64"
+    assert asked(photos, few).strategy == Contrastive(steps=120, learning_rate=2e-4)
+    assert "and strategy contrastive, since a class has 32 images in the mean" in caplog.text
     assert asked(photos, few, "train.epochs=2").strategy.kind == "full"
     assert asked(photos).strategy.kind == "full"
 

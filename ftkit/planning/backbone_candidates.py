@@ -51,7 +51,8 @@ class Candidate:
         return recipe.override(changes)
 
     def __str__(self) -> str:
-        said = [self.id.removeprefix(PREFIX)]
+        short = self.id.removeprefix(PREFIX)
+        said = [self.id if Path(short).exists() else short]
         if self.layers is not None:
             said.append(f"{self.layers} layer{'' if self.layers == 1 else 's'}")
         if self.pooling != "auto":

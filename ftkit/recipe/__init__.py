@@ -221,7 +221,7 @@ class Recipe(Settings):
         return self.train.best_by or self.task.chosen_by or self.task.figures[0]
 
     def with_strategy(self, kind: str) -> Recipe:
-        """Return this recipe with the strategy of that kind: the recipe's own, or its defaults.
+        """Return this recipe with the strategy of that kind: the recipe's own, or a usual one.
 
         Raises:
             RecipeError: there is no such strategy.
@@ -232,7 +232,7 @@ class Recipe(Settings):
                 f"{nearest(kind, STRATEGIES)}"
             )
         own: dict[str, Strategy] = {s.kind: s for s in (*self.alternatives, self.strategy)}
-        chosen = own.pop(kind, None) or STRATEGIES[kind]()
+        chosen = own.pop(kind, None) or STRATEGIES[kind].usual_for(self.task.noun)
         return Recipe(**{**dict(self), "strategy": chosen, "alternatives": tuple(own.values())})
 
     def override(self, changes: Mapping[str, Any]) -> Recipe:

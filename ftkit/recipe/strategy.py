@@ -5,11 +5,14 @@ What a strategy does with them stands in `ftkit/strategies/`, in the file named 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Union, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ftkit.recipe.settings import Count, CountFromZero, Fraction, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Decay = Annotated[float, Field(gt=0, lt=1)]
 
@@ -39,6 +42,15 @@ class StrategySettings(Settings):
             new_head: the model has one; models that write texts have none.
         """
         return cls.was_trained.format(head=" and the new classification head" if new_head else "")
+
+    @classmethod
+    def usual_for(cls, noun: str) -> Self:
+        """Return the settings for such rows, where a recipe has none of its own.
+
+        Args:
+            noun: what a row is, as `TaskSettings.noun` has it.
+        """
+        return cls()
 
 
 class Full(StrategySettings):
@@ -211,6 +223,11 @@ class Contrastive(StrategySettings):
     refit: bool = True
     """Where the head is solved by L-BFGS: train once more from the start, on training and
     validation rows together. The validation figures are those of the first round."""
+
+    @classmethod
+    def usual_for(cls, noun: str) -> Self:
+        """Return the settings for such rows: images need more and longer steps than texts do."""
+        return cls(steps=120, learning_rate=2e-4) if noun == "images" else cls()
 
 
 Strategy = Union[Full, HeadOnly, Lpft, Lora, Bitfit, Contrastive]
