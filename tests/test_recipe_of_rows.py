@@ -109,7 +109,7 @@ def test_folders_of_classes_and_files_with_their_types_are_images(tmp_path):
     recipe = asked(tmp_path / "photos")
     assert (recipe.task.kind, recipe.name) == ("image-classification", "effnet-photos")
     own = find("effnet-digits")
-    assert (recipe.backbone.id, recipe.strategy.kind) == (own.backbone.id, "lpft")  # of few
+    assert (recipe.backbone.id, recipe.strategy.kind) == (own.backbone.id, "contrastive")  # of few
     assert (recipe.backbone.image_size, recipe.task.augment.flip) == (None, True)  # no digits
     pictures(tmp_path, 4)
     features = Features({"scan": Image(), "kind": ClassLabel(names=["a", "b"])})

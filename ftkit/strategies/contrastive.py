@@ -7,49 +7,38 @@ al. 2020, arXiv 2004.11362), so memory does not grow with their number. It acts 
 given. The head is then trained on that, as by the strategy `head`. Where the names of classes say
 something to the backbone, they are texts of them too (`class_names`).
 
-A few steps are enough, so no checkpoint is written among them: a run that goes on takes them
-again, to the same weights.
+The steps stand in `ftkit/strategies/contrastive_steps.py`.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 
 from ftkit.backbones.pooling import pooling_parts
-from ftkit.backbones.structure import place
-from ftkit.errors import ModelError, RecipeError, TrainingError
+from ftkit.errors import ModelError, RecipeError
 from ftkit.machine.runtime import Machine, on_main
 from ftkit.recipe import Contrastive, Recipe
-from ftkit.runs.journal import append_entry
 from ftkit.strategies.base import Strategy, set_keeping_statistics
 from ftkit.strategies.class_names import rows_of_names
+from ftkit.strategies.contrastive_steps import FIRST, draw_together
 from ftkit.strategies.head import HeadOnlyStrategy
 from ftkit.strategies.head_inputs import HeadInputs
 from ftkit.strategies.heads import why_not_alone
-from ftkit.strategies.pairs import batches_of_classes, contrastive_loss
 from ftkit.tasks.inputs import Inputs, JoinedRows, Rows
 from ftkit.training.compiled import without_compiling
-from ftkit.training.fit import schedule_of
 from ftkit.training.fitted import Fitted, Session
-from ftkit.training.modes import training_modes
-from ftkit.training.optimiser import decaying_names, parameter_groups
-from ftkit.training.precision import autocast, fastest_training
 from ftkit.training.sharded import is_shared
 
 log = logging.getLogger(__name__)
-FIRST = "contrastive"
-"""The subfolder of the run with the log of the contrastive steps."""
 AGAIN = "again"
-"""The subfolder of that one with both logs of the second round."""
+"""The subfolder of that of the contrastive steps with all that the second round writes."""
 WITHOUT_EFFECT = ("micro_batch_size", "gradient_checkpointing")
 """Settings of training that save memory; all pairs of a batch must be there at once."""
 NO_RANGE_TEST = (
@@ -63,7 +52,7 @@ class ContrastiveStrategy(Strategy):
 
     settings: Contrastive
     by_epochs = False
-    stages = (FIRST,)
+    stages = (FIRST, f"{FIRST}/{AGAIN}", f"{FIRST}/{AGAIN}/{FIRST}")
 
     def adapt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with every parameter set to move but the layer that takes the mean.
@@ -171,89 +160,17 @@ class ContrastiveStrategy(Strategy):
         Args:
             named: rows whose texts are the names of classes, which are learned from too.
         """
-        begin, own = time.perf_counter(), len(inputs.train)
+        own = len(inputs.train)
         if named is not None:
             inputs = _with_rows(inputs, named)
-        self._draw_together(self.adapt(model), inputs, own, recipe, session)
-        seconds = time.perf_counter() - begin
+        steps = draw_together(self.adapt(model), inputs, own, recipe, self, session)
         alone = self._head_alone()
         recipe = recipe.override({"strategy": alone.settings})
         fitted = alone.train(alone.adapt(model), inputs, recipe, session)
-        return replace(fitted, train_seconds=fitted.train_seconds + seconds)
+        return replace(fitted, train_seconds=fitted.train_seconds + steps.seconds)
 
     def _head_alone(self) -> HeadOnlyStrategy:
         return HeadOnlyStrategy(self.settings.probe.model_copy(update={"refit": False}))
-
-    def _draw_together(
-        self, model: PreTrainedModel, inputs: Inputs, own: int, recipe: Recipe, session: Session
-    ) -> None:
-        """Move the backbone, in place, so that rows of a class are near each other.
-
-        Every rank takes the same steps, and the weights of rank 0 count.
-
-        Args:
-            own: how many training rows there are; after them come the names of classes, which are
-                in every batch with rows of theirs.
-        """
-        settings, machine, rows = recipe.train, session.machine, inputs.train
-        way = fastest_training(model, inputs, settings, machine)
-        place(model, way.channels_last, machine.device)
-        steps = settings.max_steps or self.settings.steps
-        decaying = decaying_names(self, model)
-        rate, decay = self.settings.learning_rate, settings.weight_decay
-        optimiser = torch.optim.AdamW(parameter_groups(self, model, rate, decay, decaying))
-        name, warmup, options = schedule_of(settings, steps)
-        schedule = get_scheduler(name, optimiser, warmup, steps, options)
-        scaler = torch.amp.GradScaler(machine.device.type, enabled=way.precision == "fp16")
-        moving = [p for p in model.parameters() if p.requires_grad]
-        head_inputs = HeadInputs(model, inputs, machine)
-        for module, moves in training_modes(model):
-            module.training = moves
-        torch.manual_seed(settings.seed)
-        labels_of_rows = rows.labels
-        batches = batches_of_classes(labels_of_rows[:own], settings.rows_per_step, settings.seed)
-        record = _Record(session, steps)
-        for step in range(1, steps + 1):
-            batch = next(batches)
-            named = np.flatnonzero(np.isin(labels_of_rows[own:], labels_of_rows[batch]))
-            batch = np.concatenate([batch, own + named])
-            with autocast(way.precision, machine.device):
-                vectors, labels = head_inputs.of(rows, batch, step)
-            loss = contrastive_loss(vectors.float(), labels, self.settings.temperature)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimiser)
-            nn.utils.clip_grad_norm_(moving, settings.max_grad_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            schedule.step()
-            optimiser.zero_grad()
-            record.note(step, float(loss.detach()))
-        if machine.world_size > 1:
-            for parameter in moving:
-                torch.distributed.broadcast(parameter.data, 0)
-
-
-class _Record:
-    """The loss of each contrastive step: in a file of the run, now and then in the log."""
-
-    def __init__(self, session: Session, steps: int) -> None:
-        self.file, self.is_main = session.folder / FIRST / "log.jsonl", session.machine.is_main
-        self.steps, self.begin = steps, time.perf_counter()
-        if self.is_main:
-            self.file.parent.mkdir(exist_ok=True)
-            self.file.write_text("", encoding="utf-8")
-
-    def note(self, step: int, loss: float) -> None:
-        """Write down the loss of a step, or raise TrainingError where it is no number."""
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the contrastive loss became {loss} at step {step}; use a smaller --learning-rate"
-            )
-        if self.is_main:
-            seconds = round(time.perf_counter() - self.begin, 3)
-            append_entry(self.file, {"step": step, "seconds": seconds, "loss": loss})
-        if step % max(1, self.steps // 4) == 0:
-            log.info(f"contrastive: step {step} of {self.steps}, loss {loss:.3f}")
 
 
 def _with_rows(inputs: Inputs, more: Rows, groups: np.ndarray | None = None) -> Inputs:

@@ -61,7 +61,7 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
         at = state.steps + part.steps
         if not math.isfinite(float(part.total)):
             raise no_number(float(part.total), at)
-        if keeper.due(at):
+        if keeper.due.now(at):
             state.begin_part(part)
             keeper.take(at, state, _buffers(network, moments), moments.step, journal.count)
 
@@ -104,7 +104,7 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
         )
         state.waited, state.gain = count_validation(state.waited, state.gain, validate())
         state.part_steps = 0
-        if keeper.due(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
+        if keeper.due.now(state.steps, LEAST_SECONDS) or recipe.train.push_checkpoints:
             keeper.take(state.steps, state, _buffers(network, moments), moments.step, journal.count)
         return stopped()
 

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from ftkit.errors import RunError
 from ftkit.hub.backup import push_checkpoint
-from ftkit.machine.interruption import Interrupted, requested
-from ftkit.machine.runtime import Machine, in_any, on_main
+from ftkit.machine.runtime import Machine, on_main
 from ftkit.perceptron.training import Part
 from ftkit.recipe import Train
 from ftkit.runs.checkpoint import keep_newest, whole_checkpoint
+from ftkit.training.due import Due
 
 STATE = "mlp.safetensors"
 LEAST_SECONDS = 1.0
@@ -87,22 +87,9 @@ class Keeper:
 
     def __init__(self, folder: Path, settings: Train, machine: Machine) -> None:
         self.folder, self.settings, self.machine = folder, settings, machine
-        self.every, self.seconds = settings.checkpoint_cadence()
-        self.at, self.step, self.told = time.monotonic(), 0, False
+        self.due = Due(settings, machine)
         self.spent = 0.0
         """Seconds in which training stood still for checkpoints."""
-
-    def due(self, step: int, least: float | None = None) -> bool:
-        """Return whether to write one at this step. Every rank must call this.
-
-        Args:
-            least: seconds since the last one from which it is due at the end of an epoch.
-        """
-        since = time.monotonic() - self.at
-        seconds = self.seconds if least is None else least
-        late = seconds is not None and since >= seconds
-        self.told, late = in_any(self.machine, bool(requested()), late)
-        return self.told or late or (self.every is not None and step - self.step >= self.every)
 
     def take(
         self,
@@ -122,13 +109,10 @@ class Keeper:
         state.moments_step, state.lines = moments_step, lines
         kept, checkpoint = self.settings.checkpoints_kept, self.folder / f"checkpoint-{step}"
         on_main(lambda: write_state(checkpoint, state, buffers, kept))
-        self.at, self.step = time.monotonic(), step
         if self.machine.is_main and self.settings.push_checkpoints:
             push_checkpoint(checkpoint, self.settings.push_checkpoints)
         self.spent += time.perf_counter() - begin
-        if self.told:
-            name = requested() or "a signal"
-            raise Interrupted(f"stopped by {name} at step {step}, {checkpoint} written")
+        self.due.written(step, checkpoint)
 
 
 def write_state(

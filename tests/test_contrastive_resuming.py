@@ -1,0 +1,70 @@
+"""The strategy `contrastive` goes on where a signal stopped it, to the same weights."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ftkit import Contrastive, RunResult, finetune
+from ftkit.machine.interruption import Interrupted, watched
+from ftkit.strategies.contrastive_steps import Steps
+
+ROUNDS = ("contrastive", "contrastive/again/contrastive")
+
+
+@pytest.fixture
+def recipe(tiny_recipe, checkpoint):
+    """Of a ViT with dropout, whose images are changed at random."""
+    changes = {"backbone.id": str(checkpoint("vit")), "task.augment": {"crop": [0.8, 1.0]}}
+    strategy = Contrastive(learning_rate=1e-3, steps=6)
+    return tiny_recipe.override({**changes, "strategy": strategy})
+
+
+def stopped(recipe, folder, monkeypatch, number, resume=False):
+    """Run until a signal comes in so manieth a step of this session."""
+    take, taken = Steps.take, []
+
+    def told(self, *arguments):
+        taken.append(self.done)
+        if len(taken) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(self, *arguments)
+
+    monkeypatch.setattr(Steps, "take", told)
+    with pytest.raises(Interrupted, match=r"SIGTERM at step .* written"), watched():
+        finetune(recipe, folder, resume=resume)
+    monkeypatch.setattr(Steps, "take", take)
+    return taken
+
+
+def losses(folder):
+    """The steps and losses in the logs of both rounds."""
+    lines = [(folder / each / "log.jsonl").read_text().splitlines() for each in ROUNDS]
+    return [[(line["step"], line["loss"]) for line in map(json.loads, own)] for own in lines]
+
+
+def test_a_run_that_was_stopped_in_both_rounds_is_the_same(recipe, tmp_path, monkeypatch):
+    finetune(recipe, tmp_path / "whole")
+    run = tmp_path / "stopped"
+    assert stopped(recipe, run, monkeypatch, 2) == [0, 1]
+    assert stopped(recipe, run, monkeypatch, 4, resume=True) == [2, 3, 4, 5]
+    # all steps of the first round are in its last checkpoint, so what comes now is the second one
+    assert stopped(recipe, run, monkeypatch, 3, resume=True) == [0, 1, 2]
+    assert (run / ROUNDS[1] / "checkpoints" / "checkpoint-3" / "checksums.json").is_file()
+    finetune(recipe, run, resume=True)
+    assert losses(run) == losses(tmp_path / "whole")
+    one, other = (load_file(each / "model/model.safetensors") for each in (run, tmp_path / "whole"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert RunResult.read(run).metrics == RunResult.read(tmp_path / "whole").metrics
+    assert not list(run.rglob("checkpoint-*"))
+
+
+def test_checkpoints_come_as_often_as_is_asked_and_the_newest_stay(recipe, tmp_path, monkeypatch):
+    recipe = recipe.override({"train.checkpoint_every": "2", "train.checkpoints_kept": 1})
+    stopped(recipe, tmp_path / "run", monkeypatch, 5)
+    there = (tmp_path / "run" / ROUNDS[0] / "checkpoints").iterdir()
+    assert [path.name for path in there] == ["checkpoint-5"]
