@@ -11,7 +11,7 @@ as many seconds as ftkit took, unless `--seconds` says how many; one that ends e
 to go on. What is finished is a line of the file of `--results` and is not run again, so the
 benchmark can be stopped and grown. It ends with the table, which `--report` alone prints too; both
 write it into docs/accuracy.md and its figures into docs/figures/accuracy.json, from which cells
-that the results do not have are taken over.
+that the results do not have, or have of fewer tools or seeds, are taken over.
 """
 
 from __future__ import annotations

@@ -100,15 +100,18 @@ class CellFigures:
 
 
 def write_report(found: list[Answers], docs: Path) -> None:
-    """Write the figures into figures/accuracy.json, print their table, and put it into accuracy.md.
+    """Print the table, and write it into accuracy.md and the figures into figures/accuracy.json.
 
-    Cells of that file which nothing was found of, as they were measured elsewhere, stay.
+    A cell of that file stays, as it was measured elsewhere, where fewer tools or seeds were found.
     """
     file = docs / "figures/accuracy.json"
     stored = json.loads(file.read_text("utf-8")) if file.exists() else []
-    figures = {(cell["data"], cell["rows"]): cell for cell in stored}
-    figures |= {(cell["data"], cell["rows"]): cell for cell in map(as_json, cells_of(found))}
-    cells = sorted(map(from_json, figures.values()), key=lambda c: (c.data, c.rows or np.inf))
+    known = {(cell.data, cell.rows): cell for cell in map(from_json, stored)}
+    for cell in cells_of(found):
+        older = known.get((cell.data, cell.rows))
+        if older is None or (len(older.tools), older.seeds) <= (len(cell.tools), cell.seeds):
+            known[cell.data, cell.rows] = cell
+    cells = sorted(known.values(), key=lambda cell: (cell.data, cell.rows or np.inf))
     if not cells:
         print("nothing is finished in which ftkit and a peer have a seed in common")
         return
@@ -233,16 +236,16 @@ def as_json(cell: CellFigures) -> dict[str, Any]:
     tools = {}
     for tool, figure in cell.tools.items():
         tools[tool] = {
-            "accuracy": round(figure.value, 4),
-            "interval": [round(figure.low, 4), round(figure.high, 4)],
+            "accuracy": round(figure.value, 6),
+            "interval": [round(figure.low, 6), round(figure.high, 6)],
             "seconds": round(figure.seconds),
             "told": list(figure.told),
         }
         if figure.less is not None:
             less = figure.less
-            ends = [round(less.low, 4), round(less.high, 4)]
-            tools[tool] |= {"difference": round(less.difference, 4), "ends": ends}
-            tools[tool] |= {"p": round(less.p, 5)}
+            ends = [round(less.low, 6), round(less.high, 6)]
+            tools[tool] |= {"difference": round(less.difference, 6), "ends": ends}
+            tools[tool] |= {"p": round(less.p, 8)}
     about = {"data": cell.data, "rows": cell.rows or "all", "seeds": cell.seeds, "n": cell.n}
     return {**about, "tools": tools}
 
@@ -254,7 +257,9 @@ def from_json(stored: dict[str, Any]) -> CellFigures:
         less = None
         if "p" in figure:
             ends = figure["ends"]
-            less = Paired(figure["difference"], *ends, figure["p"], stored["n"], "as stored")
+            less = Paired(
+                figure["difference"], ends[0], ends[1], figure["p"], stored["n"], "as stored"
+            )
         low, high = figure["interval"]
         told = tuple(figure["told"])
         tools[tool] = Figure(figure["accuracy"], low, high, figure["seconds"], told, less)

@@ -173,6 +173,11 @@ def test_cells_that_were_measured_elsewhere_stay(tmp_path):
     write_report(again, tmp_path)
     lines = [line for line in page.read_text().splitlines() if "| news" in line]
     assert ["otherwise" in line for line in lines] == [True, False]
+    seeds = [each._replace(seed=seed) for each in again for seed in range(2)]
+    write_report(seeds, tmp_path)
+    before = page.read_text(), figures.read_text()
+    write_report(pair, tmp_path)  # of one seed
+    assert (page.read_text(), figures.read_text()) == before
 
 
 def test_the_command_line_knows_all_labels(monkeypatch):

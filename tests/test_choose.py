@@ -149,6 +149,9 @@ def test_few_labels_of_a_class_get_the_strategy_that_suits_them(recipe, monkeypa
     assert found.recipe.strategy.kind == "contrastive"
     assert "a class has 13.3 images in the mean" in found.why
     assert "the head alone has accuracy" in found.why
+    shorter = chosen(few, 24.0, monkeypatch)  # what contrastive takes cannot be shortened
+    assert shorter.recipe.strategy.kind == "lpft"
+    assert "contrastive would need" in shorter.why
     assert chosen(few, 1.0, monkeypatch).recipe.strategy.kind == "head"  # no time for more
 
 

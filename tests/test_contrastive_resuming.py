@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ftkit import Contrastive, RunResult, finetune
+from ftkit import Contrastive, RunError, RunResult, finetune
+from ftkit.finetuning.finetune import make_ready
+from ftkit.machine import runtime
 from ftkit.machine.interruption import Interrupted, watched
+from ftkit.runs.checkpoint import why_damaged
+from ftkit.strategies import strategy_of
 from ftkit.strategies.contrastive_steps import Steps
+from ftkit.training.fitted import Session
 
 ROUNDS = ("contrastive", "contrastive/again/contrastive")
 
@@ -63,8 +69,44 @@ def test_a_run_that_was_stopped_in_both_rounds_is_the_same(recipe, tmp_path, mon
     assert not list(run.rglob("checkpoint-*"))
 
 
+def test_other_settings_that_are_asked_for_anyway_count(recipe, tmp_path, monkeypatch):
+    run, seen = tmp_path / "run", []
+    stopped(recipe, run, monkeypatch, 5)
+    fewer = recipe.override({"strategy.steps": 3})
+    with pytest.raises(RunError, match=r"has taken 5 contrastive steps already, and 3 are wanted"):
+        finetune(fewer, run, resume=True, anyway=True)
+    take = Steps.take
+
+    def noted(self, *arguments):
+        seen.append({(g["initial_lr"], g["weight_decay"]) for g in self.optimiser.param_groups})
+        return take(self, *arguments)
+
+    monkeypatch.setattr(Steps, "take", noted)
+    other = recipe.override({"strategy.learning_rate": 1e-6, "train.weight_decay": 0.5})
+    finetune(other, run, resume=True, anyway=True)
+    assert seen[0] == {(1e-6, 0.5), (1e-6, 0.0)}
+
+
+def test_gradients_are_clipped_or_not(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    machine = runtime.start(0)
+    ready = make_ready(recipe.override({"train.max_grad_norm": 0}), machine)
+    before = {name: p.clone() for name, p in ready.model.named_parameters()}
+    unclipped = recipe.override({"train.max_grad_norm": 0, "strategy.refit": False})
+    session = Session(machine, tmp_path / "run")
+    strategy_of(unclipped.strategy).train(ready.model, ready.inputs, unclipped, session)
+    moved = [n for n, p in ready.model.named_parameters() if not torch.equal(p, before[n])]
+    assert any("attention" in name for name in moved)
+
+
 def test_checkpoints_come_as_often_as_is_asked_and_the_newest_stay(recipe, tmp_path, monkeypatch):
     recipe = recipe.override({"train.checkpoint_every": "2", "train.checkpoints_kept": 1})
     stopped(recipe, tmp_path / "run", monkeypatch, 5)
-    there = (tmp_path / "run" / ROUNDS[0] / "checkpoints").iterdir()
-    assert [path.name for path in there] == ["checkpoint-5"]
+    there = tmp_path / "run" / ROUNDS[0] / "checkpoints"
+    assert [path.name for path in there.iterdir()] == ["checkpoint-5"]
+    (there / "checkpoint-5").rename(there / "checkpoint-4")
+    shutil.copytree(there / "checkpoint-4", there / "checkpoint-6")
+    (there / "checkpoint-6" / "state.pt").write_bytes(b"no state")
+    assert stopped(recipe, tmp_path / "run", monkeypatch, 1, resume=True) == [5]
+    assert [path.name for path in there.iterdir()] == ["checkpoint-6"]
+    assert why_damaged(there / "checkpoint-6") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ftkit.finetuning.folder import (
     disk_errors_in_one_line,
     is_complete,
     open_folder,
+    remove_checkpoints,
     require_room,
     require_same_rows,
     write_checks,
@@ -227,8 +227,7 @@ def carry_out(
         text = model_card(used, result, names, ready.splits.counts(), licences(recipe), curve)
         (model_folder / "README.md").write_text(text, encoding="utf-8")
         result.write(folder)
-        for left in (folder, *(folder / stage for stage in strategy.stages)):
-            shutil.rmtree(left / "checkpoints", ignore_errors=True)
+        remove_checkpoints(folder, strategy)
         clock.lap("card")
         return result
 

@@ -40,6 +40,7 @@ from ftkit.recipe.strangers import words_to_repeat
 from ftkit.runs.finished import LOCK, read_recipe, run_in
 from ftkit.runs.plots import plot_learning_curve
 from ftkit.runs.result import FILE
+from ftkit.strategies.base import Strategy
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
 
@@ -200,6 +201,12 @@ def require_room(folder: Path, recipe: Recipe, model: nn.Module) -> None:
             f"{needed / 1e6:,.0f} MB ({count} checkpoints of {checkpoint / 1e6:,.1f} MB and a "
             f"model of {4 * total / 1e6:,.1f} MB); make room, or give another --out"
         )
+
+
+def remove_checkpoints(folder: Path, strategy: Strategy) -> None:
+    """Remove what a run of this strategy would go on from."""
+    for each in (folder, *(folder / stage for stage in strategy.stages)):
+        shutil.rmtree(each / "checkpoints", ignore_errors=True)
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def choose(
         rows = rows_of_class(ready.task.settings, ready.inputs.train.labels)
         suited = suited_to(recipe.task.noun, rows)
         if head is not None and suited:
-            kinds = [suited]
+            kinds = [suited, "lpft"]
             said += f"; a class has {rows:.3g} {recipe.task.noun} in the mean"
     for kind in kinds:
         wanted = recipe.with_strategy(kind) if strategy else recipe
@@ -148,7 +148,8 @@ def choose(
         if isinstance(found, Choice):
             return Choice(found.recipe, f"{found.why}; {said.lstrip('; ')}".removesuffix("; "))
         said += f"; {found}"
-        break  # LoRA saves memory; its steps are not much shorter
+        if kind == "full":
+            break  # LoRA saves memory; its steps are not much shorter
     if head is None:
         raise RecipeError(
             f"--budget {duration(budget or 0)} is too short for {recipe.name}: {said.lstrip('; ')}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import socket
 import time
 from collections import Counter
@@ -33,9 +32,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.addresses import without_secrets
+from ftkit.finetuning.folder import remove_checkpoints
 from ftkit.planning.search_space import Choices, Range, Space
 from ftkit.recipe import LOWER_IS_BETTER, Recipe
 from ftkit.runs.validation import sorting_key
+from ftkit.strategies import strategy_of
 
 log = logging.getLogger(__name__)
 WARMUP = 1
@@ -139,7 +140,8 @@ class Study:
         log.info("trial %d: %s", number, ended.why)
         trial = self.running.pop(number)
         if ended.state == "pruned":
-            shutil.rmtree(folder_of(self.out, number) / "checkpoints", ignore_errors=True)
+            strategy = strategy_of(self.recipe.strategy)
+            remove_checkpoints(folder_of(self.out, number), strategy)
         trial.set_user_attr("ended", ended.why)
         trial.set_user_attr("loss", ended.loss)
         self.study.tell(trial, ended.figure, state=TrialState[ended.state.upper()])

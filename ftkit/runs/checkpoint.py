@@ -139,7 +139,8 @@ def whole_checkpoint(checkpoint: Path, best: str | None = None) -> Iterator[Path
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint, or None. The log names damaged ones.
 
-    Finishes or removes what a kill has left half done.
+    Finishes or removes what a kill has left half done. Damaged ones that are newer than a whole one
+    go, or they would count among the newest.
     """
     for unfinished in folder.glob(f"checkpoint-*{UNFINISHED}"):
         target = unfinished.with_name(unfinished.name.removesuffix(UNFINISHED))
@@ -147,10 +148,14 @@ def newest_checkpoint(folder: Path) -> Path | None:
             unfinished.rename(target)
         else:
             shutil.rmtree(unfinished, ignore_errors=True)
+    damaged: list[Path] = []
     for checkpoint in reversed(_in_order(folder)):
         damage = why_damaged(checkpoint)
         if damage is None:
+            for each in damaged:
+                _discard(each)
             return checkpoint
+        damaged.append(checkpoint)
         log.warning("%s is damaged (%s); the one before it is taken", checkpoint, damage)
     return None
 

@@ -39,8 +39,8 @@ from ftkit.training.sharded import is_shared
 log = logging.getLogger(__name__)
 AGAIN = "again"
 """The subfolder of that of the contrastive steps with all that the second round writes."""
-WITHOUT_EFFECT = ("micro_batch_size", "gradient_checkpointing")
-"""Settings of training that save memory; all pairs of a batch must be there at once."""
+WITHOUT_EFFECT = ("micro_batch_size", "gradient_checkpointing", "push_checkpoints")
+"""Settings of training. Two of them save memory, and all pairs of a batch must be there at once."""
 NO_RANGE_TEST = (
     "a range test goes by the loss of a head, and the steps of this strategy by another one; "
     "--learning-rate takes a number"

@@ -23,8 +23,8 @@ from torch import nn
 from transformers import PreTrainedModel, get_scheduler
 
 from ftkit.backbones.structure import place
-from ftkit.errors import TrainingError
-from ftkit.machine.interruption import held
+from ftkit.errors import RunError, TrainingError
+from ftkit.machine.interruption import check, held
 from ftkit.machine.runtime import Machine, on_main, random_state_of, set_random_state
 from ftkit.recipe import Contrastive, Recipe
 from ftkit.runs.checkpoint import (
@@ -44,7 +44,12 @@ from ftkit.training.due import Due
 from ftkit.training.fit import schedule_of
 from ftkit.training.fitted import Session
 from ftkit.training.modes import training_modes
-from ftkit.training.optimiser import decaying_names, parameter_groups
+from ftkit.training.optimiser import (
+    decaying_names,
+    keep_rates_and_decays,
+    parameter_groups,
+    rates_and_decays,
+)
 from ftkit.training.precision import Arithmetic, autocast, fastest_training
 
 log = logging.getLogger(__name__)
@@ -83,7 +88,7 @@ def draw_together(
     steps = Steps(model, inputs, recipe, strategy, machine)
     if session.resume and (newest := on_main(lambda: newest_checkpoint(folder / CHECKPOINTS))):
         steps.go_on(newest)
-    due, before, begin = Due(settings, machine), steps.seconds, time.perf_counter()
+    due, before, begin = Due(settings, machine, steps.done), steps.seconds, time.perf_counter()
     journal = JournalFile(folder / "log.jsonl", machine.is_main, steps.done)
     batches = batches_of_classes(labels[:own], settings.rows_per_step, settings.seed)
     for _ in range(steps.done):
@@ -102,6 +107,8 @@ def draw_together(
                 checkpoint = folder / CHECKPOINTS / f"checkpoint-{step}"
                 on_main(partial(steps.write, checkpoint))
                 due.written(step, checkpoint)
+    check()  # a signal may have come while the last one was written
+    on_main(lambda: keep_newest(folder / CHECKPOINTS, 1))
     if machine.world_size > 1:
         for parameter in steps.moving:
             torch.distributed.broadcast(parameter.data, 0)
@@ -152,7 +159,8 @@ class Steps:
         loss = contrastive_loss(vectors.float(), labels, self.temperature)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.moving, self.settings.max_grad_norm)
+        if self.settings.max_grad_norm:
+            nn.utils.clip_grad_norm_(self.moving, self.settings.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.schedule.step()
@@ -177,16 +185,24 @@ class Steps:
         """Become what was written. Every rank must call this.
 
         Raises:
-            RunError: the checkpoint is of a model in which other parameters move.
+            RunError: the checkpoint is of a model in which other parameters move, or has taken more
+                steps than are wanted now.
         """
         log.info("going on from %s", checkpoint)
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+        if state["done"] > self.wanted:
+            raise RunError(
+                f"{checkpoint} has taken {state['done']} contrastive steps already, and "
+                f"{self.wanted} are wanted now; give as many, or another --out"
+            )
         self.way = Arithmetic(*state["way"])
         place(self.model, self.way.channels_last, self.machine.device)
         load_moving(self.model, checkpoint)
         self._make_scaler()
+        wanted = rates_and_decays(self.optimiser)
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        keep_rates_and_decays(self.optimiser, self.schedule, wanted)
         self.done, self.seconds = state["done"], state["seconds"]
         set_random_state(state["random"], self.machine)
 

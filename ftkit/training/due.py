@@ -13,10 +13,15 @@ from ftkit.recipe import Train
 class Due:
     """Says when to write a checkpoint; every rank must ask at the same steps."""
 
-    def __init__(self, settings: Train, machine: Machine) -> None:
+    def __init__(self, settings: Train, machine: Machine, step: int = 0) -> None:
+        """Begin to count now.
+
+        Args:
+            step: at which the training begins or goes on.
+        """
         self.machine = machine
         self.every, self.seconds = settings.checkpoint_cadence()
-        self.at, self.step, self.told = time.monotonic(), 0, False
+        self.at, self.step, self.told = time.monotonic(), step, False
 
     def now(self, step: int, least: float | None = None) -> bool:
         """Return whether to write one at this step. Every rank must call this.
@@ -25,8 +30,7 @@ class Due:
             least: seconds since the last one from which it is due here though nobody asked for it.
         """
         since = time.monotonic() - self.at
-        seconds = self.seconds if least is None else least
-        late = seconds is not None and since >= seconds
+        late = any(since >= each for each in (self.seconds, least) if each is not None)
         self.told, late = in_any(self.machine, bool(requested()), late)
         return self.told or late or (self.every is not None and step - self.step >= self.every)
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection
 from typing import Any, Protocol
 
+import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 POSITIONS = re.compile(
     r"(^|\.)(position_embeddings?|pos_embed\w*|embed_positions|wpe|rel_pos\w*|rel_embeddings"
@@ -81,3 +83,22 @@ def decaying_names(strategy: Pace, model: nn.Module) -> list[str]:
         and strategy.decays(name)
         and (".lora_" in name or not POSITIONS.search(name))
     ]
+
+
+def rates_and_decays(optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
+    """Return peak learning rate and weight decay of each group of parameters, once scheduled."""
+    return [(group["initial_lr"], group["weight_decay"]) for group in optimiser.param_groups]
+
+
+def keep_rates_and_decays(
+    optimiser: torch.optim.Optimizer, schedule: LambdaLR, wanted: list[tuple[float, float]]
+) -> None:
+    """Put back what `rates_and_decays` gave before a checkpoint's states were loaded.
+
+    It is what the checkpoint has, or what --resume-anyway has changed.
+    """
+    schedule.base_lrs = [rate for rate, _ in wanted]
+    groups, factors = optimiser.param_groups, schedule.lr_lambdas
+    for group, factor, (rate, decay) in zip(groups, factors, wanted, strict=True):
+        now = rate * factor(schedule.last_epoch)
+        group |= {"initial_lr": rate, "lr": now, "weight_decay": decay}

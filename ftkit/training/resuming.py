@@ -37,6 +37,7 @@ from ftkit.runs.checkpoint import STATE, keep_newest, load_moving, moving_tensor
 from ftkit.runs.journal import Journal
 from ftkit.training.background import Background
 from ftkit.training.callbacks import Patience, validations
+from ftkit.training.optimiser import keep_rates_and_decays, rates_and_decays
 from ftkit.training.progress import PROGRESS, Progress
 from ftkit.training.selection import rank
 from ftkit.training.sharded import make_whole, share, share_state, whole_state
@@ -199,26 +200,12 @@ class ExactTrainer(Trainer):
             return
         assert self.optimizer is not None
         assert self.lr_scheduler is not None
-        wanted = [(group["lr"], group["weight_decay"]) for group in self._groups_as_made()]
+        wanted = rates_and_decays(self.optimizer)
         state = _read_state(checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
         share_state(self.optimizer)
         self.lr_scheduler.load_state_dict(state["schedule"])
-        done = self.lr_scheduler.last_epoch
-        self.lr_scheduler.base_lrs = [rate for rate, _ in wanted]
-        groups = self.optimizer.param_groups
-        for group, factor, (rate, decay) in zip(
-            groups, self.lr_scheduler.lr_lambdas, wanted, strict=True
-        ):  # the same, or what --resume-anyway has changed
-            group |= {"initial_lr": rate, "lr": rate * factor(done), "weight_decay": decay}
-
-    def _groups_as_made(self) -> list[dict[str, Any]]:
-        """Return the groups of parameters with the peak learning rate and decay of the recipe."""
-        assert self.optimizer is not None
-        return [
-            {"lr": group["initial_lr"], "weight_decay": group["weight_decay"]}
-            for group in self.optimizer.param_groups
-        ]
+        keep_rates_and_decays(self.optimizer, self.lr_scheduler, wanted)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         scaler = getattr(self.accelerator, "scaler", None)
