@@ -55,10 +55,10 @@ from ftkit.training.precision import Arithmetic, autocast, fastest_training
 log = logging.getLogger(__name__)
 FIRST = "contrastive"
 """The subfolder of the run with what this file writes."""
-SAID = 4
-"""The log says the loss so many times. A checkpoint may be due then, beside those asked for."""
+MARKS = 4
+"""So many times in a round the log says the loss, and a checkpoint is due unless there was one."""
 LEAST_SECONDS = 30.0
-"""So much time lies between two of these checkpoints."""
+"""So much time lies between two of these checkpoints at least, and between two lines at most."""
 CHECKPOINTS = "checkpoints"
 STATEFUL = ("optimiser", "schedule", "scaler")
 """The parts of `Steps` that say themselves what a checkpoint holds of them."""
@@ -88,7 +88,8 @@ def draw_together(
     steps = Steps(model, inputs, recipe, strategy, machine)
     if session.resume and (newest := on_main(lambda: newest_checkpoint(folder / CHECKPOINTS))):
         steps.go_on(newest)
-    due, before, begin = Due(settings, machine, steps.done), steps.seconds, time.perf_counter()
+    due, before = Due(settings, machine, steps.done), steps.seconds
+    begin = said = time.perf_counter()
     journal = JournalFile(folder / "log.jsonl", machine.is_main, steps.done)
     batches = batches_of_classes(labels[:own], settings.rows_per_step, settings.seed)
     for _ in range(steps.done):
@@ -98,12 +99,14 @@ def draw_together(
             batch = next(batches)
             named = np.flatnonzero(np.isin(labels[own:], labels[batch]))
             loss = steps.take(inputs.train, np.concatenate([batch, own + named]))
-            step, steps.seconds = steps.done, before + time.perf_counter() - begin
+            step, now = steps.done, time.perf_counter()
+            steps.seconds = before + now - begin
             journal.write(step=step, seconds=round(steps.seconds, 3), loss=loss)
-            said = step % max(1, steps.wanted // SAID) == 0
-            if said:
+            mark = step % max(1, steps.wanted // MARKS) == 0
+            if mark or now - said >= LEAST_SECONDS:
                 log.info(f"contrastive: step {step} of {steps.wanted}, loss {loss:.3f}")
-            if due.now(step, LEAST_SECONDS if said or step == steps.wanted else None):
+                said = now
+            if due.now(step, LEAST_SECONDS if mark or step == steps.wanted else None):
                 checkpoint = folder / CHECKPOINTS / f"checkpoint-{step}"
                 on_main(partial(steps.write, checkpoint))
                 due.written(step, checkpoint)
