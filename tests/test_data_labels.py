@@ -165,6 +165,16 @@ def test_identifiers_that_are_numbers_may_be_measures():
             name_labels({"train": rows}, "label", measure=measure)
 
 
+def test_the_word_among_measures_is_shown_with_its_row():
+    values = [f"{number}.25" for number in range(100)]
+    values[17] = "oops"
+    with pytest.raises(DataError, match=r"all but 1 are numbers \(row 17 has 'oops'\); use numb"):
+        name_labels({"train": rows_of(values)}, "label", measure="use numbers")
+    words = rows_of([value if place % 5 else f"w{place}" for place, value in enumerate(values)])
+    with pytest.raises(DataError, match="cannot be classes; name the right column"):
+        name_labels({"train": words}, "label", measure="use numbers")
+
+
 def test_numbers_of_one_size_or_of_any_length_have_one_order():
     longest = "1" * 5000
     assert ordered_names(None, {"07", "7", longest, "007", "-1"}) == (

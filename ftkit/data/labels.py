@@ -22,6 +22,8 @@ from ftkit.recipe import Data
 ROUNDING_SHARE = float(np.finfo(np.float32).eps) / 2
 """The largest share of a number by which float32 rounds it."""
 UNBROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.0+)?")
+MOST_ODD = 0.1
+"""Labels of which a larger share are no numbers are not called numbers with exceptions."""
 COARSEST = 3e-2
 """Rounding errors may be at most this share of the labels' deviation. Their variance is a third of
 its square, 3e-4, so R2 loses that much at most."""
@@ -142,11 +144,14 @@ def name_labels(
             f"{'' if len(present) != 1 else f' ({present.pop()})'}; a classifier needs two or more"
         )
     if len(present) > 20 and len(present) > len(text["train"]) / 2:
-        numbers = measure and all(looks_like_number(n) or advice_on_number(n) for n in present)
+        odd = [n for n in present if not (looks_like_number(n) or advice_on_number(n))]
+        said = f"{measure}, or " if measure and len(odd) <= MOST_ODD * len(present) else ""
+        if said and odd:
+            row = next(row for row, label in enumerate(text["train"]) if label in odd)
+            said = f"all but {len(odd)} are numbers (row {row} has {text['train'][row]!r}); {said}"
         raise DataError(
             f"column '{column}': {len(present)} different values in {len(text['train'])} training "
-            f"rows cannot be classes; {f'{measure}, or ' if numbers else ''}name the right column "
-            f"with --set task.label=COLUMN"
+            f"rows cannot be classes; {said}name the right column with --set task.label=COLUMN"
         )
     names = ordered_names(splits["train"].features[column], present)
     number = {same(name): position for position, name in enumerate(names)}
