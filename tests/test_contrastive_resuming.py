@@ -87,12 +87,14 @@ def test_other_settings_that_are_asked_for_anyway_count(recipe, tmp_path, monkey
     assert seen[0] == {(1e-6, 0.5), (1e-6, 0.0)}
 
 
-def test_gradients_are_clipped_or_not(recipe, tmp_path):
+def test_gradients_that_are_not_clipped_move_the_backbone(recipe, tmp_path):
     (tmp_path / "run").mkdir()
     machine = runtime.start(0)
-    ready = make_ready(recipe.override({"train.max_grad_norm": 0}), machine)
+    # without decay, which would move the weights though all gradients were 0
+    changes = {"train.max_grad_norm": 0, "train.weight_decay": 0, "strategy.refit": False}
+    unclipped = recipe.override(changes)
+    ready = make_ready(unclipped, machine)
     before = {name: p.clone() for name, p in ready.model.named_parameters()}
-    unclipped = recipe.override({"train.max_grad_norm": 0, "strategy.refit": False})
     session = Session(machine, tmp_path / "run")
     strategy_of(unclipped.strategy).train(ready.model, ready.inputs, unclipped, session)
     moved = [n for n, p in ready.model.named_parameters() if not torch.equal(p, before[n])]

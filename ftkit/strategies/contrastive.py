@@ -52,7 +52,7 @@ class ContrastiveStrategy(Strategy):
 
     settings: Contrastive
     by_epochs = False
-    stages = (FIRST, f"{FIRST}/{AGAIN}", f"{FIRST}/{AGAIN}/{FIRST}")
+    stages = (FIRST, f"{FIRST}/{AGAIN}/{FIRST}")
 
     def adapt(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model with every parameter set to move but the layer that takes the mean.

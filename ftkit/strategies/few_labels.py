@@ -10,8 +10,9 @@ from ftkit.recipe import Contrastive, Mlp, Recipe
 from ftkit.recipe.task import TaskSettings
 
 FEW_LABELS = {"texts": 64, "images": 32}
-"""Where a class has so many rows or fewer, in the mean, contrastive training told more test rows
-right, over all data that were measured, than training the whole backbone from a new head."""
+"""Where a class has so many rows or fewer, contrastive training told more test rows right than
+training the whole backbone from a new head did, in the mean of the data sets in docs/choosing.md.
+"""
 FROM_A_NEW_HEAD = ("full", "lora", "bitfit")
 """Strategies that move the backbone through a head that has learned nothing yet."""
 

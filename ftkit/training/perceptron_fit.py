@@ -40,9 +40,10 @@ def fit_by_hand(model: Perceptron, inputs: Inputs, recipe: Recipe, session: Sess
     scale = scale_of(task, inputs.train.labels, model)
     X, Y = (each.to(machine.device) for each in tensors_of(inputs.train, model, scale))
     X_validation = torch.from_numpy(inputs.validation.values).to(machine.device)  # type: ignore[attr-defined]
-    keeper = Keeper(folder / "checkpoints", recipe.train, machine)
-    found = on_main(lambda: newest_checkpoint(keeper.folder)) if session.resume else None
+    checkpoints = folder / "checkpoints"
+    found = on_main(lambda: newest_checkpoint(checkpoints)) if session.resume else None
     state = read_state(found) if found else State()
+    keeper = Keeper(checkpoints, recipe.train, machine, state.steps + state.part_steps)
     journal = JournalFile(folder / "log.jsonl", machine.is_main, state.lines)
     stages = stages_of(recipe, model, len(X))
     if scale is not None and recipe.backbone.start:  # type: ignore[union-attr]

@@ -85,9 +85,9 @@ class State:
 class Keeper:
     """Writes the checkpoints of a run, and ends it after one where a signal has come."""
 
-    def __init__(self, folder: Path, settings: Train, machine: Machine) -> None:
+    def __init__(self, folder: Path, settings: Train, machine: Machine, step: int = 0) -> None:
         self.folder, self.settings, self.machine = folder, settings, machine
-        self.due = Due(settings, machine)
+        self.due = Due(settings, machine, step)
         self.spent = 0.0
         """Seconds in which training stood still for checkpoints."""
 
