@@ -1,6 +1,7 @@
 """ftkit: fine-tune pretrained Transformer and CNN backbones on your own labelled data.
 
-Importing ftkit is quick: torch is imported by the first call that needs it.
+Importing ftkit is quick: what a name needs, torch among it, is imported when it is first used. So
+an exported model answers without what trained it.
 """
 
 from __future__ import annotations
@@ -24,34 +25,6 @@ from ftkit.errors import (
     TrainingError,
     VerificationError,
 )
-from ftkit.recipe import (
-    Augment,
-    Backbone,
-    Bitfit,
-    Contrastive,
-    Data,
-    Expect,
-    FineTune,
-    Full,
-    HeadOnly,
-    ImageClassification,
-    ImageRegression,
-    ImageTagging,
-    LanguageModelling,
-    Lora,
-    Lpft,
-    Mlp,
-    Recipe,
-    TabularClassification,
-    TabularRegression,
-    TextClassification,
-    TextRegression,
-    TextTagging,
-    TokenClassification,
-    Train,
-    Translation,
-)
-from ftkit.runs.result import RunResult
 
 if TYPE_CHECKING:
     from ftkit.backbones.perceptron import load_perceptron
@@ -59,7 +32,37 @@ if TYPE_CHECKING:
     from ftkit.finetuning.finetune import finetune
     from ftkit.perceptron.estimators import MlpClassifier, MlpRegressor
     from ftkit.publishing.push import publish
+    from ftkit.recipe import (
+        Augment,
+        Backbone,
+        Bitfit,
+        Contrastive,
+        Data,
+        Expect,
+        FineTune,
+        Full,
+        HeadOnly,
+        ImageClassification,
+        ImageRegression,
+        ImageTagging,
+        LanguageModelling,
+        Lora,
+        Lpft,
+        Mlp,
+        Recipe,
+        TabularClassification,
+        TabularRegression,
+        TextClassification,
+        TextRegression,
+        TextTagging,
+        TokenClassification,
+        Train,
+        Translation,
+    )
+    from ftkit.runs.result import RunResult
 
+RECIPE = "ftkit.recipe"
+"""Where a public name is that is in neither `ftkit.errors` nor LATER."""
 LATER = {
     "MlpClassifier": "ftkit.perceptron.estimators",
     "MlpRegressor": "ftkit.perceptron.estimators",
@@ -67,6 +70,7 @@ LATER = {
     "finetune": "ftkit.finetuning.finetune",
     "load_perceptron": "ftkit.backbones.perceptron",
     "publish": "ftkit.publishing.push",
+    "RunResult": "ftkit.runs.result",
 }
 
 __all__ = [
@@ -115,7 +119,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch on first use."""
-    if name in LATER:
-        return getattr(importlib.import_module(LATER[name]), name)
+    """Import what a name needs on first use."""
+    if name in __all__:
+        return getattr(importlib.import_module(LATER.get(name, RECIPE)), name)
     raise AttributeError(f"module 'ftkit' has no attribute '{name}'")

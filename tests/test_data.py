@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PillowImage
 
 from ftkit import Data, DataError, ImageClassification, TabularRegression
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
 

@@ -8,7 +8,7 @@ from conftest import make_image
 from test_data_sources import found, lay, refusal, write_table
 
 from ftkit import Data, ImageClassification
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.data.sources import as_images, read_source
 from ftkit.errors import DataError
 from ftkit.tasks import task_of

@@ -13,14 +13,8 @@ from PIL.ImageFile import ImageFile
 from transformers.image_utils import load_image
 
 from ftkit.data.duplicates import number_copies
-from ftkit.data.images import (
-    BadImage,
-    find_bad_heads,
-    find_bad_images,
-    look_at_image,
-    open_image,
-    open_rgb,
-)
+from ftkit.data.images import find_bad_heads, find_bad_images
+from ftkit.data.open_images import BadImage, look_at_image, open_image, open_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
 RGBA = Image.fromarray(NOISE)

@@ -18,7 +18,7 @@ from ftkit import (
     TextTagging,
     TokenClassification,
 )
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.data.row_fingerprints import NEAR_COPY_CORRELATION, normalised, thumbnail
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import examine, load_splits

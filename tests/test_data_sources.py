@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_digits
 
 from ftkit import Data, DataError
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.data.sources import as_images, read_source
 
 

@@ -13,7 +13,7 @@ from fuzzing import FULL, damaged, require_one_line
 from PIL import Image
 
 from ftkit import Data, DataError, ImageClassification, finetune
-from ftkit.data.images import BadImage, open_rgb
+from ftkit.data.open_images import BadImage, open_rgb
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits, screen
 

@@ -22,7 +22,7 @@ from huggingface_hub import ModelCard, constants, parse_eval_result_entries
 
 from ftkit import Recipe, RunResult
 from ftkit.cli.main import main
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.registry import find
 from ftkit.tasks import task_of
 from ftkit.tasks.loading import load_splits

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ftkit.cli.options import Changes, OtherBackbone, OtherData
+from ftkit.cli.options import OtherBackbone, OtherData
 from ftkit.cli.request import Flags, command_line, resolve
+from ftkit.cli.words import Changes
 from ftkit.errors import DataError
 from ftkit.errors.names import visible
 from ftkit.machine.streams import json_text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ftkit.recipe import AUTO, Recipe
+if TYPE_CHECKING:
+    from ftkit.recipe import Recipe
 
 
 def at_home(path: Path | None) -> Path | None:
@@ -15,6 +17,8 @@ def at_home(path: Path | None) -> Path | None:
 
 def default_folder(recipe: Recipe, smoke: bool, strategy: str | None = None) -> Path:
     """Return runs/RECIPE-STRATEGY-seedSEED, with -smoke where it is one."""
+    from ftkit.recipe import AUTO
+
     kind = AUTO if strategy == AUTO else recipe.strategy.kind
     name = f"{recipe.name}-{kind}-seed{recipe.train.seed}"
     return Path("runs") / (name + "-smoke" if smoke else name)

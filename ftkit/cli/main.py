@@ -13,16 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter
 
-from ftkit.cli import cache
-from ftkit.cli.check import check
-from ftkit.cli.compare import compare
-from ftkit.cli.options import require_no_empty_word
-from ftkit.cli.perceptron import mlp, play
-from ftkit.cli.predict import predict
-from ftkit.cli.push import push
-from ftkit.cli.recipes import list_recipes, show
-from ftkit.cli.sweep import sweep
-from ftkit.cli.train import train
+from ftkit.cli.words import require_no_empty_word
 from ftkit.errors import FtkitError, MachineError
 from ftkit.errors.addresses import without_secrets
 from ftkit.machine import processes
@@ -31,7 +22,6 @@ from ftkit.machine.memory_denied import advice_on_memory, is_denied
 from ftkit.machine.streams import Console, guarded, json_text
 from ftkit.machine.terminal import GO_ON, rank
 from ftkit.machine.threads import fit_threads
-from ftkit.recipe.explain import shown
 
 app = App(
     name="ftkit",
@@ -39,17 +29,23 @@ app = App(
     help_on_error=False,
     suppress_keyboard_interrupt=False,  # a status of our own
 )
-app.command(list_recipes, name="list")
-app.command(show)
-app.command(train)
-app.command(check)
-app.command(mlp)
-app.command(play)
-app.command(push)
-app.command(compare)
-app.command(predict)
-app.command(sweep)
-app.command(cache.app)
+for where in (  # imported when they are asked for: an exported model answers in a second
+    "recipes:list_recipes",
+    "recipes:show",
+    "train:train",
+    "check:check",
+    "perceptron:mlp",
+    "perceptron:play",
+    "push:push",
+    "export:export",
+    "compare:compare",
+    "predict:predict",
+    "sweep:sweep",
+    "cache:app",
+):
+    module, _, called = where.partition(":")
+    name = {"list_recipes": "list", "app": module}.get(called, called)
+    app.command(f"ftkit.cli.{where}", name=name)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -109,6 +105,8 @@ def _in_one_line(error: CycloptsError) -> str:
     token = error.token if isinstance(error, CoercionError) else None
     if token is None or token.keyword is None:
         return str(error)
+    from ftkit.recipe.explain import shown
+
     return f"{token.keyword} {shown(token.value)}: expected true or false"
 
 

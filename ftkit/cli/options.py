@@ -14,7 +14,6 @@ from ftkit.errors import RecipeError
 from ftkit.recipe import settings
 from ftkit.recipe.explain import expected, shown
 
-EMPTY = re.compile(r"(--[a-z][a-z-]*)=?")
 UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600}
 
 
@@ -31,8 +30,6 @@ def _as_setting(kind: Any) -> Parameter:
     return Parameter(converter=read)
 
 
-Switch = Annotated[bool, Parameter(negative="")]
-Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="")]
 OtherData = Annotated[
     str | None,
     Parameter(
@@ -52,17 +49,6 @@ def refusal(error: ValidationError, flag: str) -> RecipeError:
     errors = error.errors(include_url=False)
     same = [found for found in errors if found["loc"][:1] == errors[0]["loc"][:1]]
     return RecipeError(f"{flag} {shown(same[0]['input'])}: expected {expected(same)}")
-
-
-def require_no_empty_word(words: Sequence[str]) -> None:
-    """Refuse a flag whose value is an empty text, as that of a shell's variable that is not set.
-
-    Raises:
-        RecipeError: there is one.
-    """
-    for before, word in zip(["", *words], [*words, "."], strict=False):
-        if found := EMPTY.fullmatch(before if word == "" else word if word.endswith("=") else ""):
-            raise RecipeError(f"{found[1]}: expected a value, got an empty text")
 
 
 def seconds_of(text: str) -> float:

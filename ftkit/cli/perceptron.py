@@ -8,8 +8,9 @@ from cyclopts import App
 from rich import box
 from rich.table import Table
 
-from ftkit.cli.options import Changes, Count, Switch
+from ftkit.cli.options import Count
 from ftkit.cli.request import parse_changes
+from ftkit.cli.words import Changes, Switch
 from ftkit.errors import FtkitError
 from ftkit.machine.streams import Console
 from ftkit.machine.terminal import speak

@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Changes, Switch
 from ftkit.cli.request import parse_changes
+from ftkit.cli.words import Changes, Switch
 from ftkit.errors import DataError, RunError
 from ftkit.errors.names import first_few, visible
 from ftkit.hub.names import is_hub_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftkit.cli.options import Switch
+from ftkit.cli.words import Switch
 from ftkit.machine.terminal import speak
 
 

@@ -14,8 +14,9 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Changes, Count, OtherBackbone, OtherData, Part
+from ftkit.cli.options import Count, OtherBackbone, OtherData, Part
 from ftkit.cli.request import AUTO, Flags, parse_changes, resolve, with_a_rate
+from ftkit.cli.words import Changes
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
 from ftkit.machine import heartbeat

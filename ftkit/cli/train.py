@@ -11,9 +11,10 @@ from cyclopts import Parameter
 
 from ftkit.cli.backbones import left_open, named, settled, to_choose_from, words_for
 from ftkit.cli.folders import at_home, default_folder
-from ftkit.cli.options import Changes, OtherBackbone, OtherData, Switch, seconds_of
+from ftkit.cli.options import OtherBackbone, OtherData, seconds_of
 from ftkit.cli.recipes import list_recipes
 from ftkit.cli.request import AUTO, Flags, command_line, resolve
+from ftkit.cli.words import Changes, Switch
 from ftkit.finetuning.fresh_reader import fresh_reader
 from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched

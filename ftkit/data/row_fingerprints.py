@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 
 from ftkit.data.columns import find_bad_rows
 from ftkit.data.duplicates import contents, inputs_alone, normalised
-from ftkit.data.images import OpenedImage, find_bad_images
+from ftkit.data.images import find_bad_images
+from ftkit.data.open_images import OpenedImage
 
 SIDE = 16
 NEAR_COPY_CORRELATION = 0.997

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.data.splits import Splits
 from ftkit.errors import VerificationError
 from ftkit.finetuning.fresh_reader import module_of

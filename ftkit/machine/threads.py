@@ -18,8 +18,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from ftkit.machine import control_groups
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -71,6 +69,10 @@ def usable_cores() -> int:
 
 def allowed_cores() -> int:
     """Return on how many logical cores this process may run."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    import psutil  # an exported model is asked where there is none
+
     process = psutil.Process()
     if hasattr(process, "cpu_affinity"):  # not on macOS
         return len(process.cpu_affinity())

@@ -17,7 +17,7 @@ import numpy as np
 from ftkit.backbones import family_of
 from ftkit.backbones.pretrained import PretrainedFamily
 from ftkit.backbones.structure import place
-from ftkit.data.images import BadImage
+from ftkit.data.open_images import BadImage
 from ftkit.data.splits import Splits
 from ftkit.errors import DataError, RecipeError, RunError
 from ftkit.hub.download import fetch
@@ -70,11 +70,11 @@ def predict(
         HubError: the Hub does not give the model or the rows.
     """
     machine = runtime.start(0)
-    recipe, folder = runtime.main_first(lambda: _open(run, changes or {}))
+    recipe, folder = runtime.main_first(lambda: open_run(run, changes or {}))
     task, told = task_of(recipe.task), texts or not any(map(names_data, inputs))
     if recipe.task.tells == "continuation" and told:
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
-    names = _label_names(recipe, folder)
+    names = label_names_of(recipe, folder)
     asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
     family, trained = family_of(recipe.backbone), task_of(recipe.task)
 
@@ -163,7 +163,7 @@ def _written(
     return Predictions({"index": index, "prompt": list(prompts), "written": written}, {})
 
 
-def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
+def open_run(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
     """Return the recipe of a finished run, its task as it was trained, and the model's folder.
 
     A folder may have been downloaded as well as what the Hub gives, so both are a stranger's.
@@ -193,7 +193,7 @@ def _open(run: str | Path, changes: Mapping[str, Any]) -> tuple[Recipe, Path]:
     return recipe.override(changes), model
 
 
-def _label_names(recipe: Recipe, folder: Path) -> tuple[str, ...]:
+def label_names_of(recipe: Recipe, folder: Path) -> tuple[str, ...]:
     """Return the classes of the saved model in its order; empty for numbers and texts."""
     if recipe.task.writes or recipe.task.tells == "number":
         return ()

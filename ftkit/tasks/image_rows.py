@@ -19,7 +19,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, Normalize, functional, v2
 
-from ftkit.data.images import CHUNK, open_rgb
+from ftkit.data.images import CHUNK
+from ftkit.data.open_images import open_rgb
 from ftkit.recipe import Augment
 from ftkit.tasks.inputs import digest, label_at
 

@@ -19,7 +19,7 @@ from transformers import (
 from ftkit.data.column_kinds import Use
 from ftkit.data.columns import holds_files, is_number, is_text, pick, single_column
 from ftkit.data.encoders import Encoder, PixelEncoder
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.data.sources import as_images
 from ftkit.data.splits import Splits
 from ftkit.data.usual_columns import IMAGE_NAMES, usually_named

@@ -19,8 +19,9 @@ from ftkit.data.columns import find_bad_rows, has_column, pick
 from ftkit.data.findings import rows_are, rows_of
 from ftkit.data.image_arguments import named_images
 from ftkit.data.image_formats import has_image_name
-from ftkit.data.images import OpenedImage, find_bad_heads, find_bad_images
+from ftkit.data.images import find_bad_heads, find_bad_images
 from ftkit.data.labels import class_numbers, is_labelled
+from ftkit.data.open_images import OpenedImage
 from ftkit.data.paths_outside import require_inside
 from ftkit.data.sources import read_source
 from ftkit.data.splits import file_of, in_brackets

@@ -167,21 +167,28 @@ class Tables(Task):
         values = np.concatenate(columns, axis=1).tolist()
         return Dataset.from_dict({"features": values}, features=features)
 
-    def told(self, features: Sequence[float]) -> list[tuple[str, str]]:
-        """Return (column, its number or word) of a row of `inputs`; a gap is an empty text."""
-        settings, found, start = self.settings, [], 0
+    def cells(self, features: Sequence[float]) -> dict[str, float | str | None]:
+        """Return the number or word of each column, of a row of `inputs`; None for a gap."""
+        settings, start = self.settings, 0
+        found: dict[str, float | str | None] = {}
         for name in settings.columns:
             words = settings.categories.get(name)
             levels = len(settings.levels.get(name, ()))
             width = len(words) if words else 1 + levels + (name in settings.gaps)
             own = features[start : start + width]
             if words:
-                value = next((word for word, there in zip(words, own, strict=True) if there), "")
+                found[name] = next((w for w, there in zip(words, own, strict=True) if there), None)
             else:
-                value = "" if math.isnan(own[0]) else plain(own[0], 6)
-            found.append((name, value))
+                found[name] = None if math.isnan(own[0]) else own[0]
             start += width
         return found
+
+    def told(self, features: Sequence[float]) -> list[tuple[str, str]]:
+        """Return (column, its number or word) of a row of `inputs`; a gap is an empty text."""
+        return [
+            (name, plain(cell, 6) if isinstance(cell, float) else cell or "")
+            for name, cell in self.cells(features).items()
+        ]
 
     def encoder(self, backbone: Mlp, train: Dataset) -> Encoder:
         """Return what brings each column to mean 0 and variance 1."""

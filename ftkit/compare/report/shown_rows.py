@@ -13,7 +13,7 @@ import pyarrow as pa
 from ftkit.compare.baselines import read_baseline
 from ftkit.compare.finished_runs import Run, recipe_in
 from ftkit.compare.report.sections import Example, shortened
-from ftkit.data.images import open_rgb
+from ftkit.data.open_images import open_rgb
 from ftkit.errors import FtkitError
 from ftkit.errors.addresses import is_address
 from ftkit.recipe import Recipe

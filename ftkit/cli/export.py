@@ -1,0 +1,43 @@
+"""`ftkit export`: a run's model as one file that answers anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ftkit.cli.folders import at_home
+from ftkit.cli.words import Switch
+from ftkit.machine.terminal import speak
+
+
+def export(
+    run: str,
+    *,
+    to: Literal["onnx", "openvino"] = "onnx",
+    out: Path | None = None,
+    data: str | None = None,
+    unproven: Switch = False,
+    overwrite: Switch = False,
+) -> None:
+    """Write a finished run's model as one file, and prove that it answers as the run did.
+
+    Parameters
+    ----------
+    run
+        Folder of a finished run, or OWNER/NAME of a model that ftkit published on the Hub.
+    to
+        The kind of file: for ONNX Runtime, or for OpenVINO.
+    out
+        A new folder; RUN/export/onnx when not given.
+    data
+        Where the rows of the run lie now, if they were moved.
+    unproven
+        Leave out the proof on the test rows, where these cannot be had.
+    overwrite
+        Replace the export that is there.
+    """
+    speak()
+    from ftkit.shipping.export import export as write
+
+    found = write(run, at_home(out), to, data, proven=not unproven, overwrite=overwrite)
+    print(found.folder)
