@@ -18,6 +18,7 @@ from ftkit.exported.model import RECORD, Exported, open_export
 from ftkit.finetuning.clock import now
 from ftkit.machine.numbers import plain
 from ftkit.prediction.predict import label_names_of, open_run
+from ftkit.runs.finished import RECIPE
 from ftkit.shipping import proof
 from ftkit.shipping.files import NEEDS, To, free_folder, in_place_of, size_of, write
 from ftkit.shipping.noninferiority import MARGIN
@@ -103,6 +104,7 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
                 asked[f"{how.to}, int8"] = open_export(file)
             record["speed"] = _speed(asked, measured.rows, taken)
         record["bytes"] = size_of(file)
+        (part / RECIPE).write_text(recipe.to_json() + "\n", encoding="utf-8")
         text = json.dumps(record, indent=2) + "\n"
         (part / RECORD).write_text(text, encoding="utf-8")
     return Export(folder, record)

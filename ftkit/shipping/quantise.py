@@ -114,13 +114,14 @@ def _by_nncf(body: onnx.ModelProto, batches: Sequence[Inputs], texts: bool) -> o
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep what the quantisers print and log away from the terminal."""
-    before = logging.root.manager.disable
+    before, handlers = logging.root.manager.disable, list(logging.root.handlers)
     logging.disable(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(before)
+        logging.root.handlers[:] = handlers  # NNCF adds one, and each line would come twice
 
 
 def as_int8(parts: Parts, body: onnx.ModelProto) -> Parts:
