@@ -63,7 +63,7 @@ def predict(
         with the model runs only with backbone.trust_remote_code=true. Can be repeated.
     """
     _require_run(run)
-    speak()
+    speak(quieten=False)
     from ftkit.prediction.answers import require_free
 
     if (out := at_home(out)) is not None:
@@ -86,6 +86,7 @@ def predict(
         from ftkit.cli.request import parse_changes
         from ftkit.prediction.predict import predict as answer
 
+        speak()
         found = answer(run, inputs, split, parse_changes(set_), texts=lines)
     if rank() != 0:
         return
