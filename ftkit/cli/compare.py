@@ -9,7 +9,16 @@ from pathlib import Path
 
 from ftkit.cli.backbones import compare_backbones, named, settled, to_choose_from, words_for
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Changes, Count, OtherBackbone, OtherData, Share, Switch, Track, seconds_of
+from ftkit.cli.options import (
+    Changes,
+    Count,
+    OtherBackbone,
+    OtherData,
+    Share,
+    Switch,
+    Track,
+    seconds_of,
+)
 from ftkit.cli.request import command_line, resolve
 from ftkit.errors import RecipeError, RunError
 from ftkit.errors.names import visible

@@ -1,4 +1,4 @@
-"""Which trackers are asked for: `Tracking`, a value that is refused early where it makes no sense."""
+"""Which trackers are asked for: `Tracking`, a value that is refused where one cannot be had."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ftkit.runs.tracking.memory import Known, Memory
 from ftkit.runs.tracking.tracker import About, End, Final, Tracker, Value
 
 log = logging.getLogger(__name__)
+SECONDS = 2.0
+"""Lines are collected for so long before trackers are given them: a server may be slow."""
 UNTOLD = ("expect", "alternatives", "description")
 """Fields of a recipe that are no settings of the run."""
 
@@ -49,6 +52,16 @@ def following(
         follower.close(end)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A line of a log: of which, its number there, and what it tells of which step."""
+
+    log: str
+    number: int
+    step: int
+    figures: Mapping[str, float]
+
+
 class Follower:
     """Gives trackers the lines of the journal as they are written, and the result in the end."""
 
@@ -60,6 +73,8 @@ class Follower:
         self.trackers = [kind() for kind in kinds if kind.has_parents or not parents_alone]
         self.memory = Memory(folder) if self.trackers else None
         self.begun: set[Path] = set()
+        self.waiting: list[_Line] = []
+        self.given = time.monotonic()
         self.step = 0
 
     def begin(self, settings: Mapping[str, Value]) -> None:
@@ -100,22 +115,32 @@ class Follower:
                 self.line(file, number, entry)
 
     def line(self, file: Path, number: int, entry: Mapping[str, Any]) -> None:
-        """Give a line of a log to the trackers that do not have it."""
+        """Collect a line of a log for the trackers; they are given it soon."""
         if not self.trackers or not file.is_relative_to(self.folder):
             return
         path = file.relative_to(self.folder)
         stage = "" if path.parent == Path() else f"{path.parent.as_posix()}/"
-        step, figures = int(entry.get("step", number)), figures_of(entry, stage)
-        self.step = max(self.step, step if not stage else 0)
+        step = int(entry.get("step", number))
+        if figures := figures_of(entry, stage):
+            self.waiting.append(_Line(path.as_posix(), number, step, figures))
+        if not stage:
+            self.step = step
+        if time.monotonic() - self.given > SECONDS:
+            self.give()
+
+    def give(self) -> None:
+        """Give the lines that were collected to the trackers that do not have them."""
 
         def give(tracker: Tracker) -> None:
             known = self._known(tracker)
-            if number > known.lines.get(path.as_posix(), 0) and figures:
-                tracker.log(step, figures)
-                known.lines[path.as_posix()] = number
+            new = [line for line in self.waiting if line.number > known.lines.get(line.log, 0)]
+            if new:
+                tracker.log([(line.step, line.figures) for line in new])
+                known.lines |= {line.log: line.number for line in new}
                 self._write()
 
         self._each(give)
+        self.waiting, self.given = [], time.monotonic()
 
     def finish(self, result: RunResult) -> None:
         """Give the final figures and pictures to the trackers."""
@@ -124,6 +149,7 @@ class Follower:
 
     def finish_with(self, final: Final) -> None:
         """Give what a run has in the end to the trackers that do not have it."""
+        self.give()
 
         def finish(tracker: Tracker) -> None:
             known = self._known(tracker)
@@ -136,6 +162,7 @@ class Follower:
 
     def close(self, end: End) -> None:
         """Close the runs of the trackers."""
+        self.give()
         self._each(lambda tracker: tracker.close(end))
         self.trackers = []
 

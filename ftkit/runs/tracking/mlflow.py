@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Tracker
+from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Lines, Tracker
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -20,8 +19,8 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Variables of the environment that MLflow reads, where the user has not set them."""
-AT_ONCE = 100
-"""As many settings or figures a request may carry."""
+MOST_SETTINGS, MOST_FIGURES = 100, 1000
+"""So many a request may carry."""
 LONGEST = 500
 """Letters of a setting that every store takes."""
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -91,25 +90,29 @@ class Mlflow(Tracker):
             for name, value in about.settings.items()
             if name not in run.data.params
         ]
-        for first in range(0, len(settings), AT_ONCE):
-            self.client.log_batch(self.id, params=settings[first : first + AT_ONCE])
+        for first in range(0, len(settings), MOST_SETTINGS):
+            self.client.log_batch(self.id, params=settings[first : first + MOST_SETTINGS])
 
     def where(self) -> str:
         """Return in one line where the run lies and how it is looked at."""
         return f"{self.uri} (mlflow ui --backend-store-uri {self.uri})"
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep the figures of a step."""
+    def log(self, lines: Lines) -> None:
+        """Keep the figures of some steps."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value in figures.items()]
-        for first in range(0, len(metrics), AT_ONCE):
-            self.client.log_batch(self.id, metrics=metrics[first : first + AT_ONCE])
+        metrics = [
+            Metric(name, value, now, step)
+            for step, figures in lines
+            for name, value in figures.items()
+        ]
+        for first in range(0, len(metrics), MOST_FIGURES):
+            self.client.log_batch(self.id, metrics=metrics[first : first + MOST_FIGURES])
 
     def finish(self, final: Final) -> None:
         """Keep the final figures and pictures."""
-        self.log(final.step, final.figures)
+        self.log([(final.step, final.figures)])
         for picture in final.pictures:
             self.client.log_artifact(self.id, str(picture), "plots")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ftkit.runs.tracking.tracker import About, End, Final, Tracker
+from ftkit.runs.tracking.tracker import About, End, Final, Lines, Tracker
 
 FOLDER = "tracking/tensorboard"
 
@@ -32,10 +31,11 @@ class TensorBoard(Tracker):
         """Return in one line where the run lies and how it is looked at."""
         return f"{self.about.folder / FOLDER} (tensorboard --logdir {self.about.home})"
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write the figures of a step, onto the disk."""
-        for name, value in figures.items():
-            self.writer.add_scalar(name, value, step)
+    def log(self, lines: Lines) -> None:
+        """Write the figures of some steps, onto the disk."""
+        for step, figures in lines:
+            for name, value in figures.items():
+                self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
     def finish(self, final: Final) -> None:
@@ -51,9 +51,7 @@ class TensorBoard(Tracker):
         for picture in final.pictures:
             with Image.open(picture) as opened:
                 pixels = np.asarray(opened.convert("RGB"))
-            self.writer.add_image(
-                f"plots/{picture.stem}", pixels, final.step, dataformats="HWC"
-            )
+            self.writer.add_image(f"plots/{picture.stem}", pixels, final.step, dataformats="HWC")
 
     def close(self, end: End) -> None:
         """Close the event file."""

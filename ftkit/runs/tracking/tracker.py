@@ -10,6 +10,8 @@ from typing import ClassVar, Literal
 
 PROJECT = "ftkit"
 """The project, or experiment, of all runs, where the tracker's own variable names no other."""
+Lines = Sequence[tuple[int, Mapping[str, float]]]
+"""Steps, and the figures of each."""
 Value = str | int | float | bool | None
 End = Literal["finished", "failed", "stopped"]
 """How a run ended: complete, by an error, or before its end, by a signal or a sweep."""
@@ -67,8 +69,8 @@ class Tracker(ABC):
         """Return in one line where the run lies and how it is looked at."""
 
     @abstractmethod
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep the figures of a step."""
+    def log(self, lines: Lines) -> None:
+        """Keep the figures of some steps."""
 
     @abstractmethod
     def finish(self, final: Final) -> None:

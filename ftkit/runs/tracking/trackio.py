@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
-from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Tracker
+from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Lines, Tracker
 
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 
@@ -48,9 +47,10 @@ class Trackio(Tracker):
         store = self.elsewhere or os.environ.get("TRACKIO_DIR") or "its own store"
         return f"project {PROJECT} in {store} (trackio show --project {PROJECT})"
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep the figures of a step."""
-        self.run.log(dict(figures), step=step)
+    def log(self, lines: Lines) -> None:
+        """Keep the figures of some steps."""
+        for step, figures in lines:
+            self.run.log(dict(figures), step=step)
 
     def finish(self, final: Final) -> None:
         """Keep the final figures and pictures."""
@@ -65,5 +65,7 @@ class Trackio(Tracker):
 
         with redirect_stdout(io.StringIO()):
             trackio.finish()
-        if not self.elsewhere and self.run.id not in {run.id for run in trackio.Api().runs(PROJECT)}:
+        if not self.elsewhere and self.run.id not in {
+            run.id for run in trackio.Api().runs(PROJECT)
+        }:
             raise OSError("its store does not hold the run")  # trackio itself warns at most

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Tracker
+from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Lines, Tracker
 
 FOLDER = "tracking"
 FINISH_SECONDS = 60.0
@@ -31,7 +31,7 @@ class Wandb(Tracker):
         import wandb
 
         usual = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        self.mode = os.environ.get("WANDB_MODE", usual)
+        self.mode: Any = os.environ.get("WANDB_MODE") or usual
         folder = about.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         for earlier in (folder / "wandb").glob(f"offline-run-*-{known}") if known else ():
@@ -51,7 +51,7 @@ class Wandb(Tracker):
                 name=about.name,
                 group=about.group,
                 config=dict(about.settings),
-                mode=self.mode,  # type: ignore[arg-type]
+                mode=self.mode,
                 resume="allow" if self.mode == "online" else None,
                 settings=settings,
             )
@@ -65,18 +65,19 @@ class Wandb(Tracker):
             return f"offline in {self.folder} (wandb sync {self.folder}/offline-run-*)"
         return str(self.run.url or self.mode)
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep the figures of a step.
+    def log(self, lines: Lines) -> None:
+        """Keep the figures of some steps.
 
         W&B's own steps must rise; those of a run with several stages begin again with each. So the
         step is a figure too, and the axis of the others.
         """
-        stage = next(iter(figures)).rpartition("/")[0]
-        axis = f"{stage}/step" if stage else "step"
-        for name in figures.keys() - self.defined:
-            self.run.define_metric(name, step_metric=axis)
-        self.defined |= figures.keys()
-        self.run.log({axis: step, **figures})
+        for step, figures in lines:
+            stage = next(iter(figures)).rpartition("/")[0]
+            axis = f"{stage}/step" if stage else "step"
+            for name in figures.keys() - self.defined:
+                self.run.define_metric(name, step_metric=axis)
+            self.defined |= figures.keys()
+            self.run.log({axis: step, **figures})
 
     def finish(self, final: Final) -> None:
         """Keep the final figures in the summary, and the pictures."""
