@@ -74,6 +74,7 @@ class Follower:
         self.memory = Memory(folder) if self.trackers else None
         self.begun: set[Path] = set()
         self.waiting: list[_Line] = []
+        self.last: dict[str, int] = {}
         self.given = time.monotonic()
         self.step = 0
 
@@ -121,7 +122,13 @@ class Follower:
         path = file.relative_to(self.folder)
         stage = "" if path.parent == Path() else f"{path.parent.as_posix()}/"
         step = int(entry.get("step", number))
-        if figures := figures_of(entry, stage):
+        figures = {
+            name: value
+            for name, value in figures_of(entry, stage).items()
+            if self.last.get(name) != step  # two lines of a step both tell its epoch and seconds
+        }
+        self.last |= dict.fromkeys(figures, step)
+        if figures:
             self.waiting.append(_Line(path.as_posix(), number, step, figures))
         if not stage:
             self.step = step
