@@ -278,6 +278,15 @@ def test_only_rank_0_tracks_and_only_the_logs_of_its_run(listening, tmp_path, fl
     assert made[0].lines == [(3, {"loss": 0.5})]
 
 
+def test_stages_that_were_complete_are_given_before_the_last_one(listening, tmp_path, flowers):
+    _, made, track = listening
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    with following(track, tmp_path, flowers, CPU):
+        JournalFile(tmp_path / "log.jsonl", True, 0).write(step=1, loss=0.25)
+    assert made[0].lines == [(1, {"probe/loss": 0.5}), (1, {"loss": 0.25})]
+
+
 def test_what_is_remembered_may_be_damaged(listening, tmp_path, flowers, caplog):
     _, made, track = listening
     (tmp_path / "tracking.json").write_text('{"listener": {"id": 3, "lin')
@@ -341,7 +350,7 @@ def test_a_missing_package_is_refused_in_one_line(spec, monkeypatch, capsys, tmp
 
 
 def test_a_wrong_name_and_a_comparison_without_trainings_are_refused(capsys, finished_run):
-    with pytest.raises(RecipeError, match="tensorbord.*did you mean 'tensorboard'"):
+    with pytest.raises(RecipeError, match=r"tensorbord: .*did you mean 'tensorboard'"):
         tracking_of(["tensorbord"])
     for words in (["mlp-digits", "--backbones", "auto"], [str(finished_run)]):
         assert main(["compare", *words, "--track", THERE[0]]) == 2
