@@ -337,6 +337,25 @@ def test_trials_of_a_sweep_are_children_of_one_parent(flowers, tmp_path, unverif
     assert {group for group in groups if group} == {"search"}
 
 
+@pytest.mark.skipif("mlflow" not in THERE, reason="mlflow is not installed")
+def test_trainings_of_a_comparison_are_children_of_one_parent(flowers, tmp_path, unverified):
+    from mlflow import MlflowClient
+
+    file, out = tmp_path / "flowers.json", tmp_path / "side-by-side"
+    file.write_text(flowers.override({"train.epochs": 2}).to_json())
+    words = ["compare", str(file), "--strategies", "majority,mlp", "--out", str(out)]
+    assert main([*words, "--track", "mlflow"]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'ftkit'")
+    child, parent = sorted(
+        client.search_runs([experiment.experiment_id]),
+        key=lambda run: run.info.run_name == "side-by-side",
+    )
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (out / child.info.run_name / "run.json").is_file()
+    assert {child.info.status, parent.info.status} == {"FINISHED"}
+
+
 @pytest.mark.parametrize("spec", [None, types.SimpleNamespace(origin=None)])
 def test_a_missing_package_is_refused_in_one_line(spec, monkeypatch, capsys, tmp_path):
     """A folder of that name, as W&B leaves one behind, is no package."""
@@ -349,10 +368,10 @@ def test_a_missing_package_is_refused_in_one_line(spec, monkeypatch, capsys, tmp
     assert not any(tmp_path.iterdir())
 
 
-def test_a_wrong_name_and_a_comparison_without_trainings_are_refused(capsys, finished_run):
+def test_a_wrong_name_and_a_comparison_without_trainings_are_refused(capsys, perceptron):
     with pytest.raises(RecipeError, match=r"tensorbord: .*did you mean 'tensorboard'"):
         tracking_of(["tensorbord"])
-    for words in (["mlp-digits", "--backbones", "auto"], [str(finished_run)]):
+    for words in (["mlp-digits", "--backbones", "auto"], [str(perceptron)]):
         assert main(["compare", *words, "--track", THERE[0]]) == 2
         assert "nothing is trained here" in capsys.readouterr().err
 

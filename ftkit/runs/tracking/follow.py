@@ -230,7 +230,7 @@ def following_group(
 
 def settings_of(recipe: Recipe) -> dict[str, Value]:
     """Return the settings of a recipe by their paths, without what addresses may hide."""
-    values = by_path(recipe.as_written().model_dump(mode="json", exclude=set(UNTOLD)))
+    values = by_path(recipe.model_dump(mode="json", exclude=set(UNTOLD)))
     return {name: _plain(value) for name, value in values.items()}
 
 
