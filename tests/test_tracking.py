@@ -164,23 +164,29 @@ def test_a_backbone_has_the_curves_of_all_its_stages(tracker, backbone):
     assert len(curves["validation_loss"]) == 3  # one is of the head alone
 
 
+def break_off(recipe, run, after, **named):
+    """Train until so many validations are through, and then no more, between two checkpoints."""
+    seen = []
+
+    def end(figures):
+        seen.append(figures)
+        if len(seen) == after:
+            raise RuntimeError("the power is gone")
+
+    with pytest.raises(RuntimeError, match="the power is gone"), watched(end):
+        finetune(recipe, run, **named)
+
+
 @pytest.mark.parametrize("tracker", EACH)
 def test_a_run_that_broke_off_goes_on_as_one_run_with_one_curve(
     tracker, flowers, tmp_path, unverified
 ):
     recipe = flowers.override({"train.epochs": 12, "train.checkpoint_every": "20"})
-    run, seen = tmp_path / f"broken-{tracker}", []
-
-    def break_off(figures):
-        seen.append(figures)
-        if len(seen) == 6:
-            raise RuntimeError("the power is gone")
-
-    with pytest.raises(RuntimeError, match="the power is gone"), watched(break_off):
-        finetune(recipe, run, track=Tracking((tracker,)))
+    run, track = tmp_path / f"broken-{tracker}", Tracking((tracker,))
+    break_off(recipe, run, 6, track=track)
     begun, given = id_of(run, tracker), json.loads((run / "tracking.json").read_text())
     assert given[tracker]["lines"] == {"log.jsonl": 12}
-    finetune(recipe, run, resume=True, track=Tracking((tracker,)))
+    finetune(recipe, run, resume=True, track=track)
     assert len(assert_holds(run, tracker)["loss"]) == 12
     assert tracker == "trackio" or id_of(run, tracker) == begun
 
@@ -189,16 +195,12 @@ def test_a_run_that_broke_off_goes_on_as_one_run_with_one_curve(
 def test_tracking_that_begins_with_the_second_session_has_the_whole_curve(
     tracker, flowers, tmp_path, unverified
 ):
-    recipe = flowers.override({"train.epochs": 4, "train.checkpoint_every": "8"})
+    recipe = flowers.override({"train.epochs": 6, "train.checkpoint_every": "8"})
     run = tmp_path / f"late-{tracker}"
-
-    def break_off(figures):
-        raise RuntimeError("the power is gone")
-
-    with pytest.raises(RuntimeError), watched(break_off):
-        finetune(recipe, run)
+    break_off(recipe, run, 4)
+    assert any((run / "checkpoints").glob("checkpoint-*"))
     finetune(recipe, run, resume=True, track=Tracking((tracker,)))
-    assert len(assert_holds(run, tracker)["loss"]) == 4
+    assert len(assert_holds(run, tracker)["loss"]) == 6
 
 
 def test_a_finished_run_that_is_resumed_adds_nothing(perceptron, caplog):
