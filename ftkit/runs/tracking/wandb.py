@@ -89,8 +89,12 @@ class Wandb(Tracker):
         self.run.summary.update(dict(final.figures))
 
     def close(self, end: End) -> None:
-        """Close the run."""
+        """Close the run, and end W&B's own process where it serves no other run."""
+        import wandb
+
         self.run.finish(exit_code=0 if end == "finished" else 1)
+        if wandb.run is None:  # at the end of this one, as Ray ends them, it may be gone already
+            wandb.teardown()
 
 
 @contextmanager
