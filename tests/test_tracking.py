@@ -3,8 +3,8 @@
 import json
 import logging
 import os
-import pty
 import random
+import shutil
 import sys
 import types
 from contextlib import nullcontext
@@ -36,6 +36,7 @@ from ftkit.runs.tracking.follow import (
 from ftkit.runs.tracking.tracker import Tracker
 
 ALL = Tracking(tuple(THERE))
+ONE_IS_THERE = pytest.mark.skipif(not THERE, reason="no tracker is installed")
 CPU = Machine(0, 1, torch.device("cpu"), "cpu")
 
 
@@ -94,6 +95,25 @@ def module_patch():
 
         leave_unverified(patch)
         yield patch
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """MLflow's file of SQLite without a run: its tables take seconds to make."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    if "mlflow" in THERE:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(empty_store, tmp_path):
+    """The same where runs in tmp_path look for it."""
+    (tmp_path / "mlflow").mkdir()
+    if empty_store.exists():
+        shutil.copy(empty_store, tmp_path / "mlflow")
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +199,7 @@ def break_off(recipe, run, after, **named):
 
 @pytest.mark.parametrize("tracker", EACH)
 def test_a_run_that_broke_off_goes_on_as_one_run_with_one_curve(
-    tracker, flowers, tmp_path, unverified
+    tracker, flowers, tmp_path, unverified, store
 ):
     recipe = flowers.override({"train.epochs": 12, "train.checkpoint_every": "20"})
     run, track = tmp_path / f"broken-{tracker}", Tracking((tracker,))
@@ -193,7 +213,7 @@ def test_a_run_that_broke_off_goes_on_as_one_run_with_one_curve(
 
 @pytest.mark.parametrize("tracker", EACH)
 def test_tracking_that_begins_with_the_second_session_has_the_whole_curve(
-    tracker, flowers, tmp_path, unverified
+    tracker, flowers, tmp_path, unverified, store
 ):
     recipe = flowers.override({"train.epochs": 6, "train.checkpoint_every": "8"})
     run = tmp_path / f"late-{tracker}"
@@ -203,6 +223,7 @@ def test_tracking_that_begins_with_the_second_session_has_the_whole_curve(
     assert len(assert_holds(run, tracker)["loss"]) == 6
 
 
+@ONE_IS_THERE
 def test_a_finished_run_that_is_resumed_adds_nothing(perceptron, caplog):
     def state():
         folders = (perceptron, perceptron.parent / "mlflow")
@@ -315,7 +336,7 @@ def test_settings_hold_no_secret_of_an_address(flowers):
 
 
 @pytest.mark.skipif({"mlflow", "tensorboard", "wandb"} - {*THERE}, reason="mlflow is not installed")
-def test_trials_of_a_sweep_are_children_of_one_parent(flowers, tmp_path, unverified):
+def test_trials_of_a_sweep_are_children_of_one_parent(flowers, tmp_path, unverified, store):
     from mlflow import MlflowClient
 
     out, space = tmp_path / "search", {"strategy.learning_rate": Range(1e-3, 1e-1, log=True)}
@@ -340,7 +361,7 @@ def test_trials_of_a_sweep_are_children_of_one_parent(flowers, tmp_path, unverif
 
 
 @pytest.mark.skipif("mlflow" not in THERE, reason="mlflow is not installed")
-def test_trainings_of_a_comparison_are_children_of_one_parent(flowers, tmp_path, unverified):
+def test_trainings_of_a_comparison_are_children_of_one_parent(flowers, tmp_path, unverified, store):
     from mlflow import MlflowClient
 
     file, out = tmp_path / "flowers.json", tmp_path / "side-by-side"
@@ -370,6 +391,7 @@ def test_a_missing_package_is_refused_in_one_line(spec, monkeypatch, capsys, tmp
     assert not any(tmp_path.iterdir())
 
 
+@ONE_IS_THERE
 def test_a_wrong_name_and_a_comparison_without_trainings_are_refused(capsys, perceptron):
     with pytest.raises(RecipeError, match=r"tensorbord: .*did you mean 'tensorboard'"):
         tracking_of(["tensorbord"])
@@ -389,7 +411,7 @@ def test_wandb_asks_nobody_for_a_key(tmp_path):
         "try: Wandb().begin(About('a', here, here, {}), None)\n"
         "except Exception as error: print('refused:', type(error).__name__)\n"
     )
-    child, terminal = pty.fork()
+    child, terminal = pytest.importorskip("pty").fork()
     if not child:
         os.environ |= {"WANDB_MODE": "online", "HOME": str(tmp_path), "NETRC": str(tmp_path / "n")}
         os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
