@@ -211,6 +211,17 @@ def test_a_run_that_broke_off_goes_on_as_one_run_with_one_curve(
     assert tracker == "trackio" or id_of(run, tracker) == begun
 
 
+@ONE_IS_THERE
+def test_a_backbone_that_broke_off_goes_on_as_one_run_with_one_curve(
+    tiny_recipe, tmp_path, unverified, store
+):
+    recipe, run = tiny_recipe.override({"train.epochs": 3}), tmp_path / "broken-vit"
+    break_off(recipe, run, 2, track=ALL)
+    finetune(recipe, run, resume=True, track=ALL)
+    for tracker in THERE:
+        assert len(assert_holds(run, tracker)["validation_loss"]) == 3
+
+
 @pytest.mark.parametrize("tracker", EACH)
 def test_tracking_that_begins_with_the_second_session_has_the_whole_curve(
     tracker, flowers, tmp_path, unverified, store

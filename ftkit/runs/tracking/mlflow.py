@@ -50,7 +50,7 @@ class Mlflow(Tracker):
                 tags["ftkit.group"] = about.group
             run = self.client.create_run(experiment, run_name=about.name, tags=tags)
         else:
-            self.client.update_run(known, status="RUNNING")
+            self.client.update_run(run.info.run_id, status="RUNNING")
         self.id: str = run.info.run_id
         self._keep_settings(about, run)
         return self.id

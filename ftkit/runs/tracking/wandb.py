@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from ftkit.runs.tracking.tracker import PROJECT, About, End, Final, Lines, Tracker
 
@@ -31,7 +31,7 @@ class Wandb(Tracker):
         import wandb
 
         usual = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        self.mode: Any = os.environ.get("WANDB_MODE") or usual
+        self.mode = os.environ.get("WANDB_MODE") or usual
         folder = about.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         for earlier in (folder / "wandb").glob(f"offline-run-*-{known}") if known else ():
@@ -51,7 +51,7 @@ class Wandb(Tracker):
                 name=about.name,
                 group=about.group,
                 config=dict(about.settings),
-                mode=self.mode,
+                mode=cast(Any, self.mode),
                 resume="allow" if self.mode == "online" else None,
                 settings=settings,
             )
