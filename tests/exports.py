@@ -41,7 +41,7 @@ KINDS = {
     "bert": (TextClassification(pair="second"), Full()),
     "roberta": (TextRegression(), Full()),
     "gpt2": (TextTagging(label="tags"), Full()),
-    "distilbert": (TokenClassification(), Full()),
+    "distilbert": (TokenClassification(tokens="tokens", label="ner_tags"), Full()),
 }
 """Each family of tests/checkpoints.py with a task and a strategy."""
 TABLES = {

@@ -31,6 +31,9 @@ ELSEWHERE = {
     "python -m pytest tests/test_task_contract.py": "runs these tests",
     "python -m pytest tests/test_losses.py -k weights": "runs these tests",
     "ruff check . && ruff format --check . && mypy": "scripts/test.sh does it",
+    "ftkit export runs/digits --int8 --out digits-int8": (
+        "tests/test_int8.py::test_files_of_eight_bits_say_so_and_answer"
+    ),
     "ftkit train mlp-digits --track tensorboard": (
         "tests/test_tracking.py::test_a_perceptron_has_settings_curves_figures_and_pictures"
     ),

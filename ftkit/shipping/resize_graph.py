@@ -27,8 +27,9 @@ DIGITS = 22
 """Binary digits of Pillow's weights, and the most of torchvision's."""
 HALF = 2**11
 """Weights are split at this number."""
-GROUPS = 8
-"""Groups of outputs. With 8 a photo of 12 megapixels takes a sixth of the time of one group."""
+GROUPS, IN_GROUP = 8, 24
+"""Groups of outputs at most, and outputs of a group at least, so that small images have a small
+graph."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _along(
     places, high, low, digits = _weights(graph, axis, by, like_pillow)
     dimension = 2 if down else 3
     parts = []
-    for group in np.array_split(np.arange(axis.kept), min(GROUPS, axis.kept)):
+    groups = min(GROUPS, max(1, axis.kept // IN_GROUP))
+    for group in np.array_split(np.arange(axis.kept), groups):
         start, end = graph.ints(int(group[0])), graph.ints(int(group[-1]) + 1)
         inside = graph.part(places, start, end, 0)
         first = graph.reshaped(graph.op("ReduceMin", inside, keepdims=0), 1)
