@@ -86,7 +86,7 @@ class Predictions:
         said = io.StringIO()
         writer = csv.writer(said, lineterminator="\n")
         for line in self._lines():
-            writer.writerow(map(_escaped_cell, line) if for_spreadsheets else line)
+            writer.writerow(map(_written, map(_escaped_cell, line) if for_spreadsheets else line))
         return said.getvalue()
 
     def _lines(self) -> Iterator[list[Any]]:
@@ -144,11 +144,14 @@ def require_free(file: Path, inputs: Sequence[str], overwrite: bool) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as CSV has it: a list as JSON, six digits of a number, nothing of none."""
+    """Return a value as CSV has it: a list as JSON."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, (float, np.floating)):
-        return "" if np.isnan(value) else f"{value:.6g}"
-    return "" if value is None else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
+def _written(cell: Any) -> Any:
+    """Return what is written of a cell: six digits of a number, and nothing where there is none."""
+    if isinstance(cell, (float, np.floating)):
+        return "" if np.isnan(cell) else f"{cell:.6g}"
+    return "" if cell is None else cell
