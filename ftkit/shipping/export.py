@@ -20,7 +20,7 @@ from ftkit.finetuning.clock import now
 from ftkit.machine.numbers import plain
 from ftkit.machine.permissions import give_usual_rights
 from ftkit.prediction.predict import label_names_of, open_run
-from ftkit.shipping import image_graph, onnx_file, proof
+from ftkit.shipping import image_graph, javascript, onnx_file, proof
 from ftkit.shipping.parts import Taken, pixels_of, take
 from ftkit.shipping.rows import Measured, measured_rows
 
@@ -122,6 +122,8 @@ def _free_folder(out: str | Path | None, home: Path | None, to: To, overwrite: b
 
 def _write(model: Any, taken: Taken, folder: Path, to: To) -> str:
     """Write the file, and what it needs beside it; return the name of the file."""
+    if to == "onnx" and javascript.is_known(taken):
+        return javascript.write(model, taken, folder, FILES["onnx"])
     onnx_file.write(model, folder / FILES["onnx"])
     for name, text in taken.beside.items():
         (folder / name).write_text(text, encoding="utf-8")
