@@ -28,20 +28,28 @@ VERSION = "4.3.2"
 """Of the npm package @huggingface/transformers, from whose src/models/registry.js the names are."""
 BY_TASK: dict[str, frozenset[str]] = {
     "images": frozenset(
-        "beit convnext convnextv2 deit dinov2 dinov2_with_registers efficientnet fastvit hiera "
-        "ijepa mobilenet_v1 mobilenet_v2 mobilenet_v3 mobilenet_v4 mobilevit mobilevitv2 pvt "
-        "resnet segformer swin vit vit_msn".split()
+        {
+            "beit", "convnext", "convnextv2", "deit", "dinov2", "dinov2_with_registers",
+            "efficientnet", "fastvit", "hiera", "ijepa", "mobilenet_v1", "mobilenet_v2",
+            "mobilenet_v3", "mobilenet_v4", "mobilevit", "mobilevitv2", "pvt", "resnet",
+            "segformer", "swin", "vit", "vit_msn"
+        }
     ),
     "text": frozenset(
-        "albert bart bert camembert convbert deberta deberta-v2 distilbert electra esm eurobert "
-        "mbart mobilebert modernbert mpnet neobert roberta roformer squeezebert xlm "
-        "xlm-roberta".split()
+        {
+            "albert", "bart", "bert", "camembert", "convbert", "deberta", "deberta-v2",
+            "distilbert", "electra", "esm", "eurobert", "mbart", "mobilebert", "modernbert",
+            "mpnet", "neobert", "roberta", "roformer", "squeezebert", "xlm", "xlm-roberta"
+        }
     ),
     "words": frozenset(
-        "bert camembert convbert deberta deberta-v2 distilbert electra esm eurobert modernbert "
-        "mpnet neobert openai_privacy_filter roberta roformer xlm xlm-roberta".split()
+        {
+            "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra",
+            "esm", "eurobert", "modernbert", "mpnet", "neobert", "openai_privacy_filter",
+            "roberta", "roformer", "xlm", "xlm-roberta"
+        }
     ),
-}
+}  # fmt: skip
 """What a row is, and the `model_type` of the models that transformers.js classifies it by."""
 LEVELS = {
     "image_processor_type": "ViTImageProcessor",
@@ -96,7 +104,7 @@ def _texts(files: dict[str, Any]) -> dict[str, str]:
 
 
 def of_levels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph of images with `pixel_values` (B, 3, H, W) float32 as its input, 0 to 255."""
+    """Return the graph of images with `pixel_values` (B, 3, H, W) float32, 0 to 255, as input."""
     graph = OnnxGraph("levels/")
     turned = graph.op("Transpose", PIXELS, perm=[0, 2, 3, 1])
     graph.named(graph.cast(turned, UINT8), "levels")
