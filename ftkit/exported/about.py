@@ -106,11 +106,11 @@ class About:
                     f"{where} has format {version!r}, and this ftkit reads {FORMAT}: export the "
                     f"run again"
                 )
-            ngrams = values.pop("ngrams")
-            columns = tuple(
-                Column(one["name"], tuple(one["words"])) for one in values.pop("columns")
-            )
-            lists = {name: tuple(values.pop(name)) for name in ("classes", "tokens")}
-            return cls(**values, **lists, columns=columns, ngrams=ngrams and Ngrams(**ngrams))
+            for name in ("classes", "tokens"):
+                values[name] = tuple(values[name])
+            columns = (Column(one["name"], tuple(one["words"])) for one in values["columns"])
+            values["columns"] = tuple(columns)
+            values["ngrams"] = values["ngrams"] and Ngrams(**values["ngrams"])
+            return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(f"{where} does not say what it reads: {error!r}") from None

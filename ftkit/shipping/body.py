@@ -83,7 +83,8 @@ def _named_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     del graph.value_info[:]
     names: dict[str, str] = {}
-    for axis, called in zip(graph.input[0].type.tensor_type.shape.dim, ("batch", "tokens")):
+    axes = graph.input[0].type.tensor_type.shape.dim
+    for axis, called in zip(axes, ("batch", "tokens"), strict=False):
         if axis.dim_param:
             names[axis.dim_param] = called
     for one in (*graph.input, *graph.output):

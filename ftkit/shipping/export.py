@@ -26,6 +26,10 @@ from ftkit.shipping.rows import Measured, measured_rows
 
 log = logging.getLogger(__name__)
 To = Literal["onnx", "openvino"]
+NEEDS: dict[To, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+}
 FILES: dict[To, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
 
 
@@ -63,12 +67,7 @@ def export(
         DataError: the test rows cannot be had.
         VerificationError: the file answers otherwise than the run.
     """
-    for package in (
-        "onnx",
-        "onnxscript",
-        "onnxruntime",
-        *(["openvino"] if to == "openvino" else []),
-    ):
+    for package in NEEDS[to]:
         require(package)
     changes = {"data.path": data} if data else {}
     recipe, model_folder = open_run(run, changes)
@@ -76,7 +75,7 @@ def export(
     home = model_folder.parent if model_folder.name == "model" else None
     folder = _free_folder(out, home, to, overwrite)
     log.info("exporting %s", model_folder)
-    taken = take(recipe, model_folder, names)
+    taken = take(recipe, model_folder, names, branches=to == "onnx")
     model = onnx_file.whole(taken.parts)
     if taken.steps is not None:
         _require_same_pixels(taken)

@@ -24,25 +24,34 @@ TOLERANCE = 1e-4
 """Largest difference, as a share of all 255 levels; one level is 4e-3."""
 
 
-def image_graph(steps: ImageSteps, output: str, flat: bool = False) -> onnx.ModelProto:
+def image_graph(
+    steps: ImageSteps, output: str, flat: bool = False, branches: bool = True
+) -> onnx.ModelProto:
     """Return the graph from `image` (B, H, W, 3) uint8 to numbers (B, C, h, w) float32.
 
     Args:
         output: the name of the numbers.
         flat: as (B, h * w * C), channels last, which a perceptron reads.
+        branches: the graph may decide by the image's size what it computes. OpenVINO 2026.4 gives
+            wrong numbers for the first image of each size where it does; without branches it
+            computes both and takes one.
     """
     graph = OnnxGraph("image/")
     turned = graph.op("Transpose", IMAGE, perm=[0, 3, 1, 2])
     levels = graph.cast(turned, FLOAT)
-    axes = _axes(graph, steps)
-    same = _is_in_size(graph, steps, axes)
-    inner = OnnxGraph("image/resized/")
-    other = inner.named(_resized(inner, levels, axes, steps), "image/resized")
-    as_it_is = OnnxGraph("image/kept/")
-    kept = as_it_is.named(levels, "image/kept")
-    (found,) = graph.ops(
-        "If", 1, same, then_branch=as_it_is.inner([kept]), else_branch=inner.inner([other])
-    )
+    height, width = axes = _axes(graph, steps)
+
+    def in_order(own: OnnxGraph, rows_first: bool) -> str:
+        return resize(own, levels, height, width, steps.by, steps.like_pillow, rows_first)
+
+    def resized(own: OnnxGraph) -> str:
+        if not (steps.like_pillow and pillow_goes_down_first()):
+            return in_order(own, True)
+        either = (lambda one: in_order(one, False)), (lambda one: in_order(one, True))
+        return _choice(own, _is_tall(own, *axes), *either, branches)
+
+    same = _is_in_size(graph, steps, axes) if branches else None
+    found = resized(graph) if same is None else _choice(graph, same, lambda _: levels, resized)
     found = graph.reshaped(found, 0, 3, steps.height, steps.width)
     found = _brightness(graph, found) if steps.grey else _ordered(graph, found, steps.order)
     channels = 1 if steps.grey else 3
@@ -57,17 +66,34 @@ def image_graph(steps: ImageSteps, output: str, flat: bool = False) -> onnx.Mode
     return graph.model([value(IMAGE, UINT8, *SHAPE)], [value(output, FLOAT, *shape)])
 
 
+Written = Callable[[OnnxGraph], str]
+"""Writes operations into a graph, and gives the name of what they make."""
+
+
+def _choice(
+    graph: OnnxGraph, condition: str, then: Written, otherwise: Written, branches: bool = True
+) -> str:
+    """Return what one of two parts makes."""
+    if not branches:
+        return graph.op("Where", condition, then(graph), otherwise(graph))
+    parts = {}
+    for name, write in (("then_branch", then), ("else_branch", otherwise)):
+        own = OnnxGraph(f"{graph.prefix}{len(graph.nodes)}/{name}/")
+        parts[name] = own.inner([own.named(write(own), f"{own.prefix}found")])
+    return graph.op("If", condition, **parts)
+
+
 def _axes(graph: OnnxGraph, steps: ImageSteps) -> tuple[Axis, Axis]:
     """Return how height and width are resized and cut."""
     height, width = graph.size(IMAGE, 1), graph.size(IMAGE, 2)
     if isinstance(steps.resized, int):
         shorter = graph.op("Min", height, width)
         resized = [
-            graph.op("Div", graph.op("Mul", side, graph.int(steps.resized)), shorter)
+            graph.op("Div", graph.op("Mul", side, graph.number(steps.resized)), shorter)
             for side in (height, width)
         ]
     else:
-        resized = [graph.int(side) for side in steps.resized]
+        resized = [graph.number(side) for side in steps.resized]
     kept = (steps.height, steps.width)
     first, second = (
         Axis(length, side, _first_kept(graph, side, wanted, steps.cut_even), wanted)
@@ -78,48 +104,36 @@ def _axes(graph: OnnxGraph, steps: ImageSteps) -> tuple[Axis, Axis]:
 
 def _first_kept(graph: OnnxGraph, length: str, kept: int, even: bool) -> str:
     """Return where what is kept of an axis begins: in its middle; below 0 there is black."""
-    left = graph.op("Sub", length, graph.int(kept))
-    padded = graph.op("Neg", graph.op("Div", graph.op("Neg", left), graph.int(2)))
-    cut = graph.op("Div", left, graph.int(2))
+    left = graph.op("Sub", length, graph.number(kept))
+    padded = graph.op("Neg", graph.op("Div", graph.op("Neg", left), graph.number(2)))
+    cut = graph.op("Div", left, graph.number(2))
     if even:  # half to even, as Python's round
-        odd = graph.op("Mod", left, graph.int(2))
-        cut = graph.op("Add", cut, graph.op("Mul", odd, graph.op("Mod", cut, graph.int(2))))
-    return graph.op("Where", graph.op("Less", left, graph.int(0)), padded, cut)
+        odd = graph.op("Mod", left, graph.number(2))
+        cut = graph.op("Add", cut, graph.op("Mul", odd, graph.op("Mod", cut, graph.number(2))))
+    return graph.op("Where", graph.op("Less", left, graph.number(0)), padded, cut)
 
 
-def _is_in_size(graph: OnnxGraph, steps: ImageSteps, axes: tuple[Axis, Axis]) -> str:
-    """Return whether the image has its size already, so that nothing is to be done."""
-    if not isinstance(steps.resized, int) and steps.resized != (steps.height, steps.width):
-        return graph.constant(False, np.bool_)
-    if isinstance(steps.resized, int) and {steps.resized} != {steps.height, steps.width}:
-        return graph.constant(False, np.bool_)
+def _is_in_size(graph: OnnxGraph, steps: ImageSteps, axes: tuple[Axis, Axis]) -> str | None:
+    """Return whether the image has its size already; None where nothing of its size stays so."""
     sides = (steps.height, steps.width)
+    stays = (
+        {steps.resized} == set(sides) if isinstance(steps.resized, int) else steps.resized == sides
+    )
+    if not stays:
+        return None
     same = [
-        graph.op("Equal", axis.length, graph.int(side))
+        graph.op("Equal", axis.length, graph.number(side))
         for axis, side in zip(axes, sides, strict=True)
     ]
     return graph.op("And", *same)
 
 
-def _resized(inner: OnnxGraph, levels: str, axes: tuple[Axis, Axis], steps: ImageSteps) -> str:
-    """Return the levels in the size of the model, rows first unless Pillow does otherwise."""
-    height, width = axes
-
-    def in_order(graph: OnnxGraph, rows_first: bool) -> str:
-        return resize(graph, levels, height, width, steps.by, steps.like_pillow, rows_first)
-
-    if not (steps.like_pillow and pillow_goes_down_first()):
-        return in_order(inner, True)
-    shrinks = inner.op("Sub", height.length, height.resized)
-    narrows = inner.op("Sub", width.length, width.resized)
-    twice = inner.op("Max", inner.op("Mul", narrows, inner.int(2)), inner.int(0))
-    tall = inner.op("Greater", shrinks, twice)
-    branches = {}
-    for name, rows_first in (("then_branch", False), ("else_branch", True)):
-        own = OnnxGraph(f"{inner.prefix}{name}/")
-        branches[name] = own.inner([own.named(in_order(own, rows_first), f"{inner.prefix}{name}")])
-    (found,) = inner.ops("If", 1, tall, **branches)
-    return found
+def _is_tall(graph: OnnxGraph, height: Axis, width: Axis) -> str:
+    """Return whether Pillow resizes columns first, see `pillow_goes_down_first`."""
+    shrinks = graph.op("Sub", height.length, height.resized)
+    narrows = graph.op("Sub", width.length, width.resized)
+    twice = graph.op("Max", graph.op("Mul", narrows, graph.number(2)), graph.number(0))
+    return graph.op("Greater", shrinks, twice)
 
 
 def _ordered(graph: OnnxGraph, levels: str, order: tuple[int, ...]) -> str:

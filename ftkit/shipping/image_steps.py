@@ -70,7 +70,11 @@ def steps_of_processor(processor: Any) -> ImageSteps:
     scale = (white - black) / 255
     moved = [np.abs(channel - black).argmax() for channel in channels]  # of red, green and blue
     order = tuple(int(np.argmax(np.array(moved) == output)) for output in range(3))
-    numbers = {"scale": tuple(scale.tolist()), "offset": tuple(black.tolist()), "order": order}
+    numbers: dict[str, Any] = {
+        "scale": tuple(scale.tolist()),
+        "offset": tuple(black.tolist()),
+        "order": order,
+    }
     of_timm = getattr(processor, "val_transforms", None)
     if of_timm is not None:
         return ImageSteps(height, width, **_of_timm(of_timm.transforms), **numbers)

@@ -61,8 +61,8 @@ class OnnxGraph:
         """Return the name of a vector of whole numbers."""
         return self.constant(values, np.int64)
 
-    def int(self, value: int) -> str:
-        """Return the name of a whole number."""
+    def number(self, value: int) -> str:
+        """Return the name of a whole number without axes."""
         return self.constant(value, np.int64)
 
     def cast(self, value: str, to: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -14,7 +14,7 @@ from ftkit.backbones.perceptron import load_perceptron
 from ftkit.backbones.pretrained import PretrainedFamily
 from ftkit.data.encoders import ColumnEncoder, NgramEncoder, PixelEncoder
 from ftkit.errors import ModelError
-from ftkit.exported.about import About, Ngrams
+from ftkit.exported.about import About, Ngrams, Tells
 from ftkit.exported.inputs import FEATURES
 from ftkit.hub.checksums import model_checksums, sha256_of
 from ftkit.machine import runtime
@@ -48,12 +48,15 @@ class Taken:
     """Texts of files that the exported file needs beside it, by name."""
 
 
-def take(recipe: Recipe, model_folder: Path, label_names: tuple[str, ...]) -> Taken:
+def take(
+    recipe: Recipe, model_folder: Path, label_names: tuple[str, ...], branches: bool = True
+) -> Taken:
     """Return the parts of a run's model.
 
     Args:
         recipe: of the run, its task as it was trained.
         model_folder: model/ of the run.
+        branches: as of `ftkit.shipping.image_graph.image_graph`.
 
     Raises:
         ModelError: the model, or what it does to its inputs, cannot be put into a file.
@@ -62,12 +65,12 @@ def take(recipe: Recipe, model_folder: Path, label_names: tuple[str, ...]) -> Ta
     if settings.writes:
         raise ModelError(
             f"the model writes {settings.tells}s, word after word, which one pass through a file "
-            f"cannot; 'optimum-cli export openvino' of optimum-intel exports such models with their "
-            f"cache, from {model_folder}"
+            f"cannot; optimum-intel exports such models with their cache: optimum-cli export "
+            f"openvino -m {model_folder} DIR"
         )
     about = About(
         reads="images" if settings.noun == "images" else "text",
-        tells=settings.tells,
+        tells=cast(Tells, settings.tells),
         task=settings.kind,
         classes=label_names,
         threshold=getattr(settings, "threshold", None) or 0.5,
@@ -77,21 +80,22 @@ def take(recipe: Recipe, model_folder: Path, label_names: tuple[str, ...]) -> Ta
         made_by=", ".join(f"{name} {version}" for name, version in runtime.versions().items()),
     )
     if isinstance(recipe.backbone, Mlp):
-        return _perceptron(model_folder, settings, about)
+        return _perceptron(model_folder, settings, about, branches)
     family = family_of(recipe.backbone)
     assert isinstance(family, PretrainedFamily)
     model, processor = family.reload(model_folder, task)
     plain: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
     plain.eval()
     if settings.noun == "images":
-        return _images(plain, processor, about)
+        return _images(plain, processor, about, branches)
     return _texts(plain, processor, settings, about)
 
 
-def _images(model: Any, processor: Any, about: About) -> Taken:
+def _images(model: Any, processor: Any, about: About, branches: bool) -> Taken:
     steps = steps_of_processor(processor)
     example = torch.rand(2, 3, steps.height, steps.width)
-    parts = Parts(image_graph(steps, PIXELS), body_of(model, {PIXELS: example}, (0,)), about)
+    before = image_graph(steps, PIXELS, branches=branches)
+    parts = Parts(before, body_of(model, {PIXELS: example}, (0,)), about)
     return Taken(parts, steps, processor, model)
 
 
@@ -133,13 +137,13 @@ def _texts(model: Any, tokenizer: Any, settings: Any, about: About) -> Taken:
     return Taken(parts, None, tokenizer, model, beside)
 
 
-def _perceptron(folder: Path, settings: Any, about: About) -> Taken:
+def _perceptron(folder: Path, settings: Any, about: About, branches: bool) -> Taken:
     trained = load_perceptron(folder)
     encoder, (network, _) = trained.encoder, load_network(folder)
     body = body_of_network(network, FEATURES)
     if isinstance(encoder, PixelEncoder):
         steps = steps_of_encoder(encoder)
-        before = image_graph(steps, FEATURES, flat=True)
+        before = image_graph(steps, FEATURES, True, branches)
         return Taken(Parts(before, body, about), steps, encoder, trained)
     if isinstance(encoder, NgramEncoder):
         ngrams = Ngrams(encoder.shortest, encoder.longest, encoder.buckets)

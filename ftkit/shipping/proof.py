@@ -38,6 +38,8 @@ class Compared:
     """(N,) the largest difference of a row's probabilities, or of its number."""
     scale: float
     """What differences are a share of: 1 for probabilities."""
+    allowed: float
+    """The largest share that a proof lets pass."""
 
     @property
     def largest(self) -> float:
@@ -47,7 +49,7 @@ class Compared:
     @property
     def wrong(self) -> np.ndarray:
         """(N,) bool: rows that a proof does not let pass."""
-        return self.other | ~(self.difference <= TOLERANCE * self.scale)
+        return self.other | ~(self.difference <= self.allowed * self.scale)
 
 
 def answers_of(export: Path, rows: list[Any], about: About, scratch: Path) -> Answers:
@@ -71,15 +73,21 @@ def answers_of(export: Path, rows: list[Any], about: About, scratch: Path) -> An
     return Answers(np.split(logits, ends), np.split(scores, ends))
 
 
-def compared(measured: Measured, answers: Answers, about: About) -> Compared:
-    """Return how answers differ from those of the run."""
+def compared(
+    measured: Measured, answers: Answers, about: About, allowed: float = TOLERANCE
+) -> Compared:
+    """Return how answers differ from those of the run.
+
+    Args:
+        allowed: the largest difference, as a share.
+    """
     told, stored = columns_of(about, answers), measured.columns
     N = len(measured.rows)
     if about.tells == "number":
         wanted = np.array(stored["prediction"], np.float64)
         difference = np.abs(wanted - np.asarray(told["prediction"], np.float64))
         scale = max(1.0, float(np.abs(wanted).max(initial=0)))
-        return Compared(N, ~(difference <= TOLERANCE * scale), difference, scale)
+        return Compared(N, ~(difference <= allowed * scale), difference, scale, allowed)
     other = np.array(
         [
             list(was) != list(now) if about.tells in ("tags", "words") else str(was) != str(now)
@@ -89,7 +97,7 @@ def compared(measured: Measured, answers: Answers, about: About) -> Compared:
     name = "confidence" if about.tells == "words" else "probability"
     pairs = zip(stored[name], told[name], strict=True)
     difference = np.array([_apart(was, now) for was, now in pairs])
-    return Compared(N, other, difference, 1.0)
+    return Compared(N, other, difference, 1.0, allowed)
 
 
 def _apart(was: Any, now: Any) -> float:
@@ -100,22 +108,17 @@ def _apart(was: Any, now: Any) -> float:
     return float(np.nanmax(np.abs(first - second), initial=0))
 
 
-def require_proven(found: Compared, measured: Measured, about: About, why: str = "") -> None:
-    """Require that a file of float32 answers as the run did.
+def refusal(found: Compared, measured: Measured, about: About, why: str) -> VerificationError:
+    """Return what to say of a file that does not answer as the run did.
 
     Args:
         why: what is known of the reason, to end the message.
-
-    Raises:
-        VerificationError: it does not.
     """
     wrong = np.flatnonzero(found.wrong)
-    if not len(wrong):
-        return
     numbers = [str(number) for number in measured.index[wrong]]
     unit = "" if about.tells != "number" else " of the largest number"
-    raise VerificationError(
+    return VerificationError(
         f"the exported file does not answer as the run did: of {found.rows:,} test rows "
         f"{int(found.other.sum()):,} get another prediction, and numbers differ by up to "
-        f"{plain(found.largest)}{unit} (allowed: {TOLERANCE:g}); rows {first_few(numbers)}{why}"
+        f"{plain(found.largest)}{unit} (allowed: {found.allowed:g}); rows {first_few(numbers)}{why}"
     )

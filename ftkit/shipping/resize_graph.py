@@ -138,7 +138,7 @@ def _along(
                 both.append(graph.op("MatMul", matrix, covered))
             else:
                 both.append(graph.op("MatMul", covered, graph.op("Transpose", matrix, perm=[1, 0])))
-        parts.append(_rounded(graph, *both, digits))
+        parts.append(_rounded(graph, both[0], both[1], digits))
     return graph.op("Concat", *parts, axis=dimension) if len(parts) > 1 else parts[0]
 
 
@@ -181,8 +181,8 @@ def _digits_of_torchvision(
     graph: OnnxGraph, axis: Axis, window: Callable[[OnnxGraph, str], str], reach: int
 ) -> str:
     """Return with how many binary digits the largest weight still fits into 15."""
-    every = graph.op("Range", graph.int(0), axis.resized, graph.int(1))
-    whole = Axis(axis.length, axis.resized, graph.int(0), 0)
+    every = graph.op("Range", graph.number(0), axis.resized, graph.number(1))
+    whole = Axis(axis.length, axis.resized, graph.number(0), 0)
     _, weights = _window(graph, whole, window, reach, every)
     largest = graph.op("ReduceMax", weights, keepdims=0)
     powers = graph.constant([2.0 ** (digits + 1) for digits in range(DIGITS)], np.float64)
@@ -205,7 +205,7 @@ def _window(
     Args:
         outputs: name of the outputs (K,), counted from `axis.first`.
     """
-    op, number = graph.op, graph.int
+    op, number = graph.op, graph.number
     outputs = graph.reshaped(op("Add", outputs, axis.first), -1, 1)
     larger = op("Max", axis.length, axis.resized)
     odd = op("Add", op("Mul", outputs, number(2)), number(1))
@@ -230,4 +230,4 @@ def _window(
 
 
 def _at_least_zero(graph: OnnxGraph, numbers: str) -> str:
-    return graph.op("Less", graph.int(-1), numbers)
+    return graph.op("Less", graph.number(-1), numbers)
