@@ -40,6 +40,21 @@ def find_chromium() -> str | None:
     return named or next((path for path in BESIDE if Path(path).is_file()), None)
 
 
+def require_chromium() -> str:
+    """Return the program.
+
+    Raises:
+        MachineError: there is none.
+    """
+    program = find_chromium()
+    if program is None:
+        raise MachineError(
+            "the page is checked in Chromium before it is pushed, and there is none here; install "
+            "chromium, or push without the check by --unchecked"
+        )
+    return program
+
+
 def answers_in_browser(folder: Path, rows: Sequence[Any], about: About) -> list[Any]:
     """Return what the page says of each row: `prediction` and `scores`, or `error`.
 
@@ -51,12 +66,7 @@ def answers_in_browser(folder: Path, rows: Sequence[Any], about: About) -> list[
         MachineError: there is no Chromium.
         VerificationError: the page does not answer.
     """
-    program = find_chromium()
-    if program is None:
-        raise MachineError(
-            "the page is checked in Chromium before it is pushed, and there is none here; install "
-            "chromium, or push without the check by --unchecked"
-        )
+    program = require_chromium()
     server = Server(folder, rows, about)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:

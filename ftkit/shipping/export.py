@@ -90,6 +90,8 @@ def export(
                     recipe, run_folder, model_folder, taken.parts.about, Path(scratch)
                 )
                 record["proof"] = _prove(part, file, taken, measured, Path(scratch))
+            if to == "onnx":
+                record["file"] = javascript.lay_out(part / file, taken).relative_to(part).as_posix()
             record["bytes"] = sum(f.stat().st_size for f in part.rglob("*") if f.is_file())
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         give_usual_rights(part)
@@ -121,8 +123,6 @@ def _free_folder(out: str | Path | None, home: Path | None, to: To, overwrite: b
 
 def _write(model: Any, taken: Taken, folder: Path, to: To) -> str:
     """Write the file, and what it needs beside it; return the name of the file."""
-    if to == "onnx" and javascript.is_known(taken):
-        return javascript.write(model, taken, folder, FILES["onnx"])
     onnx_file.write(model, folder / FILES["onnx"])
     for name, text in taken.beside.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ itself, as Pillow does, and preprocessor_config.json asks for the plain levels o
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,7 @@ from ftkit.shipping import onnx_file
 from ftkit.shipping.onnx_graph import FLOAT, UINT8, OnnxGraph, value
 from ftkit.shipping.parts import PIXELS, Taken
 
+log = logging.getLogger(__name__)
 VERSION = "4.3.2"
 """Of the npm package @huggingface/transformers, from whose src/models/registry.js the names are."""
 BY_TASK: dict[str, frozenset[str]] = {
@@ -69,38 +71,45 @@ def is_known(taken: Taken) -> bool:
     return getattr(config, "model_type", None) in BY_TASK.get(taken.parts.about.reads, ())
 
 
-def write(model: onnx.ModelProto, taken: Taken, folder: Path, name: str) -> str:
-    """Write the layout, and the exported file; return the name of the file in the folder.
+def lay_out(file: Path, taken: Taken) -> Path:
+    """Give the folder of an exported file the layout of transformers.js; return where the file is.
+
+    For a model that it does not know, the file stays where it is.
 
     Args:
-        model: the exported file.
-        name: the one that the file has where it cannot be the graph of transformers.js.
+        file: a file of ONNX, with its tokenizer.json beside it.
     """
-    images = taken.parts.about.reads == "images"
-    if images:
-        onnx_file.write(model, folder / name)
-    onnx_file.write(of_levels(model) if images else model, folder / MODEL_IN_FOLDER)
-    for file, text in beside(taken).items():
-        (folder / file).write_text(text, encoding="utf-8")
-    return name if images else MODEL_IN_FOLDER
+    texts = taken.parts.about.reads in ("text", "words")
+    if texts:
+        _write(file.parent, {"tokenizer_config.json": _tokenizer_config(taken)})
+    if not is_known(taken):
+        return file
+    config = {**taken.model.config.to_dict(), "transformers.js_config": DTYPE}
+    config.pop("_name_or_path", None)  # a folder of this machine
+    _write(file.parent, {"config.json": json.loads(json.dumps(config, default=str))})
+    graph = file.parent / MODEL_IN_FOLDER
+    graph.parent.mkdir(exist_ok=True)
+    if texts:
+        return file.replace(graph)
+    _write(file.parent, {"preprocessor_config.json": LEVELS})
+    onnx_file.write(of_levels(onnx.load(str(file))), graph)
+    size = graph.stat().st_size / 1e6
+    log.info(f"{MODEL_IN_FOLDER} is the same for transformers.js, of {size:,.1f} MB")
+    return file
 
 
-def beside(taken: Taken) -> dict[str, str]:
-    """Return the texts of the files that transformers.js reads beside the graph, by name."""
-    about = taken.parts.about
-    config = json.loads(taken.model.config.to_json_string(use_diff=False))
-    files: dict[str, Any] = {"config.json": {**config, "transformers.js_config": DTYPE}}
-    if about.reads == "images":
-        return _texts({**files, "preprocessor_config.json": LEVELS})
+def _tokenizer_config(taken: Taken) -> dict[str, Any]:
+    """Return tokenizer_config.json with the length at which training cut texts off."""
     with tempfile.TemporaryDirectory() as scratch:
         taken.processor.save_pretrained(scratch)
-        settings = json.loads((Path(scratch) / "tokenizer_config.json").read_text(encoding="utf-8"))
-    files["tokenizer_config.json"] = {**settings, "model_max_length": about.max_tokens}
-    return {**_texts(files), **taken.beside}
+        text = (Path(scratch) / "tokenizer_config.json").read_text(encoding="utf-8")
+    values: dict[str, Any] = json.loads(text)
+    return {**values, "model_max_length": taken.parts.about.max_tokens}
 
 
-def _texts(files: dict[str, Any]) -> dict[str, str]:
-    return {name: json.dumps(values, indent=2) + "\n" for name, values in files.items()}
+def _write(folder: Path, files: dict[str, Any]) -> None:
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def of_levels(model: onnx.ModelProto) -> onnx.ModelProto:

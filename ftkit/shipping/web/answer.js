@@ -41,7 +41,9 @@ async function download(name, size, progress) {
 
 async function openTokens(settings) {
   const { Tokens } = await import("./tokens.js");
-  return new Tokens(await (await fetched("./tokenizer.json")).json(), settings);
+  const names = ["./tokenizer.json", "./tokenizer_config.json"];
+  const [json, config] = await Promise.all(names.map(async (name) => (await fetched(name)).json()));
+  return new Tokens(json, config, settings.about);
 }
 
 /**

@@ -2,10 +2,10 @@
 import { Tokenizer } from "./tokenizers.min.js";
 
 export class Tokens {
-  constructor(json, settings) {
-    this.about = settings.about;
-    this.cut = json.truncation ?? { max_length: settings.about.max_tokens, direction: "Right" };
-    this.tokenizer = new Tokenizer(json, settings.tokenizer_config ?? {});
+  constructor(json, config, about) {
+    this.about = about;
+    this.cut = json.truncation ?? { max_length: about.max_tokens, direction: "Right" };
+    this.tokenizer = new Tokenizer(json, config);
   }
 
   /** {inputs, places}: lists by name, and of words where the first token of each stands, or -1. */
