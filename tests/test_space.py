@@ -9,7 +9,6 @@ import shutil
 
 import node
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from browser import CHROMIUM
@@ -21,7 +20,7 @@ from ftkit.exported.about import About
 from ftkit.exported.model import open_export
 from ftkit.shipping import browser, npm_files, page, space
 from ftkit.shipping.browser import answers_in_browser
-from ftkit.shipping.export import export
+from ftkit.shipping.export import Export, export
 from ftkit.shipping.npm_files import RUNTIME, TEXTS
 from ftkit.shipping.rows import Measured
 
@@ -44,20 +43,8 @@ def of_images(finished_run, modules, tmp_path_factory):
 def exported(monkeypatch, of_images):
     """Pushing takes the export of this module, which is made once."""
     monkeypatch.setattr(
-        space, "export", lambda run, out: dataclasses.replace(EXPORT, folder=copy(of_images, out))
+        space, "export", lambda run, out: Export(shutil.copytree(of_images, out), {})
     )
-
-
-EXPORT = __import__("ftkit.shipping.export", fromlist=["Export"]).Export(None, {})
-
-
-def copy(folder, out):
-    return shutil.copytree(folder, out)
-
-
-def rows_of(kind, folder):
-    frame = pd.read_parquet(folder / "predictions.parquet")
-    return frame[kind].tolist()
 
 
 @needs_chromium
@@ -97,10 +84,10 @@ def test_a_page_that_answers_otherwise_is_not_pushed(
     finished_run, exported, modules, hub, tmp_path, monkeypatch
 ):
     wrong = shutil.copytree(page.WEB, tmp_path / "web")
-    text = (wrong / "pixels.js").read_text()
-    spoilt = text.replace("levels[to++] = rgba[from];", "levels[to++] = 255 - rgba[from];")
+    text = (wrong / "answer.js").read_text()
+    spoilt = text.replace("names[largest(logits)]", "names[(largest(logits) + 1) % names.length]")
     assert spoilt != text
-    (wrong / "pixels.js").write_text(spoilt)
+    (wrong / "answer.js").write_text(spoilt)
     monkeypatch.setattr(page, "WEB", wrong)
     with pytest.raises(VerificationError, match="otherwise in Chromium"):
         space.publish_space(finished_run, "alice/colours", node_modules=modules)

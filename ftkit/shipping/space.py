@@ -18,6 +18,7 @@ import yaml
 from huggingface_hub import HfApi, RepoCard
 
 from ftkit.errors import HubError, VerificationError
+from ftkit.errors.names import first_few
 from ftkit.exported.about import About
 from ftkit.exported.model import Answers, columns_of, read_record
 from ftkit.hub.errors import hub_errors, patiently
@@ -115,17 +116,15 @@ def check(folder: Path, measured: Measured, about: About) -> str:
     read = [place for place in range(len(answers)) if place not in set(unread)]
     some = at_places(some, read)
     told = as_answers([answers[place] for place in read], about)
-    found = proof.compared(some, told, about)
+    found = proof.compared(some, told, about, TOLERANCE.get(about.reads, proof.TOLERANCE))
     predicted = columns_of(about, told)["prediction"]
     for row, place in enumerate(read):
         found.other[row] |= not _same(answers[place]["prediction"], predicted[row], about)
-    allowed = TOLERANCE.get(about.reads, proof.TOLERANCE)
-    wrong = found.other | ~(found.difference <= allowed * found.scale)
-    if wrong.any():
-        numbers = ", ".join(str(number) for number in some.index[wrong][:5])
+    if found.wrong.any():
+        numbers = first_few([str(number) for number in some.index[found.wrong]])
         raise VerificationError(
-            f"the page answers {int(wrong.sum())} of {len(read)} test rows otherwise in Chromium "
-            f"than the run did (rows {numbers}; numbers differ by up to {plain(found.largest)}); "
+            f"the page answers {int(found.wrong.sum())} of {len(read)} test rows otherwise in "
+            f"Chromium than the run did (rows {numbers}; numbers differ by up to {plain(found.largest)}); "
             f"--unchecked publishes it all the same"
         )
     more = f", and {len(unread)} that it cannot read" if unread else ""

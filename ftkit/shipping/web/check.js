@@ -18,6 +18,7 @@ async function ask(row) {
     row.values.forEach((value, n) => ((find(`text${n}`) ?? find(`column${n}`)).value = value));
     find("go").click();
   }
+  if (page.body.dataset.state === "asked") return { error: "the page does not take the row" };
   await wait(() => ["answered", "wrong"].includes(page.body.dataset.state));
   if (page.body.dataset.state === "wrong") return { error: find("wrong").textContent };
   return JSON.parse(find("answer").dataset.answer);

@@ -20,7 +20,7 @@ function fieldsOf(about) {
   if (about.reads === "table") return tableFields(about.columns);
   const names = about.pair ? ["First text", "Second text"] : ["Text"];
   const areas = names.map((name, n) => {
-    const area = make("textarea", { id: `text${n}`, required: true });
+    const area = make("textarea", { id: `text${n}` });
     find("fields").append(make("label", { htmlFor: area.id, textContent: name }), area);
     area.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("ask").requestSubmit();
@@ -33,7 +33,7 @@ function fieldsOf(about) {
 }
 
 function imageField() {
-  const input = make("input", { type: "file", accept: "image/*", id: "image", required: true });
+  const input = make("input", { type: "file", accept: "image/*", id: "image" });
   const label = make("label", { htmlFor: "image", textContent: "Image: choose, drop or paste it" });
   const drop = make("div", { className: "drop" }, label, input);
   find("fields").append(drop);
