@@ -10,7 +10,7 @@ import pytest
 from browser import CHROMIUM, PAPER, axe
 from PIL import Image
 
-from ftkit import Data, Mlp, Recipe, TableClassification, TextClassification, Train, finetune
+from ftkit import Data, Mlp, Recipe, TabularClassification, TextClassification, Train, finetune
 from ftkit.exported.about import KEY, About
 from ftkit.exported.model import open_export
 from ftkit.shipping import browser, page
@@ -136,7 +136,7 @@ def test_rows_of_a_table_with_words_and_gaps(modules, tmp_path):
         name="mlp-table",
         data=Data(path=str(tmp_path / "rows.csv")),
         backbone=Mlp(hidden=(8,)),
-        task=TableClassification(label="kind"),
+        task=TabularClassification(label="kind"),
         train=Train(epochs=2, batch_size=8),
     )
     finetune(recipe, tmp_path / "run")
