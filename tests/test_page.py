@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from browser import CHROMIUM, PAPER, axe
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ftkit import Data, Mlp, Recipe, TabularClassification, TextClassification, Train, finetune
 from ftkit.exported.about import KEY, About
@@ -78,7 +78,11 @@ def test_images_of_all_kinds_are_answered_as_by_the_file(colours, tmp_path):
     turned, alpha = Image.Exif(), image.convert("RGBA")
     turned[0x0112] = 6
     alpha.putalpha(Image.fromarray(draw.integers(0, 256, (60, 90), dtype=np.uint8)))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
     for name, one, how in (
+        ("profile.jpg", smooth, {"icc_profile": swapped}),
+        ("profile.png", smooth, {"icc_profile": swapped}),
         ("plain.png", image, {}),
         ("alpha.png", alpha, {}),
         ("grey.png", image.convert("L"), {}),

@@ -44,7 +44,7 @@ def push(
     node_modules
         Folder into which npm has installed what the page needs; got by npm when not given.
     """
-    speak(quieten=False)
+    speak(quieten=space)
     if space:
         if revision is not None or baseline is not None:
             raise HubError("a Space has neither --revision nor --baseline; leave them out")
