@@ -124,8 +124,8 @@ def check(folder: Path, measured: Measured, about: About) -> str:
         numbers = first_few([str(number) for number in some.index[found.wrong]])
         raise VerificationError(
             f"the page answers {int(found.wrong.sum())} of {len(read)} test rows otherwise in "
-            f"Chromium than the run did (rows {numbers}; numbers differ by up to {plain(found.largest)}); "
-            f"--unchecked publishes it all the same"
+            f"Chromium than the run did (rows {numbers}; numbers differ by up to "
+            f"{plain(found.largest)}); --unchecked publishes it all the same"
         )
     more = f", and {len(unread)} that it cannot read" if unread else ""
     said = (
@@ -187,11 +187,12 @@ def space_files(
     """
     model = str(read_record(folder)["file"])
     files: Files = {path: folder / path for path in (*page.names_of(about), model)}
-    files["README.md"] = card(recipe, result, said, name).encode()
+    readme = card(recipe, result, said, name)
+    files["README.md"] = readme.encode()
     require_no_token(files)
     with hub_errors("repository", name):
         try:
-            text = RepoCard(files["README.md"].decode())
+            text = RepoCard(readme)
             patiently(lambda: text.validate(repo_type="space"))
         except (ValueError, yaml.YAMLError) as error:
             told = " ".join(str(error).split())[:200]
