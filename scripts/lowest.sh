@@ -30,6 +30,6 @@ ftkit train minilm-langid --strategy head --smoke --out "$runs/texts"
 ftkit predict "$runs/texts" "good morning"
 
 core=(upstream recipe strategy_contract task_contract checkpoint perceptron_estimators data_files
-    data_images metrics metrics_translation metrics_words losses pretrained compare report)
+    data_images metrics metrics_translation metrics_words losses pretrained compare report tracking)
 python -m pytest --numprocesses 2 --dist loadfile -p no:cacheprovider \
     $(printf "tests/test_%s.py " "${core[@]}") "$@"

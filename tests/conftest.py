@@ -53,6 +53,7 @@ LONGEST = (
     *("test_sweep_ray", "test_attack", "test_readme", "test_launch", "test_translate_runs"),
     *("test_tasks_image_labels", "test_tasks_text_labels", "test_batch_size", "test_push"),
     *("test_choose", "test_tasks_text", "test_tasks_words", "test_sweep", "test_hub_faults"),
+    "test_tracking",
 )
 """Files that take long begin first: two workers then end at the same time."""
 

@@ -210,7 +210,7 @@ def test_the_note_on_seeds_is_of_those_that_were_tested(shared, said):
 def test_with_a_budget_one_of_two_seeds_may_be_left_to_test(tiny_recipe, tmp_path, monkeypatch):
     """The budget lets the perceptron of the second seed go, as a run that does not fit does."""
 
-    def climbed(rungs, seeds, out, budget, say):
+    def climbed(rungs, seeds, out, budget, say, *_):
         done = climb(rungs, seeds[:1], out)
         (tmp_path / "more").mkdir()
         more = climb(Ladder(rungs.rungs[:1], ()), seeds[1:], tmp_path / "more")

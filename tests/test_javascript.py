@@ -99,7 +99,7 @@ def test_of_texts_the_file_is_written_once_and_answers_as_the_run_did(checkpoint
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert names == {
         *("onnx/model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"),
-        "export.json",
+        *("export.json", "recipe.json"),
     }
     texts = rows_of(tmp_path / "run")["text"][:]
     assert apart(ask(folder, "text-classification", texts), stored(tmp_path / "run")) < CLOSE
@@ -121,7 +121,7 @@ def test_a_model_that_transformers_js_does_not_know_is_one_file(tiny_recipe, che
     recipe = tiny_recipe.override({"backbone.id": str(checkpoint("timm-resnet"))})
     finetune(recipe, tmp_path / "run")
     folder = export(tmp_path / "run").folder
-    assert {file.name for file in folder.iterdir()} == {"model.onnx", "export.json"}
+    assert {file.name for file in folder.iterdir()} == {"model.onnx", "export.json", "recipe.json"}
 
 
 def test_a_renamed_value_is_renamed_in_branches_too(vit):

@@ -110,8 +110,9 @@ def test_answers_are_written_whole_or_not_at_all(tmp_path, suffix, monkeypatch):
     file = tmp_path / f"a{suffix}"
     file.write_text("before")
     with monkeypatch.context() as patched:
-        for name in ("to_parquet", "to_json", "to_csv"):
+        for name in ("to_parquet", "to_json"):
             patched.setattr(pd.DataFrame, name, lambda *_, **__: 1 / 0)
+        patched.setattr(Predictions, "to_csv", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ANSWERS.write(file)
     assert file.read_text() == "before"

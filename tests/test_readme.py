@@ -31,6 +31,16 @@ ELSEWHERE = {
     "python -m pytest tests/test_task_contract.py": "runs these tests",
     "python -m pytest tests/test_losses.py -k weights": "runs these tests",
     "ruff check . && ruff format --check . && mypy": "scripts/test.sh does it",
+    "ftkit train mlp-digits --track tensorboard": (
+        "tests/test_tracking.py::test_a_perceptron_has_settings_curves_figures_and_pictures"
+    ),
+    "ftkit compare mlp-digits --track mlflow": (
+        "tests/test_tracking.py::test_trainings_of_a_comparison_are_children_of_one_parent"
+    ),
+    "ftkit sweep mlp-digits --trials 20 --set 'strategy.learning_rate=1e-4..1e-2[log]' "
+    "--track tensorboard,mlflow": (
+        "tests/test_tracking.py::test_trials_of_a_sweep_are_children_of_one_parent"
+    ),
     "bash scripts/peers.sh": "installs other tools; tests/test_bench_accuracy.py has the rest",
     "python scripts/bench_accuracy.py --data ../shared/data/sst2 ../shared/data/ag_news": (
         "trains for hours; tests/test_bench_accuracy.py has what surrounds that"

@@ -5,8 +5,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from ftkit import Data, DataError, TabularRegression, TextClassification, TextTagging
+from ftkit.data.named_data import names_data
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import names_data, read_rows
+from ftkit.tasks.rows_to_answer import read_rows
 
 TASK = TextClassification(text="text", label="label")
 NAMES = ("bad", "good")

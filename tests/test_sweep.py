@@ -284,7 +284,7 @@ def test_ctrl_c_ends_a_sweep_with_a_status_of_its_own_and_the_same_command_goes_
     words = ["sweep", "mlp-digits", "--trials", "1", "--epochs", "1", "--out", str(tmp_path)]
     words += ["--set", "strategy.learning_rate=1e-4..1e-2[log]", "--set", "data.train_rows=200"]
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -301,7 +301,8 @@ NAMES = (*TRAINER, *TRANSFORMERS, *TORCH, *OTHERS)
 
 DOCUMENTED = {
     "accelerate.utils", "huggingface_hub.errors", "huggingface_hub.utils.validate_repo_id",
-    "matplotlib.axes", "matplotlib.figure", "matplotlib.ticker", "numpy.typing",
+    "matplotlib.axes", "matplotlib.figure", "matplotlib.ticker", "mlflow.entities",
+    "mlflow.exceptions", "numpy.typing",
     "optuna.distributions", "optuna.exceptions", "optuna.storages", "optuna.storages.journal",
     "optuna.trial", "packaging.requirements", "packaging.version", "pyarrow.compute",
     "pyarrow.parquet", "ray.exceptions", "ray.tune", "ray.tune.schedulers", "ray.tune.search",
@@ -313,6 +314,7 @@ DOCUMENTED = {
     "sklearn.utils", "sklearn.utils.multiclass",
     "sklearn.utils.validation", "sqlalchemy.exc", "torch.autograd.graph", "torch.distributed",
     "torch.distributed.tensor", "torch.nn", "torch.optim.lr_scheduler", "torch.utils.data",
+    "torch.utils.tensorboard",
     "torchvision.transforms", "transformers.modeling_outputs", "transformers.utils.logging",
 }  # fmt: skip
 """Inner modules, and a few names in them, whose place is documented by their packages."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ftkit.cli.backbones import compare_backbones, named, settled, to_choose_from, words_for
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Count, OtherBackbone, OtherData, Share, seconds_of
+from ftkit.cli.options import Count, OtherBackbone, OtherData, Share, Track, seconds_of
 from ftkit.cli.request import command_line, resolve
 from ftkit.cli.words import Changes, Switch
 from ftkit.errors import RecipeError, RunError
@@ -18,6 +18,7 @@ from ftkit.machine import heartbeat
 from ftkit.machine.interruption import watched
 from ftkit.machine.streams import Console
 from ftkit.machine.terminal import rank, speak
+from ftkit.runs.tracking.asked import tracking_of
 
 
 def compare(
@@ -32,6 +33,7 @@ def compare(
     smoke: Switch = False,
     margin: Share = 0.01,
     out: Path | None = None,
+    track: Track = (),
 ) -> None:
     """Run strategies side by side, the cheapest first, and say which differences are real.
 
@@ -77,6 +79,9 @@ def compare(
             "--backbones compares backbones for one recipe, by probes; leave out --strategies, "
             "--seeds, finished runs and further recipes, or compare strategies with --backbone NAME"
         )
+    tracking = tracking_of(track)
+    if track and (folders or backbones is not None):
+        raise RecipeError("--track follows trainings, and nothing is trained here; leave it out")
     if folders:
         return _print_runs(folders, out, margin)
     limit = None if budget is None else seconds_of(budget)
@@ -103,7 +108,7 @@ def compare(
     try:
         with heartbeat.watching_machines(), watched():
             folder = out or free_folder(rungs, usual)
-            found, failed = run_all(rungs, range(seeds), folder, limit, margin)
+            found, failed = run_all(rungs, range(seeds), folder, limit, margin, tracking)
     finally:
         stop()
     if rank() == 0:

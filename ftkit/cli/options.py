@@ -39,6 +39,14 @@ OtherData = Annotated[
 OtherBackbone = Annotated[
     str | None, Parameter(help="Another backbone: a Hub id or a local model folder.")
 ]
+Track = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--track",
+        negative="",
+        help="Follow the run in tensorboard, mlflow, wandb or trackio; several with commas.",
+    ),
+]
 Count = Annotated[int, _as_setting(settings.Count)]
 Share = Annotated[float, _as_setting(settings.Fraction)]
 Part = Annotated[float, _as_setting(Annotated[float, Field(ge=0, le=1)])]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from ftkit.cli.folders import at_home
-from ftkit.cli.request import parse_changes
 from ftkit.cli.words import Changes, Switch
 from ftkit.errors import DataError, RunError
 from ftkit.errors.names import first_few, visible
@@ -19,6 +19,9 @@ from ftkit.machine.near_paths import nearest_path
 from ftkit.machine.numbers import plain, with_ends
 from ftkit.machine.streams import Console, is_closed
 from ftkit.machine.terminal import rank, speak
+
+if TYPE_CHECKING:
+    from ftkit.prediction.answers import Predictions
 
 MOST_SHOWN = 20
 WIDEST = 60
@@ -41,7 +44,8 @@ def predict(
     Parameters
     ----------
     run
-        Folder of a finished run, or OWNER/NAME of a model that ftkit published on the Hub.
+        Folder of a finished run, OWNER/NAME of a model that ftkit published on the Hub, or a
+        folder that `ftkit export` wrote.
     inputs
         Image files or folders, or texts; or one table, folder of class folders or Hub data set.
         Without any the lines of stdin are texts.
@@ -59,9 +63,8 @@ def predict(
         with the model runs only with backbone.trust_remote_code=true. Can be repeated.
     """
     _require_run(run)
-    speak()
+    speak(quieten=False)
     from ftkit.prediction.answers import require_free
-    from ftkit.prediction.predict import predict as answer
 
     if (out := at_home(out)) is not None:
         require_free(out, inputs, overwrite)
@@ -78,7 +81,13 @@ def predict(
             raise DataError(
                 f"stdin is not {encoding}: write the texts in it, or set PYTHONIOENCODING"
             ) from None
-    found = answer(run, inputs, split, parse_changes(set_), texts=lines)
+    found = None if split or set_ else _asked_at_once(run, inputs, lines)
+    if found is None:
+        from ftkit.cli.request import parse_changes
+        from ftkit.prediction.predict import predict as answer
+
+        speak()
+        found = answer(run, inputs, split, parse_changes(set_), texts=lines)
     if rank() != 0:
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -99,6 +108,21 @@ def predict(
     for name, figure in found.metrics.items():
         said = with_ends(figure.value, figure.low, figure.high)
         console.print(f"{name} {said} on {found.measured:,} rows", markup=False)
+
+
+def _asked_at_once(run: str, inputs: Sequence[str], lines: bool) -> Predictions | None:
+    """Return the answers of an export to texts or image files; None where it takes more."""
+    from ftkit.exported.model import is_export
+
+    if not is_export(run):
+        return None
+    from ftkit.exported.ask import ask
+    from ftkit.exported.model import open_export
+    from ftkit.prediction.answers import Predictions
+
+    exported = open_export(run)
+    columns = ask(exported, inputs, lines)
+    return None if columns is None else Predictions(columns, {}, exported.about.classes)
 
 
 def _require_run(run: str) -> None:

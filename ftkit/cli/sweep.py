@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Count, OtherBackbone, OtherData, Part
+from ftkit.cli.options import Count, OtherBackbone, OtherData, Part, Track
 from ftkit.cli.request import AUTO, Flags, parse_changes, resolve, with_a_rate
 from ftkit.cli.words import Changes
 from ftkit.errors import RecipeError
@@ -26,6 +26,7 @@ from ftkit.machine.terminal import rank, speak
 from ftkit.planning.search_space import parse_space, require_allowed
 from ftkit.recipe import Recipe
 from ftkit.recipe.strangers import words_to_repeat
+from ftkit.runs.tracking.asked import tracking_of
 
 if TYPE_CHECKING:
     from ftkit.planning.sweep import Trial
@@ -47,6 +48,7 @@ def sweep(
     data: OtherData = None,
     backbone: OtherBackbone = None,
     set_: Changes = (),
+    track: Track = (),
     flags: Annotated[Flags | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
 ) -> None:
     """Search for better settings; every trial is a run, and the best one's recipe is named.
@@ -82,6 +84,7 @@ def sweep(
         raise RecipeError("--at-once, --ray-cpus and --ray-gpus say how Ray runs trials; add --ray")
     if strategy == AUTO:
         raise RecipeError("--strategy auto: a sweep tries the settings of one strategy; name it")
+    tracking = tracking_of(track)
     space, fixed = parse_space(set_)
     speak(quieten=False)
     resolved = resolve(recipe, strategy, data, backbone, fixed, False, flags)
@@ -94,7 +97,7 @@ def sweep(
 
     try:
         with heartbeat.watching_machines():
-            found = run_sweep(resolved, space, trials, folder, storage)
+            found = run_sweep(resolved, space, trials, folder, storage, track=tracking)
     finally:
         stop()
     if rank() != 0:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from ftkit.cli.backbones import left_open, named, settled, to_choose_from, words_for
 from ftkit.cli.folders import at_home, default_folder
-from ftkit.cli.options import OtherBackbone, OtherData, seconds_of
+from ftkit.cli.options import OtherBackbone, OtherData, Track, seconds_of
 from ftkit.cli.recipes import list_recipes
 from ftkit.cli.request import AUTO, Flags, command_line, resolve
 from ftkit.cli.words import Changes, Switch
@@ -21,6 +21,7 @@ from ftkit.machine.interruption import watched
 from ftkit.machine.streams import Console, json_text
 from ftkit.machine.terminal import rank, speak
 from ftkit.runs.finished import run_in
+from ftkit.runs.tracking.asked import tracking_of
 
 
 def train(
@@ -37,6 +38,7 @@ def train(
     resume_anyway: Switch = False,
     smoke: Switch = False,
     profile: Switch = False,
+    track: Track = (),
     show: Switch = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     push_to_hub: str | None = None,
@@ -85,6 +87,7 @@ def train(
     if list_:
         return list_recipes()
     speak(quieten=False)
+    tracking = tracking_of(track)
     limit = None if budget is None else seconds_of(budget)
     names = named(backbone, backbones)
     asked = None if names else backbone
@@ -121,7 +124,7 @@ def train(
                 if wanted := LeftToMeasure(*automatic, limit, names, fixed):
                     resolved, again = decide(resolved, wanted, folder, again), True
                     clock.lap("choices")
-                result = finetune(resolved, folder, again, resume_anyway, fresh, clock)
+                result = finetune(resolved, folder, again, resume_anyway, fresh, clock, tracking)
         finally:
             stop()
     if rank() == 0:

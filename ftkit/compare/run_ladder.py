@@ -35,6 +35,8 @@ from ftkit.recipe import Recipe
 from ftkit.runs.finished import RECIPE, read_finished, read_recipe
 from ftkit.runs.pinning import pin
 from ftkit.runs.result import FILE
+from ftkit.runs.tracking.asked import NONE, Tracking
+from ftkit.runs.tracking.follow import following_group
 from ftkit.strategies import strategy_of
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def compare(
     out: Path,
     budget: float | None = None,
     margin: float = MARGIN,
+    track: Tracking = NONE,
 ) -> tuple[Comparison, int]:
     """Return what a comparison found, and how many of its runs failed. Finished runs are kept.
 
@@ -64,12 +67,13 @@ def compare(
         out: gets the runs.
         budget: seconds; see `climb`.
         margin: see `ftkit.compare.verdict`.
+        track: what follows the runs, baselines left out; each is a child of the comparison there.
 
     Raises:
         RunError: `out` holds runs with other settings, or no run was finished.
     """
     first = ladder.rungs[0].seed
-    runtime.start(first)
+    machine = runtime.start(first)
     taken = runtime.on_main(lambda: folder_with_other_settings(ladder, out))
     if taken:
         raise RunError(f"{taken}; give another --out")
@@ -80,7 +84,8 @@ def compare(
         line = runtime.on_main(lambda: rung_line(done.runs))
         log.info("%s", line)
 
-    done = climb(ladder, [first + seed for seed in seeds], out, budget, say)
+    with following_group(track, out, {}, machine) as (of_runs, _):
+        done = climb(ladder, [first + seed for seed in seeds], out, budget, say, of_runs)
     if not done.runs:
         raise RunError(f"no run was finished: {'; '.join(done.not_run)}")
     order = [rung.label for rung in ladder.rungs]
@@ -129,6 +134,7 @@ def climb(
     out: Path,
     budget: float | None = None,
     say: Callable[[LadderRuns], None] = lambda done: None,
+    track: Tracking = NONE,
 ) -> LadderRuns:
     """Return all runs of the ladder. Only those that are not there yet are run.
 
@@ -140,6 +146,7 @@ def climb(
         out: gets a run folder for each; a finished one in runs/ is taken as it is.
         budget: seconds; no run is started that would not fit, but the first.
         say: called after every run.
+        track: what follows the trainings.
     """
     machine = runtime.start(seeds[0])
     begin, done = time.monotonic(), LadderRuns()
@@ -165,7 +172,7 @@ def climb(
                 if rung.kind in BASELINES:
                     result = run_baseline(rung.kind, recipe, folder)
                 else:
-                    result = finetune(recipe, folder, resume=True)
+                    result = finetune(recipe, folder, resume=True, track=track)
         except Unfit as error:  # on every rank alike
             done.leave_out(f"{rung.label} was left out: {error}")
             unfit.add(rung.label)

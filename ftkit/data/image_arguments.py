@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
-from glob import glob, has_magic
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
@@ -13,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from ftkit.data.findings import rows_of
 from ftkit.data.folders import LeftOut, images_below, is_run, look_into, mentions
 from ftkit.data.image_formats import has_image_name, is_image_file
+from ftkit.data.named_data import named_paths
 from ftkit.data.table_files import READERS, SPLITS, Source
 from ftkit.errors import DataError
 from ftkit.errors.addresses import is_address
@@ -69,13 +69,6 @@ def _labelled_by_folders(images: list[str], folder: Path, notes: tuple[str, ...]
     labels = [-1 if name is None else names.index(name) for name in classes]
     rows = Dataset.from_dict({"image": images, "label": labels}, features=features)
     return Source({"given": rows}, notes=(*notes, f"{said} no label ({first_few(loose)})"))
-
-
-def named_paths(text: str) -> Iterator[Path]:
-    """Yield the paths that a word names. It is a pattern only when no file has it as its name."""
-    path = os.path.expanduser(text)
-    matches = [] if os.path.exists(path) or not has_magic(path) else glob(path, recursive=True)
-    yield from map(Path, sorted(matches) or (path,))
 
 
 def _says_labels(folder: Path, label_names: Sequence[str]) -> bool:

@@ -40,6 +40,8 @@ from ftkit.recipe import AUTO, Mlp, Recipe
 from ftkit.runs.finished import read_finished
 from ftkit.runs.pinning import licences, pin
 from ftkit.runs.result import RunResult, Seconds
+from ftkit.runs.tracking.asked import NONE, Tracking
+from ftkit.runs.tracking.follow import Follower, following
 from ftkit.strategies import strategy_of
 from ftkit.strategies.batch_size import settle_batch_size, with_batch_size_of_run
 from ftkit.strategies.few_labels import tip_on_few_labels
@@ -61,6 +63,7 @@ def finetune(
     anyway: bool = False,
     fresh: FreshProcess | None = None,
     clock: Clock | None = None,
+    track: Tracking = NONE,
 ) -> RunResult:
     """Fine-tune as the recipe says, and leave model, figures and pictures in the folder `out`.
 
@@ -72,6 +75,7 @@ def finetune(
         anyway: with `resume`, go on though settings are not those that the run began with.
         fresh: the process that will verify the saved model, where one waits already.
         clock: is told the seconds of each stage.
+        track: what follows the run, such as TensorBoard; what it raises never ends the run.
 
     Raises:
         RunError: `out` cannot take this run.
@@ -80,7 +84,7 @@ def finetune(
             measured.
     """
     with denied_in_one_line(), nullcontext(fresh) if fresh else fresh_reader(recipe.backbone) as to:
-        return _finetune(recipe, Path(out), resume, anyway, to, clock or Clock())
+        return _finetune(recipe, Path(out), resume, anyway, to, clock or Clock(), track)
 
 
 def _finetune(
@@ -90,6 +94,7 @@ def _finetune(
     anyway: bool,
     fresh: FreshProcess | None,
     clock: Clock,
+    track: Tracking,
 ) -> RunResult:
     clock.begin_run()
     machine = runtime.start(recipe.train.seed)
@@ -111,8 +116,11 @@ def _finetune(
     runtime.on_main(lambda: require_room(folder, recipe, ready.model))
     runtime.on_main(lambda: lock.append(open_folder(folder, recipe, resume)))
     try:
-        with disk_errors_in_one_line(folder):
-            return carry_out(ready, recipe, machine, folder, resume, clock, fresh)
+        with (
+            disk_errors_in_one_line(folder),
+            following(track, folder, ready.resolved(recipe), machine) as follower,
+        ):
+            return carry_out(ready, recipe, machine, folder, resume, clock, follower, fresh)
     finally:
         for each in lock:
             each.release()
@@ -140,6 +148,7 @@ def carry_out(
     folder: Path,
     resume: bool,
     clock: Clock,
+    follower: Follower,
     fresh: FreshProcess | None = None,
 ) -> RunResult:
     """Train, measure, save and verify; the folder is this process's."""
@@ -226,6 +235,7 @@ def carry_out(
         clock.lap("pictures")
         text = model_card(used, result, names, ready.splits.counts(), licences(recipe), curve)
         (model_folder / "README.md").write_text(text, encoding="utf-8")
+        follower.finish(result)
         result.write(folder)
         remove_checkpoints(folder, strategy)
         clock.lap("card")

@@ -23,12 +23,15 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from ftkit.errors import FtkitError, RecipeError, RunError
+from ftkit.machine.runtime import start
 from ftkit.machine.terminal import speak
 from ftkit.planning.ray_cluster import Cluster, share_cluster
 from ftkit.planning.search_space import Space, require_allowed
 from ftkit.planning.study import PRUNED, Study, Trial, TrialEnd, folder_of
-from ftkit.planning.sweep import run_trial
+from ftkit.planning.sweep import follow_best, run_trial, settings_of_sweep
 from ftkit.recipe import Recipe
+from ftkit.runs.tracking.asked import NONE, Tracking
+from ftkit.runs.tracking.follow import following_group
 
 log = logging.getLogger(__name__)
 TRIES = 3
@@ -47,7 +50,13 @@ FATAL = "fatal"
 
 
 def sweep_on_ray(
-    recipe: Recipe, space: Space, trials: int, out: Path, storage: str | None, cluster: Cluster
+    recipe: Recipe,
+    space: Space,
+    trials: int,
+    out: Path,
+    storage: str | None,
+    cluster: Cluster,
+    track: Tracking = NONE,
 ) -> list[Trial]:
     """Return all trials of the study, the best first, after running those that are missing.
 
@@ -59,22 +68,28 @@ def sweep_on_ray(
     """
     require_allowed(recipe, space)
     search = Search(recipe, space, trials, out, storage)
-    if missing := search.study.missing(trials):
-        with _connected(cluster.address):
-            stopped = _tune(search, missing, cluster)
-        if stopped is not None:
-            raise RunError(stopped)
-    return search.study.trials()
+    settings = settings_of_sweep(recipe, space)
+    with following_group(track, out, settings, start(recipe.train.seed)) as (of_trials, follower):
+        if missing := search.study.missing(trials):
+            with _connected(cluster.address):
+                stopped = _tune(search, missing, cluster, of_trials)
+            if stopped is not None:
+                raise RunError(stopped)
+        found = search.study.trials()
+        follow_best(follower, found, recipe)
+    return found
 
 
-def _tune(search: Search, missing: int, cluster: Cluster) -> str | None:
+def _tune(search: Search, missing: int, cluster: Cluster, track: Tracking) -> str | None:
     """Run the missing trials, and return what stopped the search, if anything did."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, gpus, at_once = share_cluster(cluster, machines, missing)
     said = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     log.info("ray: %d trials at once, each with %s", at_once, said)
     out = search.out.resolve()
-    train = tune.with_parameters(_train, recipe=search.recipe, out=out, directory=Path.cwd())
+    train = tune.with_parameters(
+        _train, recipe=search.recipe, out=out, directory=Path.cwd(), track=track
+    )
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
@@ -184,7 +199,9 @@ class MedianRule(FIFOScheduler):
         return self.STOP
 
 
-def _train(config: Mapping[str, Any], recipe: Recipe, out: Path, directory: Path) -> dict[str, Any]:
+def _train(
+    config: Mapping[str, Any], recipe: Recipe, out: Path, directory: Path, track: Tracking
+) -> dict[str, Any]:
     """Run one trial, in a process of the cluster, and return how it ended."""
     speak()
     logging.getLogger("ftkit").setLevel(logging.WARNING)  # many speak at once
@@ -202,7 +219,8 @@ def _train(config: Mapping[str, Any], recipe: Recipe, out: Path, directory: Path
                     f"--out, a folder that all machines of the cluster reach"
                 )
         os.chdir(directory)  # paths in a recipe may be relative to it
-        ended = run_trial(recipe, values, folder_of(out, config["trial"]), validated, resume=True)
+        folder = folder_of(out, config["trial"])
+        ended = run_trial(recipe, values, folder, validated, resume=True, track=track)
     except FtkitError as error:
         return {FATAL: str(error)}
     return asdict(ended)

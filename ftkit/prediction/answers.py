@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ftkit.data.folders import is_run
-from ftkit.data.image_arguments import named_paths
+from ftkit.data.named_data import named_paths
 from ftkit.errors import RunError
 from ftkit.errors.names import is_computed
-from ftkit.runs.result import Measured
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ftkit.runs.result import Measured
 
 TABLES = (".csv", ".jsonl", ".parquet")
 OF_A_RUN = ("predictions.parquet", "log.jsonl")
@@ -68,9 +73,7 @@ class Predictions:
     @property
     def computed(self) -> int:
         """How many cells and names of columns a spreadsheet would compute instead of showing."""
-        frame = self._table()
-        cells = frame.select_dtypes(exclude="number").to_numpy().ravel()
-        return sum(map(is_computed, (*cells, *frame.columns)))
+        return sum(is_computed(cell) for line in self._lines() for cell in line)
 
     def to_csv(self, for_spreadsheets: bool = False) -> str:
         """Return a line for each row, after one with the names of the columns.
@@ -80,19 +83,26 @@ class Predictions:
         Args:
             for_spreadsheets: put ' before texts that a spreadsheet would compute.
         """
-        frame = self._table()
-        if for_spreadsheets:
-            frame = frame.map(_escaped_cell).rename(columns=_escaped_cell)
-        return frame.to_csv(index=False, float_format="%.6g")
+        said = io.StringIO()
+        writer = csv.writer(said, lineterminator="\n")
+        for line in self._lines():
+            writer.writerow(map(_escaped_cell, line) if for_spreadsheets else line)
+        return said.getvalue()
 
-    def _table(self) -> pd.DataFrame:
-        frame = self._frame()
-        if "probability" in frame:
-            each = np.stack(frame.pop("probability").to_list())
-            frame = frame.join(pd.DataFrame(each, columns=[f"p({n})" for n in self.label_names]))
-        return frame.map(_cell)
+    def _lines(self) -> Iterator[list[Any]]:
+        """Yield the names of the columns, and the cells of each row, as CSV has them."""
+        columns = dict(self.columns)
+        if (each := columns.pop("probability", None)) is not None:
+            of_class = np.stack(list(each)).T
+            names = [f"p({name})" for name in self.label_names]
+            columns |= dict(zip(names, of_class, strict=True))
+        yield list(columns)
+        for row in zip(*columns.values(), strict=True):
+            yield [_cell(value) for value in row]
 
     def _frame(self) -> pd.DataFrame:
+        import pandas as pd  # a first answer does not wait for it
+
         return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
 
 
@@ -134,7 +144,11 @@ def require_free(file: Path, inputs: Sequence[str], overwrite: bool) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as CSV has it: a list as JSON."""
+    """Return a value as CSV has it: a list as JSON, six digits of a number, nothing of none."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (float, np.floating)):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value

@@ -17,13 +17,16 @@ import numpy as np
 from ftkit.backbones import family_of
 from ftkit.backbones.pretrained import PretrainedFamily
 from ftkit.backbones.structure import place
+from ftkit.data.named_data import names_data
 from ftkit.data.open_images import BadImage
 from ftkit.data.splits import Splits
 from ftkit.errors import DataError, RecipeError, RunError
+from ftkit.exported.model import is_export
 from ftkit.hub.download import fetch
 from ftkit.hub.names import is_hub_id
 from ftkit.machine import runtime
 from ftkit.prediction.answers import Predictions
+from ftkit.prediction.exported import open_with_recipe, outputs_of
 from ftkit.recipe import Recipe
 from ftkit.recipe.strangers import harmless
 from ftkit.runs.finished import (
@@ -37,7 +40,7 @@ from ftkit.runs.finished import (
 )
 from ftkit.runs.result import FILE, RunResult
 from ftkit.tasks import task_of
-from ftkit.tasks.rows_to_answer import RowsToAnswer, names_data, read_rows
+from ftkit.tasks.rows_to_answer import RowsToAnswer, read_rows
 from ftkit.tasks.writing import go_on
 
 log = logging.getLogger(__name__)
@@ -56,7 +59,8 @@ def predict(
     answers. What a language model writes to texts, each writes whole.
 
     Args:
-        run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
+        run: folder of a finished run, `OWNER/NAME` of one that was published on the Hub, or an
+            export.
         inputs: image files, texts, or one data set, see `ftkit.tasks.rows_to_answer.read_rows`.
         split: of a data set with several; its test split when not given.
         changes: of the run's recipe, as `Recipe.override` takes them; such as
@@ -70,11 +74,17 @@ def predict(
         HubError: the Hub does not give the model or the rows.
     """
     machine = runtime.start(0)
-    recipe, folder = runtime.main_first(lambda: open_run(run, changes or {}))
+    exported = None
+    if is_export(run):
+        recipe, exported = open_with_recipe(Path(os.path.expanduser(run)))
+        recipe = harmless(recipe, changes or {}, str(run)).override(changes or {})
+        folder = exported.file
+    else:
+        recipe, folder = runtime.main_first(lambda: open_run(run, changes or {}))
     task, told = task_of(recipe.task), texts or not any(map(names_data, inputs))
     if recipe.task.tells == "continuation" and told:
         return _written(recipe.backbone, recipe.task, inputs, folder, machine)
-    names = label_names_of(recipe, folder)
+    names = exported.about.classes if exported else label_names_of(recipe, folder)
     asked = {path.partition(".")[2] for path in changes or {} if path.startswith("task.")}
     family, trained = family_of(recipe.backbone), task_of(recipe.task)
 
@@ -84,6 +94,8 @@ def predict(
         )
 
     def answer(given: RowsToAnswer) -> Any:
+        if exported:
+            return outputs_of(exported, given.task, given.rows)
         return family.answer(folder, recipe, trained, _as_splits(given, names), machine)
 
     given, outputs = _answered(read, answer, alone=machine.world_size == 1)

@@ -6,12 +6,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import ProgressCallback, TrainerCallback
 
@@ -22,6 +22,29 @@ MOST_SAID = 20
 """Epochs of a perceptron that have a line on the screen; they may be many and short."""
 WATCHERS: ContextVar[tuple[Callable[[Mapping[str, float]], None], ...]]
 WATCHERS = ContextVar("WATCHERS", default=())
+
+
+class Reader(Protocol):
+    """Who reads each log as it is written; nothing that it does may stop the run."""
+
+    def begin_file(self, file: Path, lines: Sequence[str]) -> None:
+        """Take note of a log that begins, or goes on after these lines."""
+
+    def line(self, file: Path, number: int, entry: Mapping[str, Any]) -> None:
+        """Take note of a line that was written; the first has number 1."""
+
+
+READER: ContextVar[Reader | None] = ContextVar("READER", default=None)
+
+
+@contextmanager
+def read_by(reader: Reader) -> Iterator[None]:
+    """Have the logs that this process writes in the block read by `reader`."""
+    token = READER.set(reader)
+    try:
+        yield
+    finally:
+        READER.reset(token)
 
 
 @contextmanager
@@ -61,13 +84,19 @@ class JournalFile:
         """Begin the file, or go on after so many of its lines."""
         self.file, self.writes, self.count = file, writes, kept
         if writes:
-            write_whole(file, "".join(_first_lines(file, kept)))
+            lines = _first_lines(file, kept)
+            write_whole(file, "".join(lines))
+            if reader := READER.get():
+                reader.begin_file(file, lines)
 
     def write(self, **entry: Any) -> None:
         """Add a line."""
         self.count += 1
         if self.writes:
-            append_entry(self.file, entry)
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(entry) + "\n")
+            if reader := READER.get():
+                reader.line(self.file, self.count, entry)
 
     def validation(
         self, step: int, epoch: int, epochs: int, seconds: float, figures: Mapping[str, float]
@@ -134,16 +163,13 @@ class Journal(TrainerCallback):
                 k.replace("eval_", "validation_"): v for k, v in logs.items() if "eval_" in k
             }
             self.lines.write(**entry, **figures, validation_seconds=round(lap, 3))
+            self._lap()  # what reads the log takes no training time
             say_epoch(state.epoch or 0, args.num_train_epochs, figures, step, seconds)
             _show(figures)
         elif "loss" in logs:
+            begin = time.perf_counter()
             self.lines.write(**entry, loss=logs["loss"], learning_rate=logs["learning_rate"])
-
-
-def append_entry(file: Path, entry: dict[str, Any]) -> None:
-    """Write one line at the end of log.jsonl."""
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(entry) + "\n")
+            self.mark += time.perf_counter() - begin  # what reads the log takes no training time
 
 
 def _first_lines(file: Path, count: int) -> list[str]:

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import onnxruntime
+import numpy as np
 
-from ftkit.errors import RunError
 from ftkit.exported.engines import require
-from ftkit.exported.model import RECORD, is_export
+from ftkit.exported.model import RECORD, Exported, open_export
 from ftkit.finetuning.clock import now
 from ftkit.machine.numbers import plain
-from ftkit.machine.permissions import give_usual_rights
 from ftkit.prediction.predict import label_names_of, open_run
-from ftkit.shipping import image_graph, javascript, onnx_file, proof
-from ftkit.shipping.parts import Taken, pixels_of, take
+from ftkit.runs.finished import RECIPE
+from ftkit.shipping import javascript, proof
+from ftkit.shipping.files import NEEDS, To, free_folder, in_place_of, size_of, write
+from ftkit.shipping.noninferiority import MARGIN
+from ftkit.shipping.parts import Taken, ask_saved, take
+from ftkit.shipping.pixels import ROWS, differing_levels, require_same_pixels
 from ftkit.shipping.rows import Measured, measured_rows
+from ftkit.shipping.timing import TOGETHER, in_turns
+from ftkit.tasks.evaluation import spread_rows
 
 log = logging.getLogger(__name__)
-To = Literal["onnx", "openvino"]
-NEEDS: dict[To, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "onnxruntime", "openvino"),
-}
-FILES: dict[To, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+
+
+@dataclass(frozen=True)
+class How:
+    """How a run's model is written."""
+
+    to: To = "onnx"
+    """The kind of file: for ONNX Runtime, or for OpenVINO."""
+    int8: bool = False
+    """Weights are whole numbers of eight bits, where a test says that the file is as good."""
+    margin: float = MARGIN
+    """How much worse in its first figure a file of int8 is proven not to be."""
+    tolerance: float = proof.TOLERANCE
+    """How far probabilities of a file of float32 may be from those of the run."""
+    data: str | None = None
+    """Where the run's rows lie now, if elsewhere."""
+    proven: bool = True
+    """The file must answer every test row as the run did."""
+    overwrite: bool = False
+    """An export that is there may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -42,126 +60,76 @@ class Export:
     """What export.json says."""
 
 
-def export(
-    run: str | Path,
-    out: str | Path | None = None,
-    to: To = "onnx",
-    data: str | None = None,
-    proven: bool = True,
-    overwrite: bool = False,
-) -> Export:
+def export(run: str | Path, out: str | Path | None = None, how: How | None = None) -> Export:
     """Write the model of a run as one file, prove that it answers as the run did, and measure it.
 
     Args:
         run: folder of a finished run, or `OWNER/NAME` of one that was published on the Hub.
         out: a new folder; RUN/export/onnx when not given, or openvino.
-        to: the kind of file.
-        data: where the run's rows lie now, if elsewhere.
-        proven: the file must answer every test row as the run did.
-        overwrite: an export in `out` may be replaced.
 
     Raises:
         MachineError: a package is missing.
         RunError: there is no finished run, or `out` cannot be written.
         ModelError: the model cannot be put into a file.
         DataError: the test rows cannot be had.
-        VerificationError: the file answers otherwise than the run.
+        VerificationError: the file answers otherwise than the run, or int8 is not proven.
     """
-    for package in NEEDS[to]:
+    how = how or How()
+    for package in NEEDS[how.to]:
         require(package)
-    changes = {"data.path": data} if data else {}
-    recipe, model_folder = open_run(run, changes)
-    names = label_names_of(recipe, model_folder)
-    home = model_folder.parent if model_folder.name == "model" else None
-    folder = _free_folder(out, home, to, overwrite)
+    recipe, model_folder = open_run(run, {"data.path": how.data} if how.data else {})
+    run_folder = model_folder.parent if model_folder.name == "model" else None
+    folder = free_folder(out, run_folder, how.to, how.overwrite)
     log.info("exporting %s", model_folder)
-    taken = take(recipe, model_folder, names, branches=to == "onnx")
-    model = onnx_file.whole(taken.parts)
-    if taken.steps is not None:
-        _require_same_pixels(taken)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        file = _write(model, taken, part, to)
-        record: dict[str, Any] = {"file": file, "to": to, "made": now()}
-        with tempfile.TemporaryDirectory() as scratch:
-            if proven:
-                run_folder = home or model_folder
-                measured = measured_rows(
-                    recipe, run_folder, model_folder, taken.parts.about, Path(scratch)
-                )
-                record["proof"] = _prove(part, file, taken, measured, Path(scratch))
-            if to == "onnx":
-                record["file"] = javascript.lay_out(part / file, taken).relative_to(part).as_posix()
-            record["bytes"] = sum(f.stat().st_size for f in part.rglob("*") if f.is_file())
-        (part / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        give_usual_rights(part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    taken = take(recipe, model_folder, label_names_of(recipe, model_folder))
+    with in_place_of(folder) as part, tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        if taken.steps is not None:
+            require_same_pixels(taken, scratch)
+        file = write(taken.parts, taken.beside, part, how.to)
+        record: dict[str, Any] = {"file": file.name, "to": how.to, "precision": "fp32"}
+        record |= {"made": now(), "proof": None}
+        if how.proven or how.int8:
+            place, about = run_folder or model_folder, taken.parts.about
+            measured = measured_rows(recipe, place, model_folder, about, scratch)
+            if how.proven:
+                record["proof"] = _prove(file, taken, measured, scratch, how)
+            asked = _contenders(taken, scratch)
+            if how.int8:
+                from ftkit.shipping.smaller import shrink  # it imports the quantisers
+
+                smaller = shrink(taken, measured, scratch, how.to, how.margin)
+                file = write(smaller.parts, taken.beside, part, how.to)
+                record |= {"precision": "int8", "int8": smaller.to_record()}
+                asked[f"{how.to}, int8"] = open_export(file)
+            record["speed"] = _speed(asked, measured.rows, taken)
+        if how.to == "onnx":
+            file = javascript.lay_out(file, taken)
+            record["file"] = file.relative_to(part).as_posix()
+        record["bytes"] = size_of(file)
+        (part / RECIPE).write_text(recipe.to_json() + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=2) + "\n"
+        (part / RECORD).write_text(text, encoding="utf-8")
     return Export(folder, record)
 
 
-def _free_folder(out: str | Path | None, home: Path | None, to: To, overwrite: bool) -> Path:
-    """Return the folder to write, which takes nobody's place.
-
-    Raises:
-        RunError: it holds something else.
-    """
-    if out is None and home is None:
-        raise RunError("a published model has no run folder here; say where to write, by --out DIR")
-    folder = Path(os.path.expanduser(out)) if out is not None else home / "export" / to  # type: ignore[operator]
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        if not is_export(folder):
-            raise RunError(f"{folder} is not empty and holds no export; give another --out")
-        if not overwrite:
-            raise RunError(f"{folder} holds an export already; give another --out, or --overwrite")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write(model: Any, taken: Taken, folder: Path, to: To) -> str:
-    """Write the file, and what it needs beside it; return the name of the file."""
-    onnx_file.write(model, folder / FILES["onnx"])
-    for name, text in taken.beside.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    if to == "openvino":
-        from ftkit.shipping.openvino_file import convert
-
-        convert(folder / FILES["onnx"], folder / FILES["openvino"])
-        (folder / FILES["onnx"]).unlink()
-    return FILES[to]
-
-
-def _require_same_pixels(taken: Taken) -> None:
-    """Require that what stands before the model gives what the processor gives."""
-    assert taken.steps is not None
-    image_graph.require_alike(_pixels(taken), lambda image: pixels_of(taken, image), taken.steps)
-
-
-def _pixels(taken: Taken) -> Any:
-    """Return the function from images (1, H, W, 3) to the model's numbers, by the graph alone."""
-    assert taken.parts.before is not None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(taken.parts.before.SerializeToString(), options)
-    return lambda levels: session.run(None, {image_graph.IMAGE: levels})[0]
-
-
-def _prove(
-    folder: Path, file: str, taken: Taken, measured: Measured, scratch: Path
-) -> dict[str, Any]:
+def _prove(file: Path, taken: Taken, measured: Measured, scratch: Path, how: How) -> dict[str, Any]:
     """Compare every test row, and return what there is to write down.
 
     Raises:
         VerificationError: a row is answered otherwise.
     """
     about = taken.parts.about
-    answers = proof.answers_of(folder / file, measured.rows, about, scratch)
-    found = proof.compared(measured, answers, about)
-    if found.wrong.any():
-        raise proof.refusal(found, measured, about, "")
+    answers = proof.answers_of(file, measured.rows, about, scratch)
+    found = proof.compared(measured, answers, about, how.tolerance)
+    wrong = np.flatnonzero(found.wrong)
+    if len(wrong):
+        why = ""
+        if taken.steps is not None:
+            some = [measured.rows[row] for row in wrong[:ROWS]]
+            why = differing_levels(taken, some, scratch, how.to)
+        advice = "; --tolerance X lets more pass" if not found.other.any() else ""
+        raise proof.refusal(found, measured, about, why + advice)
     log.info(
         f"proven in a fresh process without torch: {found.rows:,} test rows are predicted as by "
         f"{measured.source}, numbers differ by at most {plain(found.largest)}"
@@ -171,5 +139,26 @@ def _prove(
         "compared_with": measured.source,
         "other_predictions": int(found.other.sum()),
         "largest_difference": found.largest,
-        "allowed": proof.TOLERANCE,
+        "allowed": found.allowed,
     }
+
+
+def _contenders(taken: Taken, scratch: Path) -> dict[str, Exported]:
+    """Return the file of float32 in each engine that is installed, to be timed."""
+    kinds: tuple[To, ...] = ("onnx", "openvino")
+    there = [to for to in kinds if all(map(find_spec, NEEDS[to]))]
+    return {
+        to: open_export(write(taken.parts, taken.beside, scratch / f"timed-{to}", to))
+        for to in there
+    }
+
+
+def _speed(asked: dict[str, Exported], rows: Sequence[Any], taken: Taken) -> dict[str, Any]:
+    """Return the size and the speed of the saved model and of each file."""
+    some = [rows[place] for place in spread_rows(len(rows), TOGETHER)]
+    ways: dict[str, Callable[[Sequence[Any]], Any]] = {"saved model": ask_saved(taken)}
+    ways |= {name: exported.answer for name, exported in asked.items()}
+    sizes = {"saved model": taken.bytes_saved}
+    sizes |= {name: size_of(exported.file) for name, exported in asked.items()}
+    found = in_turns(ways, some)
+    return {name: {"bytes": sizes[name], **asdict(speed)} for name, speed in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,23 @@ TYPES = {
 class Parts:
     """The graphs of a model, and what the file says of itself."""
 
-    before: onnx.ModelProto | None
+    before: Callable[[bool], onnx.ModelProto] | None
     """From what people have to the model's inputs; None where these are the same, as with tokens.
-    """
+    It takes whether the graph may have branches, see `ftkit.shipping.image_graph.image_graph`."""
     body: onnx.ModelProto
     about: About
 
 
-def whole(parts: Parts) -> onnx.ModelProto:
+def whole(parts: Parts, branches: bool = True) -> onnx.ModelProto:
     """Return the graph of one file, checked, with what it says of itself."""
-    found = parts.body
+    found = onnx.ModelProto()
+    found.CopyFrom(parts.body)
     for attribute in ("producer_name", "producer_version", "doc_string"):
         found.ClearField(attribute)
     if parts.before is not None:
-        (output,) = (one.name for one in parts.before.graph.output)
-        found = _joined(parts.before, found, [(output, output)])
+        before = parts.before(branches)
+        (output,) = (one.name for one in before.graph.output)
+        found = _joined(before, found, [(output, output)])
     if parts.about.tells != "number":
         found = _joined(found, _probabilities(found, parts.about.tells), [(LOGITS, LOGITS)])
     del found.metadata_props[:]

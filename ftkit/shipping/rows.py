@@ -15,6 +15,7 @@ from ftkit.data.splits import Splits
 from ftkit.errors import DataError, FtkitError, RunError
 from ftkit.exported.about import About
 from ftkit.machine import runtime
+from ftkit.prediction.exported import rows_as_given
 from ftkit.recipe import Recipe
 from ftkit.tasks import task_of
 from ftkit.tasks.base import Task
@@ -91,15 +92,11 @@ def _require_same(
 
 
 def raw_rows(task: Any, rows: Dataset, about: About, scratch: Path) -> list[Any]:
-    """Return canonical rows as people have them."""
-    if about.reads == "images":
-        return [_file_of(row["image"], scratch, place) for place, row in enumerate(rows)]
-    if about.reads == "words":
-        return list(rows["tokens"][:])
-    if about.reads == "table":
-        return [task.cells(features) for features in rows["features"][:]]
-    texts = rows["text"][:]
-    return [list(two) for two in zip(texts, rows["pair"][:], strict=True)] if about.pair else texts
+    """Return canonical rows as another process can be given them: each image as a file."""
+    found = rows_as_given(task, rows, about)
+    if about.reads != "images":
+        return found
+    return [_file_of(image, scratch, place) for place, image in enumerate(found)]
 
 
 def _file_of(image: Any, scratch: Path, place: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import onnx
 
 from ftkit.data.encoders import ColumnEncoder
 from ftkit.exported.about import Column
-from ftkit.exported.inputs import FEATURES
+from ftkit.exported.inputs import FEATURES, cell
 from ftkit.shipping.onnx_graph import DOUBLE, FLOAT, OnnxGraph, value
 
 
@@ -55,3 +57,16 @@ def _marks(graph: OnnxGraph, cell: str, values: Any) -> str:
     """Return (B, values) 1 where the cell is one of the values, else 0."""
     known = graph.constant([[float(one) for one in values]], np.float64)
     return graph.cast(graph.op("Equal", cell, known), DOUBLE)
+
+
+def features_of(settings: Any, row: Mapping[str, Any]) -> list[float]:
+    """Return the numbers of a row as the task's own inputs have them, before they are scaled."""
+    found: list[float] = []
+    for column in columns_of(settings):
+        value = cell(column, row)
+        if column.words:
+            found += [float(place == value) for place in range(len(column.words))]
+            continue
+        found += [value, *(float(one == value) for one in settings.levels.get(column.name, ()))]
+        found += [float(math.isnan(value))] if column.name in settings.gaps else []
+    return found

@@ -19,7 +19,7 @@ from torch import nn
 from ftkit.data.splits import group_numbers
 from ftkit.machine.runtime import on_main
 from ftkit.recipe import HeadOnly, Recipe
-from ftkit.runs.journal import append_entry
+from ftkit.runs.journal import JournalFile
 from ftkit.strategies.features import Features
 from ftkit.strategies.heads import Head
 from ftkit.strategies.lbfgs import Examples, minimise
@@ -75,17 +75,15 @@ def solve(head: Head, inputs: Inputs, recipe: Recipe, session: Session) -> Fitte
         f"largest entry of the gradient {found.gradient:.1g}; {judged} loss {loss:.4f}, "
         f"{recipe.best_by} {best:.4f} ({train_seconds:.1f} s)"
     )
-    if session.machine.is_main:
-        file = session.folder / "log.jsonl"
-        file.write_text("", encoding="utf-8")
-        for step, loss in enumerate(found.losses, 1):
-            seconds = round(train_seconds * step / passes, 3)
-            append_entry(file, {"step": step, "epoch": step, "seconds": seconds, "loss": loss})
-        named: dict[str, Any] = {f"validation_{name}": value for name, value in figures.items()}
-        if found.figures:
-            named["validation_by"] = f"cross-validation, {found.folds} folds"
-        last = {"step": passes, "epoch": passes, "seconds": round(train_seconds, 3)}
-        append_entry(file, last | named | {"validation_seconds": round(validation_seconds, 3)})
+    journal = JournalFile(session.folder / "log.jsonl", session.machine.is_main, 0)
+    for step, loss in enumerate(found.losses, 1):
+        seconds = round(train_seconds * step / passes, 3)
+        journal.write(step=step, epoch=step, seconds=seconds, loss=loss)
+    named: dict[str, Any] = {f"validation_{name}": value for name, value in figures.items()}
+    if found.figures:
+        named["validation_by"] = f"cross-validation, {found.folds} folds"
+    last = {"step": passes, "epoch": passes, "seconds": round(train_seconds, 3)}
+    journal.write(**last, **named, validation_seconds=round(validation_seconds, 3))
     used = {"solver": "lbfgs", "weight_decay": found.penalty}
     return Fitted(
         steps=passes,

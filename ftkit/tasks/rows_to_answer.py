@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from glob import glob, has_magic
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +15,16 @@ from ftkit.data.column_kinds import Use
 from ftkit.data.columns import find_bad_rows, has_column, pick
 from ftkit.data.findings import rows_are, rows_of
 from ftkit.data.image_arguments import named_images
-from ftkit.data.image_formats import has_image_name
 from ftkit.data.images import find_bad_heads, find_bad_images
 from ftkit.data.labels import class_numbers, is_labelled
+from ftkit.data.named_data import names_data
 from ftkit.data.open_images import OpenedImage
 from ftkit.data.paths_outside import require_inside
 from ftkit.data.sources import read_source
 from ftkit.data.splits import file_of, in_brackets
-from ftkit.data.table_files import Source, is_table, split_meanings
+from ftkit.data.table_files import Source, split_meanings
 from ftkit.errors import DataError
-from ftkit.errors.addresses import is_address, without_secrets
-from ftkit.hub.names import PREFIX
+from ftkit.errors.addresses import without_secrets
 from ftkit.recipe import Data
 from ftkit.tasks.base import Task
 
@@ -177,21 +173,6 @@ def _uses(task: Task, features: Features) -> Mapping[str, Use]:
 def _short(words: Sequence[str]) -> str:
     """Return the first letters of some words, for messages."""
     return without_secrets(" ".join(words))[:80]
-
-
-def names_data(text: str) -> bool:
-    """Return whether a word names data instead of being a text to answer."""
-    one_word = not text.split()[1:]
-    if text.startswith(PREFIX) or (is_address(text) and one_word):
-        return True
-    if len(text) > 1000 or "\n" in text:
-        return False
-    path = Path(os.path.expanduser(text))
-    if os.path.exists(path) or (one_word and has_image_name(path.name)):
-        return True
-    if has_magic(text) and (glob(str(path), recursive=True) or (one_word and "/" in text)):
-        return True
-    return one_word and (text.count("/") == 1 or is_table(path))
 
 
 def _split_of(source: Source, asked: str | None) -> tuple[str, tuple[str, ...]]:
