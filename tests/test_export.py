@@ -268,7 +268,7 @@ def test_damage_is_told_in_one_line(exported, tmp_path):
     (copy / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"tokenizer\.json is gone"):
         open_export(copy)
-    file = copy / "model.onnx"
+    file = copy / "onnx" / "model.onnx"
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"model\.onnx cannot be loaded"):
         open_export(copy)

@@ -52,6 +52,14 @@ ELSEWHERE = {
     "python scripts/bench_accuracy.py --report": (
         "tests/test_bench_accuracy.py::test_the_report_replaces_what_stands_between_its_marks"
     ),
+    "ftkit export runs/photos --page --out runs/photos-page": (
+        "needs npm; tests/test_page.py has what the page answers"
+    ),
+    "python -m http.server --directory runs/photos-page": "serves until it is stopped",
+    "ftkit push runs/photos YOU/holiday --space": (
+        "needs npm and Chromium; tests/test_space.py::"
+        "test_a_space_is_pushed_once_it_has_answered_as_the_run_did"
+    ),
     "bash scripts/docs.sh": "installs the extra docs; tests/test_docs.py follows the links",
     "python -m build": "tests/test_wheel.py::test_an_installed_wheel_knows_its_recipes",
     "python -m zipfile --list dist/ftkit-*.whl": "looks at what the line before it made",

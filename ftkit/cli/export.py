@@ -27,6 +27,8 @@ def export(
     data: str | None = None,
     unproven: Switch = False,
     overwrite: Switch = False,
+    page: Switch = False,
+    node_modules: Path | None = None,
 ) -> None:
     """Write a finished run's model as one file, and prove that it answers as the run did.
 
@@ -51,6 +53,10 @@ def export(
         Leave out the proof on the test rows, where these cannot be had.
     overwrite
         Replace the export that is there.
+    page
+        Add a page, index.html, that answers in the browser of whoever opens it.
+    node_modules
+        Folder into which npm has installed what the page needs; got by npm when not given.
     """
     speak()
     from ftkit.shipping.export import How
@@ -60,6 +66,10 @@ def export(
     found = write(run, at_home(out), how)
     if speed := found.record.get("speed"):
         _print_speed(speed)
+    if page:
+        from ftkit.shipping.page import write as write_page
+
+        write_page(found.folder, at_home(node_modules))
     print(found.folder)
 
 

@@ -63,7 +63,10 @@ def as_image(row: Any) -> Mapping[str, Any]:
 
 
 class Tokens:
-    """Texts, pairs or lists of words as tokens, by the tokenizer.json beside the file."""
+    """Texts, pairs or lists of words as tokens, by the tokenizer.json beside the file.
+
+    In the layout of transformers.js it lies one folder higher, in the export's own.
+    """
 
     def __init__(self, about: About, folder: Path) -> None:
         """Read the tokenizer.
@@ -76,6 +79,8 @@ class Tokens:
         from tokenizers import Tokenizer
 
         self.about, file = about, folder / "tokenizer.json"
+        if not file.is_file() and folder.name == "onnx":
+            file = folder.parent / "tokenizer.json"
         if not file.is_file():
             raise ModelError(f"{file} is gone: the exported file needs it beside it")
         try:

@@ -18,6 +18,8 @@ from ftkit.exported.inputs import UNSEEN, Tokens, reader_of
 
 RECORD = "export.json"
 """The file of an export's folder that says which file is the model, and what was measured."""
+MODEL_IN_FOLDER = "onnx/model.onnx"
+"""Where the file lies in a folder that transformers.js loads, with all else beside the folder."""
 
 
 @dataclass(frozen=True)

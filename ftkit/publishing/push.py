@@ -7,42 +7,27 @@ commits. The run folder is only read.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import shlex
-from collections.abc import Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    ModelCard,
-    RepoFile,
-    get_token,
-)
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import HfApi, ModelCard
 from yaml import YAMLError
 
 from ftkit.errors import HubError, RunError
-from ftkit.hub.checksums import git_sha1, sha256_of
 from ftkit.hub.errors import hub_errors, patiently
 from ftkit.hub.names import is_pinned
 from ftkit.machine.numbers import fixed
 from ftkit.publishing.card import PLOTS, comparison_section
 from ftkit.publishing.card_metadata import eval_results, metadata
+from ftkit.publishing.repository import Files, claim, hold, require_name, require_no_token
 from ftkit.recipe import Recipe
-from ftkit.recipe.explain import shown
 from ftkit.runs.finished import changed_file, read_recipe
 from ftkit.runs.pinning import Licences, revision_of, shareable
 from ftkit.runs.result import RunResult
 from ftkit.tasks.wording import HERE
 
 log = logging.getLogger(__name__)
-Files = dict[str, "Path | bytes"]
 PUBLISHED = {".safetensors", ".json", ".md", ".txt", ".png", ".jinja", ".model", ".yaml"}
 """Suffixes of the files that are published. Other files in model/ are refused."""
 OURS = ("*.safetensors", "*.json", "*.py", "adapter/*", "plots/*", ".eval_results/*")
@@ -65,51 +50,16 @@ def claim_repository(
     Raises:
         HubError: the token, the repository or the card will not do.
     """
-    require_name(repo_id)
-    api = HfApi()
-    with hub_errors("repository", repo_id):
-        who = patiently(api.whoami)
-        name = repo_id if "/" in repo_id else f"{who['name']}/{repo_id}"
-        if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise HubError(
-                f"repository '{name}': your token may only read at {api.endpoint}; make one that "
-                f"may write and run 'hf auth login'"
-            )
-        patiently(lambda: api.create_repo(name, private=private or None, exist_ok=True))
-        patiently(lambda: api.auth_check(name, write=True))
-        if private and not patiently(lambda: api.repo_info(name)).private:
-            raise HubError(
-                f"repository '{name}' is public at {api.endpoint}, and --private was asked for; "
-                f"give another name, or make it private there first"
-            )
+    name = claim(repo_id, private)
+    with hub_errors("repository", name):
         if revision is not None:
-            patiently(lambda: api.create_branch(name, branch=revision, exist_ok=True))
+            patiently(lambda: HfApi().create_branch(name, branch=revision, exist_ok=True))
         if recipe is not None:
             head = metadata(
                 shareable(recipe), {recipe.task.figures[0]: 0.5}, "test", Licences()
             ).to_yaml()
             _check_card(f"---\n{head}\n---\n", name)
     return name
-
-
-def require_name(repo_id: str) -> None:
-    """Refuse what cannot name a repository, before anything is trained or asked of the Hub.
-
-    Raises:
-        HubError: so it is, with the nearest name that can.
-    """
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
-        parts = [
-            re.sub(r"[^\w.-]+|-{2,}|\.{2,}", "-", part, flags=re.ASCII)
-            for part in repo_id.removesuffix(".git").split("/")[-2:]
-        ]
-        near = "/".join(part.strip("-.")[:48] or "model" for part in parts)
-        raise HubError(
-            f"repository {shown(repo_id)}: expected OWNER/NAME of letters, digits, - _ and ., no "
-            f"longer than 96 characters; '{near}' would do"
-        ) from None
 
 
 def publish(
@@ -152,7 +102,7 @@ def publish(
         name = claim_repository(repo_id, private, revision)
         files = repository_files(folder, recipe, result, name, against)
         with hub_errors("repository", name, revision):
-            commit = patiently(lambda: _commit(files, name, revision or "main", message))
+            commit = patiently(lambda: hold(files, name, revision or "main", message, OURS))
     except HubError as error:
         words = ["ftkit", "push", str(folder), repo_id, *["--private"] * private]
         words += ["--revision", revision] if revision else []
@@ -201,43 +151,9 @@ def repository_files(
     record = result.model_copy(update={"dataset": public.data.path})
     files["run.json"] = (record.model_dump_json(indent=2) + "\n").encode()
     files |= {path: text.encode() for path, text in eval_results(recipe, result).items()}
-    _check_no_token(files)
+    require_no_token(files)
     _check_card(card, repo_id)
     return files
-
-
-def _commit(files: Mapping[str, Path | bytes], name: str, branch: str, message: str) -> str:
-    """Make the branch hold these files by at most one commit, and return its newest commit."""
-    api = HfApi()
-    head = api.repo_info(name, revision=branch).sha
-    assert head is not None
-    tree = api.list_repo_tree(name, recursive=True, revision=head)
-    there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    changes: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(path, content)
-        for path, content in files.items()
-        if path not in there or not _has_content(content, there[path])
-    ]
-    changes += [
-        CommitOperationDelete(path)
-        for path in there
-        if path not in files and any(fnmatch(path, pattern) for pattern in OURS)
-    ]
-    if not changes:
-        return head
-    return api.create_commit(
-        name, changes, commit_message=message, revision=branch, parent_commit=head
-    ).oid
-
-
-def _has_content(content: Path | bytes, there: RepoFile) -> bool:
-    """Return whether a file of a repository has this content."""
-    if there.lfs and isinstance(content, Path):
-        return sha256_of(content) == there.lfs.sha256
-    data = content.read_bytes() if isinstance(content, Path) else content
-    if there.lfs:
-        return hashlib.sha256(data).hexdigest() == there.lfs.sha256
-    return git_sha1(data) == there.blob_id
 
 
 def _comparable(folder: Path, result: RunResult) -> RunResult:
@@ -285,14 +201,3 @@ def _leave_out_foreign_adapter(files: Files, recipe: Recipe) -> None:
         )
     for path in [path for path in files if path.startswith("adapter/")]:
         del files[path]
-
-
-def _check_no_token(files: Files) -> None:
-    """Refuse to publish a text that holds the user's token."""
-    token = get_token()
-    for path, content in files.items():
-        if path.endswith((".safetensors", ".png")) or not token:
-            continue
-        text = content.read_bytes() if isinstance(content, Path) else content
-        if token.encode() in text:
-            raise HubError(f"{path} holds your token and is not published; remove it there")

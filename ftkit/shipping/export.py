@@ -19,7 +19,7 @@ from ftkit.finetuning.clock import now
 from ftkit.machine.numbers import plain
 from ftkit.prediction.predict import label_names_of, open_run
 from ftkit.runs.finished import RECIPE
-from ftkit.shipping import proof
+from ftkit.shipping import javascript, proof
 from ftkit.shipping.files import NEEDS, To, free_folder, in_place_of, size_of, write
 from ftkit.shipping.noninferiority import MARGIN
 from ftkit.shipping.parts import Taken, ask_saved, take
@@ -103,6 +103,9 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
                 record |= {"precision": "int8", "int8": smaller.to_record()}
                 asked[f"{how.to}, int8"] = open_export(file)
             record["speed"] = _speed(asked, measured.rows, taken)
+        if how.to == "onnx":
+            file = javascript.lay_out(file, taken)
+            record["file"] = file.relative_to(part).as_posix()
         record["bytes"] = size_of(file)
         (part / RECIPE).write_text(recipe.to_json() + "\n", encoding="utf-8")
         text = json.dumps(record, indent=2) + "\n"

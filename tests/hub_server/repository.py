@@ -63,12 +63,13 @@ class Commit:
 
 @dataclass
 class Repository:
-    """A model or a data set."""
+    """A model, a data set or a Space."""
 
     id: str
     kind: str  # models, datasets or spaces
     private: bool = False
     gated: bool = False
+    sdk: str | None = None  # what runs a Space; static ones are files alone
     access: set[str] = field(default_factory=set)  # users who may read it although it is gated
     branches: dict[str, Commit] = field(default_factory=dict)
     tags: dict[str, Commit] = field(default_factory=dict)

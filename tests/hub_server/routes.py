@@ -43,7 +43,10 @@ def create(hub: Hub, request: Request) -> Answer:
         raise Refusal(403, f"You don't have the rights to create {name}")
     if (kind, name) in hub.repositories:
         return Answer.of({"error": "You already created this repo", "url": url}, 409)
-    hub.add(name, kind=kind, private=wanted.get("visibility") == "private")
+    sdk = wanted.get("sdk")
+    if kind == "spaces" and sdk not in {"static", "gradio", "docker"}:
+        raise Refusal(400, "a Space needs its sdk")
+    hub.add(name, kind=kind, private=wanted.get("visibility") == "private", sdk=sdk)
     return Answer.of({"url": url, "name": name, "id": name})
 
 

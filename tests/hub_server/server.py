@@ -115,9 +115,9 @@ class Hub:
         """Return whether the content of a large file has been uploaded."""
         return sha256 in self.large or sha256 in self.xet.by_sha256
 
-    def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
-        """Return the content of every file of a model repository."""
-        commit = self[name].find(revision)
+    def files(self, name: str, revision: str = "main", kind: str = "models") -> dict[str, bytes]:
+        """Return the content of every file of a repository."""
+        commit = self.repositories[kind, name].find(revision)
         return {path: self.content(blob) for path, blob in commit.files.items()}
 
     def fault(self, pattern: str, kind: Kind, **how: Any) -> Fault:
