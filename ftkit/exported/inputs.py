@@ -1,9 +1,9 @@
 """Rows as people have them become the inputs of an exported file, in batches.
 
-What a row is, `About.reads` says: an image is the name of a file, or a mapping with its `bytes`; a
-text is a text, and a pair two of them; the words of a text are a list; a row of a table is a
-mapping from column to number or word. Each reader gives batches of inputs and the places of their
-rows.
+What a row is, `About.reads` says: an image is the name of a file, a mapping with its `bytes`, or
+its pixels as RGB (H, W, 3) uint8; a text is a text, and a pair two of them; the words of a text are
+a list; a row of a table is a mapping from column to number or word. Each reader gives batches of
+inputs and the places of their rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def images(rows: Sequence[Any]) -> Iterator[Batch]:
     places: list[int] = []
     same: list[np.ndarray] = []
     for place, row in enumerate(rows):
-        pixels = np.asarray(open_rgb(as_image(row)))
+        decoded = isinstance(row, np.ndarray)
+        pixels = row if decoded else np.asarray(open_rgb(as_image(row)))
         if same and (same[0].shape != pixels.shape or len(same) == MOST_IMAGES):
             yield places, {IMAGE: np.stack(same)}
             places, same = [], []
