@@ -83,16 +83,16 @@ def openapi(about: About, limits: Limits, token: bool) -> dict[str, Any]:
 
 def _content(about: About) -> dict[str, Any]:
     """Return what a body may be."""
-    columns = {"type": "object", "additionalProperties": {"type": "array"}}
-    if about.reads == "table":
-        properties, needed = {"table": columns}, "table"
-    else:
-        one = PAIR if about.pair else TEXT
-        many = {"oneOf": [one, {"type": "array", "items": one}]}
-        properties, needed = {"inputs": TEXT if about.reads == "images" else many}, "inputs"
+    one = PAIR if about.pair else TEXT
+    kinds: dict[str, Any] = {
+        "images": TEXT,
+        "table": {"type": "object", "additionalProperties": {"type": "array"}},
+    }
+    name = "table" if about.reads == "table" else "inputs"
+    asked = kinds.get(about.reads, {"oneOf": [one, {"type": "array", "items": one}]})
     options = OF_WORDS if about.tells == "words" else OF_CLASSES
-    properties["parameters"] = {"type": "object", "properties": options}
-    schema = {"type": "object", "properties": properties, "required": [needed]}
+    properties = {name: asked, "parameters": {"type": "object", "properties": options}}
+    schema = {"type": "object", "properties": properties, "required": [name]}
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if about.reads == "images":
         content = {"image/*": {"schema": {"type": "string", "format": "binary"}}, **content}
@@ -103,7 +103,7 @@ def _answer(about: About) -> dict[str, Any]:
     if about.reads == "images":
         return SCORED
     if about.reads == "table":
-        told = {"type": "number" if about.tells == "number" else "string"}
+        told: dict[str, Any] = {"type": "number" if about.tells == "number" else "string"}
         return {"oneOf": [{"type": "array", "items": one} for one in (told, SCORED)]}
     if about.tells == "words":
         return {"oneOf": [ENTITIES, {"type": "array", "items": ENTITIES}]}
