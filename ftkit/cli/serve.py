@@ -29,7 +29,7 @@ def serve(
     max_body: int = 20_000_000,
     max_pixels: int = 50_000_000,
     max_tokens: int = 4_096,
-    queue: int = 256,
+    queue: int = 128,
     timeout: float = 30.0,
     threads: int | None = None,
 ) -> None:

@@ -22,7 +22,7 @@ from ftkit.serving import pages
 from ftkit.serving.asked import asked_of
 from ftkit.serving.batcher import Batcher
 from ftkit.serving.border import Border, Upload
-from ftkit.serving.limits import WAITING_BODIES, Admission, Limits, Refused
+from ftkit.serving.limits import Admission, Limits, Refused
 from ftkit.serving.metrics import TYPE, Metrics
 from ftkit.serving.openapi import openapi
 from ftkit.serving.rows import Rows, joined
@@ -51,7 +51,7 @@ class Service:
         """Return the service of a model; `threads` decode images at the same time."""
         decoders = ThreadPoolExecutor(threads or usable_cores(), "ftkit-decode")
         rows = Rows(exported, limits, decoders)
-        admission = Admission(limits.queue, WAITING_BODIES * limits.max_body)
+        admission = Admission(limits)
         metrics = Metrics(lambda: admission.waiting)
 
         def saw(jobs: int, count: int, seconds: float) -> None:
@@ -93,14 +93,11 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self, app: Starlette) -> AsyncIterator[None]:
         """Answer what comes during the block, and all that came before its end."""
-        work = asyncio.create_task(self.batcher.run())
+        self.batcher.start()
         try:
             yield
         finally:
-            while self.admission.waiting and not work.done():
-                await asyncio.sleep(0.01)
-            work.cancel()
-            self.batcher.thread.shutdown()
+            self.batcher.stop()
             self.decoders.shutdown()
 
 

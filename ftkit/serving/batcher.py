@@ -1,17 +1,19 @@
 """The queue: requests that wait when the model is free are answered together, in one batch.
 
 Nothing waits for others to come: a request that finds the model free is answered at once, and while
-it is, the next ones gather.
+it is, the next ones gather. A thread of its own takes batch after batch, so that it is kept from
+none while thousands of requests are refused: from one round of the event loop to the next it would
+have to wait for all of these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,7 @@ class Job:
     rows: Sequence[Any]
     pixels: int
     answers: asyncio.Future[list[Any]]
+    loop: asyncio.AbstractEventLoop
 
 
 class Batcher:
@@ -48,8 +51,20 @@ class Batcher:
         """
         self.answer, self.most_rows, self.saw = answer, most_rows, saw
         self.waiting: deque[Job] = deque()
-        self.came = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1, "ftkit-model")
+        self.changed = threading.Condition()
+        self.ended = False
+        self.thread = threading.Thread(target=self._run, name="ftkit-model", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer jobs."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Answer the jobs that wait, and no others."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify()
+        self.thread.join()
 
     async def submit(self, rows: Sequence[Any], pixels: int) -> list[Any]:
         """Return the answers to the rows of one request, when their turn has come.
@@ -57,49 +72,45 @@ class Batcher:
         Raises:
             Refused: one of them cannot be answered.
         """
-        job = Job(rows, pixels, asyncio.get_running_loop().create_future())
-        self.waiting.append(job)
-        self.came.set()
+        loop = asyncio.get_running_loop()
+        job = Job(rows, pixels, loop.create_future(), loop)
+        with self.changed:
+            self.waiting.append(job)
+            self.changed.notify()
         answers = await job.answers
         for answer in answers:
             if isinstance(answer, Refused):
                 raise answer
         return answers
 
-    async def run(self) -> None:
-        """Answer jobs until this is cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self.came.wait()
-            jobs = self._next()
-            if not jobs:
-                self.came.clear()
-                continue
+    def _run(self) -> None:
+        while jobs := self._next():
             began = time.perf_counter()
-            found = await loop.run_in_executor(self.thread, self._answers, jobs)
+            found = self._answers(jobs)
+            self.saw(len(jobs), sum(len(job.rows) for job in jobs), time.perf_counter() - began)
             for job, answers in zip(jobs, found, strict=True):
-                if job.answers.done():  # it took too long, and was told so
-                    continue
-                if isinstance(answers, Exception):
-                    job.answers.set_exception(answers)
-                else:
-                    job.answers.set_result(answers)
-            seconds = time.perf_counter() - began
-            self.saw(len(jobs), sum(len(job.rows) for job in jobs), seconds)
+                job.loop.call_soon_threadsafe(_deliver, job.answers, answers)
 
     def _next(self) -> list[Job]:
-        """Return the jobs that have waited longest and fit into one batch."""
+        """Return the jobs that have waited longest and fit into one batch; none at the end."""
         jobs: list[Job] = []
         rows = pixels = 0
-        while self.waiting:
-            job = self.waiting[0]
-            if job.answers.done():  # nobody waits for it any more
-                self.waiting.popleft()
-                continue
-            rows, pixels = rows + len(job.rows), pixels + job.pixels
-            if jobs and (rows > self.most_rows or pixels > MOST_PIXELS):
-                break
-            jobs.append(self.waiting.popleft())
+        with self.changed:
+            while not jobs:
+                while not self.waiting:
+                    if self.ended:
+                        return []
+                    self.changed.wait()
+                while self.waiting:
+                    job = self.waiting[0]
+                    rows, pixels = rows + len(job.rows), pixels + job.pixels
+                    if jobs and (rows > self.most_rows or pixels > MOST_PIXELS):
+                        break
+                    self.waiting.popleft()
+                    if job.answers.done():  # it took too long, and nobody waits for it any more
+                        rows, pixels = rows - len(job.rows), pixels - job.pixels
+                    else:
+                        jobs.append(job)
         return jobs
 
     def _answers(self, jobs: Sequence[Job]) -> list[list[Any] | Exception]:
@@ -117,3 +128,13 @@ class Batcher:
             parts.append(found[start : start + len(job.rows)])
             start += len(job.rows)
         return parts
+
+
+def _deliver(answers: asyncio.Future[list[Any]], found: list[Any] | Exception) -> None:
+    """Hand the answers to the request that waits for them, in its own thread."""
+    if answers.done():  # it took too long, and was told so
+        return
+    if isinstance(found, Exception):
+        answers.set_exception(found)
+    else:
+        answers.set_result(found)

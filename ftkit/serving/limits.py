@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ftkit.errors import RecipeError
 from ftkit.errors.names import visible
@@ -14,6 +14,8 @@ LONGEST_LINE = 500
 """Characters of the line that tells why a request was refused."""
 KEPT = 0.8
 """Share of the rate that stays when a batch is answered; the rest is that batch's own."""
+IN_TIME = 0.5
+"""A request is let in if those before it take less than this share of the time it has."""
 WAITING_BODIES = 16
 """The bodies of all requests that wait may have together so many times the bytes of the largest."""
 
@@ -30,7 +32,7 @@ class Limits:
     """Of a text; of one that is read as n-grams, characters."""
     max_rows: int = 1_024
     """Rows of a table, or texts, of one request."""
-    queue: int = 256
+    queue: int = 128
     """Requests that are being read, wait or are answered, all together."""
     timeout: float = 30.0
     """Seconds from the first byte of a request to its answer."""
@@ -66,7 +68,7 @@ class Place:
         Raises:
             Refused: the bodies of all requests would take too much memory.
         """
-        if self.admission.bytes + count > self.admission.most_bytes:
+        if self.admission.bytes + count > WAITING_BODIES * self.admission.limits.max_body:
             raise self.admission.too_much()
         self.bytes += count
         self.admission.bytes += count
@@ -76,16 +78,16 @@ class Place:
 class Admission:
     """Counts the requests that have been let in and are not answered yet, and their bytes."""
 
-    most: int
-    most_bytes: int
-    rate: float = 1.0
+    limits: Limits
+    rate: float = math.inf
     """Requests answered in a second, as the batcher saw last."""
     waiting: int = 0
-    bytes: int = field(default=0)
+    bytes: int = 0
 
     def saw(self, jobs: int, seconds: float) -> None:
         """Learn from a batch how many requests are answered in a second."""
-        self.rate = KEPT * self.rate + (1 - KEPT) * jobs / max(seconds, 1e-6)
+        now = jobs / max(seconds, 1e-6)
+        self.rate = KEPT * self.rate + (1 - KEPT) * now if math.isfinite(self.rate) else now
 
     @contextmanager
     def place(self) -> Iterator[Place]:
@@ -94,7 +96,8 @@ class Admission:
         Raises:
             Refused: too many wait already.
         """
-        if self.waiting >= self.most:
+        late = self.waiting / self.rate > IN_TIME * self.limits.timeout
+        if late or self.waiting >= self.limits.queue:
             raise self.too_much()
         mine = Place(self)
         self.waiting += 1
@@ -106,6 +109,6 @@ class Admission:
 
     def too_much(self) -> Refused:
         """Return the refusal of a request that finds no place, with the seconds to wait."""
-        seconds = min(60, max(1, math.ceil(self.waiting / max(self.rate, 1e-3))))
+        seconds = min(60, max(1, math.ceil(self.waiting / self.rate)))
         line = f"{self.waiting} requests wait already; ask again in {seconds} s"
         return Refused(503, line, {"Retry-After": str(seconds)})
