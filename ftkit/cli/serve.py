@@ -64,7 +64,7 @@ def serve(
     for package in ("starlette", "uvicorn", "prometheus_client", "onnxruntime"):
         require(package)
     from ftkit.serving.limits import Limits
-    from ftkit.serving.run import listen
+    from ftkit.serving.run import listen, server_for
     from ftkit.serving.run import serve as answer
 
     limits = Limits(max_body, max_pixels, max_tokens, queue=queue, timeout=timeout)
@@ -84,7 +84,7 @@ def serve(
         said = f"{exported.file} ({about.task}{many}) answers at {address.url} until Ctrl-C"
         print(said, flush=True)
 
-    answer(exported, address, limits, token, threads, ready)
+    answer(server_for(exported, address, limits, token, threads), address, ready)
     console.print("stopped; all requests that were let in have been answered", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""serve(exported): the service on an address, until a signal ends it and all are answered."""
+"""The service on an address, until a signal ends it and all that was let in is answered."""
 
 from __future__ import annotations
 
@@ -67,24 +67,21 @@ def listen(host: str, port: int) -> Address:
     return Address(listener, host)
 
 
-def serve(
+def server_for(
     exported: Exported,
     address: Address,
     limits: Limits,
     token: str | None = None,
     threads: int | None = None,
-    ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, and then those that were let in before.
+) -> uvicorn.Server:
+    """Return the server of a model; its `run(sockets=[address.listener])` answers requests.
 
     Args:
         token: that each request must bring.
         threads: that decode images at the same time; all cores when not given.
-        ready: is called when requests are let in.
     """
-    app = application(exported, limits, Border.of(address.host, token), threads)
     config = uvicorn.Config(
-        app,
+        application(exported, limits, Border.of(address.host, token), threads),
         http="h11",
         ws="none",
         lifespan="on",
@@ -95,7 +92,15 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=int(limits.timeout) + GRACE,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def serve(server: uvicorn.Server, address: Address, ready: Callable[[], None]) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, and then those that were let in before.
+
+    Args:
+        ready: is called when requests are let in.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         """End the service; uvicorn hands the signal on to this when it has ended."""
