@@ -190,27 +190,26 @@ def test_requests_that_arrive_together_share_a_batch():
         first = pool.submit(HTTP.post, url, json={"inputs": "first"})
         assert gate.asked.wait(10)
         others = [pool.submit(HTTP.post, url, json={"inputs": f"{n}"}) for n in range(5)]
-        while waiting(url) < 6:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until_waiting(url, 6)
         gate.let.set()
         assert [one.result().status_code for one in (first, *others)] == [200] * 6
     sizes = [len(batch) for batch in gate.model.engine.batches]
     assert sizes == [1, 5]
 
 
-def waiting(url):
-    """How many requests wait, as /metrics says."""
-    lines = HTTP.get(f"{url}metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("ftkit_waiting "))
+def until_waiting(url, count):
+    """Return when so many requests wait, as /metrics says, and have come to the queue."""
+    end = time.monotonic() + 20
+    while f"ftkit_waiting {count}.0" not in HTTP.get(f"{url}metrics").text:
+        assert time.monotonic() < end
+    time.sleep(0.1)  # from the door to the queue
 
 
 def test_too_many_requests_get_503_and_nothing_that_was_let_in_is_lost():
     gate = Gate()
     with served(gate.model, Limits(queue=3)) as url, ThreadPoolExecutor(8) as pool:
         kept = [pool.submit(HTTP.post, url, json={"inputs": f"{n}"}) for n in range(3)]
-        while waiting(url) < 3:
-            time.sleep(0.01)
+        until_waiting(url, 3)
         for _ in range(5):
             answer = HTTP.post(url, json={"inputs": "more"})
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -264,13 +263,11 @@ def test_a_row_on_which_the_model_fails_fails_no_other(caplog):
             raise ZeroDivisionError("of this row")
         return gate.answer(text)
 
-    with served(made_up(logits)) as url, ThreadPoolExecutor(4) as pool:
+    with served(made_up(logits)) as url, ThreadPoolExecutor(8) as pool:
         first = pool.submit(HTTP.post, url, json={"inputs": "first"})
         assert gate.asked.wait(10)
         rest = [pool.submit(HTTP.post, url, json={"inputs": one}) for one in ("a", "bad", "b")]
-        while waiting(url) < 4:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until_waiting(url, 4)
         with caplog.at_level(logging.WARNING):
             gate.let.set()
             found = [one.result() for one in (first, *rest)]
@@ -284,14 +281,12 @@ def test_a_damaged_image_in_a_batch_harms_no_other():
     broken = bytearray(whole)
     broken[len(whole) // 2] ^= 0xFF
     gate = Gate(reads="images")
-    with served(gate.model) as url, ThreadPoolExecutor(4) as pool:
+    with served(gate.model) as url, ThreadPoolExecutor(8) as pool:
         first = pool.submit(HTTP.post, url, content=whole)
         assert gate.asked.wait(10)
         bodies = (whole, bytes(broken), whole, png((9, 9)))
         rest = [pool.submit(HTTP.post, url, content=body) for body in bodies]
-        while waiting(url) < 5:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until_waiting(url, 5)
         gate.let.set()
         found = [one.result() for one in (first, *rest)]
     assert [one.status_code for one in found] == [200, 200, 400, 200, 200]
