@@ -132,6 +132,8 @@ def test_words_are_answered_as_by_the_pipeline_of_transformers(names_run, strate
     from transformers import pipeline
 
     text = "apple cherry and  iron\tlead and\ngold and and cherry"  # each word is one token
+    if strategy == "first":  # for which the pipeline knows no words but those between spaces
+        text = " ".join(text.split())
     pipe = pipeline("token-classification", model=str(names_run / "model"))
     right = pipe(text, aggregation_strategy=strategy, ignore_labels=ignored)
     with served(exported(names_run)) as url:
