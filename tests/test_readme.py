@@ -65,12 +65,11 @@ ELSEWHERE = {
         "tests/test_cli_serve.py::"
         "test_a_signal_ends_it_when_all_that_was_let_in_is_answered_and_torch_is_not_needed",
     ),
-    "curl http://127.0.0.1:8000/ --data-binary @holiday/sunset.jpg "
-    "-H 'Content-Type: image/jpeg'": (
+    "curl http://127.0.0.1:8000/ --data-binary @holiday/sunset.jpg -H 'Content-Type: image/jpeg'": (
         "tests/test_serving.py::test_an_image_comes_as_bytes_or_as_base64_with_parameters"
     ),
     "curl http://127.0.0.1:8000/ -H 'Content-Type: application/json' "
-    "-d '{\"inputs\": \"a text\"}'": (
+    '-d \'{"inputs": "a text"}\'': (
         "tests/test_serving.py::test_texts_are_answered_as_by_the_pipeline_of_transformers"
     ),
     "python scripts/bench_serve.py runs/photos": "loads the machine for minutes",

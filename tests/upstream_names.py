@@ -311,7 +311,9 @@ DOCUMENTED = {
     "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics",
     "sklearn.model_selection", "sklearn.multiclass", "sklearn.pipeline", "sklearn.preprocessing",
     "sklearn.utils", "sklearn.utils.multiclass",
-    "sklearn.utils.validation", "sqlalchemy.exc", "torch.autograd.graph", "torch.distributed",
+    "sklearn.utils.validation", "sqlalchemy.exc", "starlette.applications",
+    "starlette.exceptions", "starlette.requests", "starlette.responses", "starlette.routing",
+    "torch.autograd.graph", "torch.distributed",
     "torch.distributed.tensor", "torch.nn", "torch.optim.lr_scheduler", "torch.utils.data",
     "torchvision.transforms", "transformers.modeling_outputs", "transformers.utils.logging",
 }  # fmt: skip

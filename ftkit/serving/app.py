@@ -75,13 +75,13 @@ class Service:
             del body
             left = upload.until - asyncio.get_running_loop().time()
             try:
-                found = await asyncio.wait_for(self._found(asked.rows), max(0.0, left))
+                found = await asyncio.wait_for(self.answers_to(asked.rows), max(0.0, left))
             except asyncio.TimeoutError:
                 line = f"there was no answer within {self.limits.timeout:g} s; ask again later"
                 raise Refused(504, line) from None
             return body_of(told(about, asked, joined(found, about.reads == "words")))
 
-    async def _found(self, rows: Any) -> list[Any]:
+    async def answers_to(self, rows: Any) -> list[Any]:
         """Return logits and scores of each row, when their turn has come."""
         if self.rows.is_long(rows):
             loop = asyncio.get_running_loop()
