@@ -156,10 +156,11 @@ def test_a_port_that_somebody_has_is_one_line(exported, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--port", "70000"], "--port 70000: expected a number from 0 to 65535"),
-        (["--queue", "0"], "--queue 0: expected a number greater than 0"),
-        (["--timeout", "-1"], "--timeout -1.0: expected a number greater than 0"),
-        (["--threads", "0"], "--threads 0: expected 1 or more"),
+        (["--port", "70000"], "--port '70000': expected at most 65,535"),
+        (["--port", "abc"], "--port 'abc': expected a whole number"),
+        (["--queue", "0"], "--queue '0': expected greater than 0"),
+        (["--timeout", "-1"], "--timeout '-1': expected greater than 0"),
+        (["--threads", "0"], "--threads '0': expected greater than 0"),
         (["--token", "short"], "--token: expected 8 or more"),
         (["--token", "with a space"], "--token: expected 8 or more"),
         (["--prot", "1"], "--prot"),

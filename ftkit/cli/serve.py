@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ftkit.cli.folders import at_home
+from ftkit.cli.options import Count, Port, Seconds
 from ftkit.errors import ModelError, RecipeError, RunError
 from ftkit.exported.engines import require
 from ftkit.exported.model import Exported, is_export, open_export
@@ -24,14 +25,14 @@ def serve(
     run_or_export: Path,
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Port = 8000,
     token: str | None = None,
-    max_body: int = 20_000_000,
-    max_pixels: int = 50_000_000,
-    max_tokens: int = 4_096,
-    queue: int = 128,
-    timeout: float = 30.0,
-    threads: int | None = None,
+    max_body: Count = 20_000_000,
+    max_pixels: Count = 50_000_000,
+    max_tokens: Count = 4_096,
+    queue: Count = 128,
+    timeout: Seconds = 30.0,
+    threads: Count | None = None,
 ) -> None:
     """Answer requests over HTTP, as huggingface_hub.InferenceClient sends them, and at / people.
 
@@ -69,7 +70,6 @@ def serve(
 
     limits = Limits(max_body, max_pixels, max_tokens, queue=queue, timeout=timeout)
     token = _token(token)
-    _require_sizes(port, threads)
     speak(quieten=False)
     address = listen(host, port)
     exported = _exported(Path(at_home(run_or_export) or run_or_export), threads)
@@ -131,13 +131,6 @@ def _token(given: str | None) -> str | None:
             f"python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
         )
     return token
-
-
-def _require_sizes(port: int, threads: int | None) -> None:
-    if not 0 <= port < 65_536:
-        raise RecipeError(f"--port {port}: expected a number from 0 to 65535")
-    if threads is not None and threads < 1:
-        raise RecipeError(f"--threads {threads}: expected 1 or more")
 
 
 def _is_near(host: str) -> bool:
