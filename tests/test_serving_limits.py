@@ -93,6 +93,7 @@ WRONG_TEXTS = {
     "an empty list": (as_json(inputs=[]), JSON, 400, "0 texts"),
     "too many": (as_json(inputs=["x"] * 5), JSON, 413, "1 to 4"),
     "too long": (as_json(inputs="x" * 51), JSON, 413, "--max-tokens"),
+    "far too long": (as_json(inputs="x" * 801), JSON, 413, "801 bytes"),
     "half a character": (b'{"inputs": "\\ud800"}', JSON, 400, "half a character"),
     "a huge number": (b'{"inputs": ' + b"9" * 5000 + b"}", JSON, 400, "not JSON"),
     "an unknown parameter": (as_json(inputs="x", parameters={"k": 1}), JSON, 400, "'k'"),

@@ -19,6 +19,9 @@ from ftkit.serving.limits import Limits, Refused
 MOST_PIXELS = 16_000_000
 """Of all images of a batch together, unless one alone has more: what is decoded lies in memory."""
 
+LONG_TOKEN = 16
+"""Bytes of a token at most, on the average of a text: in English there are four or five."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -77,6 +80,9 @@ class Rows:
         most = self.limits.max_tokens
         if _bytes_of(row) <= most:  # a token has one byte at least
             return
+        if (size := _bytes_of(row)) > LONG_TOKEN * most:  # counting itself would take seconds
+            line = f"the text has {size:,} bytes, and {most:,} tokens are read (--max-tokens)"
+            raise Refused(413, line)
         if self.exported.about.reads == "ngrams":
             count, what = len(row), "characters"
         else:
