@@ -20,6 +20,7 @@ from serving import HTTP, made_up, served
 from ftkit.errors import RecipeError
 from ftkit.exported.about import Column
 from ftkit.serving.limits import Admission, Limits, Refused
+from ftkit.serving.rows import Rows
 
 SMALL = Limits(max_body=100_000, max_pixels=10_000, max_tokens=50, max_rows=4)
 JSON = {"Content-Type": "application/json"}
@@ -292,6 +293,14 @@ def test_a_damaged_image_in_a_batch_harms_no_other():
         found = [one.result() for one in (first, *rest)]
     assert [one.status_code for one in found] == [200, 200, 400, 200, 200]
     assert "cannot be read" in error(found[2])
+
+
+def test_images_of_several_sizes_in_a_batch_keep_their_answers():
+    model = made_up(lambda image: [image.shape[1], 0.0, 0.0], reads="images")
+    widths = [30, 10, 20, 10]
+    with ThreadPoolExecutor(2) as pool:
+        found = Rows(model, Limits(), pool).answer([png((width, 9)) for width in widths])
+    assert [logits[0] for logits, _ in found] == widths
 
 
 @pytest.mark.parametrize("name", ["max_body", "max_pixels", "max_tokens", "queue", "timeout"])
