@@ -77,6 +77,23 @@ ELSEWHERE = {
     "git tag v0.1.0": "changes the repository",
     "git push origin v0.1.0": "changes the repository",
     "python -m twine upload dist/*": "publishes",
+    "pip install 'ftkit[serve]'": "installs; tests/test_cli_serve.py has what is missing",
+    **dict.fromkeys(
+        (
+            "ftkit serve runs/effnet-digits-head-seed0",
+            "ftkit serve runs/effnet-digits-head-seed0/export/onnx",
+        ),
+        "tests/test_cli_serve.py::"
+        "test_a_signal_ends_it_when_all_that_was_let_in_is_answered_and_torch_is_not_needed",
+    ),
+    "curl http://127.0.0.1:8000/ --data-binary @holiday/sunset.jpg -H 'Content-Type: image/jpeg'": (
+        "tests/test_serving.py::test_an_image_comes_as_bytes_or_as_base64_with_parameters"
+    ),
+    "curl http://127.0.0.1:8000/ -H 'Content-Type: application/json' "
+    '-d \'{"inputs": "a text"}\'': (
+        "tests/test_serving.py::test_texts_are_answered_as_by_the_pipeline_of_transformers"
+    ),
+    "python scripts/bench_serve.py runs/photos": "loads the machine for minutes",
     "ftkit doctor": "tests/test_doctor.py::test_a_good_machine_gives_no_error",
     "accelerate launch scripts/compare.py effnet-digits": (
         "tests/test_launch.py::test_two_processes_make_one_comparison"

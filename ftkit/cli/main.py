@@ -38,6 +38,7 @@ for where in (  # imported when they are asked for: an exported model answers in
     "perceptron:play",
     "push:push",
     "export:export",
+    "serve:serve",
     "compare:compare",
     "predict:predict",
     "sweep:sweep",

@@ -49,6 +49,8 @@ Track = Annotated[
 ]
 Count = Annotated[int, _as_setting(settings.Count)]
 Share = Annotated[float, _as_setting(settings.Fraction)]
+Port = Annotated[int, _as_setting(Annotated[int, Field(ge=0, le=65_535)])]
+Seconds = Annotated[float, _as_setting(Annotated[float, Field(gt=0, le=86_400)])]
 Part = Annotated[float, _as_setting(Annotated[float, Field(ge=0, le=1)])]
 
 

@@ -92,6 +92,16 @@ def look_at_image(row: Mapping[str, Any] | None) -> str:
         return oddity
 
 
+def size_of_image(row: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Return the width and height in which `open_image` decodes a row's image, by its head alone.
+
+    Raises:
+        BadImage: as of `open_image`, but where the damage lies behind the head.
+    """
+    with _unread(row) as (image, _):
+        return image.size
+
+
 def _ends_well(image: Image.Image) -> bool:
     """Return whether the last bytes of its file are those with which its format ends."""
     file: Any = getattr(image, "fp", None)

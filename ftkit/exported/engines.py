@@ -102,6 +102,13 @@ ENGINES: dict[str, Any] = {".onnx": OnnxRuntime, ".xml": OpenVino}
 """By the suffix of the file."""
 
 
+EXTRAS = {
+    **dict.fromkeys(("openvino", "nncf"), "openvino"),
+    **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "serve"),
+}
+"""The extra of ftkit that brings a package, where it is not `export`."""
+
+
 def require(package: str) -> None:
     """Refuse what needs a package that is not installed.
 
@@ -109,7 +116,7 @@ def require(package: str) -> None:
         MachineError: so it is.
     """
     if find_spec(package) is None:
-        extra = {"openvino": "openvino", "nncf": "openvino"}.get(package, "export")
+        extra = EXTRAS.get(package, "export")
         raise MachineError(f"the package {package} is missing: pip install 'ftkit[{extra}]'")
 
 
