@@ -233,6 +233,15 @@ TORCH = (
 
 OTHERS = (
     Upstream(
+        "onnxruntime.quantization.calibrate.CalibrationDataReader.get_next",
+        "gives the quantiser training rows, one batch after the other, on which it sees ranges",
+        "self",
+    ),
+    Upstream(
+        "onnxruntime.quantization.shape_inference.quant_pre_process",
+        "infers shapes and folds constants before a model is quantised",
+    ),
+    Upstream(
         "datasets.table.embed_table_storage",
         "puts the bytes of images into the files of rows that were given in memory",
     ),
