@@ -311,6 +311,7 @@ NAMES = (*TRAINER, *TRANSFORMERS, *TORCH, *OTHERS)
 DOCUMENTED = {
     "accelerate.utils", "huggingface_hub.errors", "huggingface_hub.utils.validate_repo_id",
     "matplotlib.axes", "matplotlib.figure", "matplotlib.ticker", "mlflow.entities",
+    "onnxruntime.quantization",
     "mlflow.exceptions", "numpy.typing",
     "optuna.distributions", "optuna.exceptions", "optuna.storages", "optuna.storages.journal",
     "optuna.trial", "packaging.requirements", "packaging.version", "pyarrow.compute",
