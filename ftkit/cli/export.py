@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from rich.table import Table
 
 from ftkit.cli.folders import at_home
-from ftkit.cli.options import Share
+from ftkit.cli.options import FileKind, Share
 from ftkit.cli.words import Switch
 from ftkit.machine.numbers import size
 from ftkit.machine.streams import Console
@@ -19,7 +18,7 @@ from ftkit.machine.terminal import speak
 def export(
     run: str,
     *,
-    to: Literal["onnx", "openvino"] = "onnx",
+    to: FileKind = "onnx",
     int8: Switch = False,
     margin: Share = 0.01,
     tolerance: Share = 1e-4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 from pydantic import Field, TypeAdapter, ValidationError
@@ -47,6 +47,7 @@ Track = Annotated[
         help="Follow the run in tensorboard, mlflow, wandb or trackio; several with commas.",
     ),
 ]
+FileKind = Annotated[Literal["onnx", "openvino"], _as_setting(Literal["onnx", "openvino"])]
 Count = Annotated[int, _as_setting(settings.Count)]
 Share = Annotated[float, _as_setting(settings.Fraction)]
 Port = Annotated[int, _as_setting(Annotated[int, Field(ge=0, le=65_535)])]

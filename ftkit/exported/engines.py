@@ -7,6 +7,7 @@ time that they wait for.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +41,7 @@ class OnnxRuntime:
         """Load the file.
 
         Args:
-            threads: that one answer may use; all cores of this process when not given.
+            threads: that one answer may use; see `usual_threads`.
 
         Raises:
             MachineError: the package is missing.
@@ -50,7 +51,7 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
+        options.intra_op_num_threads = threads or usual_threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
@@ -80,7 +81,7 @@ class OpenVino:
         core = openvino.Core()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # some processors would take bfloat16
-            "INFERENCE_NUM_THREADS": threads or usable_cores(),
+            "INFERENCE_NUM_THREADS": threads or usual_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
@@ -107,6 +108,12 @@ EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "serve"),
 }
 """The extra of ftkit that brings a package, where it is not `export`."""
+
+
+def usual_threads() -> int:
+    """Return how many threads one answer uses: OMP_NUM_THREADS, as torch does, or all cores."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) > 0 else usable_cores()
 
 
 def require(package: str) -> None:

@@ -113,7 +113,7 @@ def open_export(path: str | Path, threads: int | None = None) -> Exported:
 
     Args:
         path: the folder, or the file in it.
-        threads: that one answer may use; all cores of this process when not given.
+        threads: that one answer may use; see `ftkit.exported.engines.usual_threads`.
 
     Raises:
         RunError: there is no export.

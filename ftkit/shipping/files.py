@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +79,7 @@ def in_place_of(folder: Path) -> Iterator[Path]:
         RunError: it cannot be written.
     """
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    new = not part.parent.exists()
     try:
         part.mkdir(parents=True)
         yield part
@@ -90,3 +91,6 @@ def in_place_of(folder: Path) -> Iterator[Path]:
         raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if new and not folder.exists():
+            with suppress(OSError):  # another one has written there
+                part.parent.rmdir()

@@ -192,7 +192,7 @@ def ask_saved(taken: Taken) -> Callable[[Sequence[Any]], Any]:
 
     def ask(rows: Sequence[Any]) -> Any:
         with torch.inference_mode():
-            return model(**inputs(rows))["logits"].softmax(-1).numpy()
+            return model(**inputs(rows))["logits"].numpy()
 
     return ask
 
