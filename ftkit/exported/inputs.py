@@ -88,6 +88,8 @@ class Tokens:
             file = folder.parent / "tokenizer.json"
         if not file.is_file():
             raise ModelError(f"{file} is gone: the exported file needs it beside it")
+        self.file = file
+        """The tokenizer.json, for whoever needs another tokenizer of it."""
         try:
             self.tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # its errors are of no other class

@@ -101,7 +101,7 @@ class Rows:
         """The tokenizer that cuts nothing off: one of its own, which other threads may use."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.exported.file.parent / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(self.exported.read.file))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
