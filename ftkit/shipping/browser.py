@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,8 @@ BESIDE = (
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
 )
 """Where Chrome is on other systems, which do not name it on the path."""
+START_SECONDS, ROW_SECONDS = 120, 20
+"""A page that has not answered after so long, and so long for each row, hangs."""
 PAGE = b"""<!doctype html><meta charset="utf-8"><title>check</title>
 <iframe src="/index.html" width="390" height="900"></iframe>
 <script type="module" src="/check.js"></script>"""
@@ -78,7 +81,10 @@ def answers_in_browser(folder: Path, rows: Sequence[Any], about: About) -> list[
                 stdin=subprocess.DEVNULL,
             )
             try:
+                until = time.monotonic() + START_SECONDS + ROW_SECONDS * len(rows)
                 while not server.told.wait(0.2):
+                    if time.monotonic() > until:
+                        raise VerificationError(f"the page has not answered in {program} for long")
                     if process.poll() is not None and not server.told.wait(2):
                         raise VerificationError(f"{program} ended before the page had answered")
             finally:
