@@ -57,8 +57,7 @@ ELSEWHERE = {
     ),
     "python -m http.server --directory runs/photos-page": "serves until it is stopped",
     "ftkit push runs/photos YOU/holiday --space": (
-        "tests/test_space.py::"
-        "test_a_space_is_pushed_once_it_has_answered_as_the_run_did"
+        "tests/test_space.py::test_a_space_is_pushed_once_it_has_answered_as_the_run_did"
     ),
     "bash scripts/docs.sh": "installs the extra docs; tests/test_docs.py follows the links",
     "python -m build": "tests/test_wheel.py::test_an_installed_wheel_knows_its_recipes",
