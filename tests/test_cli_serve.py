@@ -36,9 +36,9 @@ def run(class_folders, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    from ftkit.shipping.export import export
+    from ftkit.shipping.export import How, export
 
-    return export(run, run.parent / "export", proven=False).folder
+    return export(run, run.parent / "export", How(proven=False)).folder
 
 
 class Started:

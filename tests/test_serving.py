@@ -17,7 +17,7 @@ from serving import HTTP, made_up, served
 from ftkit import finetune
 from ftkit.exported.model import open_export
 from ftkit.prediction.predict import predict
-from ftkit.shipping.export import export
+from ftkit.shipping.export import How, export
 
 PHOTO = (4000, 3000)
 
@@ -27,7 +27,7 @@ def shipped(recipe, folder):
     with pytest.MonkeyPatch.context() as patch:
         leave_unverified(patch)
         finetune(recipe, folder)
-    export(folder, proven=False)
+    export(folder, how=How(proven=False))
     return folder
 
 
