@@ -7,10 +7,11 @@ a text or an image stays text unless nothing is lost by taking it for a number.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 MISSING = frozenset(
     (
@@ -124,3 +125,15 @@ def _both(one: Column, other: Column) -> Column:
         gaps=one.gaps or other.gaps,
         fractions=one.fractions or other.fractions,
     )
+
+
+def number_of(value: Any) -> float:
+    """Return the number that a value is, NaN for a gap: a small file may hold nothing else.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if value is None or (isinstance(value, str) and value in MISSING):
+        return math.nan
+    truth = isinstance(value, str) and TRUTH.fullmatch(value.strip())
+    return float(value.strip().lower() == "true") if truth else float(value)

@@ -6,7 +6,6 @@ be one too (days of a week, squares of a board), so each of them is an input bes
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from ftkit.data.column_kinds import COMMA, MISSING, TRUTH
+from ftkit.data.column_kinds import COMMA, number_of
 from ftkit.data.findings import rows_of
 from ftkit.errors import DataError
 from ftkit.errors.names import first_few
@@ -83,7 +82,7 @@ def numbers_of(values: Sequence[Any], where: str) -> np.ndarray:
         DataError: a value is no number.
     """
     try:
-        return np.array([_number_of(value) for value in values], np.float64)
+        return np.array([number_of(value) for value in values], np.float64)
     except (TypeError, ValueError):
         row = next(row for row, value in enumerate(values) if not _reads_as_number(value))
         value = values[row][:40] if isinstance(values[row], str) else values[row]
@@ -91,22 +90,10 @@ def numbers_of(values: Sequence[Any], where: str) -> np.ndarray:
         raise DataError(f"{where}, row {row}: expected a number, got {value!r}{advice}") from None
 
 
-def _number_of(value: Any) -> float:
-    """Return the number that a value is, NaN for a gap: a small file may hold nothing else.
-
-    Raises:
-        TypeError, ValueError: it is none.
-    """
-    if value is None or (isinstance(value, str) and value in MISSING):
-        return math.nan
-    truth = isinstance(value, str) and TRUTH.fullmatch(value.strip())
-    return float(value.strip().lower() == "true") if truth else float(value)
-
-
 def _reads_as_number(value: Any) -> bool:
     """Return whether a value is a number, a text that says one, or a gap."""
     try:
-        _number_of(value)
+        number_of(value)
     except (TypeError, ValueError):
         return False
     return True

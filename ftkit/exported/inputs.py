@@ -8,7 +8,6 @@ inputs and the places of their rows.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ftkit.data.column_kinds import number_of
 from ftkit.data.open_images import open_rgb
 from ftkit.errors import DataError, ModelError
 from ftkit.exported.about import About, Column
@@ -32,8 +32,6 @@ a CPU, and short texts are filled up to longer ones: MiniLM took 16 ms for each 
 27 tokens in one batch, and 8 ms in batches of eight (2 cores)."""
 IMAGE, FEATURES = "image", "features"
 """The names of the inputs that are not tokens."""
-GAPS = ("", "nan", "null", "none", "na", "n/a")
-"""How people write that there is no number."""
 UNSEEN = -1
 """The place of a word that no token stands for."""
 
@@ -101,7 +99,7 @@ class Tokens:
         longest_first = sorted(range(len(rows)), key=lambda row: -_length(encoded[row]))
         while longest_first:
             longest = _length(encoded[longest_first[0]])
-            most = min(MOST_TEXTS, max(1, MOST_TOKENS // longest))
+            most = min(MOST_TEXTS, max(1, MOST_TOKENS // max(1, longest)))
             places, longest_first = longest_first[:most], longest_first[most:]
             yield places, self.inputs([encoded[place] for place in places])
 
@@ -174,12 +172,8 @@ def cell(column: Column, row: Mapping[str, Any], place: int = 0) -> float:
     if column.words:
         word = "" if value is None else str(value).strip()
         return float(column.words.index(word)) if word in column.words else -1.0
-    if value is None or (isinstance(value, str) and value.strip().lower() in GAPS):
-        return math.nan
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return float(value.strip().lower() == "true")
     try:
-        return float(value)
+        return number_of(value)
     except (TypeError, ValueError):
         raise DataError(
             f"row {place}, column '{column.name}': expected a number, got {value!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ftkit.errors import ModelError, RunError
 from ftkit.exported.about import KEY, About
 from ftkit.exported.engines import ENGINES, Engine
 from ftkit.exported.inputs import UNSEEN, Tokens, reader_of
+from ftkit.hub.checksums import sha256_of
 
 RECORD = "export.json"
 """The file of an export's folder that says which file is the model, and what was measured."""
@@ -58,6 +59,15 @@ class Exported:
             logits[places] = outputs["logits"]
             scores[places] = outputs.get("probabilities", outputs["logits"])
         return Answers(logits, scores.ravel() if self.about.tells == "number" else scores)
+
+    def notes_on(self, rows: Sequence[Any]) -> list[str]:
+        """Return what is to be said of rows beside their answers: how many texts are cut off."""
+        if not isinstance(self.read, Tokens) or not rows:
+            return []
+        cut = sum(bool(one.overflowing) for one in self.read.encode(rows))
+        share, limit = 100 * cut / len(rows), self.about.max_tokens
+        said = f"{share:.1f} % of the texts are longer than {limit} tokens and are cut off there"
+        return [said] if cut else []
 
     @property
     def width(self) -> int:
@@ -108,6 +118,13 @@ def is_export(path: str | Path) -> bool:
     return (path / RECORD).is_file() or (path.suffix in ENGINES and path.is_file())
 
 
+def folder_of(path: Path) -> Path:
+    """Return the folder of an export, of which this is the folder or the file in it."""
+    if path.is_dir():
+        return path
+    return path.parent if (path.parent / RECORD).is_file() else path.resolve().parents[1]
+
+
 def open_export(path: str | Path, threads: int | None = None) -> Exported:
     """Return the model of an export, ready to answer.
 
@@ -121,12 +138,31 @@ def open_export(path: str | Path, threads: int | None = None) -> Exported:
         MachineError: a package is missing.
     """
     path = Path(os.path.expanduser(path))
-    file = path if path.suffix in ENGINES else path / str(read_record(path).get("file"))
+    folder = folder_of(path)
+    alone = path.suffix in ENGINES and not (folder / RECORD).is_file()
+    record = {} if alone else read_record(folder)
+    file = path if path.suffix in ENGINES else path / str(record.get("file"))
     if file.suffix not in ENGINES or not file.is_file():
         raise RunError(f"{path} holds no export that can be read: {file.name} is gone")
+    _require_as_written(folder, file, record.get("sha256") or {})
     engine = ENGINES[file.suffix](file, threads)
     about = About.from_json(engine.metadata.get(KEY), str(file))
     return Exported(file, about, engine, reader_of(about, file.parent))
+
+
+def _require_as_written(folder: Path, file: Path, wanted: Mapping[str, str]) -> None:
+    """Refuse an export of which a file that answers rest on is another than was written.
+
+    Args:
+        wanted: checksums by path in the folder; those of files that are gone are not missed here.
+    """
+    for path in (file, file.with_suffix(".bin"), folder / "tokenizer.json", folder / "recipe.json"):
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
+        if name in wanted and path.is_file() and sha256_of(path) != wanted[name]:
+            raise ModelError(
+                f"{path} has changed: it is not the one that was proven; bring it back, or export "
+                f"the run again"
+            )
 
 
 def read_record(folder: Path) -> dict[str, Any]:

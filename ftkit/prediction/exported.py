@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from datasets import Dataset
 
 from ftkit.errors import RunError
 from ftkit.exported.about import About
-from ftkit.exported.model import Exported, open_export
+from ftkit.exported.model import Exported, folder_of, open_export
 from ftkit.recipe import Recipe
 from ftkit.runs.finished import RECIPE, read_recipe
 from ftkit.tasks.metrics.words import Tagged
+
+log = logging.getLogger(__name__)
 
 
 def open_with_recipe(path: Path) -> tuple[Recipe, Exported]:
@@ -23,7 +26,7 @@ def open_with_recipe(path: Path) -> tuple[Recipe, Exported]:
         RunError: there is no recipe, so what a table means to the model is not known.
     """
     exported = open_export(path)
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     if not (folder / RECIPE).is_file():
         raise RunError(
             f"{folder} has no {RECIPE}, which says how a data set is read; give texts or images, "
@@ -46,7 +49,10 @@ def rows_as_given(task: Any, rows: Dataset, about: About) -> list[Any]:
 
 def outputs_of(exported: Exported, task: Any, rows: Dataset) -> Any:
     """Return the outputs that the task's figures and columns are computed from."""
-    logits = exported.answer(rows_as_given(task, rows, exported.about)).logits
+    given = rows_as_given(task, rows, exported.about)
+    for note in exported.notes_on(given):
+        log.info("test: %s", note)  # as a run's own model says it
+    logits = exported.answer(given).logits
     if exported.about.reads != "words":
         return logits
     return Tagged(exported.about.classes, [row.astype(np.float32) for row in logits])

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ftkit.errors import ModelError, RunError
 from ftkit.exported.engines import require
 from ftkit.exported.model import RECORD, Exported, open_export
 from ftkit.finetuning.clock import now
+from ftkit.hub.checksums import model_checksums
 from ftkit.machine.numbers import plain
 from ftkit.prediction.predict import label_names_of, open_run
 from ftkit.runs.finished import RECIPE
@@ -75,6 +77,8 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
         VerificationError: the file answers otherwise than the run, or int8 is not proven.
     """
     how = how or How()
+    if not 0 < how.margin < 1 or not how.tolerance > 0:
+        raise RunError(f"margin {how.margin}, tolerance {how.tolerance}: expected numbers above 0")
     for package in NEEDS[how.to]:
         require(package)
     recipe, model_folder = open_run(run, {"data.path": how.data} if how.data else {})
@@ -108,6 +112,7 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
             record["file"] = file.relative_to(part).as_posix()
         record["bytes"] = size_of(file)
         (part / RECIPE).write_text(recipe.to_json() + "\n", encoding="utf-8")
+        record["sha256"] = model_checksums(part)
         text = json.dumps(record, indent=2) + "\n"
         (part / RECORD).write_text(text, encoding="utf-8")
     return Export(folder, record)
@@ -146,11 +151,13 @@ def _prove(file: Path, taken: Taken, measured: Measured, scratch: Path, how: How
 def _contenders(taken: Taken, scratch: Path) -> dict[str, Exported]:
     """Return the file of float32 in each engine that is installed, to be timed."""
     kinds: tuple[To, ...] = ("onnx", "openvino")
-    there = [to for to in kinds if all(map(find_spec, NEEDS[to]))]
-    return {
-        to: open_export(write(taken.parts, taken.beside, scratch / f"timed-{to}", to))
-        for to in there
-    }
+    found = {}
+    for to in (to for to in kinds if all(map(find_spec, NEEDS[to]))):
+        try:
+            found[to] = open_export(write(taken.parts, taken.beside, scratch / f"timed-{to}", to))
+        except ModelError as error:
+            log.info("%s is not timed: %s", to, error)
+    return {str(to): exported for to, exported in found.items()}
 
 
 def _speed(asked: dict[str, Exported], rows: Sequence[Any], taken: Taken) -> dict[str, Any]:

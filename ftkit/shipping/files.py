@@ -63,6 +63,7 @@ def free_folder(out: str | Path | None, run: Path | None, to: To, overwrite: boo
     if out is None and run is None:
         raise RunError("a published model has no run folder here; say where to write, by --out DIR")
     folder = Path(os.path.expanduser(out)) if out else Path(run or "") / "export" / to
+    folder = folder.resolve()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         if not is_export(folder) or not folder.is_dir():
             raise RunError(f"{folder} is not empty and holds no export; give another --out")
@@ -78,18 +79,24 @@ def in_place_of(folder: Path) -> Iterator[Path]:
     Raises:
         RunError: it cannot be written.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part, old = (
+        folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("part", "old")
+    )
     new = not part.parent.exists()
     try:
         part.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
         yield part
         give_usual_rights(part)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.replace(old)
         part.replace(folder)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
+        if old.exists() and not folder.exists():  # stopped between both
+            old.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(part, ignore_errors=True)
         if new and not folder.exists():
             with suppress(OSError):  # another one has written there

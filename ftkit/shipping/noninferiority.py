@@ -4,8 +4,8 @@ The question is not whether a difference is seen, but whether one as large as th
 ruled out: the file passes where the lower end of the interval of the difference lies above minus
 the margin. The interval is the one that `ftkit compare` gives two strategies on the same rows, 95 %
 on both sides, so that a file which is worse by the margin passes in 2.5 of 100 cases
-(non-inferiority as in Piaggio et al. 2012, CONSORT). It is not one point where no row differs: of
-100 rows that are answered alike nobody can say that it holds to one in a hundred.
+(non-inferiority as in Piaggio et al. 2012, CONSORT). Of a rate it is not one point where no row
+differs: of 100 rows that are answered alike nobody can say that it holds to one in a hundred.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from ftkit.exported.about import About
 from ftkit.exported.model import Answers, columns_of
 from ftkit.shipping.rows import Measured
 
+LEAST = 30
+"""Rows that R squared needs: its interval rests on how rows differ, of which few tell nothing."""
 MARGIN = 0.01
 """One point of accuracy, of F1 or of R squared."""
 
@@ -37,10 +39,17 @@ class Difference:
     low: float
     high: float
     rows: int
+    units: int
+    """Groups of rows that belong together; as many as rows where each is by itself."""
 
     def within(self, margin: float) -> bool:
         """Return whether the file is proven not to be worse by the margin."""
-        return bool(self.low > -margin)
+        return bool(self.low > -margin) and not self.few(margin)
+
+    def few(self, margin: float) -> int:
+        """Return how many units are needed, where there are fewer; else 0."""
+        needed = rows_needed(margin) if self.figure in RATES else LEAST
+        return needed if self.units < needed else 0
 
 
 def difference_of(measured: Measured, answers: Answers, about: About) -> Difference:
@@ -65,7 +74,8 @@ def difference_of(measured: Measured, answers: Answers, about: About) -> Differe
     (found,) = paired_differences(
         parts, figure, np.array([[0, 1]]), len(measured.rows), name in RATES
     )
-    return Difference(name, found.difference, found.low, found.high, len(measured.rows))
+    ends = found.difference, found.low, found.high
+    return Difference(name, *ends, len(measured.rows), parts.shape[2])
 
 
 def _units(groups: Any, N: int) -> np.ndarray:
@@ -89,4 +99,4 @@ def rows_needed(margin: float) -> int:
 
     The interval of Bonett and Price (2012) then reaches 1.96 sqrt(2) / (N + 2).
     """
-    return int(np.ceil(1.959964 * np.sqrt(2) / margin - 2)) + 1
+    return int(1.959964 * np.sqrt(2) / margin - 2) + 1

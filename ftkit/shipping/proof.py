@@ -24,7 +24,9 @@ from ftkit.machine.numbers import plain
 from ftkit.shipping.rows import Measured
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability; of numbers as a share of the largest one."""
+"""Largest difference of a probability, or of a number, see `Compared.difference`."""
+OF_NUMBER, SMALLEST = 0.01, 1e-30
+"""float32 holds a number to some ten millionths of it, however near the others are."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,20 @@ class Compared:
     other: np.ndarray
     """(N,) bool: rows of which the prediction differs; of numbers, those that differ too much."""
     difference: np.ndarray
-    """(N,) the largest difference of a row's probabilities, or of its number."""
-    scale: float
-    """What differences are a share of: 1 for probabilities."""
+    """(N,) the largest difference of a row's probabilities; that of its number is a share of how
+    far the run's numbers are apart (their standard deviation, and a hundredth of the number)."""
     allowed: float
-    """The largest share that a proof lets pass."""
+    """The largest difference that a proof lets pass."""
 
     @property
     def largest(self) -> float:
-        """The largest difference, as a share."""
-        return float(self.difference.max(initial=0)) / self.scale
+        """The largest difference."""
+        return float(self.difference.max(initial=0))
 
     @property
     def wrong(self) -> np.ndarray:
         """(N,) bool: rows that a proof does not let pass."""
-        return self.other | ~(self.difference <= self.allowed * self.scale)
+        return self.other | ~(self.difference <= self.allowed)
 
 
 def answers_of(export: Path, rows: list[Any], about: About, scratch: Path) -> Answers:
@@ -79,15 +80,15 @@ def compared(
     """Return how answers differ from those of the run.
 
     Args:
-        allowed: the largest difference, as a share.
+        allowed: the largest difference.
     """
     told, stored = columns_of(about, answers), measured.columns
     N = len(measured.rows)
     if about.tells == "number":
         wanted = np.array(stored["prediction"], np.float64)
-        difference = np.abs(wanted - np.asarray(told["prediction"], np.float64))
-        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
-        return Compared(N, ~(difference <= allowed * scale), difference, scale, allowed)
+        apart = np.abs(wanted - np.asarray(told["prediction"], np.float64))
+        difference = apart / np.maximum(wanted.std() + OF_NUMBER * np.abs(wanted), SMALLEST)
+        return Compared(N, ~(difference <= allowed), difference, allowed)
     other = np.array(
         [
             list(was) != list(now) if about.tells in ("tags", "words") else str(was) != str(now)
@@ -97,7 +98,7 @@ def compared(
     name = "confidence" if about.tells == "words" else "probability"
     pairs = zip(stored[name], told[name], strict=True)
     difference = np.array([_apart(was, now) for was, now in pairs])
-    return Compared(N, other, difference, 1.0, allowed)
+    return Compared(N, other, difference, allowed)
 
 
 def _apart(was: Any, now: Any) -> float:
@@ -116,7 +117,7 @@ def refusal(found: Compared, measured: Measured, about: About, why: str) -> Veri
     """
     wrong = np.flatnonzero(found.wrong)
     numbers = [str(number) for number in measured.index[wrong]]
-    unit = "" if about.tells != "number" else " of the largest number"
+    unit = "" if about.tells != "number" else " of their spread"
     return VerificationError(
         f"the exported file does not answer as the run did: of {found.rows:,} test rows "
         f"{int(found.other.sum()):,} get another prediction, and numbers differ by up to "

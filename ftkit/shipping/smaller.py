@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ftkit.errors import VerificationError
-from ftkit.exported.about import About
 from ftkit.exported.model import Answers, open_export
 from ftkit.machine.numbers import fixed
 from ftkit.shipping import proof
 from ftkit.shipping.files import To, write
-from ftkit.shipping.noninferiority import Difference, difference_of, rows_needed
+from ftkit.shipping.noninferiority import Difference, difference_of
 from ftkit.shipping.onnx_file import Parts
 from ftkit.shipping.parts import Taken
 from ftkit.shipping.quantise import CALIBRATION, as_int8, candidates, model_inputs
@@ -70,7 +69,7 @@ def shrink(taken: Taken, measured: Measured, scratch: Path, to: To, margin: floa
     _, name, smaller, file = min(tried, key=lambda one: one[0])
     answers = proof.answers_of(file, measured.rows, parts.about, scratch)
     found = difference_of(measured, answers, parts.about)
-    _require_as_good(found, margin, name, parts.about)
+    _require_as_good(found, margin, name)
     return Smaller(smaller, name, found, margin)
 
 
@@ -85,7 +84,7 @@ def _apart(first: Answers, second: Answers) -> float:
     return float(np.nanmean(np.abs(sides[0] - sides[1])))
 
 
-def _require_as_good(found: Difference, margin: float, name: str, about: About) -> None:
+def _require_as_good(found: Difference, margin: float, name: str) -> None:
     said = (
         f"{found.figure} of int8 (by {name}) less that of the run is {fixed(found.difference, 4)} "
         f"[{fixed(found.low, 4)}, {fixed(found.high, 4)}] on {found.rows:,} test rows"
@@ -93,13 +92,13 @@ def _require_as_good(found: Difference, margin: float, name: str, about: About) 
     if found.within(margin):
         log.info(f"{said}; worse by the margin of {margin:g} can be ruled out")
         return
-    few = about.tells == "class" and found.rows < rows_needed(margin)
-    advice = (
-        f"so few rows cannot rule it out, even if all are answered alike: {rows_needed(margin):,} "
-        f"can, or a larger --margin"
-        if few
-        else "leave out --int8, or accept more by --margin"
-    )
+    advice = "leave out --int8, or accept more by --margin"
+    if needed := found.few(margin):
+        unit = "rows" if found.units == found.rows else f"groups of rows as {found.units:,}"
+        advice = (
+            f"so few {unit} cannot rule it out, even if all are answered alike: {needed:,} can, or "
+            f"a larger --margin"
+        )
     raise VerificationError(
         f"{said}, so that int8 may be worse by the margin of {margin:g}; {advice}"
     )

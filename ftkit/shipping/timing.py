@@ -16,8 +16,8 @@ from typing import Any
 ROUNDS = 5
 SECONDS = 0.3
 """Each is asked for so long in each round, and once at least."""
-TOGETHER = 32
-"""Rows of a batch."""
+TOGETHER, ALONE = 32, 10
+"""Rows of a batch, and rows that are asked one by one; the same ones of all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def in_turns(
         rows: at least one.
     """
     batch = [rows[place % len(rows)] for place in range(TOGETHER)]
-    alone = [[row] for row in rows[:TOGETHER]]
+    alone = [[row] for row in rows[:ALONE]]
     for ask in answer.values():  # kernels are chosen and memory is taken
         ask(alone[0])
         ask(batch)
@@ -54,11 +54,12 @@ def in_turns(
 
 
 def _median(ask: Callable[[Sequence[Any]], Any], given: Sequence[Sequence[Any]]) -> float:
-    """Return the median seconds of an answer to these, asked in turn until the time is over."""
+    """Return the median seconds of an answer to these, all of them as often as the time allows."""
     taken: list[float] = []
     until = time.perf_counter() + SECONDS
     while not taken or time.perf_counter() < until:
-        start = time.perf_counter()
-        ask(given[len(taken) % len(given)])
-        taken.append(time.perf_counter() - start)
+        for rows in given:
+            start = time.perf_counter()
+            ask(rows)
+            taken.append(time.perf_counter() - start)
     return statistics.median(taken)
