@@ -262,6 +262,9 @@ def test_a_model_that_writes_is_told_which_tool_exports_it(checkpoint, tmp_path)
 def test_damage_is_told_in_one_line(exported, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(exported("bert")[1].folder, copy)
+    record = json.loads((copy / "export.json").read_text())
+    del record["sha256"]  # as if nobody had noted what the files were
+    (copy / "export.json").write_text(json.dumps(record))
     (copy / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read"):
         open_export(copy)
@@ -278,6 +281,51 @@ def test_damage_is_told_in_one_line(exported, tmp_path):
     (copy / "export.json").write_text("[]")
     with pytest.raises(ModelError, match="is not the record of an export"):
         open_export(copy)
+
+
+def test_a_file_that_has_changed_since_its_proof_is_refused(exported, tmp_path):
+    _, found = exported("table")
+    for name in ("model.onnx", "recipe.json"):
+        copy = tmp_path / name
+        shutil.copytree(found.folder, copy)
+        content = bytearray((copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(ModelError, match="has changed: it is not the one that was proven"):
+            open_export(copy)
+        with pytest.raises(ModelError, match="has changed"):
+            open_export(copy / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told", "wrong"),
+    [
+        ([1e-4, 3e-4, 2e-4], [1.9e-4, 3.9e-4, 2.9e-4], 3),  # small numbers
+        ([1e6, 1.0, 2.0, 3.0], [1e6, 1.0, 2.0, 3.0], 0),
+        ([1e6 + 1, 1e6 + 2, 1e6 + 3], [1e6 + 1.5, 1e6 + 2, 1e6 + 3], 0),  # float32 holds no more
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.001], 1),
+    ],
+)
+def test_numbers_are_held_against_how_far_they_are_apart(wanted, told, wrong):
+    from ftkit.exported.model import Answers
+    from ftkit.shipping.proof import compared
+    from ftkit.shipping.rows import Measured
+
+    about = About(reads="table", tells="number", task="tabular-regression")
+    rows = [None] * len(wanted)
+    measured = Measured(rows, np.arange(len(wanted)), {"prediction": wanted}, "", None, None)
+    found = compared(measured, Answers(np.array(told)[:, None], np.array(told)), about)
+    assert int(found.wrong.sum()) == wrong
+
+
+def test_it_is_said_how_many_texts_are_cut_off(exported, caplog):
+    run, found = exported("roberta")
+    words = " ".join(["word"] * 200)
+    caplog.set_level("INFO")
+    for where in (run, found.folder):
+        caplog.clear()
+        predict(where, ["a text", words])
+        assert "test: 50.0 % of the texts are longer than 64 tokens" in caplog.text
 
 
 def test_another_onnx_file_is_refused(tmp_path):

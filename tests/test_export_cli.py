@@ -5,6 +5,7 @@ import sys
 
 import exports
 import pytest
+from conftest import make_image
 
 from ftkit.cli.main import main
 from ftkit.shipping import timing
@@ -16,7 +17,7 @@ def made(tmp_path_factory, checkpoint):
     """A run of a perceptron for tables, and its export; the same for texts."""
     timing.SECONDS, timing.ROUNDS = 0.0, 1
     found = {}
-    for kind in ("ngrams", "table"):
+    for kind in ("ngrams", "table", "pixels"):
         folder = tmp_path_factory.mktemp(kind)
         run = exports.train(exports.recipe_of(kind, checkpoint, folder), folder / "run")
         found[kind] = run, export(run).folder
@@ -71,17 +72,39 @@ def test_a_missing_package_is_named_with_its_extra(made, capsys, monkeypatch):
     assert "the package onnx is missing: pip install 'ftkit[export]'" in err
 
 
-def test_the_first_answer_needs_neither_torch_nor_what_reads_data(made):
+@pytest.mark.parametrize(
+    ("kind", "words", "header", "lines"),
+    [
+        ("ngrams", ["the red sky", "fire is fire"], "index,text,prediction,p(cold),p(warm)", 3),
+        ("pixels", ["photos"], "index,image,prediction,p(blue),p(green),p(red)", 4),
+        ("pixels", ["photos/*.png"], "index,image,prediction,p(blue),p(green),p(red)", 4),
+    ],
+)
+def test_the_first_answer_needs_neither_torch_nor_what_reads_data(
+    made, tmp_path, kind, words, header, lines
+):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        make_image("red", number).save(tmp_path / "photos" / f"{number}.png")
     code = (
         "import sys; from ftkit.cli.main import main; status = main(sys.argv[1:]); "
         "loaded = {'torch', 'transformers', 'datasets', 'pandas', 'pydantic'} & set(sys.modules); "
         "sys.exit(f'{status} {sorted(loaded)}' if loaded or status else 0)"
     )
-    words = ["predict", str(made["ngrams"][1]), "the red sky", "fire is fire"]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    words = ["predict", str(made[kind][1]), *words]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "index,text,prediction,p(cold),p(warm)"
-    assert len(done.stdout.splitlines()) == 3
+    assert done.stdout.splitlines()[0] == header
+    assert len(done.stdout.splitlines()) == lines
+
+
+def test_the_folder_that_one_is_in_may_be_written(made, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert said(capsys, "export", made["table"][0], "--unproven", "--out", ".")[0] == 0
+    assert (tmp_path / "here" / "export.json").is_file()
 
 
 def test_tables_with_labels_have_their_figures(made, capsys):

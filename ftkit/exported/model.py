@@ -138,10 +138,10 @@ def open_export(path: str | Path, threads: int | None = None) -> Exported:
         MachineError: a package is missing.
     """
     path = Path(os.path.expanduser(path))
-    folder = folder_of(path)
-    alone = path.suffix in ENGINES and not (folder / RECORD).is_file()
+    folder, given = folder_of(path), path.suffix in ENGINES and not path.is_dir()
+    alone = given and not (folder / RECORD).is_file()
     record = {} if alone else read_record(folder)
-    file = path if path.suffix in ENGINES else path / str(record.get("file"))
+    file = path if given else path / str(record.get("file"))
     if file.suffix not in ENGINES or not file.is_file():
         raise RunError(f"{path} holds no export that can be read: {file.name} is gone")
     _require_as_written(folder, file, record.get("sha256") or {})
