@@ -179,6 +179,10 @@ class Task(TableReading, ModelInputs):
         inputs = [name for name in rows.column_names if name not in ("image", "label", "index")]
         return {name: rows[name][:] for name in inputs}
 
+    def cells(self, features: Sequence[float]) -> dict[str, float | str | None]:
+        """Return what each column of a table's row held, as an exported file is given it."""
+        return {}
+
     def told(self, features: Sequence[float]) -> list[tuple[str, str]]:
         """Return (column, its number or word) of what a table's row was read from, for a report."""
         return []
