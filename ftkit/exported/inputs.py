@@ -95,8 +95,11 @@ class Tokens:
 
     def __call__(self, rows: Sequence[Any]) -> Iterator[Batch]:
         """Yield token ids and masks (B, T) int64, texts of similar length together."""
-        encoded = self.encode(rows)
-        longest_first = sorted(range(len(rows)), key=lambda row: -_length(encoded[row]))
+        yield from self.batches(self.encode(rows))
+
+    def batches(self, encoded: Sequence[Any]) -> Iterator[Batch]:
+        """Yield the same of rows that `encode` has read."""
+        longest_first = sorted(range(len(encoded)), key=lambda row: -_length(encoded[row]))
         while longest_first:
             longest = _length(encoded[longest_first[0]])
             most = min(MOST_TEXTS, max(1, MOST_TOKENS // max(1, longest)))

@@ -79,7 +79,7 @@ class Exported:
         logits: list[Any] = [None] * len(rows)
         scores: list[Any] = [None] * len(rows)
         encoded = self.read.encode(rows)
-        for places, inputs in self.read(rows):
+        for places, inputs in self.read.batches(encoded):
             outputs = self.engine.run(inputs)
             for row, place in enumerate(places):
                 words = self.read.places_of_words(rows[place], encoded[place])

@@ -78,7 +78,10 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
     """
     how = how or How()
     if not 0 < how.margin < 1 or not how.tolerance > 0:
-        raise RunError(f"margin {how.margin}, tolerance {how.tolerance}: expected numbers above 0")
+        raise RunError(
+            f"--margin {how.margin:g}, --tolerance {how.tolerance:g}: expected a margin above 0 and "
+            f"below 1, and a tolerance above 0"
+        )
     for package in NEEDS[how.to]:
         require(package)
     recipe, model_folder = open_run(run, {"data.path": how.data} if how.data else {})

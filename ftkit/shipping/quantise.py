@@ -14,6 +14,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from ftkit.exported.about import About
 from ftkit.exported.inputs import reader_of
 from ftkit.shipping.onnx_file import Parts
 
@@ -126,5 +126,4 @@ def _silent() -> Iterator[None]:
 
 def as_int8(parts: Parts, body: onnx.ModelProto) -> Parts:
     """Return the parts of a file with this smaller model."""
-    about = About(**{**vars(parts.about), "precision": "int8"})
-    return Parts(parts.before, body, about)
+    return Parts(parts.before, body, replace(parts.about, precision="int8"))
