@@ -79,8 +79,8 @@ def export(run: str | Path, out: str | Path | None = None, how: How | None = Non
     how = how or How()
     if not 0 < how.margin < 1 or not how.tolerance > 0:
         raise RunError(
-            f"--margin {how.margin:g}, --tolerance {how.tolerance:g}: expected a margin above 0 and "
-            f"below 1, and a tolerance above 0"
+            f"--margin {how.margin:g}, --tolerance {how.tolerance:g}: expected a margin above 0 "
+            f"and below 1, and a tolerance above 0"
         )
     for package in NEEDS[how.to]:
         require(package)
